@@ -1,0 +1,1 @@
+"""Small data structures and parsing, standard library only: importable from every layer, pure ones included."""

@@ -1,0 +1,100 @@
+"""Task keys: what may be one, how it travels, and the group and prefix it belongs to.
+
+A key is a `str`, `bytes`, `int`, `float` or a tuple of keys (nested at most `MAX_DEPTH` deep). On the wire and in
+the state machines a `bytes` key is a string with a reserved prefix, because msgpack unions hold one text type only;
+the client and the code that runs inside tasks translate at their edge with `to_wire` and `from_wire`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+_Atom: TypeAlias = str | int | float
+_Depth1: TypeAlias = _Atom | tuple[_Atom, ...]
+_Depth2: TypeAlias = _Atom | tuple[_Depth1, ...]
+_Depth3: TypeAlias = _Atom | tuple[_Depth2, ...]
+_Depth4: TypeAlias = _Atom | tuple[_Depth3, ...]
+_Depth5: TypeAlias = _Atom | tuple[_Depth4, ...]
+#: A key as messages and state machines hold it; unrolled because msgspec checks types at decoding.
+Key: TypeAlias = _Atom | tuple[_Depth5, ...]
+
+MAX_DEPTH = 6
+_BYTES_PREFIX = "\x00bytes:"
+_HEX = re.compile("[a-f]+")
+
+
+def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
+    """The wire form of a user's key.
+
+    Raises:
+        TypeError: the key, or a part of it, has a type that keys may not have, or is nested too deep.
+    """
+    kind = type(key)
+    if kind is str or kind is int or kind is float:
+        return key  # type: ignore[no-any-return]
+    if kind is tuple:
+        if not depth:
+            raise TypeError(f"key is nested more than {MAX_DEPTH} tuples deep: {key!r}")
+        return tuple([to_wire(part, depth - 1) for part in key])  # type: ignore[return-value]
+    if isinstance(key, bytes):
+        return _BYTES_PREFIX + key.decode("latin-1")
+    if isinstance(key, bool):
+        return int(key)
+    for base in (str, int, float):
+        if isinstance(key, base):
+            return base(key)
+    if isinstance(key, tuple):
+        return to_wire(tuple(key), depth)
+    if hasattr(key, "__index__"):  # numpy integers
+        return int(key.__index__())
+    raise TypeError(
+        f"a task's key must be a str, bytes, int, float or a tuple of these, not {kind.__qualname__}: {key!r}"
+    )
+
+
+def from_wire(key: Any) -> Any:
+    """The user's form of a wire key (inverse of `to_wire` for the five documented types)."""
+    if type(key) is str:
+        return key[len(_BYTES_PREFIX) :].encode("latin-1") if key.startswith(_BYTES_PREFIX) else key
+    if type(key) is tuple:
+        return tuple([from_wire(part) for part in key])
+    return key
+
+
+def key_group(key: Key) -> str:
+    """The group of a key: the first part of a tuple, or the text itself.
+
+    >>> key_group(("x-123", 0))
+    'x-123'
+    """
+    while type(key) is tuple:
+        if not key:
+            return "tuple"
+        key = key[0]
+    return key if type(key) is str else str(key)
+
+
+@lru_cache(100_000)
+def key_prefix(group: str) -> str:
+    """The prefix of a group name: what is left without the token at its end.
+
+    Words of letters are kept up to the first that looks like a token: one with digits, or eight hexadecimal letters.
+
+    >>> key_prefix("read-parquet-0123456789abcdef0123456789abcdef")
+    'read-parquet'
+    >>> key_prefix("inc-1")
+    'inc'
+    """
+    if group.startswith("<"):
+        return group.strip("<>").split()[0].split(".")[-1] or group
+    if len(group) == 32 and re.fullmatch("[a-f0-9]{32}", group):
+        return "data"
+    head, *words = group.split("-")
+    kept = head.lstrip("'(\"")
+    for word in words:
+        if not word.isalpha() or (len(word) == 8 and _HEX.fullmatch(word)):
+            break
+        kept += "-" + word
+    return kept or group

@@ -1,0 +1,42 @@
+"""What all messages share: their base class, and the options that a task can carry."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+#: Opaque bytes that only clients and workers open: `bytes` when small, `headrace.protocol.Frames` when large (those
+#: travel beside the message and are never copied or joined).
+Payload: TypeAlias = Any
+
+
+class Message(msgspec.Struct, array_like=True, tag=True, tag_field="op", gc=False):
+    """Base of every stream message; its tag on the wire is its class name."""
+
+
+class TaskOptions(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True):
+    """What a user may ask for a task beside the call itself; shared by many tasks.
+
+    Attributes:
+        priority: the user's priority; larger runs earlier.
+        retries: how many times the task may err before it is erred.
+        workers: addresses, names or hosts that may run it; empty means all.
+        allow_other_workers: whether others may, when none of `workers` is there.
+        resources: abstract resources that it takes, by name.
+        fifo_timeout: seconds within which a later submission still counts as of the same priority generation.
+        actor: whether the result lives on its worker as an actor.
+        annotations: everything else from `dask.annotate`, msgpack types only.
+    """
+
+    priority: float = 0
+    retries: int = 0
+    workers: list[str] = msgspec.field(default_factory=list)
+    allow_other_workers: bool = False
+    resources: dict[str, float] = msgspec.field(default_factory=dict)
+    fifo_timeout: float = 0.1
+    actor: bool = False
+    annotations: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+NO_OPTIONS = TaskOptions()
