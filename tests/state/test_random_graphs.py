@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from drive import Cluster
+from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
 

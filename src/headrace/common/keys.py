@@ -34,7 +34,7 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
     """
     kind = type(key)
     if kind is str or kind is int or kind is float:
-        return key
+        return key  # type: ignore[no-any-return]
     if kind is tuple:
         if not depth:
             raise TypeError(f"key is nested more than {MAX_DEPTH} tuples deep: {key!r}")
