@@ -148,4 +148,3 @@ ToClient: TypeAlias = (
     | ClientEvent
     | SchedulerClosing
 )
-
