@@ -1,7 +1,7 @@
 """Runs every row alternately for both sides, prints the table of ratios and writes the samples as JSON.
 
-Nothing is measured here: each sample is a process of its own (`benchmarks.runner`), so that no side inherits the other's
-caches or memory.
+Nothing is measured here: each sample is a process of its own (`benchmarks.runner`), so that no side inherits the
+other's caches or memory.
 """
 
 from __future__ import annotations
