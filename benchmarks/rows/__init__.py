@@ -1,1 +1,1 @@
-"""A module per row: `run(session)` measures a side, `reference(session)` what stands beside both; they return figures."""
+"""A module per row: `run(session)` measures a side, `reference(session)` what stands beside both."""
