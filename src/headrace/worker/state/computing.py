@@ -69,7 +69,8 @@ def start(state: WorkerState, task: TaskState) -> None:
         state.backlog += expected
     if task.resource_restrictions:
         available = state.available_resources
-        for name, amount in task.resource_restrictions.items():
+        task.held_resources = task.resource_restrictions
+        for name, amount in task.held_resources.items():
             available[name] -= amount
     state.outbox.execute.append(task)
 
@@ -86,8 +87,9 @@ def stop(state: WorkerState, task: TaskState) -> None:
 
 def give_back_resources(state: WorkerState, task: TaskState) -> None:
     """A task has ended."""
-    for name, amount in (task.resource_restrictions or {}).items():
+    for name, amount in (task.held_resources or {}).items():
         state.available_resources[name] += amount
+    task.held_resources = None
 
 
 def fits(state: WorkerState, demand: tuple[tuple[str, float], ...]) -> bool:

@@ -113,7 +113,7 @@ def check_totals(state: WorkerState) -> str | None:
         return "requests in flight do not agree"
     used = dict.fromkeys(state.total_resources, 0.0)
     for task in state.executing | state.long_running:
-        for name, amount in (task.resource_restrictions or {}).items():
+        for name, amount in (task.held_resources or {}).items():
             used[name] = used.get(name, 0.0) + amount
     for name, total in state.total_resources.items():
         if abs(total - used[name] - state.available_resources[name]) > 1e-6:

@@ -106,9 +106,9 @@ def plan_compute(state: WorkerState, message: ComputeTask) -> None:
     if task.state == "memory":
         state.outbox.messages.append(finished_message(task))
         return
-    dependencies = note_dependencies(state, message)
     if task.state in ("executing", "long-running"):
         return
+    dependencies = note_dependencies(state, message)
     if same_run and task.previous in ("executing", "long-running"):
         attach(state, task, dependencies, wait=False)
         transition(state, task, task.previous)
@@ -139,14 +139,12 @@ def set_run(state: WorkerState, task: TaskState, function: Payload, message: Com
     task.duration = message.duration
     extras = message.extras
     if extras is None:
-        if task.state != "resumed" and task.previous is None:  # what still runs gives its resources back by the record
-            task.resource_restrictions = None
+        task.resource_restrictions = None
         task.annotations = NO_ANNOTATIONS
-        return
-    task.annotations = extras.annotations
-    task.span_id = extras.span
-    if task.previous not in ("executing", "long-running"):
+    else:
         task.resource_restrictions = extras.resources or None
+        task.annotations = extras.annotations
+        task.span_id = extras.span
 
 
 def note_dependencies(state: WorkerState, message: ComputeTask) -> list[TaskState]:
@@ -292,7 +290,7 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
                 event.metadata,
             )
         )
-        if task.waiters or task.resource_restrictions or before != "executing":
+        if task.waiters or task.held_resources or before != "executing":
             transition(state, task, "memory")
             return
         computing.stop(state, task)

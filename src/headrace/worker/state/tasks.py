@@ -59,6 +59,7 @@ class TaskState:
         coming_from: the peer it is being fetched from.
         replica: whether the scheduler wants a copy here although no task here needs one.
         resource_restrictions: amounts of abstract resources it takes while it runs.
+        held_resources: what the run that goes on has taken.
         nbytes: size of the data in bytes; -1 when unknown.
         type: name of the type of the result.
         seceded_after: seconds it had run when it left its thread's slot.
@@ -78,6 +79,7 @@ class TaskState:
         "expected",
         "function",
         "function_number",
+        "held_resources",
         "key",
         "metadata",
         "nbytes",
@@ -124,6 +126,7 @@ class TaskState:
         self.coming_from: str | None = None
         self.replica = False
         self.resource_restrictions: dict[str, float] | None = None
+        self.held_resources: dict[str, float] | None = None
         self.annotations = NO_ANNOTATIONS
         self.span_id: str | None = None
         self.nbytes = -1

@@ -90,6 +90,8 @@ def settled(task: TaskState) -> StateName | None:
 
 def attach(state: WorkerState, task: TaskState, dependencies: Iterable[TaskState], wait: bool) -> None:
     """Note what a task needs; with `wait`, get what is not here."""
+    if task.dependencies:  # those of an earlier assignment
+        detach(state, task)
     task.dependencies = set(dependencies)
     for dependency in task.dependencies:
         if dependency.dependents:
@@ -284,7 +286,7 @@ def leave_run(then: Step) -> Step:
     def step(state: WorkerState, task: TaskState) -> Follow:
         computing.stop(state, task)
         state.long_running.discard(task)
-        if task.resource_restrictions:
+        if task.held_resources:
             computing.give_back_resources(state, task)
         return then(state, task)
 
