@@ -1,0 +1,176 @@
+"""Exceptions and tracebacks as payloads that can always be made and always be opened.
+
+An exception that cannot be pickled, or whose class the reader does not have, arrives as a stand-in that names its class
+and carries its text. Chained exceptions (`__cause__`, `__context__`) and their tracebacks come along.
+"""
+
+from __future__ import annotations
+
+import traceback as traceback_module
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from headrace.exceptions import RemoteError
+
+from .frames import Frames
+from .pickle import dumps, loads
+
+#: Longest text of an exception or a traceback, in characters.
+MAX_ERROR_LENGTH = 10_000
+#: Chained exceptions beyond this depth are left out.
+_MAX_CHAIN = 20
+
+
+class DumpedException(NamedTuple):
+    """What `dumps_exception` makes: two payloads, and two texts for readers who cannot open these."""
+
+    exception: bytes | Frames
+    traceback: bytes | Frames
+    exception_text: str
+    traceback_text: str
+
+
+def dumps_exception(
+    exception: BaseException, traceback: TracebackType | None = None, max_length: int = MAX_ERROR_LENGTH
+) -> DumpedException:
+    """Payloads and texts of an exception. Never raises for the exception's own faults.
+
+    Args:
+        traceback: what to send instead of `exception.__traceback__` (frames of ours are best left out).
+        max_length: characters beyond which texts are cut (`distributed.admin.max-error-length`).
+    """
+    if traceback is None:
+        traceback = exception.__traceback__
+    text = truncate(_text(exception), max_length)
+    lines = truncate("".join(_format_traceback(traceback)), max_length)
+    return DumpedException(_dump(exception, text, max_length), _dump_traceback(traceback), text, lines)
+
+
+def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseException:
+    """The exception in a payload; a `RemoteError` with `text` when it cannot be loaded here. Never raises."""
+    try:
+        exception = loads(payload)  # type: ignore[arg-type]
+        if isinstance(exception, BaseException):
+            return exception
+        return RemoteError(text or f"not an exception: {type(exception).__name__}")
+    except Exception as error:
+        return RemoteError(f"{text or 'an exception'} (its class cannot be loaded here: {error})")
+
+
+def loads_traceback(payload: bytes | Frames | None) -> TracebackType | None:
+    """The traceback in a payload, or `None` when there is none or it cannot be loaded. Never raises."""
+    if payload is None:
+        return None
+    try:
+        result = loads(payload)
+    except Exception:
+        return None
+    return result if isinstance(result, TracebackType) else None
+
+
+def truncate(text: str, length: int) -> str:
+    """The text, cut to about `length` characters with a mark where it was cut."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text) - length} characters left out)"
+
+
+def rebuild_traceback(parts: dict[str, Any]) -> TracebackType | None:
+    """Make a traceback out of what `tblib` wrote (called when a payload is loaded)."""
+    from tblib import Traceback
+
+    return Traceback.from_dict(parts).as_traceback()  # type: ignore[no-any-return]
+
+
+def rebuild_exception(
+    exception: BaseException,
+    cause: BaseException | None,
+    context: BaseException | None,
+    suppress: bool,
+    traceback: TracebackType | None,
+) -> BaseException:
+    """Put back what pickling an exception leaves out (called when a payload is loaded)."""
+    exception.__cause__ = cause
+    exception.__context__ = context
+    exception.__suppress_context__ = suppress
+    return exception.with_traceback(traceback)
+
+
+class _Traceback:
+    """Pickles as a traceback."""
+
+    def __init__(self, traceback: TracebackType) -> None:
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from tblib import Traceback
+
+        return rebuild_traceback, (Traceback(self.traceback).to_dict(),)
+
+
+class _Exception:
+    """Pickles as an exception with its chain."""
+
+    def __init__(self, exception: BaseException, max_length: int, depth: int = 0, root: bool = True) -> None:
+        self.exception, self.max_length, self.depth, self.root = exception, max_length, depth, root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        exception = self.exception
+        cause, context = [
+            _Exception(sound(chained, self.max_length), self.max_length, self.depth + 1, False)
+            if chained is not None and self.depth < _MAX_CHAIN
+            else None
+            for chained in (exception.__cause__, exception.__context__)
+        ]
+        if context is not None and exception.__context__ is exception.__cause__:
+            context = cause
+        # The outermost traceback has a payload of its own.
+        traceback = None if self.root or exception.__traceback__ is None else _Traceback(exception.__traceback__)
+        return rebuild_exception, (exception, cause, context, exception.__suppress_context__, traceback)
+
+
+def sound(exception: BaseException, max_length: int = MAX_ERROR_LENGTH, text: str | None = None) -> BaseException:
+    """The exception if it survives a pickle round trip and is not huge; else an `Exception` with its text."""
+    text = _text(exception) if text is None else text
+    try:
+        payload = dumps(exception)
+        if len(text) <= max_length:
+            loaded = loads(payload)
+            if isinstance(loaded, BaseException):
+                return exception
+    except Exception:
+        pass
+    stand_in = Exception(truncate(text, max_length))
+    stand_in.__cause__, stand_in.__context__ = exception.__cause__, exception.__context__
+    stand_in.__suppress_context__ = exception.__suppress_context__
+    return stand_in.with_traceback(exception.__traceback__)
+
+
+def _dump(exception: BaseException, text: str, max_length: int) -> bytes | Frames:
+    exception = sound(exception, max_length, text if len(text) <= max_length else None)
+    try:
+        if exception.__cause__ is None and exception.__context__ is None:
+            return dumps(exception)
+        return dumps(_Exception(exception, max_length))
+    except Exception:
+        return dumps(Exception(text))
+
+
+def _dump_traceback(traceback: TracebackType | None) -> bytes | Frames:
+    try:
+        return dumps(None if traceback is None else _Traceback(traceback))
+    except Exception:
+        return dumps(None)
+
+
+def _format_traceback(traceback: TracebackType | None) -> list[str]:
+    try:
+        return traceback_module.format_tb(traceback)
+    except Exception as error:
+        return [f"(a traceback that cannot be shown: {type(error).__name__})"]
+
+
+def _text(exception: BaseException) -> str:
+    """`repr`, or what can be said when that raises."""
+    try:
+        return repr(exception)
+    except Exception:
+        return f"<{type(exception).__module__}.{type(exception).__qualname__}, which has no working repr>"

@@ -1,0 +1,165 @@
+"""Values and functions to payloads and back.
+
+Plain pickle first, because it is C and fast; cloudpickle for what plain pickle refuses or would pickle by a name that
+another process does not have (`__main__`, modules registered by value). Large buffers stay out of band, uncopied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from headrace.exceptions import SerializationError
+
+from .frames import Frame, Frames
+
+#: What `dumps` returns.
+Pickled: TypeAlias = "bytes | Frames"
+
+#: Buffers and pickles of this many bytes and more travel as frames of their own.
+OUT_OF_BAND_BYTES = 64 * 1024
+#: Entries kept by `loads_function`.
+LOADED_FUNCTIONS = 1000
+#: A function whose pickle is longer (it holds data) is pickled anew each time instead of being kept twice.
+CACHED_FUNCTION_BYTES = 1_000_000
+
+_pickle_dumps = pickle.dumps
+_pickle_loads = pickle.loads
+_CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
+
+_dumped: dict[int, tuple[weakref.ref[Any], bytes]] = {}
+_loaded: OrderedDict[bytes, Any] = OrderedDict()
+
+
+def dumps(value: Any) -> bytes | Frames:
+    """Pickle a value: `bytes` when all of it is small, else `Frames`.
+
+    Raises:
+        SerializationError: it cannot be pickled; names its type and the cause.
+    """
+    buffers: list[Frame] = []
+
+    def keep_large(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    kind = type(value)
+    if (kind is bytes or kind is bytearray) and len(value) >= OUT_OF_BAND_BYTES:
+        value = _LargeBytes(value)
+    try:
+        data = _pickle_dumps(value, 5, buffer_callback=keep_large)
+        by_value = b"__main__" in data or _names_module_by_value(data)
+    except Exception:
+        by_value = True
+    if by_value:
+        del buffers[:]
+        data = _cloudpickle(value, keep_large)
+    if buffers:
+        return Frames([data, *buffers])
+    return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
+
+
+def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
+    """Unpickle what `dumps` made; arrays share the memory of the payload's frames."""
+    if type(payload) is Frames:
+        frames = payload.frames
+        return _pickle_loads(frames[0], buffers=frames[1:])
+    return _pickle_loads(payload)  # type: ignore[arg-type]
+
+
+def dumps_function(function: Callable[..., Any]) -> bytes:
+    """Pickle a callable to one piece of bytes, once per function object.
+
+    What the function refers to (globals of `__main__`, closures) is pickled as it is the first time.
+    """
+    entry = _dumped.get(id(function))
+    if entry is not None and entry[0]() is function:
+        return entry[1]
+    try:
+        data = _pickle_dumps(function, 5)
+        by_value = b"__main__" in data or _names_module_by_value(data)
+    except Exception:
+        by_value = True
+    if by_value:
+        data = _cloudpickle(function, None)
+    # Other callables may be mutable (instances, partials) or die at once (bound methods).
+    if isinstance(function, _CACHED_KINDS) and len(data) <= CACHED_FUNCTION_BYTES:
+        number = id(function)
+
+        def forget(_: Any) -> None:
+            _dumped.pop(number, None)
+
+        _dumped[number] = (weakref.ref(function, forget), data)
+    return data
+
+
+def loads_function(data: bytes | memoryview | Frames) -> Any:
+    """Unpickle a callable; equal bytes give the same object while it is among the last `LOADED_FUNCTIONS`."""
+    if type(data) is not bytes:
+        if isinstance(data, Frames):
+            return loads(data)
+        data = bytes(data)
+    try:
+        function = _loaded[data]
+        _loaded.move_to_end(data)
+        return function
+    except KeyError:
+        pass
+    function = _pickle_loads(data)
+    _loaded[data] = function
+    if len(_loaded) > LOADED_FUNCTIONS:
+        with contextlib.suppress(KeyError):  # another thread emptied it
+            _loaded.popitem(last=False)
+    return function
+
+
+def type_name(value: Any) -> str:
+    """The type of a value, with its module unless that is `builtins`."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+class _LargeBytes:
+    """Wraps large `bytes`, which pickle would copy into its output, to go out of band."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return type(self.value), (pickle.PickleBuffer(self.value),)
+
+
+def _names_module_by_value(data: bytes) -> bool:
+    """Whether a pickle names a module that the user registered with `cloudpickle.register_pickle_by_value`."""
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    if cloudpickle is None:
+        return False
+    registered = cloudpickle._PICKLE_BY_VALUE_MODULES
+    return bool(registered) and any(name.encode() in data for name in tuple(registered))
+
+
+def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:
+    from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
+
+    try:
+        return cloudpickle_dumps(value, buffer_callback)
+    except Exception as error:
+        if isinstance(value, _LargeBytes):
+            value = value.value
+        raise SerializationError(
+            f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
+        ) from error
