@@ -15,6 +15,8 @@ from headrace.messages.worker import (
     RefreshWhoHas,
     RemoveReplicas,
     RequestWhoHas,
+    RescheduleTask,
+    StealAnswer,
     StealRequest,
     TaskExtras,
     TaskFailed,
@@ -59,19 +61,18 @@ class Shell:
     def drain(self) -> None:
         while self.state.outbox:
             outbox = self.state.drain()
-            for key in outbox.free:
-                self.data.discard(key)
             answers = []
+            for run in outbox.execute:
+                assert run.key not in self.queued
+                assert run.key not in self.started
+                assert set(run.dependencies or ()) <= self.data
+                self.queued.append(run.key)
             for task in outbox.recall:
                 unstarted = task.key in self.queued
                 if unstarted:
                     self.queued.remove(task.key)
                 answers.append(events.ExecuteRecalled(task.key, unstarted))
-            for task in outbox.execute:
-                assert task.key not in self.queued
-                assert task.key not in self.started
-                assert {dependency.key for dependency in task.dependencies} <= self.data
-                self.queued.append(task.key)
+            self.data -= set(outbox.free)
             for gather in outbox.gather:
                 assert gather.worker not in self.requests
                 self.requests[gather.worker] = gather.keys
@@ -87,9 +88,10 @@ class Shell:
                 del self.pending[message.key]
         elif isinstance(message, RequestWhoHas):
             self.asked |= set(message.keys)
-        elif type(message).__name__ in ("RescheduleTask", "StealAnswer"):
-            if getattr(message, "state", "ready") in ("ready", "waiting", "constrained", "released"):
-                self.pending.pop(message.key, None)
+        elif isinstance(message, RescheduleTask) or (
+            isinstance(message, StealAnswer) and message.state in ("ready", "waiting", "constrained", "released")
+        ):
+            self.pending.pop(message.key, None)
 
     def holders(self, some: bool = False) -> list[str]:
         return self.random.sample(PEERS, self.random.randint(1 if some else 0, 2))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .core import WorkerState
-from .effects import GatherData, Outbox
+from .effects import Execute, GatherData, Outbox
 from .invariants import InvariantViolation
 from .tasks import TaskState
 from .transitions import InvalidTransition
 
-__all__ = ["GatherData", "InvalidTransition", "InvariantViolation", "Outbox", "TaskState", "WorkerState"]
+__all__ = ["Execute", "GatherData", "InvalidTransition", "InvariantViolation", "Outbox", "TaskState", "WorkerState"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from .effects import Execute
 from .tasks import TaskState
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def start(state: WorkerState, task: TaskState) -> None:
         task.held_resources = task.resource_restrictions
         for name, amount in task.held_resources.items():
             available[name] -= amount
-    state.outbox.execute.append(task)
+    state.outbox.execute.append(Execute(task))
 
 
 def stop(state: WorkerState, task: TaskState) -> None:
@@ -80,9 +81,10 @@ def stop(state: WorkerState, task: TaskState) -> None:
     executing = state.executing
     executing.discard(task)
     if task.ahead:
-        # a sum of floats drifts; it is exact again whenever nothing runs
-        state.backlog = state.backlog - task.ahead if executing else 0.0
+        state.backlog -= task.ahead
         task.ahead = 0.0
+    if not executing:
+        state.backlog = 0.0  # a sum of floats drifts
 
 
 def give_back_resources(state: WorkerState, task: TaskState) -> None:

@@ -80,20 +80,23 @@ def ensure_communicating(state: WorkerState) -> None:
         if incoming and incoming + task.get_nbytes() > state.transfer_incoming_bytes_limit:
             return
         heappop(heap)
-        address = choose_holder(state, task)
-        if address is not None:
+        free = free_holders(state, task)
+        if free:
+            address = choose_holder(state, free)
             gather_from(state, address)
+            for other in free:  # this task may have been what was to bring the rest of their queues here
+                if other != address:
+                    reopen(state, other)
 
 
-def choose_holder(state: WorkerState, task: TaskState) -> str | None:
-    """A peer to ask, on this host if possible, then one from which least is wanted; None if all are occupied."""
-    free = [
-        address
-        for address in task.who_has
-        if address not in state.in_flight_workers and address not in state.busy_workers
-    ]
-    if not free:
-        return None
+def free_holders(state: WorkerState, task: TaskState) -> list[str]:
+    """The holders that can be asked now."""
+    occupied, busy = state.in_flight_workers, state.busy_workers
+    return [address for address in task.who_has if address not in occupied and address not in busy]
+
+
+def choose_holder(state: WorkerState, free: list[str]) -> str:
+    """A peer to ask, on this host if possible, then one from which least is wanted."""
     if len(free) == 1:
         return free[0]
     host = host_of(state.address)

@@ -259,6 +259,7 @@ def on_steal_request(state: WorkerState, message: StealRequest) -> None:
 def on_close_worker(state: WorkerState, message: CloseWorker) -> None:
     """Start nothing more; the shell closes."""
     state.running = False
+    state.close_requested = message.reason or "the scheduler asked for it"
 
 
 def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
@@ -485,10 +486,14 @@ def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
             state.nbytes += nbytes - max(task.nbytes, 0)
             task.nbytes = nbytes
         elif task.state in ("executing", "long-running", "flight", "cancelled", "resumed"):
-            continue  # what goes on will end with its own value, or drop this one
+            state.outbox.free.append(key)  # what goes on will end with a value of its own
+            state.outbox.messages.append(ReleasedData(key))
         else:
+            asked = task.state in ("waiting", "ready", "constrained")
             task.nbytes = nbytes
             transition(state, task, "memory")
+            if asked:
+                state.outbox.messages.append(finished_message(task))
 
 
 def on_data_dropped(state: WorkerState, event: events.DataDropped) -> None:

@@ -34,7 +34,7 @@ NOTHING: Final[Any] = frozenset()
 #: Shared by the records of tasks that nobody annotated.
 NO_ANNOTATIONS: Final[dict[str, Any]] = {}
 #: Later than every priority that a scheduler gives.
-LAST: Final = (float("inf"), 0, 0)
+LAST: Final[tuple[float, float, int]] = (float("inf"), 0, 0)
 
 
 class TaskState:
@@ -108,7 +108,7 @@ class TaskState:
         self.key = key
         self.state: StateName = "released"
         self.attempt = -1
-        self.priority: tuple[float, int, int] = LAST
+        self.priority: tuple[float, float, int] = LAST
         self.function: Payload = None
         self.function_number = -1
         self.arguments: Payload = None

@@ -75,7 +75,10 @@ def settled(task: TaskState) -> StateName | None:
             return None if task.dependents else "forgotten"
         case "missing" if needed and task.who_has:
             return "fetch"
-        case "fetch" | "missing" if not needed:
+        case "missing" if not task.waiters:  # a copy that nothing needs is not worth asking for
+            task.replica = False
+            return "released"
+        case "fetch" if not needed:
             return "released"
         case "flight" if not needed:
             return "cancelled"
