@@ -1,0 +1,41 @@
+"""Connections: `connect`, `listen`, and what they give. The transports register themselves by scheme."""
+
+from __future__ import annotations
+
+from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError, ProtocolVersionError
+
+from .addressing import (
+    get_address_host,
+    get_address_host_port,
+    get_local_address_for,
+    normalize_address,
+    parse_address,
+    parse_host_port,
+    resolve_address,
+    unparse_address,
+    unparse_host_port,
+)
+from .core import Comm, Listener, connect, listen
+from .registry import backends, get_backend
+
+__all__ = [
+    "Comm",
+    "CommClosedError",
+    "ConnectTimeoutError",
+    "FatalCommClosedError",
+    "Listener",
+    "ProtocolVersionError",
+    "backends",
+    "connect",
+    "get_address_host",
+    "get_address_host_port",
+    "get_backend",
+    "get_local_address_for",
+    "listen",
+    "normalize_address",
+    "parse_address",
+    "parse_host_port",
+    "resolve_address",
+    "unparse_address",
+    "unparse_host_port",
+]

@@ -1,0 +1,218 @@
+"""What every connection looks like, whatever carries it, and the two doors: `connect` and `listen`.
+
+Knows no transport: these are registered by scheme in `registry`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
+
+from .addressing import normalize_address, parse_address
+from .registry import get_backend
+
+logger = logging.getLogger("distributed.comm")
+
+OnBatch: TypeAlias = Callable[[list[Any]], None]
+OnClose: TypeAlias = "Callable[[Exception | None], None]"
+HandleComm: TypeAlias = "Callable[[Comm], Awaitable[None]]"
+
+#: Seconds between attempts to connect: the first, and the longest.
+FIRST_RETRY = 0.01
+LONGEST_RETRY = 1.5
+
+
+class Comm(ABC):
+    """One connection. Starts in request mode (`read`, `write`); `start_stream` switches it for good.
+
+    Attributes:
+        local_address, peer_address: with scheme.
+        peer_info: the other side's handshake.
+        deserialize: whether pickles in messages are loaded by `read`, or come as `Serialized`.
+        name: free text that shows in the repr.
+    """
+
+    local_address: str
+    peer_address: str
+    peer_info: dict[str, Any]
+    deserialize: bool = True
+    name: str | None = None
+
+    @abstractmethod
+    async def read(self) -> Any:
+        """The next RPC message.
+
+        Raises:
+            CommClosedError: the connection is closed, by either side.
+            DeserializationError: a value in the message cannot be loaded here; the connection stays usable.
+        """
+
+    @abstractmethod
+    async def write(self, message: Any) -> None:
+        """Send a message (a list of messages after `start_stream`), waiting while too much is unsent.
+
+        Raises:
+            CommClosedError: the connection is closed.
+            TypeError, SerializationError: the message cannot be sent; nothing of it was.
+        """
+
+    @abstractmethod
+    def send(self, message: Any) -> None:
+        """As `write`, without waiting. Only on the thread of the comm's loop."""
+
+    @abstractmethod
+    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+        """From here on packets are lists of messages, delivered by callback on the loop; no `read` any more.
+
+        Args:
+            incoming: type of the messages that arrive, usually a union of `Message`s.
+            on_batch: called with each packet's messages, in order. An exception in it closes the comm.
+            on_close: called once when the comm ends: with `None` after an orderly end by either side, else the error.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close after what was sent has left; returns when it has, or after a few seconds."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close at once; what has not left is dropped."""
+
+    @abstractmethod
+    def closed(self) -> bool:
+        """Whether either side has closed it."""
+
+    @property
+    def extra_info(self) -> dict[str, Any]:
+        """What the transport knows beside (certificates, ciphers)."""
+        return {}
+
+    @property
+    def same_host(self) -> bool:
+        """Whether both ends have the same host address."""
+        backend = get_backend(parse_address(self.local_address)[0])
+        local, peer = parse_address(self.local_address)[1], parse_address(self.peer_address)[1]
+        return backend.get_address_host(local) == backend.get_address_host(peer)
+
+    def __repr__(self) -> str:
+        state = " (closed)" if self.closed() else ""
+        name = f" {self.name}" if self.name else ""
+        return f"<{type(self).__name__}{name}{state} local={self.local_address} remote={self.peer_address}>"
+
+
+class Listener(ABC):
+    """Accepts connections at an address; each is given to `handle_comm` in a task of its own."""
+
+    listen_address: str
+    contact_address: str
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin to listen. OSError if the address cannot be had."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Accept no more; open comms live on."""
+
+    async def __aenter__(self) -> Listener:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+
+
+async def connect(
+    address: str, timeout: float | str | None = None, deserialize: bool = True, **connection_args: Any
+) -> Comm:
+    """Connect, trying again until it works or the time is over (the other side may still be starting).
+
+    Args:
+        address: `tcp://host:port`, `tls://host:port` or `inproc://…`.
+        timeout: seconds or text such as "5s"; `None` means `distributed.comm.timeouts.connect`.
+        connection_args: what `Security.get_connection_args` gives.
+
+    Raises:
+        ConnectTimeoutError: no connection in time; an OSError and a TimeoutError that names address, time and cause.
+        FatalCommClosedError: trying again would not help (`ProtocolVersionError`, a bad certificate).
+        ValueError: the address is malformed.
+    """
+    seconds = _connect_seconds(timeout)
+    address = normalize_address(address)
+    scheme, location = parse_address(address)
+    connector = get_backend(scheme).get_connector()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    pause = FIRST_RETRY
+    cause: Exception | None = None
+    while True:
+        left = deadline - loop.time()
+        if left <= 0:
+            break
+        try:
+            async with asyncio.timeout(left):
+                return await connector.connect(location, deserialize=deserialize, **connection_args)
+        except FatalCommClosedError:
+            raise
+        except OSError as error:  # includes the timeout itself
+            if cause is None or not isinstance(error, TimeoutError):
+                cause = error
+        left = deadline - loop.time()
+        if left <= 0:
+            break
+        await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
+        pause = min(pause * 2, LONGEST_RETRY)
+    reason = f"{type(cause).__name__}: {cause}" if cause is not None and str(cause) else "no answer"
+    raise ConnectTimeoutError(
+        f"Timed out trying to connect to {address} after {seconds:g} s ({reason}). "
+        "Check that it is the right address and that a scheduler or worker runs there."
+    ) from cause
+
+
+async def listen(address: str, handle_comm: HandleComm, deserialize: bool = True, **connection_args: Any) -> Listener:
+    """Listen at an address and return the started listener.
+
+    Args:
+        address: `tcp://host:port` (port 0 or none: any free one; host empty: all interfaces), `tls://…`, `inproc://`.
+        handle_comm: awaited in a task for each connection, after the handshake.
+        connection_args: what `Security.get_listen_args` gives.
+    """
+    scheme, location = parse_address(normalize_address(address))
+    listener = get_backend(scheme).get_listener(location, handle_comm, deserialize, **connection_args)
+    await listener.start()
+    return listener
+
+
+def _connect_seconds(timeout: float | str | None) -> float:
+    if isinstance(timeout, (int, float)):
+        return timeout
+    from headrace.config import CommOptions, parse_seconds
+
+    return CommOptions.from_config().connect_timeout if timeout is None else parse_seconds(timeout)
+
+
+class CommTasks:
+    """The tasks in which a listener's comms are handled: kept alive, their faults logged."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Any, what: str) -> None:
+        """Run a coroutine; `what` names it in the log."""
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, CommClosedError):
+            logger.error("%s failed", task.get_name(), exc_info=error)

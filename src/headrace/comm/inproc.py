@@ -1,0 +1,300 @@
+"""Comms within a process, between loops of any of its threads: messages are handed over as objects, never encoded.
+
+Lists given to a stream are handed over as they are and must not be changed afterwards; RPC messages are copied down
+to their values, and `Serialize` becomes its value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import threading
+from collections import deque
+from typing import Any
+
+from headrace.exceptions import CommClosedError, FatalCommClosedError
+from headrace.protocol.serialize import Serialize, Serialized
+
+from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
+from .handshake import handshake_info
+from .interfaces import get_ip
+from .registry import Backend, backends
+
+logger = logging.getLogger("distributed.comm.inproc")
+
+_numbers = itertools.count(1)
+_listeners: dict[str, InProcListener] = {}
+_lock = threading.Lock()
+
+_CLOSE = object()
+
+
+_running_loop: Any = asyncio._get_running_loop  # the only way to ask without an exception when there is none
+
+
+def new_address() -> str:
+    """A location that no other has."""
+    return f"{get_ip()}/{os.getpid()}/{next(_numbers)}"
+
+
+class InProc(Comm):
+    """One end of a pair."""
+
+    def __init__(self, local_address: str, peer_address: str, loop: Any, deserialize: bool = True) -> None:
+        self.local_address = local_address
+        self.peer_address = peer_address
+        self.deserialize = deserialize
+        self.peer_info = handshake_info()
+        self._loop = loop
+        self._peer: InProc
+        self._arrived: deque[Any] = deque()
+        self._waiting: asyncio.Future[None] | None = None
+        self._closed = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._on_batch: OnBatch | None = None
+        self._on_close: OnClose | None = None
+
+    # -- what the peer calls, on any thread
+
+    def _post(self, message: Any) -> None:
+        """Have a message (or `_CLOSE`) delivered on this end's loop.
+
+        Raises:
+            CommClosedError: this end's loop is closed.
+        """
+        loop: Any = self._loop
+        try:
+            if loop is _running_loop():
+                loop.call_soon(self._deliver, message)
+            else:
+                loop.call_soon_threadsafe(self._deliver, message)
+        except RuntimeError:  # its loop is closed
+            self._closed = True
+            raise CommClosedError(f"the event loop of {self.local_address} is closed") from None
+
+    # -- on this end's loop
+
+    def _deliver(self, message: Any) -> None:
+        if self._ended:
+            return
+        if message is _CLOSE:
+            self._end()
+            return
+        if self._closed:
+            return
+        if self._on_batch is None or self._arrived:
+            self._arrived.append(message)
+            self._wake()
+        else:
+            self._hand_over(message)
+
+    def _hand_over(self, messages: Any) -> None:
+        assert self._on_batch is not None
+        try:
+            self._on_batch(messages)
+        except Exception as error:
+            logger.exception("Closing %r: its messages could not be handled", self)
+            self._error = self._error or error
+            self.abort()
+
+    def _end(self) -> None:
+        self._closed = self._ended = True
+        self._wake()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close(self._error)
+
+    async def read(self) -> Any:
+        """The next RPC message."""
+        while not self._arrived:
+            if self._closed:
+                raise CommClosedError(f"{self!r}: the connection is closed")
+            if self._waiting is not None:
+                raise RuntimeError(f"{self!r} is being read already")
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        return _received(self._arrived.popleft(), self.deserialize)
+
+    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+        """Deliver messages by callback from here on."""
+        if self._on_batch is not None:
+            raise RuntimeError(f"{self!r} is a stream already")
+        self._on_batch = on_batch
+        if self._arrived:
+            self._loop.call_soon(self._deliver_waiting)
+        if self._ended:
+            self._loop.call_soon(on_close, self._error)
+        else:
+            self._on_close = on_close
+
+    def _deliver_waiting(self) -> None:
+        while self._arrived:
+            messages = self._arrived[0]
+            self._hand_over(messages)
+            self._arrived.popleft()
+
+    def send(self, message: Any) -> None:
+        """Hand a message over."""
+        if self._closed:
+            raise CommClosedError(f"{self!r}: the connection is closed")
+        self._peer._post(message if self._on_batch is not None else _copied(message))
+
+    async def write(self, message: Any) -> None:
+        """Hand a message over and let others run."""
+        self.send(message)
+
+    async def close(self) -> None:
+        """Close; what was sent is delivered before."""
+        self.abort()
+        await asyncio.sleep(0)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake()
+        for end in (self._peer, self):
+            try:
+                end._post(_CLOSE)
+            except CommClosedError:
+                end._ended = True
+
+    def closed(self) -> bool:
+        """Whether either side has closed it."""
+        return self._closed
+
+    def _wake(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+
+def _copied(message: Any) -> Any:
+    """A message as the other end may keep it: its own containers, values shared."""
+    kind = type(message)
+    if kind is dict:
+        return {key: _copied(value) for key, value in message.items()}
+    if kind is list:
+        return [_copied(value) for value in message]
+    if kind is tuple:
+        return tuple([_copied(value) for value in message])
+    if kind is set:
+        return set(message)
+    return message
+
+
+def _received(message: Any, deserialize: bool) -> Any:
+    """A message as this end wants it. With `deserialize=False`, `Serialize` stands for `Serialized`."""
+    if not deserialize:
+        return message
+    kind = type(message)
+    if kind is dict:
+        return {key: _received(value, True) for key, value in message.items()}
+    if kind is list:
+        return [_received(value, True) for value in message]
+    if kind is tuple:
+        return tuple([_received(value, True) for value in message])
+    if kind is Serialize or kind is Serialized:
+        return message.load()
+    return message
+
+
+class InProcConnector:
+    """Connects to listeners of this process."""
+
+    async def connect(self, location: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+        """One attempt."""
+        with _lock:
+            listener = _listeners.get(location)
+        if listener is None:
+            if location.split("/")[1:2] not in ([], [str(os.getpid())]):
+                raise FatalCommClosedError(f"inproc://{location} belongs to another process; use its tcp:// address")
+            raise OSError(f"nothing listens at inproc://{location}")
+        return listener.accept(deserialize)
+
+
+class InProcListener(Listener):
+    """Accepts connections from the same process."""
+
+    def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **_: Any) -> None:
+        self._location = location or new_address()
+        self._handle_comm = handle_comm
+        self._deserialize = deserialize
+        self._loop: Any = None
+        self._tasks = CommTasks()
+        self.listen_address = self.contact_address = f"inproc://{self._location}"
+
+    async def start(self) -> None:
+        """Begin to listen."""
+        self._loop = asyncio.get_running_loop()
+        with _lock:
+            if self._location in _listeners:
+                raise OSError(f"cannot listen at {self.listen_address}: in use")
+            _listeners[self._location] = self
+
+    def stop(self) -> None:
+        """Accept no more."""
+        with _lock:
+            if _listeners.get(self._location) is self:
+                del _listeners[self._location]
+
+    def accept(self, deserialize: bool) -> InProc:
+        """Make a pair and return the connecting end. Called on the connecting side's loop."""
+        far_address = f"inproc://{new_address()}"
+        near = InProc(far_address, self.listen_address, asyncio.get_running_loop(), deserialize)
+        far = InProc(self.listen_address, far_address, self._loop, self._deserialize)
+        near._peer, far._peer = far, near
+        try:
+            self._loop.call_soon_threadsafe(self._welcome, far)
+        except RuntimeError:
+            self.stop()
+            raise OSError(f"nothing listens at {self.listen_address}: its event loop is closed") from None
+        return near
+
+    def _welcome(self, comm: InProc) -> None:
+        self._tasks.start(self._handle(comm), f"connection from {comm.peer_address}")
+
+    async def _handle(self, comm: InProc) -> None:
+        try:
+            await self._handle_comm(comm)
+        except BaseException:
+            comm.abort()
+            raise
+
+
+class InProcBackend(Backend):
+    """`inproc://host/pid/number`."""
+
+    def get_connector(self) -> InProcConnector:
+        """What makes connections."""
+        return InProcConnector()
+
+    def get_listener(self, location: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+        """A listener that has not started."""
+        return InProcListener(location, handle_comm, deserialize, **args)
+
+    def get_address_host(self, location: str) -> str:
+        """The host in a location."""
+        return location.split("/")[0]
+
+    def get_address_host_port(self, location: str) -> tuple[str, int]:
+        """There is no port."""
+        raise NotImplementedError
+
+    def resolve_address(self, location: str) -> str:
+        """The location itself."""
+        return location
+
+    def get_local_address_for(self, location: str) -> str:
+        """A new location."""
+        return new_address()
+
+
+backends["inproc"] = InProcBackend()

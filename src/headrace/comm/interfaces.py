@@ -1,0 +1,59 @@
+"""This host's own addresses, as far as the system tells without looking names up on the network."""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+
+@functools.lru_cache
+def get_ip(host: str = "8.8.8.8", port: int = 80) -> str:
+    """The address of this host from which `host` would be reached (nothing is sent); 127.0.0.1 if there is none."""
+    return _source_address(host, port, socket.AF_INET, "127.0.0.1")
+
+
+@functools.lru_cache
+def get_ipv6(host: str = "2001:4860:4860::8888", port: int = 80) -> str:
+    """As `get_ip`, for IPv6; `::1` if there is none."""
+    return _source_address(host, port, socket.AF_INET6, "::1")
+
+
+def get_ip_interface(name: str) -> str:
+    """The first IPv4 address of a network interface.
+
+    Raises:
+        ValueError: no such interface, or it has no IPv4 address; names those that there are.
+    """
+    import psutil  # type: ignore[import-untyped]
+
+    interfaces = psutil.net_if_addrs()
+    if name not in interfaces:
+        raise ValueError(f"{name!r} is not a network interface. The interfaces are: {sorted(interfaces)}")
+    for entry in interfaces[name]:
+        if entry.family == socket.AF_INET:
+            return str(entry.address)
+    raise ValueError(f"network interface {name!r} has no IPv4 address")
+
+
+def ensure_ip(host: str) -> str:
+    """The host as a number; OSError if a name cannot be looked up."""
+    if host in ("", "*"):
+        return get_ip()
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+            return host
+        except OSError:
+            pass
+    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    entries.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    return str(entries[0][4][0])
+
+
+def _source_address(host: str, port: int, family: socket.AddressFamily, default: str) -> str:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return default

@@ -1,0 +1,258 @@
+"""Packets on a byte stream: `u32 count, u64 length of each frame, frames`, after an opening of magic bytes.
+
+No sockets: `PacketReader` hands out the memory to read into and is told how much came. Large frames are read straight
+into memory of their own, which is then the receiver's: no joins, no copies. Limits are checked before memory is taken,
+and memory is only touched as bytes arrive, so that announcing much costs nothing here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from collections.abc import Callable
+
+from headrace.protocol.frames import Frame
+
+#: Bytes that one read takes at most while no large frame is under way.
+SCRATCH_BYTES = 512 * 1024
+#: A packet no longer than this is read over when only a part of it came, instead of frame by frame.
+SMALL_PACKET_BYTES = 64 * 1024
+#: From this size on a frame gets pages of its own from the system, which are not cleared or touched in advance.
+MAPPED_BYTES = 1024 * 1024
+#: Frames in a packet, at most.
+MAX_FRAMES = 1 << 20
+#: Longest frame by default (`distributed.comm.max-frame-bytes`).
+MAX_FRAME_BYTES = 64 << 30
+#: Set in the length of a frame that is compressed.
+COMPRESSED = 1 << 63
+#: Frames shorter than this are joined before writing, which costs less than a longer list of buffers.
+_JOINED_BYTES = 16 * 1024
+
+_count = struct.Struct("<I")
+_head_of_one = struct.Struct("<IQ")
+
+
+class PacketError(Exception):
+    """What arrived is not a packet; the connection cannot go on."""
+
+
+class _Scratch(threading.local):
+    """Memory to read into, shared by the connections of a thread: filled and emptied within one callback of a loop."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(SCRATCH_BYTES))
+
+
+_scratch = _Scratch()
+
+
+def header(frames: list[Frame], flags: list[int] | None = None) -> bytes:
+    """What goes before the frames of a packet."""
+    if len(frames) == 1 and flags is None:
+        return _head_of_one.pack(1, len(frames[0]))
+    lengths = [len(frame) for frame in frames]
+    if flags is not None:
+        lengths = [length | flag for length, flag in zip(lengths, flags, strict=True)]
+    return struct.pack(f"<I{len(frames)}Q", len(frames), *lengths)
+
+
+def buffers_to_write(frames: list[Frame], flags: list[int] | None = None) -> list[Frame]:
+    """A packet as few buffers: small neighbours are joined, large frames stand as they are."""
+    head = header(frames, flags)
+    if len(frames) == 1:
+        frame = frames[0]
+        return [head + frame] if len(frame) < _JOINED_BYTES else [head, frame]
+    buffers: list[Frame] = []
+    small: list[Frame] = [head]
+    for frame in frames:
+        if len(frame) < _JOINED_BYTES:
+            small.append(frame)
+            continue
+        if small:
+            buffers.append(b"".join(small))
+            small = []
+        buffers.append(frame)
+    if small:
+        buffers.append(b"".join(small))
+    return buffers
+
+
+def allocate(nbytes: int) -> memoryview:
+    """Writable memory for a frame, not touched before bytes arrive if it is large.
+
+    Raises:
+        MemoryError: the system does not have as much.
+    """
+    if nbytes < MAPPED_BYTES:
+        return memoryview(bytearray(nbytes))
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            return memoryview(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return memoryview(mmap.mmap(-1, nbytes))
+    except (OSError, OverflowError, ValueError) as error:
+        raise MemoryError(f"no memory for a frame of {nbytes} bytes: {error}") from error
+
+
+class PacketReader:
+    """Cuts a byte stream into packets.
+
+    Args:
+        on_packet: called with the frames of each packet and, if any is compressed, a flag for each. The first frame of
+            a packet may lie in memory that is reused once the callback returns; the others are the receiver's own.
+        max_frame_bytes: longest frame that is accepted.
+    """
+
+    __slots__ = (
+        "_filled",
+        "_frames",
+        "_lengths",
+        "_on_packet",
+        "_rest",
+        "_scratch_start",
+        "_target",
+        "max_frame_bytes",
+        "stopped",
+    )
+
+    def __init__(
+        self, on_packet: Callable[[list[Frame], list[int] | None], None], max_frame_bytes: int = MAX_FRAME_BYTES
+    ) -> None:
+        self._on_packet = on_packet
+        self.max_frame_bytes = max_frame_bytes
+        #: bytes of a small packet's beginning, to be read over when more came
+        self._rest = b""
+        self._scratch_start = 0
+        #: lengths and finished frames of the packet under way
+        self._lengths: list[int] = []
+        self._frames: list[Frame] = []
+        #: memory of the frame under way, and how much of it has come
+        self._target: memoryview | None = None
+        self._filled = 0
+        #: set by the owner, possibly from within `on_packet`, to have the remaining bytes ignored
+        self.stopped = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the stream stands between two packets."""
+        return not self._rest and not self._lengths and self._target is None
+
+    def get_buffer(self) -> memoryview:
+        """Memory to read into next. Call `buffer_updated` before any other reader of this thread gets its turn."""
+        if self._target is not None:
+            return self._target[self._filled :]
+        view = _scratch.view
+        start = self._scratch_start = len(self._rest)
+        if start:
+            view[:start] = self._rest
+            return view[start:]
+        return view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """As many bytes came into the last buffer.
+
+        Raises:
+            PacketError: the stream is malformed.
+            MemoryError: a frame is larger than what the system gives.
+        """
+        target = self._target
+        if target is None:
+            self._rest = b""
+            self._parse(_scratch.view, self._scratch_start + nbytes)
+            return
+        self._filled += nbytes
+        if self._filled == len(target):
+            self._target = None
+            if self._lengths:
+                self._frames.append(target)
+                if len(self._frames) == len(self._lengths):
+                    self._finish()
+            else:
+                self._begin_packet(struct.unpack(f"<{len(target) // 8}Q", target))
+
+    def _parse(self, view: memoryview, end: int) -> None:
+        position = 0
+        while not self.stopped:
+            if self._lengths:
+                position = self._take_frames(view, position, end)
+                if self._target is not None or position == end:
+                    return
+                continue
+            left = end - position
+            if left < 4:
+                break
+            (count,) = _count.unpack_from(view, position)
+            if not 0 < count <= MAX_FRAMES:
+                raise PacketError(f"a packet of {count} frames (the limit is {MAX_FRAMES})")
+            head = 4 + 8 * count
+            if left < head:
+                if head <= SMALL_PACKET_BYTES:
+                    break
+                self._begin_target(8 * count, view[position + 4 : end])
+                return
+            if count == 1:  # nearly all packets
+                (length,) = struct.unpack_from("<Q", view, position + 4)
+                if length <= left - head and length <= self.max_frame_bytes:
+                    start = position + head
+                    position = start + length
+                    self._on_packet([view[start:position]], None)
+                    continue
+                lengths: tuple[int, ...] = (length,)
+            else:
+                lengths = struct.unpack_from(f"<{count}Q", view, position + 4)
+            total = self._check(lengths)
+            if total > left - head and total <= SMALL_PACKET_BYTES - head:
+                break
+            self._begin_packet(lengths)
+            position += head
+        else:
+            return
+        self._rest = bytes(view[position:end])
+
+    def _check(self, lengths: tuple[int, ...]) -> int:
+        """Bytes of all frames together."""
+        total = 0
+        for length in lengths:
+            size = length & ~COMPRESSED
+            if size > self.max_frame_bytes:
+                raise PacketError(
+                    f"a frame of {size} bytes is announced; the limit is {self.max_frame_bytes} "
+                    "(distributed.comm.max-frame-bytes)"
+                )
+            total += size
+        return total
+
+    def _begin_packet(self, lengths: tuple[int, ...]) -> None:
+        self._check(lengths)
+        self._lengths = list(lengths)
+        self._frames = []
+
+    def _begin_target(self, nbytes: int, first: memoryview) -> None:
+        target = self._target = allocate(nbytes)
+        self._filled = len(first)
+        target[: self._filled] = first
+
+    def _take_frames(self, view: memoryview, position: int, end: int) -> int:
+        """Take frames of the packet under way out of the scratch memory; returns where they end."""
+        frames, lengths = self._frames, self._lengths
+        while len(frames) < len(lengths):
+            size = lengths[len(frames)] & ~COMPRESSED
+            stop = position + size
+            if stop > end:
+                if position == end:
+                    # Nothing of it came yet. A small frame may come together with what follows it.
+                    if size >= SMALL_PACKET_BYTES:
+                        self._begin_target(size, view[end:end])
+                    return end
+                self._begin_target(size, view[position:end])
+                return end
+            frames.append(memoryview(bytearray(view[position:stop])))
+            position = stop
+        self._finish()
+        return position
+
+    def _finish(self) -> None:
+        frames, lengths = self._frames, self._lengths
+        self._frames, self._lengths = [], []
+        compressed = max(lengths) >= COMPRESSED
+        self._on_packet(frames, [length & COMPRESSED for length in lengths] if compressed else None)

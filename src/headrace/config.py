@@ -1,0 +1,99 @@
+"""Configuration: defaults in `headrace.yaml`, registered with dask, and the frozen options that servers read once.
+
+Importing this module does not import dask, which takes a tenth of a second; the first value read does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+@lru_cache
+def defaults() -> dict[str, Any]:
+    """What `headrace.yaml` says."""
+    import yaml  # type: ignore[import-untyped]
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with open(Path(__file__).with_name("headrace.yaml")) as file:
+        return dict(yaml.load(file, Loader=loader))
+
+
+@lru_cache
+def register_defaults() -> Any:
+    """Put our defaults below what the user configured; returns `dask.config`."""
+    import dask.config
+
+    dask.config.update_defaults(defaults())
+    return dask.config
+
+
+def get(name: str, default: Any = None) -> Any:
+    """A value by its dotted name, from the user's configuration or else our defaults."""
+    return register_defaults().get(name, default)
+
+
+def parse_seconds(value: float | str | None, default: float | None = None) -> float:
+    """Seconds in a number or a text such as "500ms".
+
+    Raises:
+        ValueError: not a time, or `None` without a default.
+    """
+    if value is None:
+        if default is None:
+            raise ValueError("a time is missing")
+        return default
+    if isinstance(value, (int, float)):
+        return float(value)
+    from dask.utils import parse_timedelta
+
+    return float(parse_timedelta(value))
+
+
+def parse_bytes(value: float | str) -> int:
+    """Bytes in a number or a text such as "64MiB"."""
+    if isinstance(value, (int, float)):
+        return int(value)
+    from dask.utils import parse_bytes as dask_parse_bytes
+
+    return int(dask_parse_bytes(value))
+
+
+@dataclass(frozen=True, slots=True)
+class CommOptions:
+    """What connections read from `distributed.comm`.
+
+    Attributes:
+        connect_timeout: seconds to try to connect, and to wait for a stranger's handshake.
+        tcp_timeout: seconds after which a silent TCP connection counts as dead.
+        compression: what to offer in handshakes (see `offered_compression`).
+        max_frame_bytes: longest frame that is accepted.
+        socket_backlog: connections that wait to be accepted.
+        require_encryption: refuse addresses that do not encrypt.
+    """
+
+    connect_timeout: float = 30
+    tcp_timeout: float = 30
+    compression: str | None = None
+    zstd_level: int = 3
+    max_frame_bytes: int = 64 << 30
+    socket_backlog: int = 2048
+    require_encryption: bool = False
+
+    @classmethod
+    def from_config(cls) -> CommOptions:
+        """As configured now."""
+        from headrace.protocol.compression import offered_compression
+
+        values = get("distributed.comm")
+        return cls(
+            connect_timeout=parse_seconds(values["timeouts"]["connect"]),
+            tcp_timeout=parse_seconds(values["timeouts"]["tcp"]),
+            compression=offered_compression(values["compression"]),
+            zstd_level=values["zstd"]["level"],
+            max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
+            socket_backlog=values["socket-backlog"],
+            require_encryption=bool(values["require-encryption"]),
+        )

@@ -1,0 +1,125 @@
+"""Optional compression of frames, agreed on in the handshake: off unless the configuration asks for it.
+
+A frame is only compressed when it is long enough and a sample of it shrinks; the pieces are `u64 size, compressed`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from .frames import Frame
+
+#: Shorter frames go as they are.
+MIN_BYTES = 10_000
+#: What is compressed to see whether it is worth it: so many pieces of so many bytes.
+_SAMPLES, _SAMPLE_BYTES = 5, 10_000
+#: Compressed size over size above which a frame goes as it is.
+_WORTH = 0.9
+_FLAG = 1 << 63
+_size = struct.Struct("<Q")
+_MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
+
+
+def choose_compression(own: str | None, peer: Any) -> str | None:
+    """The compression that both ends want: the same on both, or what one names and the other leaves to choice.
+
+    Args:
+        own, peer: what the handshakes say: a list of names in order of preference joined by ",", or `None`.
+    """
+    if not own or not isinstance(peer, str):
+        return None
+    others = peer.split(",")
+    return next((name for name in own.split(",") if name in others), None)
+
+
+def offered_compression(configured: str | bool | None) -> str | None:
+    """What to say in the handshake for a configured value: "auto" offers all that are installed.
+
+    Raises:
+        ValueError: an unknown name, or its package is not installed.
+    """
+    if configured is None or configured is False:
+        return None
+    if configured == "auto" or configured is True:
+        return ",".join([name for name in _MODULES if _installed(name)]) or None
+    if configured not in _MODULES:
+        raise ValueError(f"distributed.comm.compression is {configured!r}; it can be null, auto, {', '.join(_MODULES)}")
+    if not _installed(configured):
+        raise ValueError(
+            f"distributed.comm.compression is {configured!r}, but the package "
+            f"{_MODULES[configured].partition('.')[0]} is not installed"
+        )
+    return configured
+
+
+class Compressor:
+    """Compresses and decompresses frames with one algorithm.
+
+    Args:
+        name: "lz4" or "zstd".
+        level: of zstd.
+    """
+
+    def __init__(self, name: str, level: int = 3) -> None:
+        self.name = name
+        self._compress: Callable[[Any], bytes]
+        self._decompress: Callable[[Any, int], bytes]
+        if name == "lz4":
+            import lz4.block  # type: ignore[import-untyped]
+
+            self._compress = lambda data: bytes(lz4.block.compress(data, store_size=False))
+            self._decompress = lambda data, size: bytes(lz4.block.decompress(data, uncompressed_size=size))
+        else:
+            import zstandard
+
+            self._compress = zstandard.ZstdCompressor(level=level).compress
+            self._decompress = lambda data, size: zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+
+    def compress_frames(self, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:
+        """Frames as they should travel, and a flag for each (`None` if all go as they are)."""
+        if max(map(len, frames)) < MIN_BYTES:
+            return frames, None
+        result, flags = list(frames), [0] * len(frames)
+        for position, frame in enumerate(frames):
+            if len(frame) < MIN_BYTES or not self._promising(frame):
+                continue
+            compressed = self._compress(frame)
+            if len(compressed) < _WORTH * len(frame):
+                result[position] = _size.pack(len(frame)) + compressed
+                flags[position] = _FLAG
+        return (result, flags) if any(flags) else (frames, None)
+
+    def decompress(self, frame: Frame, limit: int) -> Frame:
+        """The frame as it was, in writable memory.
+
+        Raises:
+            ValueError: malformed, or longer than `limit`.
+        """
+        if len(frame) < _size.size:
+            raise ValueError("malformed compressed frame")
+        (size,) = _size.unpack_from(frame)
+        # No algorithm here shrinks anything more than this, so that a few bytes cannot claim much memory.
+        if size > limit or size > 64 * 1024 + 30_000 * len(frame):
+            raise ValueError(f"a compressed frame claims to be {size} bytes long")
+        try:
+            data = self._decompress(memoryview(frame)[_size.size :], size)
+        except Exception as error:
+            raise ValueError(f"malformed compressed frame: {error}") from error
+        if len(data) != size:
+            raise ValueError(f"a compressed frame has {len(data)} bytes instead of {size}")
+        return memoryview(bytearray(data))
+
+    def _promising(self, frame: Frame) -> bool:
+        if len(frame) <= 2 * _SAMPLES * _SAMPLE_BYTES:
+            return True
+        view = memoryview(frame)
+        step = len(frame) // _SAMPLES
+        sample = b"".join([view[start : start + _SAMPLE_BYTES] for start in range(0, step * _SAMPLES, step)])
+        return len(self._compress(sample)) < _WORTH * len(sample)
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(_MODULES[name].partition(".")[0]) is not None

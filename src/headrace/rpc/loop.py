@@ -1,0 +1,352 @@
+"""Event loops in threads, and how other threads talk to them.
+
+`IOLoop` wraps an asyncio loop in the few methods that users of the documented `loop` attribute call. `LoopRunner`
+shares one background loop per process among all synchronous clients and clusters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import inspect
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
+
+logger = logging.getLogger("distributed.core")
+
+T = TypeVar("T")
+
+#: Seconds to wait for a loop's thread to start or stop.
+THREAD_TIMEOUT = 10
+#: How often a blocked thread looks for signals, in seconds (Windows; elsewhere they interrupt the wait).
+_SIGNAL_POLL = 0.5 if os.name == "nt" else 3600.0
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop loop, or asyncio's own where uvloop is not installed or `distributed.admin.event-loop` says so."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as the main work of a process, as `asyncio.run`."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)
+
+
+class IOLoop:
+    """An asyncio loop, callable from any thread.
+
+    Attributes:
+        asyncio_loop: the loop itself.
+    """
+
+    _known: ClassVar[weakref.WeakValueDictionary[int, IOLoop]] = weakref.WeakValueDictionary()
+
+    def __init__(self, asyncio_loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.asyncio_loop = asyncio_loop if asyncio_loop is not None else new_event_loop()
+        self._tasks: set[Any] = set()
+
+    @classmethod
+    def current(cls, instance: bool = True) -> IOLoop | None:
+        """The facade of the running loop.
+
+        Raises:
+            RuntimeError: no loop runs here, unless `instance` is false: then `None`.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if instance:
+                raise
+            return None
+        return cls.of(loop)
+
+    @classmethod
+    def of(cls, loop: Any) -> IOLoop:
+        """The facade of whatever a user gave as `loop`: an asyncio loop, or anything with `.asyncio_loop`.
+
+        Raises:
+            TypeError: neither.
+        """
+        if isinstance(loop, cls):
+            return loop
+        asyncio_loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else getattr(loop, "asyncio_loop", None)
+        if not isinstance(asyncio_loop, asyncio.AbstractEventLoop):
+            raise TypeError(f"loop must be an asyncio loop or have an attribute asyncio_loop, not {loop!r}")
+        facade = cls._known.get(id(asyncio_loop))
+        if facade is None:
+            facade = cls._known[id(asyncio_loop)] = cls(asyncio_loop)
+        return facade
+
+    def add_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call a function (or run a coroutine function) on the loop soon; from any thread. Exceptions are logged."""
+        self.asyncio_loop.call_soon_threadsafe(self._run_callback, callback, args, kwargs)
+
+    def add_callback_from_signal(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """As `add_callback`."""
+        self.add_callback(callback, *args, **kwargs)
+
+    def spawn_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """As `add_callback`."""
+        self.add_callback(callback, *args, **kwargs)
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function after `delay` seconds; returns a handle with `cancel()`. On the loop's thread."""
+        return self.asyncio_loop.call_later(delay, self._run_callback, callback, args, kwargs)
+
+    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function when `time()` is `when`."""
+        return self.asyncio_loop.call_at(when, self._run_callback, callback, args, kwargs)
+
+    def add_timeout(self, deadline: Any, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As `call_at`, or as `call_later` if the deadline is a `timedelta`."""
+        if hasattr(deadline, "total_seconds"):
+            return self.call_later(deadline.total_seconds(), callback, *args, **kwargs)
+        return self.call_at(deadline, callback, *args, **kwargs)
+
+    def remove_timeout(self, handle: Any) -> None:
+        """Cancel what `call_later` and the like returned."""
+        handle.cancel()
+
+    def time(self) -> float:
+        """Seconds by the loop's clock."""
+        return self.asyncio_loop.time()
+
+    def start(self) -> None:
+        """Run the loop in this thread until `stop`."""
+        asyncio.set_event_loop(self.asyncio_loop)
+        try:
+            self.asyncio_loop.run_forever()
+        finally:
+            asyncio.set_event_loop(None)
+
+    def stop(self) -> None:
+        """Stop the loop; from any thread."""
+        with contextlib.suppress(RuntimeError):  # closed already
+            self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
+
+    def close(self, all_fds: bool = False) -> None:
+        """Cancel what is left on a stopped loop and close it."""
+        loop = self.asyncio_loop
+        if loop.is_closed():
+            return
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    def run_sync(self, function: Callable[..., Any], timeout: float | None = None) -> Any:
+        """Run a coroutine function on the stopped loop until it ends."""
+
+        async def work() -> Any:
+            async with asyncio.timeout(timeout):
+                return await function()
+
+        return self.asyncio_loop.run_until_complete(work())
+
+    def _run_callback(self, callback: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            result = callback(*args, **kwargs)
+            if not inspect.isawaitable(result):
+                return
+            task = asyncio.ensure_future(result)
+        except Exception:
+            logger.exception("Exception in callback %r", callback)
+            return
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: Any) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Exception in callback %r", task, exc_info=task.exception())
+
+
+def sync(
+    loop: Any,
+    function: Callable[..., Any],
+    *args: Any,
+    callback_timeout: float | str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Run a coroutine function on a loop that runs in another thread, and return its result.
+
+    Ctrl-C cancels the coroutine and is raised here at once.
+
+    Args:
+        callback_timeout: seconds (or text such as "5s") after which the coroutine is cancelled.
+
+    Raises:
+        TimeoutError: `callback_timeout` is over.
+        RuntimeError: called on the loop's own thread, or the loop is closed.
+    """
+    if callback_timeout is not None:
+        from headrace.config import parse_seconds
+
+        callback_timeout = parse_seconds(callback_timeout)
+    asyncio_loop = IOLoop.of(loop).asyncio_loop
+    if asyncio_loop.is_closed():
+        raise RuntimeError("the event loop is closed")
+    if asyncio._get_running_loop() is asyncio_loop:
+        raise RuntimeError("cannot wait for the event loop on its own thread: use the asynchronous form (await)")
+
+    async def work() -> Any:
+        async with asyncio.timeout(callback_timeout):
+            result = function(*args, **kwargs)
+            return await result if inspect.isawaitable(result) else result
+
+    future = asyncio.run_coroutine_threadsafe(work(), asyncio_loop)
+    try:
+        while True:
+            try:
+                return future.result(_SIGNAL_POLL)
+            except concurrent.futures.TimeoutError:
+                if future.done():  # it is the coroutine's own
+                    return future.result()
+                if asyncio_loop.is_closed():
+                    raise RuntimeError("the event loop was closed during the call") from None
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class LoopRunner:
+    """Gives a loop: the caller's own, or the background loop of this process, which is shared and counted.
+
+    Args:
+        loop: an asyncio loop, or anything with `.asyncio_loop`; `None` for the running loop if `asynchronous`, else
+            the background loop.
+        asynchronous: whether the user is on the loop and awaits.
+    """
+
+    _lock = threading.Lock()
+    _shared: _LoopThread | None = None
+    _users = 0
+
+    def __init__(self, loop: Any = None, asynchronous: bool = False) -> None:
+        self._asynchronous = asynchronous
+        self._given = IOLoop.of(loop) if loop is not None else None
+        self._thread: _LoopThread | None = None
+        self._own_thread = False
+        self._started = False
+        if self._given is None and asynchronous:
+            self._given = IOLoop.of(asyncio.get_running_loop())
+
+    @property
+    def loop(self) -> IOLoop:
+        """The facade of the loop (starts nothing if the loop was given).
+
+        Raises:
+            RuntimeError: there is none before `start`.
+        """
+        if self._given is not None:
+            return self._given
+        if self._thread is None:
+            raise RuntimeError("the loop runner was not started")
+        return self._thread.loop
+
+    def is_started(self) -> bool:
+        """Whether `start` was called, and `stop` was not."""
+        return self._started
+
+    def start(self) -> IOLoop:
+        """Have the loop run, in a background thread unless it runs already or the user is on it."""
+        if self._started:
+            return self.loop
+        self._started = True
+        if self._given is not None:
+            if not self._asynchronous and not self._given.asyncio_loop.is_running():
+                self._thread, self._own_thread = _LoopThread(self._given), True
+            return self._given
+        with LoopRunner._lock:
+            if LoopRunner._shared is None or not LoopRunner._shared.alive:
+                LoopRunner._shared, LoopRunner._users = _LoopThread(IOLoop()), 0
+            self._thread = LoopRunner._shared
+            LoopRunner._users += 1
+        return self.loop
+
+    def stop(self, timeout: float = THREAD_TIMEOUT) -> None:
+        """Give the loop back; the last user of the background loop stops its thread."""
+        if not self._started:
+            return
+        self._started = False
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        if self._own_thread:
+            thread.stop(timeout, close=False)
+            return
+        self._given = thread.loop  # still readable afterwards
+        with LoopRunner._lock:
+            if LoopRunner._shared is not thread:
+                return
+            LoopRunner._users -= 1
+            if LoopRunner._users > 0:
+                return
+            LoopRunner._shared = None
+        thread.stop(timeout)
+
+    def run_sync(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Start, run a coroutine function from this thread, stop."""
+        self.start()
+        try:
+            return sync(self.loop, function, *args, **kwargs)
+        finally:
+            self.stop()
+
+
+class _LoopThread:
+    """A daemon thread that runs a loop."""
+
+    def __init__(self, loop: IOLoop) -> None:
+        self.loop = loop
+        self._ready = threading.Event()
+        self._close = True
+        self._thread = threading.Thread(target=self._run, name="IO loop", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(THREAD_TIMEOUT):
+            raise RuntimeError("the event loop's thread did not start")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs (it does not in a forked child)."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        self.loop.asyncio_loop.call_soon(self._ready.set)
+        try:
+            self.loop.start()
+        finally:
+            if self._close:
+                self.loop.close()
+
+    def stop(self, timeout: float, close: bool = True) -> None:
+        """Stop the loop and wait for the thread, unless called on it."""
+        self._close = close
+        self.loop.stop()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+
+def _after_fork() -> None:
+    """A forked child has the parent's objects but not its threads."""
+    LoopRunner._lock = threading.Lock()
+    LoopRunner._shared = None
+    LoopRunner._users = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,76 @@
+"""Calls a function again and again on the running loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("distributed.core")
+
+
+class PeriodicCallback:
+    """Calls `callback` every so many milliseconds until stopped; never again before the last call has ended.
+
+    Args:
+        callback: sync or async. Its exceptions are logged.
+        milliseconds: time from one call to the next; missed calls are left out, not caught up on.
+    """
+
+    def __init__(self, callback: Callable[[], Any], milliseconds: float) -> None:
+        if milliseconds <= 0:
+            raise ValueError(f"a period must be positive, not {milliseconds} ms")
+        self.callback = callback
+        self.callback_time = milliseconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._next = 0.0
+
+    def start(self) -> None:
+        """Begin; the first call comes after one period. Must be called on the loop's thread."""
+        if self._handle is None:
+            self._loop = asyncio.get_running_loop()
+            self._next = self._loop.time()
+            self._schedule()
+
+    def stop(self) -> None:
+        """Call no more. A call under way goes on."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._handle is not None
+
+    def _schedule(self) -> None:
+        assert self._loop is not None
+        now, period = self._loop.time(), self.callback_time / 1000
+        self._next = max(self._next + period, now + period * 0.1)
+        self._handle = self._loop.call_at(self._next, self._run)
+
+    def _run(self) -> None:
+        if self._handle is None:
+            return
+        self._schedule()
+        if self._task is not None:
+            return
+        try:
+            result = self.callback()
+        except Exception:
+            logger.exception("Exception in periodic callback %r", self.callback)
+            return
+        if inspect.isawaitable(result):
+            assert self._loop is not None
+            self._task = self._loop.create_task(self._await(result))
+
+    async def _await(self, result: Any) -> None:
+        try:
+            await result
+        except Exception:
+            logger.exception("Exception in periodic callback %r", self.callback)
+        finally:
+            self._task = None

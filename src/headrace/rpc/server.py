@@ -1,0 +1,217 @@
+"""Answers requests: an operation's name picks a handler, whose value is the reply.
+
+One request at a time per comm, many comms at once. Knows nothing of what the operations mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.comm import Comm, Listener, listen
+from headrace.comm.addressing import normalize_address
+from headrace.exceptions import CommClosedError, DeserializationError, UnknownOperationError
+
+from .calls import error_message
+
+logger = logging.getLogger("distributed.core")
+
+
+class NoReply:
+    """Returned by a handler that does not want its value sent (see `NO_REPLY`)."""
+
+
+#: What a handler returns to send nothing.
+NO_REPLY = NoReply()
+
+
+class Server:
+    """Listens at any number of addresses and answers requests.
+
+    Args:
+        handlers: per operation, a function (sync or async) that is called with the request's keywords. One that has a
+            parameter `comm` is given the comm.
+        takeovers: per operation, an async function that is called as `f(comm, **keywords)` and owns the comm from then
+            on: it answers itself and closes it.
+        deserialize: whether pickles in requests are loaded, or come as `Serialized`.
+        connection_args: what `Security.get_listen_args` gives.
+        timeout: seconds that `close_comms` waits for requests under way.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Callable[..., Any]],
+        takeovers: Mapping[str, Callable[..., Any]] | None = None,
+        *,
+        deserialize: bool = True,
+        connection_args: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        name: str = "server",
+    ) -> None:
+        self.handlers: dict[str, Callable[..., Any]] = dict(handlers)
+        self.takeovers: dict[str, Callable[..., Any]] = dict(takeovers or {})
+        self.deserialize = deserialize
+        self.connection_args = connection_args or {}
+        self.timeout = timeout
+        self.name = name
+        self.listeners: list[Listener] = []
+        #: comms that this server answers on, and the operation under way on each
+        self.comms: dict[Comm, str | None] = {}
+        self._wants_comm: dict[Callable[..., Any], bool] = {}
+
+    @property
+    def address(self) -> str:
+        """Where others reach this server (the first listener).
+
+        Raises:
+            ValueError: it does not listen yet.
+        """
+        if not self.listeners:
+            raise ValueError(f"the {self.name} does not listen anywhere yet")
+        return self.listeners[0].contact_address
+
+    @property
+    def listen_address(self) -> str:
+        """What the first listener is bound to."""
+        if not self.listeners:
+            raise ValueError(f"the {self.name} does not listen anywhere yet")
+        return self.listeners[0].listen_address
+
+    @property
+    def port(self) -> int:
+        """Port of the first listener."""
+        from headrace.comm import get_address_host_port
+
+        return get_address_host_port(self.address)[1]
+
+    async def listen(self, address: str | int | None = None, **kwargs: Any) -> Listener:
+        """Listen at an address (a port number means all interfaces) and return the listener.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        if address is None or isinstance(address, int):
+            address = f"tcp://:{address or 0}"
+        listener = await listen(
+            normalize_address(address),
+            self.handle_comm,
+            deserialize=self.deserialize,
+            **(self.connection_args | kwargs),
+        )
+        self.listeners.append(listener)
+        return listener
+
+    async def handle_comm(self, comm: Comm) -> None:
+        """Answer requests on a comm until it closes or is taken over."""
+        comms = self.comms
+        comms[comm] = None
+        try:
+            while True:
+                try:
+                    request = await comm.read()
+                except OSError:
+                    return
+                except DeserializationError as error:
+                    await self._answer(comm, error_message(error), "?")
+                    continue
+                taken = await self._handle_request(comm, request)
+                if taken is not None:
+                    comms.pop(comm, None)
+                    await self._take_over(comm, *taken)
+                    return
+                if comm.closed():
+                    return
+                comms[comm] = None
+        finally:
+            if comms.pop(comm, False) is not False:
+                comm.abort()
+
+    async def _handle_request(self, comm: Comm, request: Any) -> tuple[str, dict[str, Any]] | None:
+        """Answer one request, or return the takeover that it asks for, with its keywords."""
+        if type(request) is not dict or type(request.get("op")) is not str:
+            error = TypeError(f"a request must be a dictionary with an 'op', not {str(request)[:200]}")
+            await self._answer(comm, error_message(error), "?")
+            return None
+        op, reply = request.pop("op"), request.pop("reply", True)
+        self.comms[comm] = op
+        handler = self.handlers.get(op)
+        if handler is None:
+            if op in self.takeovers:
+                return op, request
+            unknown = UnknownOperationError(f"the {self.name} at {comm.local_address} has no operation {op!r}")
+            logger.warning("%s (asked for by %s)", unknown, comm.peer_address)
+            if reply:
+                await self._answer(comm, error_message(unknown), op)
+            return None
+        try:
+            if self._takes_comm(handler):
+                request["comm"] = comm
+            result = handler(**request)
+            if inspect.isawaitable(result):
+                result = await result
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not (isinstance(error, CommClosedError) and comm.closed()):
+                logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
+            result = error_message(error)
+        if reply and result is not NO_REPLY:
+            await self._answer(comm, result, op)
+        return None
+
+    async def _take_over(self, comm: Comm, op: str, keywords: dict[str, Any]) -> None:
+        try:
+            result = self.takeovers[op](comm, **keywords)
+            if inspect.isawaitable(result):
+                await result
+        except CommClosedError:
+            comm.abort()
+        except Exception as error:
+            logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
+            await self._answer(comm, error_message(error), op)
+            await comm.close()
+        except BaseException:
+            comm.abort()
+            raise
+
+    async def _answer(self, comm: Comm, result: Any, op: str) -> None:
+        try:
+            await comm.write(result)
+        except OSError:  # the caller went away
+            logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
+        except Exception as error:  # the reply cannot be sent: nothing of it was
+            logger.exception("The reply to op %s from %s cannot be sent", op, comm.peer_address)
+            try:
+                await comm.write(error_message(error))
+            except OSError:
+                logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
+
+    def _takes_comm(self, handler: Callable[..., Any]) -> bool:
+        key = getattr(handler, "__func__", handler)
+        known = self._wants_comm.get(key)
+        if known is None:
+            try:
+                known = "comm" in inspect.signature(handler).parameters
+            except (TypeError, ValueError):
+                known = False
+            self._wants_comm[key] = known
+        return known
+
+    def stop_listening(self) -> None:
+        """Accept no more connections."""
+        for listener in self.listeners:
+            listener.stop()
+
+    async def close_comms(self) -> None:
+        """Stop listening and close the comms, once the replies under way have left or `timeout` is over."""
+        self.stop_listening()
+        if self.timeout:
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + self.timeout
+            while any(self.comms.values()) and loop.time() < deadline:
+                await asyncio.sleep(0.01)
+        comms = list(self.comms)
+        await asyncio.gather(*[comm.close() for comm in comms], return_exceptions=True)

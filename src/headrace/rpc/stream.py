@@ -1,0 +1,97 @@
+"""One-way messages in batches: what is sent during a turn of the loop leaves as one packet at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from headrace.comm import Comm
+from headrace.comm.core import OnBatch, OnClose
+
+logger = logging.getLogger("distributed.core")
+
+
+class Stream:
+    """Both directions of a comm that has become a stream. Only for the thread of its loop.
+
+    There is no back-pressure: what cannot leave is kept by the transport; the senders bound their volume.
+
+    Args:
+        comm, incoming, on_batch, on_close: see `Comm.start_stream`.
+    """
+
+    __slots__ = ("_call_soon", "_outbox", "_scheduled", "comm", "peer_address")
+
+    def __init__(self, comm: Comm, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+        self.comm = comm
+        self.peer_address = comm.peer_address
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._outbox: list[Any] = []
+        self._scheduled = False
+        comm.start_stream(incoming, on_batch, on_close)
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side has closed it."""
+        return self.comm.closed()
+
+    def send(self, message: Any) -> None:
+        """Send a message with the batch of this turn of the loop. On a closed stream it is dropped: see `on_close`."""
+        self._outbox.append(message)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call_soon(self._flush)
+
+    def send_all(self, messages: Iterable[Any]) -> None:
+        """As `send`, for several."""
+        self._outbox += messages
+        if not self._scheduled and self._outbox:
+            self._scheduled = True
+            self._call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Write what is waiting now."""
+        self._flush()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        messages = self._outbox
+        if not messages:
+            return
+        self._outbox = []
+        comm = self.comm
+        if comm.closed():
+            return
+        try:
+            comm.send(messages)
+        except OSError:
+            return
+        except Exception:
+            self._send_separately(messages)
+
+    def _send_separately(self, messages: list[Any]) -> None:
+        """One message of a batch cannot be encoded: send the others, and close, since the peer would wait for it."""
+        for message in messages:
+            try:
+                self.comm.send([message])
+            except OSError:
+                return
+            except Exception:
+                logger.exception("Closing %r: a %s cannot be sent", self.comm, type(message).__name__)
+                self.comm.abort()
+                return
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._outbox = []
+        self.comm.abort()
+
+    async def close(self) -> None:
+        """Close after what was sent has left."""
+        self._flush()
+        await self.comm.close()
+
+    def __repr__(self) -> str:
+        return f"<Stream over {self.comm!r}>"
