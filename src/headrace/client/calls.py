@@ -313,4 +313,3 @@ def chunk_sizes(batch_size: int | None) -> Iterator[int]:
     if batch_size:
         return itertools.repeat(batch_size)
     return itertools.chain([FIRST_CHUNK], itertools.repeat(CHUNK))
-
