@@ -156,7 +156,7 @@ class FakeScheduler:
     def update_data(self, data: Any = None, **kwargs: Any) -> dict[str, Any]:
         if data is not None:
             self.data.update({key: unwrap(value) for key, value in data.items()})
-            return {"status": "OK", "nbytes": {key: 1 for key in data}}
+            return {"status": "OK", "nbytes": dict.fromkeys(data, 1)}
         return {"status": "OK"}
 
     def run_function(self, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _NAMES = {
     "wait": "waiting",
 }
 
-__all__ = sorted(_NAMES)  # noqa: PLE0605
+__all__ = sorted(_NAMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ def load_error(state: FutureState) -> BaseException:
     return exception.with_traceback(traceback)
 
 
-class Future(TaskRef, Generic[T]):
+class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     """A result that is being computed, or is held, on the cluster.
 
     Made by a client's methods. Passed as an argument, it stands for its result.
@@ -56,7 +56,7 @@ class Future(TaskRef, Generic[T]):
     __dask_future__ = True
 
     def __init__(self, key: Any, client: Client | None = None, state: FutureState | None = None, _id: Any = None):
-        self.key = key.key if isinstance(key, TaskRef) else key
+        self.key = key.key if isinstance(key, TaskRef) else key  # type: ignore[misc]
         self._client: Client | None = None
         self._state: FutureState | None = None
         if state is not None:
@@ -142,7 +142,7 @@ class Future(TaskRef, Generic[T]):
         state = self._state or self._bound()
         client = self._client or self.client
         if client.asynchronous:
-            return client._result_async(self, timeout)  # type: ignore[no-any-return]
+            return client._result_async(self, timeout)  # type: ignore[return-value]
         if state.status == "finished" and state.result is not None:
             return loads(state.result)  # type: ignore[no-any-return]
         return client._result_sync(self, timeout)  # type: ignore[no-any-return]
@@ -155,7 +155,7 @@ class Future(TaskRef, Generic[T]):
         """
         client = self.client
         if client.asynchronous:
-            return client._error_async(self, timeout, _exception_of)  # type: ignore[no-any-return]
+            return client._error_async(self, timeout, _exception_of)  # type: ignore[return-value]
         client._wait_for(self, timeout)
         return _exception_of(self._bound())
 
@@ -167,7 +167,7 @@ class Future(TaskRef, Generic[T]):
         """
         client = self.client
         if client.asynchronous:
-            return client._error_async(self, timeout, _traceback_of)  # type: ignore[no-any-return]
+            return client._error_async(self, timeout, _traceback_of)  # type: ignore[return-value]
         client._wait_for(self, timeout)
         return _traceback_of(self._bound())
 

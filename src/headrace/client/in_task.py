@@ -30,13 +30,13 @@ def client_of_worker(worker: Any, timeout: Any = None) -> Client:
     """
     from .client import Client
 
-    client: Client | None = getattr(worker, "_client", None)
-    if client is not None and client.status not in ("closing", "closed"):
+    client = _open_client(worker)
+    if client is not None:
         return client
     on_loop = asyncio._get_running_loop() is IOLoop.of(worker.loop).asyncio_loop
     with _lock if not on_loop else _NoLock():
-        client = getattr(worker, "_client", None)
-        if client is not None and client.status not in ("closing", "closed"):
+        client = _open_client(worker)
+        if client is not None:
             return client
         keywords = {} if timeout is None else {"timeout": timeout}
         client = Client(
@@ -51,6 +51,11 @@ def client_of_worker(worker: Any, timeout: Any = None) -> Client:
         )
         worker._client = client
     return client
+
+
+def _open_client(worker: Any) -> Client | None:
+    client: Client | None = getattr(worker, "_client", None)
+    return None if client is None or client.status in ("closing", "closed") else client
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """A client's side of the conversation with the scheduler: connection, outbox, and the threads that wait.
 
-Any thread may post messages or wait; one lock guards the state, and the loop is woken once for many messages. Futures are
-released from `__del__`, where no lock may be taken: these go through a deque that the loop, or the next submission, drains.
+Any thread may post messages or wait; one lock guards the state, and the loop is woken once for many messages. Futures
+are released from `__del__`, where no lock may be taken: these go through a deque that the loop, or the next submission,
+drains.
 """
 
 from __future__ import annotations

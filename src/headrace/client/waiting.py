@@ -102,7 +102,8 @@ async def _wait_async(
 
 
 def _done_and_not_done(futures: Iterable[Future[Any]]) -> DoneAndNotDoneFutures:
-    done, not_done = set(), set()
+    done: set[Future[Any]] = set()
+    not_done: set[Future[Any]] = set()
     cancelled = []
     for future in futures:
         state = future._bound()
@@ -213,6 +214,7 @@ class as_completed:
             done(state)
 
     async def _fetch(self, future: Future[Any], generation: int) -> None:
+        result: tuple[Any, BaseException | None]
         try:
             result = (await future.client._result_async(future, None), None)
         except BaseException as error:

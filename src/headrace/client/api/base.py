@@ -25,6 +25,7 @@ class ClientBase:
     session: Session
     id: str
     cluster: Any
+    scheduler_file: str | None
     direct_to_workers: bool | None
     _asynchronous: bool
     _timeout: float

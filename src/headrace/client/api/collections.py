@@ -110,7 +110,7 @@ class CollectionMethods(WorkMethods):
 
         known = self.session.state.futures
         graph, _ = materialize(collection.__dask_graph__())
-        changed = {
+        changed: dict[Any, Any] = {
             key: Future(key, self)  # type: ignore[arg-type]
             for key in graph
             if not isinstance(graph[key], Future) and to_wire(key) in known

@@ -1,9 +1,10 @@
 """Records of the keys that a client wants, and how each message from the scheduler changes them.
 
-Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any of
-them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at once, so
-that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record. Whoever waits
-for a record leaves a callable on it; `handle` collects the callables of the records that became done in `woken`.
+Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any
+of them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at
+once, so that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record.
+Whoever waits for a record leaves a callable on it; `handle` collects the callables of the records that became done in
+`woken`.
 """
 
 from __future__ import annotations
