@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 _Atom: TypeAlias = str | int | float
 _Depth1: TypeAlias = _Atom | tuple[_Atom, ...]
@@ -22,7 +22,8 @@ Key: TypeAlias = _Atom | tuple[_Depth5, ...]
 
 MAX_DEPTH = 6
 _BYTES_PREFIX = "\x00bytes:"
-_HEX = re.compile("[a-f]+")
+_HEX_LETTERS = re.compile("[a-f]+")
+_HEX_TOKEN = re.compile("[a-f0-9]+")
 
 
 def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
@@ -37,7 +38,8 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
     if kind is tuple:
         if not depth:
             raise TypeError(f"key is nested more than {MAX_DEPTH} tuples deep: {key!r}")
-        return tuple([to_wire(part, depth - 1) for part in key])  # type: ignore[return-value]
+        parts: Any = tuple([to_wire(part, depth - 1) for part in key])
+        return cast(Key, parts)
     if isinstance(key, bytes):
         return _BYTES_PREFIX + key.decode("latin-1")
     if isinstance(key, bool):
@@ -64,19 +66,27 @@ def from_wire(key: Any) -> Any:
 
 
 def key_group(key: Key) -> str:
-    """The group of a key: the first part of a tuple, or the text itself.
+    """The group of a key: the first part of a tuple, or the text before the token.
 
     >>> key_group(("x-123", 0))
     'x-123'
+    >>> key_group("inc-0123abcd")
+    'inc'
     """
+    if type(key) is str:
+        # Keys of one function differ in their token only, so one cached answer serves all of them.
+        head, dash, token = key.rpartition("-")
+        if dash and not token.isalpha():
+            return key_prefix(head + "-0")
+        return key_prefix(key)
     while type(key) is tuple:
         if not key:
             return "tuple"
         key = key[0]
-    return key if type(key) is str else str(key)
+    return key if type(key) is str else type(key).__name__
 
 
-@lru_cache(100_000)
+@lru_cache(10_000)
 def key_prefix(group: str) -> str:
     """The prefix of a group name: what is left without the token at its end.
 
@@ -89,12 +99,12 @@ def key_prefix(group: str) -> str:
     """
     if group.startswith("<"):
         return group.strip("<>").split()[0].split(".")[-1] or group
-    if len(group) == 32 and re.fullmatch("[a-f0-9]{32}", group):
+    if len(group) == 32 and _HEX_TOKEN.fullmatch(group):
         return "data"
     head, *words = group.split("-")
     kept = head.lstrip("'(\"")
     for word in words:
-        if not word.isalpha() or (len(word) == 8 and _HEX.fullmatch(word)):
+        if not word.isalpha() or (len(word) == 8 and _HEX_LETTERS.fullmatch(word)):
             break
         kept += "-" + word
     return kept or group

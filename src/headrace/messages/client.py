@@ -10,7 +10,7 @@ from .base import Message, Payload, TaskOptions
 
 
 class SubmitGraph(Message):
-    """Tasks to compute, as columns; every list but `functions`, `external`, `options` and `wanted` has one entry per task.
+    """Tasks to compute, as columns: all but `functions`, `external`, `options` and `wanted` have one entry per task.
 
     A task is a call: a pickled callable out of `functions` and a pickled `(args, kwargs)` in `arguments`; inside these,
     `dask` graph nodes (`TaskRef`, `Task`, containers) stand for other tasks' results. A graph that is long is sent as

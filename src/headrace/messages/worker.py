@@ -50,7 +50,7 @@ class ComputeTask(Message):
 
     key: Key
     attempt: int
-    priority: tuple[float, int, int]
+    priority: tuple[float, float, int]
     function: int
     arguments: Payload
     duration: float

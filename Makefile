@@ -1,0 +1,56 @@
+# `make demo` and `make test` need nothing but Python >= 3.11 and make: they build a virtual environment in the checkout.
+# Variables: PYTHON (interpreter that the environment is made with), VENV (where), ARGS (passed to the command).
+
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+ARGS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench clean
+
+help:
+	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
+	@echo "make test    run the test-suite"
+	@echo "make lint    formatting, lint and types"
+	@echo "make format  reformat and apply safe fixes"
+	@echo "make bench   run headrace and distributed 2026.8 alternately and print the ratios (ARGS=--quick for a short run)"
+	@echo "make clean   remove the environments and caches"
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/python -m headrace.demo $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv .venv-peer dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make a second run start at once; a change of the dependencies, or of how they are installed, redoes it.
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "headrace needs Python 3.11 or later; name one with PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "headrace needs Python 3.11 or later, and '$(PYTHON)' is not; name one with PYTHON=/path/to/python"; exit 1; }
+	@echo "Creating an environment in $(VENV)"
+	@"$(PYTHON)" -m venv "$(VENV)"
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.created
+	@echo "Installing headrace and what 'make $*' needs into $(VENV)"
+	@$(PIP) -e '.[$*]'
+	@touch $@

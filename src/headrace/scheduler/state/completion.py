@@ -1,0 +1,198 @@
+"""What workers report of tasks: finished, failed, given back, seceded, missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.keys import Key
+from headrace.messages.worker import (
+    AddKeys,
+    FreeKeys,
+    LongRunning,
+    MissingData,
+    RefreshWhoHas,
+    ReleasedData,
+    RequestWhoHas,
+    RescheduleTask,
+    TaskFailed,
+    TaskFinished,
+)
+
+from .load import check_load, end_processing
+from .replicas import add_replica, drop_replica, set_nbytes
+from .transitions.running import finish
+
+if TYPE_CHECKING:
+    from .state import SchedulerState
+    from .tasks import TaskState
+    from .transitions.engine import Recommendations
+    from .workers import WorkerState
+
+
+def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinished) -> Recommendations:
+    """A worker has computed a result, and holds it."""
+    task = state.tasks.get(message.key)
+    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        return _on_stale_result(state, worker, task, message)
+    group = task.group
+    start, stop = message.start, message.stop
+    elapsed = stop - start
+    group.prefix.observe(elapsed if elapsed > 0 else 0.0)
+    group.add_duration("compute", start, stop)
+    for action, began, ended in message.startstops:
+        group.add_duration(action, began, ended)
+    if message.metadata:
+        task.metadata.update(message.metadata)
+    nbytes = message.nbytes
+    task.type = message.type
+    if message.type not in group.types:
+        group.types.add(message.type)
+    end_processing(state, worker, task)
+    task.nbytes = nbytes
+    group.nbytes_total += nbytes
+    task.who_has = worker.alone
+    worker.has_what[task] = None
+    worker.nbytes += nbytes
+    if task.options.actor:
+        worker.actors.add(task)
+    recommendations: Recommendations = {}
+    finish(state, task, message.result, recommendations)
+    return recommendations
+
+
+def _on_stale_result(
+    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished
+) -> Recommendations:
+    """The answer to an assignment that has been taken back."""
+    if task is None or task.state in ("released", "forgotten", "erred"):
+        state.free(worker, message.key)
+        return {}
+    if task.processing_on is worker:
+        return {}  # sent there again since: that answer will come
+    if task.state == "memory":
+        add_replica(task, worker)
+        return {}
+    # Someone still wants it, and here it is.
+    task.type = message.type
+    set_nbytes(task, message.nbytes)
+    add_replica(task, worker)
+    return {task: "memory"}
+
+
+def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
+    """A task raised: run it again if it has retries left, else it has erred."""
+    task = state.tasks.get(message.key)
+    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        if task is None or task.processing_on is not worker:
+            state.free(worker, message.key)
+        return {}
+    task.group.add_duration("compute", message.start, message.stop)
+    rare = task.rare
+    rare.erred_on.add(worker.address)
+    if rare.retries > 0:
+        rare.retries -= 1
+        return {task: "waiting"}
+    rare.exception = message.exception
+    rare.traceback = message.traceback
+    rare.exception_text = message.exception_text
+    rare.traceback_text = message.traceback_text
+    return {task: "erred"}
+
+
+def on_reschedule(state: SchedulerState, worker: WorkerState, message: RescheduleTask) -> Recommendations:
+    """A task is to be placed anew."""
+    task = state.tasks.get(message.key)
+    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        return {}
+    return {task: "released"}
+
+
+def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRunning) -> Recommendations:
+    """A task has seceded: it takes no thread and no part of the worker's occupancy any more."""
+    task = state.tasks.get(message.key)
+    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        return {}
+    if task not in worker.long_running:
+        worker.long_running.add(task)
+        task.group.prefix.observe(message.compute_duration)
+        cost = worker.processing[task]
+        worker.processing[task] = 0.0
+        worker.occupancy -= cost
+        state.total_occupancy -= cost
+        check_load(state, worker)
+    return {}
+
+
+def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) -> Recommendations:
+    """A worker holds copies of results; those of tasks that are not in memory are superfluous."""
+    unknown = []
+    for key in message.keys:
+        task = state.tasks.get(key)
+        if task is not None and task.state == "memory":
+            add_replica(task, worker)
+        else:
+            unknown.append(key)
+    if unknown:
+        state.send(worker, FreeKeys(unknown))
+    return {}
+
+
+def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
+    """A worker has dropped a copy."""
+    return _lose_replica(state, message.key, worker)
+
+
+def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recommendations:
+    task = state.tasks.get(key)
+    if task is None or worker not in task.who_has:
+        return {}
+    drop_replica(task, worker)
+    return {} if task.who_has or task.state != "memory" else {task: "released"}
+
+
+def on_missing(state: SchedulerState, worker: WorkerState, message: MissingData) -> Recommendations:
+    """A worker did not find data where it should have been."""
+    holder = state.workers.get(message.worker)
+    recommendations = _lose_replica(state, message.key, holder) if holder is not None else {}
+    return {**recommendations, **on_request_who_has(state, worker, RequestWhoHas([message.key]))}
+
+
+def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
+    """A worker asks where data is."""
+    who_has = []
+    nbytes = []
+    for key in message.keys:
+        task = state.tasks.get(key)
+        who_has.append([holder.address for holder in task.who_has] if task is not None else [])
+        nbytes.append(task.get_nbytes() if task is not None else 0)
+    state.send(worker, RefreshWhoHas(message.keys, who_has, nbytes))
+    return {}
+
+
+def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
+    """Recommend the failed tasks at the root of these to be tried again."""
+    recommendations: Recommendations = {}
+    retried = []
+    for key in keys:
+        task = state.tasks.get(key)
+        if task is None or task.state != "erred":
+            continue
+        retried.append(key)
+        recommendations[task.exception_blame or task] = "released"
+    return recommendations, retried
+
+
+Handler = Callable[["SchedulerState", "WorkerState", Any], "Recommendations"]
+
+#: What the state machine does with each message of a worker; those that are absent are the shell's.
+HANDLERS: dict[type, Handler] = {
+    TaskFinished: on_finished,
+    TaskFailed: on_failed,
+    RescheduleTask: on_reschedule,
+    LongRunning: on_long_running,
+    AddKeys: on_add_keys,
+    ReleasedData: on_released_data,
+    MissingData: on_missing,
+    RequestWhoHas: on_request_who_has,
+}

@@ -1,0 +1,103 @@
+"""Who wants what: clients that ask for results, let them go, cancel them, or leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from headrace.common.keys import Key
+from headrace.messages.client import CancelledKeys, KeyInMemory
+
+from .tasks import NOTHING
+
+if TYPE_CHECKING:
+    from .clients import ClientState
+    from .state import SchedulerState
+    from .tasks import TaskState
+    from .transitions.engine import Recommendations
+
+
+def add_interest(client: ClientState, task: TaskState) -> None:
+    """The client wants the result."""
+    if client not in task.who_wants:
+        task.who_wants = task.who_wants | client.alone if task.who_wants else client.alone
+        client.wants_what.add(task)
+
+
+def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[TaskState]) -> Recommendations:
+    """The client no longer wants these; what nobody wants or needs is released or forgotten."""
+    recommendations: Recommendations = {}
+    alone = client.alone
+    for task in tasks:
+        wanting = task.who_wants
+        if wanting is alone:
+            task.who_wants = NOTHING
+        elif client in wanting:
+            task.who_wants = rest = wanting - alone
+            client.wants_what.discard(task)
+            if len(rest) == 1:
+                (last,) = rest
+                task.who_wants = last.alone
+            continue
+        else:
+            continue
+        client.wants_what.discard(task)
+        if not task._dependents:
+            recommendations[task] = "forgotten"
+        elif not task._waiters and task.state not in ("erred", "released"):
+            recommendations[task] = "released"
+    return recommendations
+
+
+def desire_keys(state: SchedulerState, client: ClientState, keys: Iterable[Key]) -> Recommendations:
+    """The client wants existing tasks; it is told where they stand."""
+    from .transitions.erring import tell_erred  # the table's functions use this module's neighbours
+
+    recommendations: Recommendations = {}
+    for key in keys:
+        task = state.tasks.get(key)
+        if task is None:
+            state.send(client, CancelledKeys([key], "the scheduler does not know this key (any more)"))
+            continue
+        add_interest(client, task)
+        if task.state == "memory":
+            state.send(client, KeyInMemory(key, task.type))
+        elif task.state == "erred":
+            tell_erred(state, task)
+        elif task.state == "released":
+            recommendations[task] = "waiting"
+    return recommendations
+
+
+def cancel_keys(
+    state: SchedulerState, client: ClientState, keys: Iterable[Key], force: bool, reason: str
+) -> Recommendations:
+    """Stop tasks and what depends on them, for this client, or with `force` for all."""
+    recommendations: Recommendations = {}
+    pending = [task for key in keys if (task := state.tasks.get(key)) is not None]
+    seen: set[TaskState] = set()
+    cancelled: dict[ClientState, list[TaskState]] = {}
+    while pending:
+        task = pending.pop()
+        if task in seen:
+            continue
+        seen.add(task)
+        for wanting in task.who_wants if force else task.who_wants & client.alone:
+            cancelled.setdefault(wanting, []).append(task)
+        if force or not (task.who_wants - client.alone):
+            pending.extend(task._dependents or ())
+    for wanting, tasks in cancelled.items():
+        if wanting is not state.holder:
+            state.send(wanting, CancelledKeys([task.key for task in tasks], reason))
+        recommendations.update(release_tasks(state, wanting, tasks))
+    return recommendations
+
+
+def drop_client(state: SchedulerState, client: ClientState) -> Recommendations:
+    """A client has left."""
+    recommendations = release_tasks(state, client, list(client.wants_what))
+    for graph in client.graphs.values():
+        recommendations.update(release_tasks(state, state.holder, graph.held))
+    client.graphs.clear()
+    client.outbox.clear()
+    return recommendations

@@ -1,0 +1,81 @@
+"""What must hold after every event. Costs a walk over everything: for tests and `validate=True` only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .state import SchedulerState
+    from .tasks import TaskState
+
+
+class InvariantError(AssertionError):
+    """The records contradict each other; the message names what, with the task's story."""
+
+
+def check(state: SchedulerState) -> None:
+    """Raise `InvariantError` if the records contradict each other."""
+    for task in state.tasks.values():
+        problem = _of_task(state, task)
+        if problem:
+            story = "\n  ".join(map(str, state.story(task.key)))
+            raise InvariantError(f"{task!r}: {problem}; its story:\n  {story}")
+    problem = _of_totals(state)
+    if problem:
+        raise InvariantError(problem)
+
+
+def _of_task(state: SchedulerState, task: TaskState) -> str | None:
+    checks: dict[str, bool] = {
+        "dependents mirror dependencies": all(task in (d._dependents or ()) for d in task._dependencies),
+        "dependencies are known": all(
+            state.tasks.get(d.key) is d or task.state in ("memory", "erred") for d in task._dependencies
+        ),
+        "who_has mirrors has_what": all(task in worker.has_what for worker in task.who_has),
+        "who_wants mirrors wants_what": all(task in client.wants_what for client in task.who_wants),
+        "in memory means held": bool(task.who_has) == (task.state == "memory"),
+        "processing means placed": (task.processing_on is not None) == (task.state == "processing"),
+        "unrunnable means no-worker": (task in state.unrunnable) == (task.state == "no-worker"),
+        "only the waiting wait": not task._waiting_on or task.state == "waiting",
+        "waiters need it": all(task in waiter._dependencies for waiter in task._waiters or ()),
+        "erred has a cause": task.state != "erred" or task.exception_blame is not None,
+    }
+    if task.state == "waiting":
+        checks["waits for what is missing"] = bool(task._waiting_on) and task._waiting_on == {
+            d for d in task._dependencies if not d.who_has
+        }
+        checks["what it waits for will come"] = all(
+            d.state in ("waiting", "queued", "no-worker", "processing") for d in task._waiting_on or ()
+        )
+    if task.state in ("processing", "queued", "no-worker"):
+        checks["has all it needs"] = all(d.who_has for d in task._dependencies)
+    if task.state in ("waiting", "processing", "queued", "no-worker"):
+        checks["dependencies know the waiter"] = all(task in (d._waiters or ()) for d in task._dependencies)
+        checks["somebody wants it"] = bool(task.who_wants or task._waiters)
+    if task.processing_on is not None:
+        checks["its worker knows"] = task in task.processing_on.processing
+        checks["its worker is there"] = state.workers.get(task.processing_on.address) is task.processing_on
+    if task.state == "released":
+        checks["is known to somebody"] = bool(task._dependents) and not task.who_wants
+    return next((name for name, holds in checks.items() if not holds), None)
+
+
+def _of_totals(state: SchedulerState) -> str | None:
+    for worker in state.workers.values():
+        if any(task.processing_on is not worker for task in worker.processing):
+            return f"{worker!r} processes tasks that are elsewhere"
+        if abs(worker.occupancy - sum(worker.processing.values())) > 1e-6:
+            return f"{worker!r}: occupancy {worker.occupancy} is not the sum of what it processes"
+        if worker.nbytes != sum(task.get_nbytes() for task in worker.has_what):
+            return f"{worker!r}: nbytes is not the sum of what it holds"
+    if len(state.queued) != sum(task.state == "queued" for task in state.tasks.values()):
+        return "the queue's length is wrong"
+    for group in state.tasks.groups.values():
+        known = sum(count for name, count in group.counts.items() if name != "forgotten")
+        if known != group.count:
+            return f"{group!r}: counts {known} tasks, knows {group.count}"
+    if state.total_nthreads != sum(worker.nthreads for worker in state.workers.values()):
+        return "total_nthreads is not the sum over workers"
+    if state.queued and any(worker in state.running for worker in state.open_workers):
+        return f"{len(state.queued)} tasks are queued though {list(state.open_workers)} have room"
+    return None

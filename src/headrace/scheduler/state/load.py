@@ -1,0 +1,89 @@
+"""How busy workers are: expected durations, costs and occupancy, and who is idle, saturated or open.
+
+A cost is fixed when a task is sent and taken back as it was, so that occupancy needs no second look at averages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.common.status import Status
+
+if TYPE_CHECKING:
+    from .state import SchedulerState
+    from .tasks import TaskState
+    from .workers import WorkerState
+
+#: Root-like tasks that are known to be short are sent ahead of need: so many expected seconds and tasks a thread. The
+#: seconds cover a turn of the scheduler's loop; the number bounds what a wrong estimate can pile on one worker.
+AHEAD_SECONDS = 0.02
+AHEAD_TASKS = 256
+
+
+def expected_duration(state: SchedulerState, task: TaskState) -> float:
+    """Expected seconds of computing; the configured default where nothing of its prefix has run."""
+    average = task.group.prefix.duration_average
+    return average if average >= 0 else state.options.unknown_duration
+
+
+def transfer_seconds(state: SchedulerState, task: TaskState, worker: WorkerState) -> float:
+    """Expected seconds of moving to the worker what the task needs and it lacks: bytes over bandwidth."""
+    missing = 0
+    for dependency in task._dependencies:
+        if worker not in dependency.who_has:
+            missing += dependency.get_nbytes()
+    return missing / state.bandwidth
+
+
+def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
+    """Account for a task that is sent to a worker."""
+    worker.processing[task] = cost
+    worker.occupancy += cost
+    state.total_occupancy += cost
+    task.processing_on = worker
+    for name, amount in task.options.resources.items():
+        worker.used_resources[name] = worker.used_resources.get(name, 0.0) + amount
+    check_load(state, worker)
+
+
+def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) -> None:
+    """Account for a task that its worker has finished, or is not to run any more."""
+    task.processing_on = None
+    cost = worker.processing.pop(task, 0.0)
+    worker.occupancy -= cost
+    state.total_occupancy -= cost
+    if worker.long_running:
+        worker.long_running.discard(task)
+    if worker.executing:
+        worker.executing.pop(task, None)
+    for name, amount in task.options.resources.items():
+        worker.used_resources[name] -= amount
+    if not worker.processing:
+        # Sums of floats drift; an idle worker is the chance to start from nothing.
+        state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy)
+        worker.occupancy = 0.0
+    check_load(state, worker)
+
+
+def check_load(state: SchedulerState, worker: WorkerState) -> None:
+    """Keep the sets of idle, saturated and open workers in step with one worker.
+
+    Idle: fewer tasks than threads. Saturated: more tasks than threads and over 0.4 s of work a thread waiting.
+    """
+    threads = worker.nthreads
+    count = len(worker.processing) - len(worker.long_running)
+    running = worker.status is Status.running
+    if count < threads and running:
+        state.idle[worker] = None
+    elif worker in state.idle:
+        del state.idle[worker]
+    if count > threads and worker.occupancy > 0.4 * threads and running:
+        state.saturated[worker] = None
+    elif worker in state.saturated:
+        del state.saturated[worker]
+    if running and (
+        count < worker.slots or (count < AHEAD_TASKS * threads and worker.occupancy < AHEAD_SECONDS * threads)
+    ):
+        state.open_workers[worker] = None
+    elif worker in state.open_workers:
+        del state.open_workers[worker]

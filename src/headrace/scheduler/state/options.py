@@ -1,0 +1,28 @@
+"""The scheduler's settings, read once by the shell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class StateOptions:
+    """Settings of the state machine.
+
+    Attributes:
+        validate: check invariants after every event.
+        allowed_failures: how many workers may die under a task before it errs.
+        saturation: root-like tasks that a worker holds at a time, per thread; infinity sends them all at once.
+        bandwidth: assumed speed between workers, bytes per second.
+        unknown_duration: assumed seconds of a task whose prefix has not run yet.
+        default_durations: assumed seconds by prefix, until the first has run.
+        log_length: how many transitions the story keeps.
+    """
+
+    validate: bool = False
+    allowed_failures: int = 3
+    saturation: float = 1.1
+    bandwidth: float = 100e6
+    unknown_duration: float = 0.5
+    default_durations: dict[str, float] = field(default_factory=dict)
+    log_length: int = 100_000

@@ -1,0 +1,85 @@
+"""Where results are: copies that appear and go, and data that clients put there themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.common.keys import Key
+from headrace.messages.client import KeyInMemory
+
+from . import interest
+from .tasks import NOTHING
+
+if TYPE_CHECKING:
+    from .clients import ClientState
+    from .state import SchedulerState
+    from .tasks import TaskState
+    from .transitions.engine import Recommendations
+    from .workers import WorkerState
+
+
+def add_replica(task: TaskState, worker: WorkerState) -> None:
+    """The worker holds a copy of the result."""
+    if worker not in task.who_has:
+        task.who_has = task.who_has | worker.alone if task.who_has else worker.alone
+        worker.has_what[task] = None
+        worker.nbytes += task.get_nbytes()
+
+
+def drop_replica(task: TaskState, worker: WorkerState) -> None:
+    """The worker no longer holds a copy."""
+    if worker in task.who_has:
+        task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
+        del worker.has_what[task]
+        worker.nbytes -= task.get_nbytes()
+
+
+def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
+    """Tell every worker that holds a copy to drop it."""
+    nbytes = task.get_nbytes()
+    for worker in task.who_has:
+        del worker.has_what[task]
+        worker.nbytes -= nbytes
+        state.free(worker, task.key)
+    task.who_has = NOTHING
+
+
+def set_nbytes(task: TaskState, nbytes: int) -> None:
+    """Record the size of a result, in bytes, with all who hold it."""
+    difference = nbytes - task.get_nbytes()
+    for worker in task.who_has:
+        worker.nbytes += difference
+    task.group.nbytes_total += nbytes - max(task.nbytes, 0)
+    task.nbytes = nbytes
+
+
+def add_data(
+    state: SchedulerState,
+    client: ClientState | None,
+    who_has: dict[Key, list[str]],
+    nbytes: dict[Key, int],
+    types: dict[Key, str],
+) -> Recommendations:
+    """Record data that is on workers without a task having computed it."""
+    recommendations: Recommendations = {}
+    for key, addresses in who_has.items():
+        holders = [worker for address in addresses if (worker := state.workers.get(address)) is not None]
+        task = state.tasks.get(key)
+        if task is None:
+            if not holders:
+                continue
+            task = state.tasks.new(key)
+        task.type = types.get(key, task.type)
+        for worker in holders:
+            add_replica(task, worker)
+        set_nbytes(task, nbytes.get(key, task.nbytes))
+        if client is not None:
+            interest.add_interest(client, task)
+        if not task.who_has:
+            continue
+        if task.state == "memory":
+            if client is not None:
+                state.send(client, KeyInMemory(task.key, task.type))
+        else:
+            recommendations[task] = "memory"
+    return recommendations

@@ -1,0 +1,230 @@
+"""SchedulerState: the records, and the doors through which events come in.
+
+How it works. Each method named `on_…`, `add_…` or `remove_…` is an event; the shell passes the time with it. An event
+changes records, collects recommendations (task → state it should move to), and the transition table runs until none
+is left. What has to be told to workers and clients is appended to their `outbox`, and they to `dirty`; the shell sends
+these when the event loop turns. The topics live in files of their own (`graph`, `placement`, `completion`, `interest`,
+`membership`, `replicas`), as functions that take the state first.
+
+This file must not decide: no placement, no policy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace.common.keys import Key
+from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
+from headrace.messages.worker import FreeKeys
+
+from . import completion, graph, interest, invariants, membership, placement, replicas
+from .clients import ClientState
+from .functions import FunctionTable
+from .options import StateOptions
+from .queue import TaskQueue
+from .tasks import Computation, TaskState, TaskTable
+from .transitions.engine import Recommendations, run_transitions
+from .workers import WorkerState
+
+#: (key, start, finish, stimulus, time): a line of a task's story
+StoryLine = tuple[Key, str, str, str, float]
+
+
+class SchedulerState:
+    """Tasks, workers and clients, and the rules that move tasks between states.
+
+    Attributes:
+        tasks: every known task by key.
+        workers: connected workers by address; `aliases` maps their names to addresses.
+        clients: connected clients by name.
+        running: workers that may be given tasks.
+        idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
+        open_workers: those with room for another root-like task, in the order in which they are given one.
+        unrunnable: tasks that no connected worker may run, with the time since when.
+        queued: root-like tasks that wait for room.
+        dirty: workers and clients whose `outbox` the shell has to send.
+        transition_log: the latest transitions, oldest first.
+        observers: called with (task, start, finish, now) after each transition (plugins).
+    """
+
+    def __init__(self, options: StateOptions | None = None) -> None:
+        self.options = options or StateOptions()
+        self.validate = self.options.validate
+        self.tasks = TaskTable(self.options.default_durations)
+        self.functions = FunctionTable()
+        self.workers: dict[str, WorkerState] = {}
+        self.aliases: dict[Any, str] = {}
+        self.host_info: dict[str, dict[str, Any]] = {}
+        self.resources: dict[str, dict[str, float]] = {}
+        self.clients: dict[str, ClientState] = {}
+        self.running: dict[WorkerState, None] = {}
+        self.idle: dict[WorkerState, None] = {}
+        self.saturated: dict[WorkerState, None] = {}
+        self.open_workers: dict[WorkerState, None] = {}
+        self.unrunnable: dict[TaskState, float] = {}
+        self.queued = TaskQueue()
+        self.dirty: list[WorkerState | ClientState] = []
+        self.total_nthreads = 0
+        self.total_occupancy = 0.0
+        self.bandwidth = self.options.bandwidth
+        self.generation = 0
+        self.attempts = 0
+        self.rotation = 0
+        self.computations: deque[Computation] = deque(maxlen=100)
+        self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
+        self.transition_counter = 0
+        self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
+        #: keeps tasks of unfinished submissions; nobody hears what is "sent" to it
+        self.holder = ClientState("held")
+        self.now = 0.0
+        self.stimulus = ""
+
+    # Events from clients
+
+    def add_client(self, name: str, versions: dict[str, Any] | None, now: float) -> ClientState:
+        """A client has connected."""
+        client = self.clients[name] = ClientState(name, versions, now)
+        return client
+
+    def remove_client(self, name: str, now: float) -> None:
+        """A client has gone: what only it wanted is released."""
+        client = self.clients.pop(name, None)
+        if client is not None:
+            self._begin("remove-client", now)
+            self._end(interest.drop_client(self, client))
+
+    def on_submit(self, client: ClientState, message: SubmitGraph, now: float) -> None:
+        """A client has submitted (a part of) a graph; a bad one is refused with `GraphRefused`."""
+        self._begin("update-graph", now)
+        self._end(graph.take_graph(self, client, message))
+
+    def on_desire(self, client: ClientState, message: DesireKeys, now: float) -> None:
+        """A client wants existing tasks."""
+        self._begin("client-desires-keys", now)
+        self._end(interest.desire_keys(self, client, message.keys))
+
+    def on_release(self, client: ClientState, message: ReleaseKeys, now: float) -> None:
+        """A client no longer wants tasks."""
+        self._begin("client-releases-keys", now)
+        tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
+        self._end(interest.release_tasks(self, client, tasks))
+
+    def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
+        """A client wants work on tasks, and on what depends on them, stopped."""
+        self._begin("cancel-keys", now)
+        self._end(interest.cancel_keys(self, client, message.keys, message.force, message.reason))
+
+    def retry(self, keys: Iterable[Key], now: float) -> list[Key]:
+        """Run erred tasks again, from the task that failed on; returns the keys that were erred."""
+        self._begin("retry", now)
+        recommendations, retried = completion.retry_keys(self, keys)
+        self._end(recommendations)
+        return retried
+
+    # Events from workers
+
+    def add_worker(self, worker: WorkerState, held: dict[Key, int], now: float) -> None:
+        """A worker has connected, with the results in `held` (key → bytes)."""
+        self._begin("add-worker", now)
+        self.settle(membership.add_worker(self, worker, held))
+        self._end(placement.run_unrunnable(self))
+
+    def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
+        """A worker has gone; its tasks are placed anew and lost results computed again.
+
+        Returns the keys of the results that are lost for good: nothing computes them (scattered data).
+        """
+        worker = self.workers.get(address)
+        if worker is None:
+            return []
+        self._begin("remove-worker", now)
+        recommendations, lost = membership.remove_worker(self, worker, reason, expected=expected)
+        self.settle(recommendations)
+        self._end(placement.park_queued(self))
+        return lost
+
+    def on_worker_batch(self, worker: WorkerState, messages: list[Any], now: float) -> None:
+        """A worker's messages, in order; afterwards it is given more of what is queued."""
+        self._begin("worker", now)
+        handlers = completion.HANDLERS
+        for message in messages:
+            handler = handlers.get(type(message))
+            if handler is not None:
+                recommendations = handler(self, worker, message)
+                if recommendations:
+                    self.settle(recommendations)
+        if self.queued:
+            placement.fill(self, worker)
+        self._end()
+
+    def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:
+        """A worker says that it runs, pauses or is closing."""
+        self._begin("worker-status-change", now)
+        self.settle(membership.set_status(self, worker, status))
+        self._end({**placement.run_unrunnable(self), **placement.park_queued(self)})
+
+    def add_data(
+        self,
+        client: ClientState | None,
+        who_has: dict[Key, list[str]],
+        nbytes: dict[Key, int],
+        types: dict[Key, str],
+        now: float,
+    ) -> None:
+        """Results that no task computed (scattered data) are on these workers."""
+        self._begin("update-data", now)
+        self._end(replicas.add_data(self, client, who_has, nbytes, types))
+
+    # What events are made of
+
+    def _begin(self, stimulus: str, now: float) -> None:
+        self.stimulus = stimulus
+        self.now = now
+
+    def settle(self, recommendations: Recommendations) -> None:
+        """Run transitions until no recommendation is left."""
+        if recommendations:
+            run_transitions(self, recommendations)
+
+    def _end(self, recommendations: Recommendations | None = None) -> None:
+        """Finish an event: settle, give queued tasks to workers that have room now, check invariants if asked for."""
+        if recommendations:
+            run_transitions(self, recommendations)
+        if self.queued and self.open_workers:
+            placement.fill_all(self)
+        if self.validate:
+            invariants.check(self)
+
+    def move(self, task: TaskState, finish: str) -> None:
+        """Change a task's state and account for it; called by transition functions only."""
+        start = task.state
+        task.state = finish
+        counts = task.group.counts
+        counts[start] -= 1
+        counts[finish] += 1
+        self.transition_counter += 1
+        self.transition_log.append((task.key, start, finish, self.stimulus, self.now))
+        for observer in self.observers:
+            observer(task, start, finish, self.now)
+
+    def send(self, receiver: WorkerState | ClientState, message: Any) -> None:
+        """Put a message in the outbox of a worker or client."""
+        outbox = receiver.outbox
+        if not outbox:
+            self.dirty.append(receiver)
+        outbox.append(message)
+
+    def free(self, worker: WorkerState, key: Key) -> None:
+        """Tell a worker to drop a key; neighbours share a message, so that order with other messages stays."""
+        outbox = worker.outbox
+        if outbox and type(outbox[-1]) is FreeKeys:
+            outbox[-1].keys.append(key)
+        else:
+            self.send(worker, FreeKeys([key]))
+
+    def story(self, *keys_or_stimuli: Any) -> list[StoryLine]:
+        """The logged transitions of these keys (or with these stimuli), oldest first."""
+        wanted = {key.key if isinstance(key, TaskState) else key for key in keys_or_stimuli}
+        return [line for line in self.transition_log if line[0] in wanted or line[3] in wanted]

@@ -1,0 +1,485 @@
+"""What the scheduler knows of tasks: one record a task, one a group, one a prefix, one a computation.
+
+A million of these live at once, so a record holds only what every task has; what few tasks have is in `Rare`, made on
+first use, and sets that would be empty are one shared empty set. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.keys import Key, key_group, key_prefix
+from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
+
+if TYPE_CHECKING:
+    from .clients import ClientState
+    from .functions import Function
+    from .workers import WorkerState
+
+STATES = ("released", "waiting", "no-worker", "queued", "processing", "memory", "erred", "forgotten")
+#: Stands for every empty relation of every task; never mutated.
+NOTHING: frozenset[Any] = frozenset()
+UNKNOWN_NBYTES = -1
+#: Assumed for a result of unknown size when it has to be weighed, in bytes.
+DEFAULT_DATA_SIZE = 1000
+
+
+class Rare:
+    """What only some tasks have: failures, retries left, metadata."""
+
+    __slots__ = (
+        "erred_on",
+        "exception",
+        "exception_blame",
+        "exception_text",
+        "metadata",
+        "retries",
+        "suspicious",
+        "traceback",
+        "traceback_text",
+    )
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self.suspicious = 0
+        self.exception: Payload = None
+        self.traceback: Payload = None
+        self.exception_text = ""
+        self.traceback_text = ""
+        self.exception_blame: TaskState | None = None
+        self.erred_on: set[str] = set()
+        self.metadata: dict[str, Any] = {}
+
+
+class TaskState:
+    """A task that the scheduler knows.
+
+    Attributes:
+        key: its name, unique.
+        state: one of `STATES`.
+        priority: (minus the user's priority, submission, place in the graph); smaller runs earlier.
+        waiting_on: dependencies that are not in memory, while the task waits.
+        waiters: dependents that wait for it or may need it again.
+        who_wants: clients that want the result.
+        who_has: workers that hold the result.
+        processing_on: the worker that it was sent to.
+        nbytes: size of the result in bytes, or -1 while unknown.
+        type: name of the result's type.
+        attempt: number of the latest assignment to a worker.
+        options: what the user asked for beside the call.
+    """
+
+    __slots__ = (
+        "_dependencies",
+        "_dependents",
+        "_rare",
+        "_waiters",
+        "_waiting_on",
+        "arguments",
+        "attempt",
+        "function",
+        "group",
+        "key",
+        "nbytes",
+        "options",
+        "priority",
+        "processing_on",
+        "state",
+        "type",
+        "who_has",
+        "who_wants",
+    )
+
+    def __init__(self, key: Key, group: TaskGroup) -> None:
+        self.key = key
+        self.group = group
+        self.state = "released"
+        self.function: Function | None = None
+        self.arguments: Payload = None
+        self.options: TaskOptions = NO_OPTIONS
+        self.priority: tuple[float, float, int] = (0, 0, 0)
+        self.attempt = 0
+        self.nbytes = UNKNOWN_NBYTES
+        self.type: str = ""
+        self.processing_on: WorkerState | None = None
+        self.who_has: frozenset[WorkerState] = NOTHING
+        self.who_wants: frozenset[ClientState] = NOTHING
+        self._dependencies: tuple[TaskState, ...] = ()
+        self._dependents: set[TaskState] | None = None
+        self._waiting_on: set[TaskState] | None = None
+        self._waiters: set[TaskState] | None = None
+        self._rare: Rare | None = None
+
+    def __repr__(self) -> str:
+        return f"<TaskState {self.key!r} {self.state}>"
+
+    def __lt__(self, other: TaskState) -> bool:
+        return self.priority < other.priority
+
+    @property
+    def dependencies(self) -> set[TaskState]:
+        """Tasks whose results this one needs."""
+        return set(self._dependencies)
+
+    @property
+    def dependents(self) -> set[TaskState]:
+        """Tasks that need this one's result."""
+        return set(self._dependents or ())
+
+    @property
+    def waiting_on(self) -> set[TaskState]:
+        return set(self._waiting_on or ())
+
+    @property
+    def waiters(self) -> set[TaskState]:
+        return set(self._waiters or ())
+
+    @property
+    def prefix(self) -> TaskPrefix:
+        return self.group.prefix
+
+    @property
+    def group_key(self) -> str:
+        return self.group.name
+
+    @property
+    def rare(self) -> Rare:
+        """The record of rare attributes, made when first asked for."""
+        if self._rare is None:
+            self._rare = Rare()
+        return self._rare
+
+    @property
+    def run_spec(self) -> tuple[Function, Payload] | None:
+        """The call as it came, still pickled; `None` for data that no task computes."""
+        return None if self.function is None else (self.function, self.arguments)
+
+    @property
+    def run_id(self) -> int:
+        return self.attempt
+
+    @property
+    def retries(self) -> int:
+        """How many more times the task may err."""
+        return self._rare.retries if self._rare else 0
+
+    @property
+    def suspicious(self) -> int:
+        """How many workers died while they ran this."""
+        return self._rare.suspicious if self._rare else 0
+
+    @property
+    def exception(self) -> Payload:
+        return self._rare.exception if self._rare else None
+
+    @property
+    def traceback(self) -> Payload:
+        return self._rare.traceback if self._rare else None
+
+    @property
+    def exception_text(self) -> str:
+        return self._rare.exception_text if self._rare else ""
+
+    @property
+    def traceback_text(self) -> str:
+        return self._rare.traceback_text if self._rare else ""
+
+    @property
+    def exception_blame(self) -> TaskState | None:
+        """The task whose failure this one shares (itself, if it failed)."""
+        return self._rare.exception_blame if self._rare else None
+
+    @property
+    def erred_on(self) -> set[str]:
+        """Addresses of the workers on which it failed."""
+        return self._rare.erred_on if self._rare else set()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.rare.metadata
+
+    @property
+    def annotations(self) -> dict[str, Any]:
+        return self.options.annotations
+
+    @property
+    def actor(self) -> bool:
+        return self.options.actor
+
+    @property
+    def loose_restrictions(self) -> bool:
+        return self.options.allow_other_workers
+
+    @property
+    def worker_restrictions(self) -> set[str]:
+        return set(self.options.workers)
+
+    @property
+    def host_restrictions(self) -> set[str]:
+        return {worker for worker in self.options.workers if "://" not in worker}
+
+    @property
+    def resource_restrictions(self) -> dict[str, float]:
+        return self.options.resources
+
+    def get_nbytes(self) -> int:
+        """Size of the result in bytes, or a default while it is unknown."""
+        return self.nbytes if self.nbytes >= 0 else DEFAULT_DATA_SIZE
+
+    def get_nbytes_deps(self) -> int:
+        """Total size in bytes of what this task needs."""
+        return sum(dependency.get_nbytes() for dependency in self._dependencies)
+
+    def has_lost_dependencies(self) -> bool:
+        """Whether something it needs has been forgotten, so that it can never run again."""
+        return any(dependency.state == "forgotten" for dependency in self._dependencies)
+
+    def add_dependency(self, dependency: TaskState) -> None:
+        """Record that this task needs `dependency`."""
+        if dependency not in self._dependencies:
+            self._dependencies = (*self._dependencies, dependency)
+        link(self, dependency)
+        if dependency.group is not self.group:
+            self.group.dependencies.add(dependency.group)
+
+
+def link(task: TaskState, dependency: TaskState) -> None:
+    """Make `task` a dependent of `dependency`."""
+    if dependency._dependents is None:
+        dependency._dependents = {task}
+    else:
+        dependency._dependents.add(task)
+
+
+class TaskCollection:
+    """What groups and prefixes share: totals over tasks."""
+
+    name: str
+    nbytes_total: int
+    duration: float
+    types: set[str]
+    all_durations: dict[str, float]
+
+    @property
+    def states(self) -> dict[str, int]:
+        raise NotImplementedError  # pragma: no cover - both kinds define it
+
+    def __len__(self) -> int:
+        return sum(self.states.values())
+
+    def __repr__(self) -> str:
+        present = ", ".join(f"{state}: {count}" for state, count in self.states.items() if count)
+        return f"<{type(self).__name__} {self.name}: {present}>"
+
+
+class TaskGroup(TaskCollection):
+    """Tasks whose keys share their first part (`"x-123"` of `("x-123", 0)`).
+
+    Attributes:
+        states: how many tasks are in each state.
+        dependencies: groups that its tasks depend on.
+        nbytes_total: bytes that its tasks have produced.
+        duration: seconds spent on its tasks, all actions together; `all_durations` has them by action.
+        start, stop: first start and last stop by the workers' clocks, in seconds since the epoch.
+        types: names of the types of its results.
+        last_worker: the worker that a run of its root-like tasks goes to, or `None`.
+        last_worker_tasks_left: how many more of them go there.
+    """
+
+    __slots__ = (
+        "all_durations",
+        "count",
+        "counts",
+        "dependencies",
+        "duration",
+        "last_worker",
+        "last_worker_tasks_left",
+        "name",
+        "nbytes_total",
+        "prefix",
+        "span_id",
+        "start",
+        "stop",
+        "types",
+    )
+
+    def __init__(self, name: str, prefix: TaskPrefix) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        #: how many of its tasks are known (all states but forgotten)
+        self.count = 0
+        self.dependencies: set[TaskGroup] = set()
+        self.nbytes_total = 0
+        self.duration = 0.0
+        self.all_durations: dict[str, float] = {}
+        self.types: set[str] = set()
+        self.start = 0.0
+        self.stop = 0.0
+        self.last_worker: WorkerState | None = None
+        self.last_worker_tasks_left = 0
+        self.span_id: str | None = None
+        prefix.groups.add(self)
+
+    @property
+    def states(self) -> dict[str, int]:
+        return self.counts
+
+    @property
+    def done(self) -> bool:
+        """Whether none of its tasks is still to be computed."""
+        counts = self.counts
+        return not (
+            counts["waiting"] or counts["no-worker"] or counts["queued"] or counts["processing"] or counts["released"]
+        )
+
+    def add_duration(self, action: str, start: float, stop: float) -> None:
+        """Account seconds spent on one of its tasks."""
+        elapsed = stop - start if stop > start else 0.0
+        self.duration += elapsed
+        self.all_durations[action] = self.all_durations.get(action, 0.0) + elapsed
+        if stop > self.stop:
+            self.stop = stop
+        if not self.start or start < self.start:
+            self.start = start
+
+
+class TaskPrefix(TaskCollection):
+    """All groups of one function: it remembers how long that function takes.
+
+    Attributes:
+        groups: the groups whose tasks are known.
+        duration_average: expected seconds of a task, exponentially weighted to recent ones; -1 while unknown.
+        suspicious: how many workers died while they ran tasks of this prefix.
+    """
+
+    def __init__(self, name: str, default_duration: float = -1.0) -> None:
+        self.name = name
+        self.groups: set[TaskGroup] = set()
+        self.duration_average = default_duration
+        self.max_exec_time = -1.0
+        self.suspicious = 0
+        self.state_counts: dict[str, int] = {}
+
+    def _sum(self, groups: Iterable[TaskGroup]) -> dict[str, int]:
+        totals = dict.fromkeys(STATES, 0)
+        for group in groups:
+            for state, count in group.counts.items():
+                totals[state] += count
+        return totals
+
+    @property
+    def states(self) -> dict[str, int]:
+        return self._sum(self.groups)
+
+    @property
+    def active(self) -> list[TaskGroup]:
+        """Groups with work that is not done."""
+        return [group for group in self.groups if not group.done]
+
+    @property
+    def active_states(self) -> dict[str, int]:
+        return self._sum(self.active)
+
+    @property
+    def nbytes_total(self) -> int:  # type: ignore[override]
+        return sum(group.nbytes_total for group in self.groups)
+
+    @property
+    def duration(self) -> float:  # type: ignore[override]
+        return sum(group.duration for group in self.groups)
+
+    @property
+    def types(self) -> set[str]:  # type: ignore[override]
+        return set().union(*[group.types for group in self.groups])
+
+    @property
+    def all_durations(self) -> dict[str, float]:  # type: ignore[override]
+        totals: dict[str, float] = {}
+        for group in self.groups:
+            for action, seconds in group.all_durations.items():
+                totals[action] = totals.get(action, 0.0) + seconds
+        return totals
+
+    def observe(self, seconds: float) -> None:
+        """Learn from a finished task: the average moves half way to it."""
+        average = self.duration_average
+        self.duration_average = seconds if average < 0 else 0.5 * (average + seconds)
+
+
+class TaskTable(dict[Key, TaskState]):
+    """All known tasks by key, with their groups and prefixes."""
+
+    def __init__(self, default_durations: dict[str, float] | None = None) -> None:
+        super().__init__()
+        self.groups: dict[str, TaskGroup] = {}
+        self.prefixes: dict[str, TaskPrefix] = {}
+        self._default_durations = default_durations or {}
+
+    def new(self, key: Key) -> TaskState:
+        """Make the record of an unknown key; it is released."""
+        name = key_group(key)
+        group = self.groups.get(name)
+        if group is None:
+            group = self.new_group(name)
+        task = TaskState(key, group)
+        group.counts["released"] += 1
+        group.count += 1
+        self[key] = task
+        return task
+
+    def new_group(self, name: str) -> TaskGroup:
+        prefix_name = key_prefix(name)
+        prefix = self.prefixes.get(prefix_name)
+        if prefix is None:
+            prefix = TaskPrefix(prefix_name, self._default_durations.get(prefix_name, -1.0))
+            self.prefixes[prefix_name] = prefix
+        group = self.groups[name] = TaskGroup(name, prefix)
+        return group
+
+    def forget(self, task: TaskState) -> None:
+        """Drop the record of a task, and its group with the group's last task."""
+        del self[task.key]
+        group = task.group
+        group.count -= 1
+        if not group.count:
+            del self.groups[group.name]
+            group.prefix.groups.discard(group)
+
+
+class Computation:
+    """What clients submitted while the cluster was busy without a break: its groups and source texts."""
+
+    __slots__ = ("annotations", "code", "groups", "id", "started")
+
+    def __init__(self, identifier: str, now: float) -> None:
+        self.id = identifier
+        self.started = now
+        self.groups: set[TaskGroup] = set()
+        self.code: dict[Any, None] = {}
+        self.annotations: dict[str, Any] = {}
+
+    @property
+    def start(self) -> float:
+        """When its first task began, in seconds since the epoch (or when it was submitted, before that)."""
+        return min((group.start for group in self.groups if group.start), default=self.started)
+
+    @property
+    def stop(self) -> float:
+        """When its last task so far ended; -1 while none has."""
+        return max((group.stop for group in self.groups if group.stop), default=-1)
+
+    @property
+    def states(self) -> dict[str, int]:
+        totals = dict.fromkeys(STATES, 0)
+        for group in self.groups:
+            for state, count in group.counts.items():
+                totals[state] += count
+        return totals
+
+    def __iter__(self) -> Iterator[TaskGroup]:
+        return iter(self.groups)
+
+    def __repr__(self) -> str:
+        return f"<Computation {self.id}: groups: {len(self.groups)}>"

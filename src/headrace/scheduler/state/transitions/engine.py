@@ -1,0 +1,62 @@
+"""Runs transitions until none is left.
+
+Recommendations are taken in waves, each in the order in which they were made; a transition function changes the
+state of its own task only, so within a wave no recommendation is about a state that has passed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.state import SchedulerState
+    from headrace.scheduler.state.tasks import TaskState
+
+#: Task → the state that it should move to; the latest word on a task counts.
+Recommendations: TypeAlias = "dict[TaskState, str]"
+
+
+class InvalidTransition(Exception):
+    """A task was to move between two states that the table does not connect; carries the task's story."""
+
+    def __init__(self, state: SchedulerState, task: TaskState, finish: str) -> None:
+        story = "\n  ".join(str(line) for line in state.story(task.key))
+        super().__init__(
+            f"no transition from {task.state!r} to {finish!r} for task {task.key!r}; its story:\n  {story}"
+        )
+
+
+def run_transitions(state: SchedulerState, recommendations: Recommendations) -> None:
+    """Move tasks as recommended, and as that recommends in turn, until nothing is left.
+
+    Raises:
+        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+    """
+    from .table import TABLE
+
+    while recommendations:
+        wave, recommendations = recommendations, {}
+        for task, finish in wave.items():
+            start = task.state
+            if start == finish:
+                continue
+            function = TABLE.get((start, finish))
+            if function is not None:
+                function(state, task, recommendations)
+            else:
+                _by_way_of_released(state, task, finish, recommendations)
+
+
+def _by_way_of_released(state: SchedulerState, task: TaskState, finish: str, recommendations: Recommendations) -> None:
+    from .table import TABLE
+
+    if task.state == "forgotten":
+        return  # forgotten in an earlier wave; nothing is left to move
+    first = TABLE.get((task.state, "released"))
+    second = TABLE.get(("released", finish))
+    if first is None or second is None:
+        raise InvalidTransition(state, task, finish)
+    first(state, task, recommendations)
+    recommendations.pop(task, None)
+    if task.state == "released":
+        second(state, task, recommendations)

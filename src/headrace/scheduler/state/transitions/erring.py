@@ -1,0 +1,82 @@
+"""To erred, for the task that failed and all that depend on it, and back when it is tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.messages.client import TaskErred, TaskRetried
+from headrace.scheduler.state.load import end_processing
+
+from .engine import Recommendations
+from .running import let_go_of_dependencies
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.state import SchedulerState
+    from headrace.scheduler.state.tasks import TaskState
+
+
+def processing_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """The task raised (its record has the exception): so have all that depend on it."""
+    worker = task.processing_on
+    if worker is not None:
+        end_processing(state, worker, task)
+        if worker.address in state.workers:
+            state.free(worker, task.key)
+    task.rare.exception_blame = task
+    _err(state, task, recommendations)
+
+
+def released_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """A dependency failed, or the task itself did before it could run."""
+    if task.exception_blame is None:
+        blame = next((d.exception_blame for d in task._dependencies if d.state == "erred"), None)
+        if blame is None:
+            # What failed is being tried again.
+            if task.who_wants or task._waiters:
+                recommendations[task] = "waiting"
+            return
+        task.rare.exception_blame = blame
+    _err(state, task, recommendations)
+
+
+def _err(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    let_go_of_dependencies(task, recommendations)
+    state.move(task, "erred")
+    tell_erred(state, task)
+    for dependent in task._dependents or ():
+        if dependent.state not in ("erred", "memory", "forgotten", "released") or dependent.who_wants:
+            recommendations[dependent] = "erred"
+    task._waiters = None
+    if not task.who_wants and not task._dependents:
+        recommendations[task] = "forgotten"
+
+
+def tell_erred(state: SchedulerState, task: TaskState) -> None:
+    """Send the failure that the task shares to the clients that want it."""
+    cause = task.exception_blame or task
+    for client in task.who_wants:
+        if client is not state.holder:
+            state.send(client, erred_message(task, cause))
+
+
+def erred_message(task: TaskState, cause: TaskState) -> TaskErred:
+    """The failure of `task`, which is that of `cause`."""
+    return TaskErred(task.key, cause.exception, cause.traceback, cause.key, cause.exception_text, cause.traceback_text)
+
+
+def erred_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Try again, or go."""
+    rare = task.rare
+    rare.exception = rare.traceback = rare.exception_blame = None
+    rare.exception_text = rare.traceback_text = ""
+    state.move(task, "released")
+    for client in task.who_wants:
+        if client is not state.holder:
+            state.send(client, TaskRetried(task.key))
+    for dependent in task._dependents or ():
+        if dependent.state == "erred":
+            recommendations[dependent] = "waiting" if dependent.who_wants or dependent._waiters else "released"
+    if task.who_wants or task._waiters:
+        recommendations[task] = "waiting"
+    elif not task._dependents:
+        recommendations[task] = "forgotten"

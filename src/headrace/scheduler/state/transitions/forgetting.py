@@ -1,0 +1,57 @@
+"""To forgotten: the record goes, and with it what was kept only for its sake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.messages.client import CancelledKeys
+from headrace.messages.worker import ForgetFunction
+from headrace.scheduler.state.replicas import drop_all_replicas
+from headrace.scheduler.state.tasks import NOTHING
+
+from .engine import Recommendations
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.state import SchedulerState
+    from headrace.scheduler.state.tasks import TaskState
+
+#: Why a task that clients still want can be forgotten.
+LOST = "its data, or data that it depends on, was lost with the last worker that held it, and no task computes it again"
+
+
+def released_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Nobody knows it any more."""
+    state.move(task, "forgotten")
+    for dependency in task._dependencies:
+        dependents = dependency._dependents
+        if dependents is not None:
+            dependents.discard(task)
+            if not dependents:
+                dependency._dependents = None
+        if dependency._waiters is not None:
+            dependency._waiters.discard(task)
+            if not dependency._waiters:
+                dependency._waiters = None
+        if not dependency.who_wants:
+            if not dependency._dependents:
+                recommendations[dependency] = "forgotten"
+            elif not dependency._waiters and dependency.state not in ("erred", "released"):
+                recommendations[dependency] = "released"
+    for dependent in task._dependents or ():
+        if dependent.state not in ("memory", "erred", "forgotten"):
+            recommendations[dependent] = "forgotten"
+    for client in task.who_wants:
+        client.wants_what.discard(task)
+        state.send(client, CancelledKeys([task.key], LOST))
+    task.who_wants = NOTHING
+    if task.function is not None:
+        for function in state.functions.release(task.function):
+            for worker in function.known_by:
+                state.send(worker, ForgetFunction(function.number))
+    state.tasks.forget(task)
+
+
+def memory_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Drop the result everywhere, and the record."""
+    drop_all_replicas(state, task)
+    released_forgotten(state, task, recommendations)

@@ -1,0 +1,75 @@
+"""Back to released: the result is dropped or the work called off; whoever still needs it starts over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.messages.client import LostData
+from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.replicas import drop_all_replicas
+
+from .engine import Recommendations
+from .running import let_go_of_dependencies
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.state import SchedulerState
+    from headrace.scheduler.state.tasks import TaskState
+
+
+def _then(task: TaskState, recommendations: Recommendations) -> None:
+    """What a released task does next: run again if someone needs it, go if nobody knows it."""
+    if task.who_wants or task._waiters:
+        recommendations[task] = "waiting"
+    elif not task._dependents:
+        recommendations[task] = "forgotten"
+
+
+def memory_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Drop the result everywhere (or: its last copy is gone)."""
+    drop_all_replicas(state, task)
+    state.move(task, "released")
+    for waiter in task._waiters or ():
+        if waiter.state in ("no-worker", "processing", "queued"):
+            recommendations[waiter] = "released"
+        elif waiter.state == "waiting":
+            if waiter._waiting_on is None:
+                waiter._waiting_on = {task}
+            else:
+                waiter._waiting_on.add(task)
+            recommendations.pop(waiter, None)
+    for client in task.who_wants:
+        if client is not state.holder:
+            state.send(client, LostData(task.key))
+    _then(task, recommendations)
+
+
+def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Nobody waits for it any more."""
+    task._waiting_on = None
+    let_go_of_dependencies(task, recommendations)
+    state.move(task, "released")
+    _then(task, recommendations)
+
+
+def parked_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """From queued or no-worker."""
+    if task.state == "queued":
+        state.move(task, "released")
+        state.queued.left()
+    else:
+        del state.unrunnable[task]
+        state.move(task, "released")
+    let_go_of_dependencies(task, recommendations)
+    _then(task, recommendations)
+
+
+def processing_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Call it off on its worker, if that is still there."""
+    worker = task.processing_on
+    if worker is not None:
+        end_processing(state, worker, task)
+        if worker.address in state.workers:
+            state.free(worker, task.key)
+    let_go_of_dependencies(task, recommendations)
+    state.move(task, "released")
+    _then(task, recommendations)

@@ -1,0 +1,121 @@
+"""Towards a result: released → waiting → (queued, no-worker) → processing → memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.messages.client import KeyInMemory
+from headrace.scheduler.state import placement
+from headrace.scheduler.state.load import end_processing
+
+from .engine import Recommendations
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.state import SchedulerState
+    from headrace.scheduler.state.tasks import TaskState
+
+
+def released_waiting(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Someone wants the result: ask for what it needs, or run it if nothing is missing."""
+    if task.function is None:
+        # Data that was scattered, and whose last copy is gone: nothing can compute it again.
+        recommendations[task] = "forgotten"
+        return
+    missing: set[TaskState] | None = None
+    for dependency in task._dependencies:
+        if dependency.state == "erred":
+            recommendations[task] = "erred"
+            return
+        if dependency.state == "forgotten":
+            recommendations[task] = "forgotten"
+            return
+    for dependency in task._dependencies:
+        if dependency._waiters is None:
+            dependency._waiters = {task}
+        else:
+            dependency._waiters.add(task)
+        if not dependency.who_has:
+            if missing is None:
+                missing = set()
+            missing.add(dependency)
+            if dependency.state == "released":
+                recommendations[dependency] = "waiting"
+    task._waiting_on = missing
+    state.move(task, "waiting")
+    if missing is None:
+        recommendations[task] = "processing"
+
+
+def to_processing(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Place the task on a worker; park it as queued or no-worker if none has room or may run it."""
+    if task._waiting_on:
+        return  # a dependency was lost in the same wave; its return runs the task
+    placement.place(state, task)
+
+
+def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """A result has come (the replica is recorded already): run those who waited, let go of what it needed."""
+    start = task.state
+    if start == "processing":
+        worker = task.processing_on
+        if worker is not None:
+            end_processing(state, worker, task)
+            if worker not in task.who_has:
+                state.free(worker, task.key)
+    elif start == "queued":
+        state.queued.left()
+    elif start == "no-worker":
+        del state.unrunnable[task]
+    task._waiting_on = None
+    state.move(task, "memory")
+    tell_in_memory(state, task, None)
+    let_go_of_dependencies(task, recommendations)
+    waiters = task._waiters
+    if waiters:
+        wake(waiters, task, recommendations)
+    elif not task.who_wants:
+        recommendations[task] = "released" if task._dependents else "forgotten"
+
+
+def finish(state: SchedulerState, task: TaskState, result: object, recommendations: Recommendations) -> None:
+    """`processing → memory` for the common case, as `to_memory`: its worker answered and holds the result."""
+    state.move(task, "memory")
+    if task.who_wants:
+        tell_in_memory(state, task, result)
+    if task._dependencies:
+        let_go_of_dependencies(task, recommendations)
+    waiters = task._waiters
+    if waiters:
+        wake(waiters, task, recommendations)
+    elif not task.who_wants:
+        recommendations[task] = "released" if task._dependents else "forgotten"
+
+
+def tell_in_memory(state: SchedulerState, task: TaskState, result: object) -> None:
+    """Tell the clients that want it."""
+    for client in task.who_wants:
+        if client is not state.holder:
+            state.send(client, KeyInMemory(task.key, task.type, result))
+
+
+def wake(waiters: set[TaskState], task: TaskState, recommendations: Recommendations) -> None:
+    """Run those that waited for this task only."""
+    for waiter in waiters if len(waiters) == 1 else sorted(waiters):
+        waiting_on = waiter._waiting_on
+        if waiting_on:
+            waiting_on.discard(task)
+            if not waiting_on and waiter.state == "waiting":
+                waiter._waiting_on = None
+                recommendations[waiter] = "processing"
+
+
+def let_go_of_dependencies(task: TaskState, recommendations: Recommendations) -> None:
+    """The task no longer needs its dependencies: release those that nobody else needs."""
+    for dependency in task._dependencies:
+        waiters = dependency._waiters
+        if waiters is not None:
+            waiters.discard(task)
+            if not waiters:
+                dependency._waiters = None
+                if not dependency.who_wants and dependency.state != "erred":
+                    recommendations[dependency] = "released"

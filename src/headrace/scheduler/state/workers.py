@@ -1,0 +1,156 @@
+"""What the scheduler knows of one worker: its size, what it holds, what it runs, and what is to be sent to it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from headrace.common.status import Status
+
+from .tasks import TaskState
+
+
+class WorkerState:
+    """A worker that is connected.
+
+    Attributes:
+        address: its connected address; unique.
+        processing: tasks sent to it, each with its expected cost in seconds (computing and transfers).
+        executing: tasks that run there now, with the seconds so far, as of its last heartbeat.
+        long_running: tasks that have seceded there.
+        has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
+        nbytes: total size of these in bytes.
+        occupancy: total expected seconds of `processing`.
+        resources, used_resources: abstract resources by name, all and taken.
+        last_seen: time of its last heartbeat by the scheduler's clock.
+        time_delay: its clock minus the scheduler's, in seconds.
+        outbox: messages to it that the shell has not sent yet.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "actors",
+        "address",
+        "alone",
+        "bandwidth",
+        "executing",
+        "extra",
+        "has_what",
+        "last_seen",
+        "local_directory",
+        "long_running",
+        "memory_limit",
+        "metrics",
+        "name",
+        "nanny",
+        "nbytes",
+        "nthreads",
+        "occupancy",
+        "outbox",
+        "pid",
+        "processing",
+        "resources",
+        "server_id",
+        "services",
+        "slots",
+        "status",
+        "time_delay",
+        "used_resources",
+        "versions",
+    )
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        name: Any = None,
+        nthreads: int = 1,
+        memory_limit: int = 0,
+        local_directory: str = "",
+        pid: int = 0,
+        nanny: str | None = None,
+        server_id: str = "",
+        resources: dict[str, float] | None = None,
+        services: dict[str, Any] | None = None,
+        versions: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
+        saturation: float = 1.1,
+        bandwidth: float = 100e6,
+        status: Status = Status.running,
+        now: float = 0.0,
+    ) -> None:
+        self.address = address
+        self.name = address if name is None else name
+        self.nthreads = nthreads
+        self.memory_limit = memory_limit
+        self.local_directory = local_directory
+        self.pid = pid
+        self.nanny = nanny
+        self.server_id = server_id
+        self.resources = dict(resources or {})
+        self.used_resources = dict.fromkeys(self.resources, 0.0)
+        self.services = services or {}
+        self.versions = versions or {}
+        self.extra = extra or {}
+        self.bandwidth = bandwidth
+        self.status = status
+        self.last_seen = now
+        self.time_delay = 0.0
+        self.metrics: dict[str, Any] = {}
+        self.processing: dict[TaskState, float] = {}
+        self.executing: dict[TaskState, float] = {}
+        self.long_running: set[TaskState] = set()
+        self.has_what: dict[TaskState, None] = {}
+        self.actors: set[TaskState] = set()
+        self.nbytes = 0
+        self.occupancy = 0.0
+        self.outbox: list[Any] = []
+        #: the set of this worker only, shared by every task that it alone holds
+        self.alone: frozenset[WorkerState] = frozenset((self,))
+        #: root-like tasks to hold at a time, whatever they take (`worker-saturation`)
+        self.slots: float = math.inf if math.isinf(saturation) else max(math.ceil(nthreads * saturation), 1)
+
+    def __repr__(self) -> str:
+        name = f", name: {self.name}" if self.name != self.address else ""
+        return (
+            f"<WorkerState {self.address!r}{name}, status: {self.status.name}, "
+            f"memory: {len(self.has_what)}, processing: {len(self.processing)}>"
+        )
+
+    @property
+    def host(self) -> str:
+        """The host part of its address."""
+        location = self.address.partition("://")[2]
+        return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Memory in bytes: the process, what the results take, and the rest."""
+        process = int(self.metrics.get("memory", 0))
+        spilled = self.metrics.get("spilled_bytes") or {}
+        on_disk = int(spilled.get("disk", 0)) if isinstance(spilled, dict) else 0
+        in_memory = max(0, self.nbytes - on_disk)
+        return {
+            "process": process,
+            "managed": in_memory,
+            "spilled": on_disk,
+            "unmanaged": max(0, process - in_memory),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What `Client.scheduler_info` shows of it; msgpack types only."""
+        return {
+            "type": "Worker",
+            "id": self.name,
+            "host": self.host,
+            "resources": self.resources,
+            "local_directory": self.local_directory,
+            "name": self.name,
+            "nthreads": self.nthreads,
+            "memory_limit": self.memory_limit,
+            "last_seen": self.last_seen,
+            "services": self.services,
+            "metrics": self.metrics,
+            "status": self.status.name,
+            "nanny": self.nanny,
+        }

@@ -1,0 +1,174 @@
+"""The worker's state machine: what it holds, what it runs, what it fetches. Pure.
+
+Theory of operation. Events go in through `handle` or `handle_batch`; decisions come out in `outbox`. A task that is
+asked for goes released → waiting (for data) → ready (or constrained, for resources) → executing → memory or error. Data
+that it needs go released → fetch → flight → memory, through missing when no holder is known. What has been started
+cannot be undone, so a task that is freed meanwhile is *cancelled* until the end of what it is doing is reported, and
+*resumed* when it is wanted for something else in the meantime. At the end of every event each task that nothing holds
+any more is forgotten, and each that something here still needs is on its way.
+
+Threads must not wait for the event loop between two short tasks, so more tasks than there are threads may be handed out
+(`computing.room`); they are `executing` here, and `Outbox.recall` gets those back that no thread has taken yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+from headrace.messages.worker import AddKeys, RequestWhoHas
+
+from . import computing, gathering, invariants, stimuli, transitions
+from .effects import Outbox
+from .tasks import TaskState
+
+
+class WorkerState:
+    """State of one worker.
+
+    Parameters:
+        address: this worker's own address; it is never fetched from.
+        nthreads: tasks that run at a time.
+        resources: amounts of abstract resources by name.
+        validate: check all invariants after each event; slow.
+        outgoing_limit: peers that are asked at a time.
+        message_bytes_limit: bytes asked from one peer at a time, unless a single value is larger.
+        incoming_bytes_limit: bytes asked from all peers at a time, unless a single value is larger.
+        seed: turns the choice among equal holders, so that workers do not all ask the same one.
+        log_length: transitions remembered for `story`.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str = "",
+        nthreads: int = 1,
+        resources: dict[str, float] | None = None,
+        validate: bool = False,
+        outgoing_limit: int = 50,
+        message_bytes_limit: float = 50_000_000,
+        incoming_bytes_limit: float = float("inf"),
+        seed: int = 0,
+        log_length: int = 20_000,
+    ) -> None:
+        self.address = address
+        self.nthreads = nthreads
+        self.total_resources = dict(resources or {})
+        self.available_resources = dict(self.total_resources)
+        self.validate = validate
+        self.transfer_incoming_count_limit = outgoing_limit
+        self.transfer_message_bytes_limit = message_bytes_limit
+        self.transfer_incoming_bytes_limit = incoming_bytes_limit
+        self.seed = seed
+        self.outbox = Outbox()
+        self.running = True
+        self.watched = False
+        #: why the scheduler wants this worker to close; None as long as it does not
+        self.close_requested: str | None = None
+        self.tasks: dict[Key, TaskState] = {}
+        self.functions: dict[int, Payload] = {}
+        #: seconds that calls of a function took of late, by its number; for tasks the scheduler knows nothing about
+        self.learned: dict[int, float] = {}
+        self.counter = 0
+
+        # heaps of (priority, number, task); entries of tasks that have moved on are skipped when they surface
+        self.ready: list[tuple[Any, int, TaskState]] = []
+        self.stale_ready = 0
+        #: one heap per distinct demand, so that a task that must wait does not hold up others
+        self.constrained: dict[tuple[tuple[str, float], ...], list[tuple[Any, int, TaskState]]] = {}
+        self.waiting: set[TaskState] = set()
+        #: tasks that take a slot, those cancelled or resumed meanwhile among them
+        self.executing: set[TaskState] = set()
+        self.long_running: set[TaskState] = set()
+        self.backlog = 0.0
+        self.executed_count = 0
+        self.recalls_for_steal: set[Key] = set()
+
+        # gathering
+        self.has_what: dict[str, set[TaskState]] = {}
+        self.fetch_queue: list[tuple[Any, int, TaskState]] = []
+        self.data_needed: dict[str, list[tuple[Any, int, TaskState]]] = {}
+        self.in_flight_workers: dict[str, set[Key]] = {}
+        self.in_flight_bytes: dict[str, int] = {}
+        self.in_flight_tasks: set[TaskState] = set()
+        self.busy_workers: set[str] = set()
+        self.missing_dep_flight: set[TaskState] = set()
+        self.transfer_incoming_bytes = 0
+        self.transfer_incoming_count_total = 0
+
+        self.nbytes = 0
+        self.in_memory = 0
+        self.loose: list[TaskState] = []
+        self.added: list[Key] = []
+        self.requested: list[Key] = []
+        self.log: deque[tuple[Any, ...]] = deque(maxlen=log_length)
+
+    @property
+    def executing_count(self) -> int:
+        """Tasks handed to the executor that have not seceded."""
+        return len(self.executing)
+
+    @property
+    def transfer_incoming_count(self) -> int:
+        """Peers that are being asked now."""
+        return len(self.in_flight_workers)
+
+    @property
+    def all_running_tasks(self) -> set[TaskState]:
+        """Tasks whose functions run or are about to."""
+        return self.executing | self.long_running
+
+    def handle(self, event: Any) -> None:
+        """Take one message of the scheduler or one event of the shell."""
+        self.handle_batch((event,))
+
+    def handle_batch(self, events: Iterable[Any]) -> None:
+        """Take several, in order.
+
+        Raises:
+            ValueError: a message that cannot be meant: an unknown function number, columns of unequal length.
+            InvalidTransition: a defect in this package.
+        """
+        handlers = stimuli.HANDLERS
+        for event in events:
+            handlers[type(event)](self, event)
+            if self.loose:
+                transitions.settle(self)
+            if self.validate:
+                self._finish()
+                invariants.check(self)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Start what can start and send what was collected."""
+        if self.ready or self.constrained:
+            computing.ensure_computing(self)
+        if self.fetch_queue:
+            gathering.ensure_communicating(self)
+        if self.added:
+            self.outbox.messages.append(AddKeys(self.added))
+            self.added = []
+        if self.requested:
+            self.outbox.messages.append(RequestWhoHas(self.requested))
+            self.requested = []
+
+    def drain(self) -> Outbox:
+        """Take all decisions so far."""
+        outbox, self.outbox = self.outbox, Outbox()
+        return outbox
+
+    def story(self, *keys: Key) -> list[tuple[Any, ...]]:
+        """What happened to these keys, oldest first, as `(key, start, asked, reached)`."""
+        wanted = set(keys)
+        return [entry for entry in self.log if entry[0] in wanted]
+
+    def validate_state(self) -> None:
+        """Check all invariants.
+
+        Raises:
+            InvariantViolation: with the story of the task concerned.
+        """
+        invariants.check(self)

@@ -1,0 +1,134 @@
+"""What the shell tells the core, beside the scheduler's own messages (`headrace.messages.worker.ToWorker`).
+
+Values are stored in, and removed from, the worker's data by the shell: it stores first and tells the core, and removes
+what the core puts into `Outbox.free`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+
+
+class Event(msgspec.Struct, gc=False):
+    """Base of the shell's events."""
+
+
+class ExecuteDone(Event):
+    """A task returned; its value is stored.
+
+    Attributes:
+        type: name of the result's type.
+        nbytes: its size in bytes.
+        start, stop: seconds since the epoch.
+        result: its pickle, when it was asked for and is small.
+        thread: identity of the thread that ran it.
+    """
+
+    key: Key
+    nbytes: int
+    type: str
+    start: float
+    stop: float
+    result: Payload = None
+    thread: int = 0
+    startstops: list[tuple[str, float, float]] = []
+    metadata: dict[str, Any] | None = None
+
+
+class ExecuteFailed(Event):
+    """A task raised, or could not be unpickled; payloads as in `TaskFailed`."""
+
+    key: Key
+    exception: Payload
+    traceback: Payload
+    exception_text: str
+    traceback_text: str
+    start: float = 0.0
+    stop: float = 0.0
+    thread: int = 0
+
+
+class ExecuteRescheduled(Event):
+    """A task raised `Reschedule`."""
+
+    key: Key
+
+
+class ExecuteSeceded(Event):
+    """A task left its thread's slot after `duration` seconds."""
+
+    key: Key
+    duration: float
+
+
+class ExecuteRecalled(Event):
+    """Answer to `Outbox.recall`: whether the task was taken out of the executor's queue before it started."""
+
+    key: Key
+    unstarted: bool
+
+
+class GatherDone(Event):
+    """A peer answered.
+
+    Attributes:
+        data: size in bytes of each value that came and is stored; asked keys that are in neither are not there.
+        broken: keys whose value came and could not be unpickled, with the failure.
+    """
+
+    worker: str
+    data: dict[Key, int]
+    broken: dict[Key, ExecuteFailed] = {}
+
+
+class GatherBusy(Event):
+    """A peer serves too many others; `BusyOver` follows after a while."""
+
+    worker: str
+
+
+class BusyOver(Event):
+    """A busy peer may be asked again."""
+
+    worker: str
+
+
+class GatherFailed(Event):
+    """A peer could not be reached, or the connection broke."""
+
+    worker: str
+
+
+class FindMissing(Event):
+    """Time to ask again for what nobody is known to hold."""
+
+
+class DataStored(Event):
+    """Values that a client scattered here are stored; sizes in bytes."""
+
+    nbytes: dict[Key, int]
+
+
+class DataDropped(Event):
+    """Values that the shell lost or dropped on its own."""
+
+    keys: list[Key]
+
+
+class Pause(Event):
+    """Start nothing new."""
+
+
+class Unpause(Event):
+    """Go on."""
+
+
+class SetResources(Event):
+    """The worker's abstract resources changed."""
+
+    resources: dict[str, float]
