@@ -102,7 +102,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
         self._connection_limit = connection_limit
         self._own_cluster = False
         self._io_loop: IOLoop | None = None
-        self._starting: asyncio.Task[Any] | None = None
+        self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self.session = Session(self.id, _weak_event(self))
