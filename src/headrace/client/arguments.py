@@ -1,8 +1,8 @@
 """Arguments of calls to payloads: futures become references, and what identifies a pure call is hashed.
 
 Arguments that are numbers and short texts, alone or in small tuples, lists and dictionaries ("simple" ones) are pickled
-without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of the
-cost of `dask.tokenize`. No client, no sockets here.
+without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of
+the cost of `dask.tokenize`. No client, no sockets here.
 """
 
 from __future__ import annotations
@@ -140,9 +140,8 @@ class Walker:
 
     def _refer(self, value: Any) -> TaskRef:
         self.references += 1
-        key = to_wire(value.key)
-        self.dependencies[key] = value
-        return TaskRef(key)
+        self.dependencies[to_wire(value.key)] = value
+        return TaskRef(value.key)
 
 
 def is_simple(value: Any) -> bool:
