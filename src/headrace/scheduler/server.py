@@ -235,7 +235,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
-        for task in list(self._background):
+        for task in self._background - {asyncio.current_task()}:
             task.cancel()
         await self.pool.close()
         await self.server.close_comms()
