@@ -1,0 +1,53 @@
+"""Comms over TLS: `tcp` with a context on both sides, and certificates checked on both sides."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from headrace.exceptions import FatalCommClosedError
+
+from .registry import backends
+from .tcp import SocketConnector, SocketListener, TCPBackend
+
+
+class TLSConnector(SocketConnector):
+    """Connects to `host:port` with TLS."""
+
+    scheme = "tls"
+
+    def ssl_context(self, location: str, connection_args: dict[str, Any]) -> ssl.SSLContext | None:
+        """The context to connect with."""
+        context = connection_args.get("ssl_context")
+        if not isinstance(context, ssl.SSLContext):
+            raise FatalCommClosedError(
+                f"no certificates to connect to tls://{location} with: give a Security object with tls_ca_file and the "
+                "certificate and key of this role, or configure distributed.comm.tls"
+            )
+        return context
+
+
+class TLSListener(SocketListener):
+    """Accepts connections at `host:port` with TLS."""
+
+    scheme = "tls"
+
+    def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
+        """The context to listen with."""
+        context = listen_args.get("ssl_context")
+        if not isinstance(context, ssl.SSLContext):
+            raise TypeError(
+                f"no certificates to listen at tls://{location} with: give a Security object with tls_ca_file and the "
+                "certificate and key of this role, or configure distributed.comm.tls"
+            )
+        return context
+
+
+class TLSBackend(TCPBackend):
+    """`tls://host:port`."""
+
+    connector = TLSConnector
+    listener = TLSListener
+
+
+backends["tls"] = TLSBackend()

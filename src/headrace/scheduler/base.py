@@ -1,0 +1,226 @@
+"""What the topics of the scheduler share: its state, its connections, and how their effects are sent.
+
+Nothing here decides where work goes; that is the state's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace.protocol import Frames, loads, unwrap
+from headrace.rpc import ConnectionPool, Stream
+
+from .state.clients import ClientState
+from .state.state import SchedulerState
+from .state.tasks import TaskGroup, TaskPrefix, TaskState
+from .state.workers import WorkerState
+
+logger = logging.getLogger("distributed.scheduler")
+
+#: Seconds that a client's messages may take before others get their turn.
+SLICE_SECONDS = 0.02
+#: Events kept a topic.
+EVENTS_KEPT = 100_000
+
+
+def opened(value: Any) -> Any:
+    """Unpickle what a client sent for the scheduler itself to use: functions to run here, and plugins."""
+    value = unwrap(value)
+    if isinstance(value, (bytes, bytearray, memoryview, Frames)):
+        return loads(value)
+    return value
+
+
+class SchedulerBase:
+    """State, streams and the sending of effects.
+
+    Attributes:
+        state: the state machine; its records are offered under their documented names below.
+        pool: connections for requests to workers.
+        client_comms: the stream to each client, by its name.
+        stream_comms: the stream to each worker, by its address.
+        plugins: scheduler plugins by name.
+        events: what was logged, by topic.
+    """
+
+    id: str
+
+    def __init__(self, state: SchedulerState, pool: ConnectionPool) -> None:
+        self.state = state
+        self.pool = pool
+        self.rpc = pool
+        self.client_comms: dict[str, Stream] = {}
+        self.stream_comms: dict[str, Stream] = {}
+        self.plugins: dict[str, Any] = {}
+        self.worker_plugins: dict[str, Any] = {}
+        self.nanny_plugins: dict[str, Any] = {}
+        self.events: dict[str, deque[tuple[float, Any]]] = {}
+        self.event_subscribers: dict[str, set[str]] = {}
+        self.task_metadata: dict[Any, Any] = {}
+
+    # The documented records
+
+    @property
+    def tasks(self) -> dict[Any, TaskState]:
+        """{key: TaskState}"""
+        return self.state.tasks
+
+    @property
+    def task_groups(self) -> dict[str, TaskGroup]:
+        return self.state.tasks.groups
+
+    @property
+    def task_prefixes(self) -> dict[str, TaskPrefix]:
+        return self.state.tasks.prefixes
+
+    @property
+    def workers(self) -> dict[str, WorkerState]:
+        """{address: WorkerState}"""
+        return self.state.workers
+
+    @property
+    def clients(self) -> dict[str, ClientState]:
+        """{name: ClientState}"""
+        return self.state.clients
+
+    @property
+    def aliases(self) -> dict[Any, str]:
+        return self.state.aliases
+
+    @property
+    def host_info(self) -> dict[str, dict[str, Any]]:
+        return self.state.host_info
+
+    @property
+    def unrunnable(self) -> dict[TaskState, float]:
+        """Tasks in state no-worker."""
+        return self.state.unrunnable
+
+    @property
+    def queued(self) -> Any:
+        return self.state.queued
+
+    @property
+    def running(self) -> set[WorkerState]:
+        return set(self.state.running)
+
+    @property
+    def idle(self) -> dict[str, WorkerState]:
+        return {worker.address: worker for worker in self.state.idle}
+
+    @property
+    def saturated(self) -> set[WorkerState]:
+        return set(self.state.saturated)
+
+    @property
+    def resources(self) -> dict[str, dict[str, float]]:
+        return self.state.resources
+
+    @property
+    def bandwidth(self) -> float:
+        """Assumed speed between workers, bytes per second."""
+        return self.state.bandwidth
+
+    @property
+    def total_nthreads(self) -> int:
+        return self.state.total_nthreads
+
+    @property
+    def total_occupancy(self) -> float:
+        return self.state.total_occupancy
+
+    @property
+    def total_memory(self) -> int:
+        """Sum of the workers' memory limits in bytes."""
+        return sum(worker.memory_limit for worker in self.workers.values())
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Memory of the whole cluster in bytes, by kind (see `WorkerState.memory`)."""
+        totals: dict[str, int] = {}
+        for worker in self.workers.values():
+            for kind, nbytes in worker.memory.items():
+                totals[kind] = totals.get(kind, 0) + nbytes
+        return totals
+
+    @property
+    def n_tasks(self) -> int:
+        return len(self.state.tasks)
+
+    @property
+    def computations(self) -> deque[Any]:
+        return self.state.computations
+
+    @property
+    def transition_log(self) -> deque[Any]:
+        return self.state.transition_log
+
+    @property
+    def transition_counter(self) -> int:
+        return self.state.transition_counter
+
+    @property
+    def task_duration(self) -> dict[str, float]:
+        """Expected seconds by prefix, of those that have run."""
+        return {
+            name: prefix.duration_average for name, prefix in self.task_prefixes.items() if prefix.duration_average >= 0
+        }
+
+    @property
+    def validate(self) -> bool:
+        return self.state.validate
+
+    # Effects
+
+    def flush(self) -> None:
+        """Hand what the state wants sent to the streams, which send it when the loop turns."""
+        state = self.state
+        while state.dirty:
+            dirty, state.dirty = state.dirty, []
+            for receiver in dirty:
+                outbox, receiver.outbox = receiver.outbox, []
+                stream = (
+                    self.stream_comms.get(receiver.address)
+                    if type(receiver) is WorkerState
+                    else self.client_comms.get(receiver.client_key)  # type: ignore[union-attr]
+                )
+                if stream is not None:
+                    stream.send_all(outbox)
+
+    def notify_plugins(self, hook: str, *args: Any, **kwargs: Any) -> None:
+        """Call a hook of every plugin; one that raises is logged and does not stop the others."""
+        for name, plugin in list(self.plugins.items()):
+            function = getattr(plugin, hook, None)
+            if function is None:
+                continue
+            try:
+                function(*args, **kwargs)
+            except Exception:
+                logger.exception("Plugin %s failed in %s", name, hook)
+
+    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+        """Log an event under one topic or several, and send it to the clients that subscribed."""
+        from headrace.messages.client import ClientEvent
+
+        now = time.time()
+        for name in [topic] if isinstance(topic, str) else topic:
+            log = self.events.get(name)
+            if log is None:
+                log = self.events[name] = deque(maxlen=EVENTS_KEPT)
+            log.append((now, msg))
+            for client in self.event_subscribers.get(name, ()):
+                stream = self.client_comms.get(client)
+                if stream is not None:
+                    stream.send(ClientEvent(name, msg))
+            self.notify_plugins("log_event", name, msg)
+
+    def worker_rpc(self, address: str) -> Any:
+        """Requests to a worker, as methods."""
+        return self.pool.rpc(address)
+
+
+Operations = dict[str, Callable[..., Any]]

@@ -1,0 +1,268 @@
+"""The cluster as a whole: who is there, messages to all workers, and workers that are sent away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace.common.status import Status
+from headrace.messages.client import Restarted
+from headrace.messages.worker import CloseWorker
+from headrace.scheduler.base import Operations, SchedulerBase, logger
+from headrace.scheduler.state.workers import WorkerState
+
+
+class ClusterHandlers(SchedulerBase):
+    """Identity, broadcast, and the coming and going of workers."""
+
+    coerce_address: Callable[..., str]
+    replicate: Callable[..., Any]
+
+    def cluster_operations(self) -> Operations:
+        return {
+            "identity": self.identity,
+            "broadcast": self.broadcast,
+            "proxy": self.proxy,
+            "retire_workers": self.retire_workers,
+            "workers_to_close": self.workers_to_close,
+            "restart": self.restart,
+            "unregister": self.unregister,
+            "echo": self.echo,
+        }
+
+    def identity(self, n_workers: int = -1) -> dict[str, Any]:
+        """What `Client.scheduler_info` shows; `n_workers` bounds how many workers are listed."""
+        workers = list(self.workers.items())
+        listed = workers if n_workers < 0 else workers[:n_workers]
+        return {
+            "type": "Scheduler",
+            "id": self.id,
+            "address": getattr(self, "address", ""),
+            "services": {},
+            "started": getattr(self, "started", 0.0),
+            "n_workers": len(workers),
+            "total_threads": self.state.total_nthreads,
+            "total_memory": self.total_memory,
+            "workers": {address: worker.identity() for address, worker in listed},
+        }
+
+    def echo(self, data: Any = None) -> Any:
+        """The data itself."""
+        return data
+
+    async def broadcast(
+        self,
+        msg: dict[str, Any],
+        workers: Iterable[str] | None = None,
+        hosts: Iterable[str] | None = None,
+        nanny: bool = False,
+        serializers: Any = None,
+        on_error: str = "raise",
+    ) -> dict[str, Any]:
+        """Send a request to workers (all by default) and return the replies by address.
+
+        Args:
+            on_error: what to do where a worker cannot be reached: "raise", "return" the error, or "ignore" the worker.
+        """
+        if workers is None:
+            addresses = list(self.workers) if hosts is None else []
+        else:
+            addresses = [self.coerce_address(name) for name in workers]
+        for host in hosts or ():
+            addresses += [address for address, worker in self.workers.items() if worker.host == host]
+        if nanny:
+            addresses = [
+                worker.nanny
+                for address in addresses
+                if (worker := self.workers.get(address)) is not None and worker.nanny
+            ]
+        request = dict(msg)
+        op = request.pop("op")
+        request.pop("reply", None)
+
+        async def ask(address: str) -> Any:
+            return await self.pool.rpc(address).call(op, **request)
+
+        answers = await asyncio.gather(*[ask(address) for address in addresses], return_exceptions=True)
+        found: dict[str, Any] = {}
+        for address, answer in zip(addresses, answers, strict=True):
+            if isinstance(answer, BaseException):
+                if on_error == "raise":
+                    raise answer
+                if on_error == "ignore":
+                    continue
+            found[address] = answer
+        return found
+
+    async def proxy(self, msg: dict[str, Any], worker: str, serializers: Any = None) -> Any:
+        """Pass a request on to a worker and return its reply."""
+        replies = await self.broadcast(msg, [worker])
+        return next(iter(replies.values()))
+
+    def workers_list(self, workers: Iterable[str] | None) -> list[str]:
+        """Addresses of the workers that names, addresses or hosts mean; of all by default."""
+        from headrace.scheduler.state.placement import workers_named
+
+        if workers is None:
+            return list(self.workers)
+        found: dict[str, None] = {}
+        for name in workers:
+            found.update(dict.fromkeys(worker.address for worker in workers_named(self.state, name)))
+        return list(found)
+
+    def remove_worker(
+        self, address: str, stimulus_id: str = "", expected: bool = False, close: bool = True, reason: str = "removed"
+    ) -> str:
+        """Forget a worker, and with `close` tell it to shut down; its work is done elsewhere. Returns "OK"."""
+        address = self.coerce_address(address, resolve=False)
+        worker = self.workers.get(address)
+        if worker is None:
+            return "already-removed"
+        stream = self.stream_comms.pop(address, None)
+        if stream is not None and not stream.closed and close:
+            stream.send(CloseWorker(reason))
+        lost = self.state.remove_worker(address, reason, time.time(), expected=expected)
+        if stream is not None:
+            self._close_soon(stream)
+        if lost:
+            logger.warning(
+                "Worker %s left (%s) with the only copy of %d scattered results: %s",
+                address,
+                reason,
+                len(lost),
+                lost[:5],
+            )
+        self.log_event("all", {"action": "remove-worker", "worker": address})
+        self.notify_plugins("remove_worker", self, address, stimulus_id=stimulus_id)
+        self.flush()
+        return "OK"
+
+    def _close_soon(self, stream: Any) -> None:
+        raise NotImplementedError  # pragma: no cover - the shell's
+
+    def close_worker(self, worker: str) -> None:
+        """Tell a worker to shut down."""
+        self.remove_worker(worker, expected=True, reason="closed by the scheduler")
+
+    def unregister(self, address: str, safe: bool = True) -> dict[str, str]:
+        """A worker leaves on its own account."""
+        self.remove_worker(address, expected=safe, close=False, reason="it left")
+        return {"status": "OK"}
+
+    async def retire_workers(
+        self,
+        workers: Iterable[str] | None = None,
+        names: Iterable[Any] | None = None,
+        close_workers: bool = False,
+        remove: bool = True,
+        stimulus_id: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, dict[str, Any]]:
+        """Send workers away once what only they hold has been copied to others; returns those that went.
+
+        Without `workers` and `names`, those that `workers_to_close` would close; `kwargs` are for it.
+        """
+        if names is not None:
+            chosen = [self.workers[self.aliases[name]] for name in names if name in self.aliases]
+        elif workers is not None:
+            chosen = [worker for name in workers if (worker := self.workers.get(self.coerce_address(name))) is not None]
+        else:
+            chosen = [self.workers[address] for address in self.workers_to_close(**kwargs)]
+        for worker in chosen:
+            self.state.set_worker_status(worker, Status.closing_gracefully.name, time.time())
+        self.flush()
+        retired = {}
+        for worker in chosen:
+            if not await self._move_data_away(worker):
+                logger.warning("Worker %s stays: no other worker can take what only it holds", worker.address)
+                self.state.set_worker_status(worker, Status.running.name, time.time())
+                continue
+            retired[worker.address] = worker.identity()
+            if remove or close_workers:
+                self.remove_worker(worker.address, expected=True, close=True, reason="retired")
+        self.flush()
+        return retired
+
+    async def _move_data_away(self, worker: WorkerState) -> bool:
+        only = [task.key for task in worker.has_what if len(task.who_has) == 1]
+        if not only:
+            return True
+        others = [other.address for other in self.state.running if other is not worker]
+        if not others:
+            return False
+        answer = await self.replicate(only, n=1, workers=others, delete=False)
+        return bool(answer["status"] == "OK")
+
+    def workers_to_close(
+        self,
+        memory_ratio: float | None = None,
+        n: int | None = None,
+        key: Callable[[WorkerState], Any] | None = None,
+        minimum: int | None = None,
+        target: int | None = None,
+        attribute: str = "address",
+    ) -> list[Any]:
+        """Workers (groups of them, by `key`) that can be closed at little cost: idle, with little data.
+
+        Args:
+            memory_ratio: memory to keep, as a multiple of the data held (2 by default).
+            n, target, minimum: how many to close, to keep at the end, or to keep at least.
+            attribute: what of each worker to return.
+        """
+        if target is not None and n is None:
+            n = len(self.workers) - target
+        if n is not None:
+            n = max(0, min(n, len(self.workers) - (minimum or 0)))
+            if n == 0:
+                return []
+        elif memory_ratio is None:
+            memory_ratio = 2
+        if n is None and any(worker.processing for worker in self.workers.values()):
+            return []
+        groups: dict[Any, list[WorkerState]] = {}
+        for worker in self.workers.values():
+            groups.setdefault(key(worker) if key else worker.address, []).append(worker)
+        by_cost = sorted(
+            groups.values(),
+            key=lambda group: (any(worker.processing for worker in group), sum(worker.nbytes for worker in group)),
+        )
+        held = sum(worker.nbytes for worker in self.workers.values())
+        memory, count = self.total_memory, len(self.workers)
+        chosen: list[WorkerState] = []
+        for group in by_cost:
+            limit = sum(worker.memory_limit for worker in group)
+            if (n is not None and len(chosen) + len(group) <= n) or (
+                memory_ratio is not None
+                and memory - limit >= memory_ratio * held
+                and count - len(group) >= max(minimum or 0, 1)
+            ):
+                pass
+            else:
+                break
+            chosen += group
+            memory -= limit
+            count -= len(group)
+        return [getattr(worker, attribute) for worker in chosen]
+
+    async def restart(
+        self, client: str | None = None, timeout: float = 30, wait_for_workers: bool = True, stimulus_id: str = ""
+    ) -> dict[str, str]:
+        """Drop all work: every client's futures are cancelled and every worker is emptied.
+
+        Workers that have a nanny are started anew.
+        """
+        for state in list(self.clients.values()):
+            keys = [task.key for task in state.wants_what]
+            self.state.send(state, Restarted())
+            from headrace.messages.client import ReleaseKeys
+
+            self.state.on_release(state, ReleaseKeys(keys), time.time())
+        self.flush()
+        nannies = [worker.nanny for worker in self.workers.values() if worker.nanny]
+        if nannies:
+            await asyncio.gather(*[self.pool.rpc(nanny).restart(timeout=timeout) for nanny in nannies])
+        self.log_event(["all", client or "all"], {"action": "restart", "client": client})
+        self.notify_plugins("restart", self)
+        return {"status": "OK"}

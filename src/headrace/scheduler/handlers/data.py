@@ -1,0 +1,267 @@
+"""Data in the cluster: where it is, bringing it to clients, putting it on workers, copying it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from itertools import cycle
+from typing import Any
+
+from headrace.scheduler.base import Operations, SchedulerBase, logger
+from headrace.scheduler.state.replicas import add_replica
+from headrace.scheduler.state.tasks import TaskState
+from headrace.scheduler.state.workers import WorkerState
+
+
+class DataHandlers(SchedulerBase):
+    """Gather, scatter, replicate, and questions about data."""
+
+    def data_operations(self) -> Operations:
+        return {
+            "gather": self.gather,
+            "scatter": self.scatter,
+            "update_data": self.update_data,
+            "replicate": self.replicate,
+            "who_has": self.get_who_has,
+            "has_what": self.get_has_what,
+            "nbytes": self.get_nbytes,
+            "ncores": self.get_ncores,
+            "ncores_running": self.get_ncores_running,
+            "processing": self.get_processing,
+        }
+
+    async def gather(self, keys: Iterable[Any], serializers: Any = None) -> dict[str, Any]:
+        """Results from the workers that hold them.
+
+        Returns:
+            `{"status": "OK", "data": {key: pickled result}}`, or with status "error" the `keys` that nobody could give.
+        """
+        data: dict[Any, Any] = {}
+        missing = set(keys)
+        tried: set[str] = set()
+        while missing:
+            by_worker: dict[str, list[Any]] = {}
+            for key in missing:
+                task = self.tasks.get(key)
+                holders = [worker.address for worker in task.who_has] if task is not None else []
+                address = next((address for address in holders if address not in tried), None)
+                if address is not None:
+                    by_worker.setdefault(address, []).append(key)
+            if not by_worker:
+                break
+            answers = await asyncio.gather(
+                *[self._get_data(address, wanted) for address, wanted in by_worker.items()], return_exceptions=True
+            )
+            for address, answer in zip(by_worker, answers, strict=True):
+                tried.add(address)
+                if isinstance(answer, OSError):
+                    logger.info("Could not gather from worker %s: %s", address, answer)
+                elif isinstance(answer, BaseException):
+                    raise answer
+                else:
+                    data.update(answer)
+                    missing.difference_update(answer)
+        if missing:
+            return {"status": "error", "keys": list(missing), "data": data}
+        return {"status": "OK", "data": data}
+
+    async def _get_data(self, address: str, keys: list[Any]) -> dict[Any, Any]:
+        """Ask a worker for results; one that is busy is asked again."""
+        pause = 0.02
+        while True:
+            answer = await self.pool.rpc(address).get_data(keys=keys, who=None)
+            if answer["status"] != "busy":
+                return dict(answer["data"])
+            await asyncio.sleep(pause)
+            pause = min(1.0, pause * 2)
+
+    async def scatter(
+        self,
+        data: dict[Any, Any],
+        workers: Iterable[str] | None = None,
+        client: str | None = None,
+        broadcast: bool | int = False,
+        timeout: float = 2,
+    ) -> list[Any]:
+        """Put values on workers in turn (on all, or so many, with `broadcast`); returns the keys.
+
+        Raises:
+            TimeoutError: no worker came within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not (targets := self._targets(workers)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no worker to scatter to after {timeout} s; are workers connected?")
+            await asyncio.sleep(0.02)
+        copies = len(targets) if broadcast is True else min(int(broadcast) or 1, len(targets))
+        by_worker: dict[str, dict[Any, Any]] = {}
+        who_has: dict[Any, list[str]] = {}
+        turn = cycle(range(len(targets)))
+        for key, value in data.items():
+            first = next(turn)
+            who_has[key] = [targets[(first + step) % len(targets)].address for step in range(copies)]
+            for address in who_has[key]:
+                by_worker.setdefault(address, {})[key] = value
+        answers = await asyncio.gather(
+            *[self.pool.rpc(address).update_data(data=part) for address, part in by_worker.items()]
+        )
+        nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
+        await self.update_data(who_has, nbytes, client)
+        return list(data)
+
+    def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
+        if workers is None:
+            return list(self.state.running)
+        addresses = {self.coerce_address(name) for name in workers}
+        return [worker for worker in self.state.running if worker.address in addresses]
+
+    def coerce_address(self, addr: Any, resolve: bool = True) -> str:
+        """The address that a worker's name, address, or (host, port) means."""
+        from headrace.comm.addressing import normalize_address, resolve_address, unparse_host_port
+
+        if addr in self.aliases:
+            return self.aliases[addr]
+        if isinstance(addr, tuple):
+            addr = unparse_host_port(*addr)
+        if not isinstance(addr, str):
+            raise TypeError(f"a worker's address must be text or (host, port), not {addr!r}")
+        address = normalize_address(addr)
+        return resolve_address(address) if resolve and address not in self.workers else address
+
+    async def update_data(
+        self,
+        who_has: dict[Any, list[str]],
+        nbytes: dict[Any, int],
+        client: str | None = None,
+        types: dict[Any, str] | None = None,
+    ) -> dict[str, str]:
+        """Learn of results that somebody put on workers."""
+        self.state.add_data(self.clients.get(client or ""), who_has, nbytes, types or {}, time.time())
+        self.flush()
+        return {"status": "OK"}
+
+    async def replicate(
+        self,
+        keys: Iterable[Any],
+        n: int | None = None,
+        workers: Iterable[str] | None = None,
+        branching_factor: int = 2,
+        delete: bool = True,
+        stimulus_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Copy results to `n` of the workers (all by default), each holder giving to so many others a round.
+
+        With `delete`, copies beyond `n` are dropped.
+        """
+        targets = self._targets(workers)
+        if not targets:
+            return {"status": "OK"}
+        tasks = [task for key in keys if (task := self.tasks.get(key)) is not None and task.who_has]
+        wanted = len(targets) if n is None else min(int(n), len(targets))
+        if wanted < 1:
+            raise ValueError("cannot keep fewer than one copy; release the futures to drop data")
+        while True:
+            plan: dict[str, dict[Any, list[str]]] = {}
+            for task in tasks:
+                self._plan_copies(task, targets, wanted, branching_factor, plan)
+            if not plan:
+                break
+            answers = await asyncio.gather(
+                *[self.pool.rpc(address).gather(who_has=part) for address, part in plan.items()]
+            )
+            failed = self._note_copies(plan, answers)
+            if failed:
+                return {"status": "partial-fail", "keys": failed}
+        if delete:
+            for task in tasks:
+                self._drop_surplus(task, targets, wanted)
+            self.flush()
+        return {"status": "OK"}
+
+    def _plan_copies(
+        self,
+        task: TaskState,
+        targets: list[WorkerState],
+        wanted: int,
+        branching_factor: int,
+        plan: dict[str, dict[Any, list[str]]],
+    ) -> None:
+        holders = [worker.address for worker in task.who_has]
+        lacking = [worker for worker in targets if worker not in task.who_has]
+        missing = wanted - (len(targets) - len(lacking))
+        lacking.sort(key=lambda worker: worker.nbytes)
+        for worker in lacking[: max(0, min(missing, len(holders) * branching_factor))]:
+            plan.setdefault(worker.address, {})[task.key] = holders
+
+    def _note_copies(self, plan: dict[str, dict[Any, list[str]]], answers: list[Any]) -> list[Any]:
+        failed = []
+        for (address, part), answer in zip(plan.items(), answers, strict=True):
+            absent = set(answer.get("keys", ())) if answer["status"] != "OK" else set()
+            worker = self.workers.get(address)
+            for key in part:
+                task = self.tasks.get(key)
+                if key in absent or worker is None:
+                    failed.append(key)
+                elif task is not None and task.state == "memory":
+                    add_replica(task, worker)
+        return failed
+
+    def _drop_surplus(self, task: TaskState, targets: list[WorkerState], wanted: int) -> None:
+        from headrace.messages.worker import RemoveReplicas
+
+        holders = [worker for worker in targets if worker in task.who_has]
+        for worker in sorted(holders, key=lambda worker: -worker.nbytes)[: len(holders) - wanted]:
+            self.state.send(worker, RemoveReplicas([task.key]))
+
+    def get_who_has(self, keys: Iterable[Any] | None = None) -> dict[Any, list[str]]:
+        """{key: addresses that hold it}"""
+        if keys is None:
+            return {key: [worker.address for worker in task.who_has] for key, task in self.tasks.items()}
+        found = {}
+        for key in keys:
+            task = self.tasks.get(key)
+            found[key] = [worker.address for worker in task.who_has] if task is not None else []
+        return found
+
+    def get_has_what(self, workers: Iterable[str] | None = None) -> dict[str, list[Any]]:
+        """{address: keys that it holds}"""
+        found = {}
+        for worker, name in self._named(workers):
+            found[name] = [task.key for task in worker.has_what] if worker is not None else []
+        return found
+
+    def get_nbytes(self, keys: Iterable[Any] | None = None, summary: bool = True) -> dict[Any, int]:
+        """Sizes in bytes, by key, or summed over those of the same prefix."""
+        tasks = [self.tasks[key] for key in keys] if keys is not None else self.tasks.values()
+        sizes: dict[Any, int] = {}
+        for task in tasks:
+            if task.nbytes >= 0:
+                name = task.prefix.name if summary else task.key
+                sizes[name] = sizes.get(name, 0) + task.nbytes
+        return sizes
+
+    def get_ncores(self, workers: Iterable[str] | None = None) -> dict[str, int]:
+        """{address: threads}"""
+        return {name: worker.nthreads for worker, name in self._named(workers) if worker is not None}
+
+    def get_ncores_running(self, workers: Iterable[str] | None = None) -> dict[str, int]:
+        """{address: threads} of the workers that may be given tasks."""
+        return {
+            name: worker.nthreads
+            for worker, name in self._named(workers)
+            if worker is not None and worker in self.state.running
+        }
+
+    def get_processing(self, workers: Iterable[str] | None = None) -> dict[str, list[Any]]:
+        """{address: keys sent to it and not done}"""
+        found = {}
+        for worker, name in self._named(workers):
+            found[name] = [task.key for task in worker.processing] if worker is not None else []
+        return found
+
+    def _named(self, workers: Iterable[str] | None) -> list[tuple[WorkerState | None, str]]:
+        if workers is None:
+            return [(worker, address) for address, worker in self.workers.items()]
+        addresses = [self.coerce_address(name) for name in workers]
+        return [(self.workers.get(address), address) for address in addresses]

@@ -1,0 +1,192 @@
+"""Looking in: stories, logs, events, metadata, and functions that run in the scheduler's process."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace.protocol import Serialize, dumps_exception
+from headrace.scheduler.base import Operations, SchedulerBase, opened
+
+#: Lines of the log that are kept for `get_logs`.
+LOG_LINES = 10_000
+
+
+class RecentLines(logging.Handler):
+    """Keeps the latest records of a logger."""
+
+    def __init__(self, length: int = LOG_LINES) -> None:
+        super().__init__(logging.INFO)
+        self.lines: deque[tuple[str, str]] = deque(maxlen=length)
+        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelname, self.format(record)))
+
+
+class InspectHandlers(SchedulerBase):
+    """Questions about the past and present, and `run_function`."""
+
+    recent: RecentLines
+    broadcast: Callable[..., Any]
+
+    def inspect_operations(self) -> Operations:
+        return {
+            "run_function": self.run_function,
+            "get_story": self.get_story,
+            "get_logs": self.get_logs,
+            "logs": self.get_logs,
+            "worker_logs": self.get_worker_logs,
+            "events": self.get_events,
+            "log_event": self.log_event,
+            "subscribe_topic": self.subscribe_topic,
+            "unsubscribe_topic": self.unsubscribe_topic,
+            "get_metadata": self.get_metadata,
+            "set_metadata": self.set_metadata,
+            "get_task_status": self.get_task_status,
+            "get_task_prefix_states": self.get_task_prefix_states,
+            "get_error_cause": self.get_error_cause,
+            "call_stack": self.get_call_stack,
+            "retry": self.stimulus_retry,
+            "versions": self.versions,
+        }
+
+    async def run_function(
+        self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True
+    ) -> dict[str, Any]:
+        """Run a pickled function in this process; it is given the scheduler as `dask_scheduler` if it takes that.
+
+        Returns:
+            `{"status": "OK", "result": …}`, or with status "error" the pickled `exception` and `traceback`.
+        """
+        call, arguments = opened(function), tuple(opened(args))
+        keywords = {name: opened(value) for name, value in (opened(kwargs) or {}).items()}
+        try:
+            if "dask_scheduler" in inspect.signature(call).parameters:
+                keywords["dask_scheduler"] = self
+        except (TypeError, ValueError):
+            pass  # built-in functions have no signature, and do not want the scheduler
+        try:
+            result = call(*arguments, **keywords)
+            if inspect.isawaitable(result):
+                result = await result
+        except Exception as error:
+            dumped = dumps_exception(error)
+            return {
+                "status": "error",
+                "exception": dumped.exception,
+                "traceback": dumped.traceback,
+                "exception_text": dumped.exception_text,
+                "traceback_text": dumped.traceback_text,
+            }
+        return {"status": "OK", "result": Serialize(result)}
+
+    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Any]:
+        """The logged transitions of these tasks, oldest first: (key, start, finish, stimulus, time)."""
+        return self.state.story(*keys_or_tasks_or_stimuli)
+
+    transition_story = story
+
+    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[Any]:
+        """As `story`."""
+        return self.state.story(*keys_or_stimuli)
+
+    def get_logs(self, start: int = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[str, str]]:
+        """The latest lines of this process's log, newest last: (level, text)."""
+        lines = list(self.recent.lines)[start:]
+        return lines if n is None else lines[-n:]
+
+    async def get_worker_logs(
+        self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
+    ) -> dict[str, Any]:
+        """The latest lines of the workers' logs, by address."""
+        return dict(await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore"))
+
+    def get_events(self, topic: str | None = None) -> Any:
+        """Events of a topic, or of all by topic, oldest first: (time, event)."""
+        if topic is not None:
+            return list(self.events.get(topic, ()))
+        return {name: list(log) for name, log in self.events.items()}
+
+    def subscribe_topic(self, topic: str, client: str) -> None:
+        """Send a topic's events to a client from now on."""
+        self.event_subscribers.setdefault(topic, set()).add(client)
+
+    def unsubscribe_topic(self, topic: str, client: str) -> None:
+        """Send a topic's events to a client no more."""
+        self.event_subscribers.get(topic, set()).discard(client)
+
+    def set_metadata(self, keys: Any, value: Any = None) -> None:
+        """Set a value in the nested dictionary that clients share."""
+        path = list(keys) if isinstance(keys, (list, tuple)) else [keys]
+        node = self.task_metadata
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = value
+
+    def get_metadata(self, keys: Any, default: Any = "__no_default__") -> Any:
+        """A value of the nested dictionary that clients share.
+
+        Raises:
+            KeyError: it is not there, and no default was given.
+        """
+        node: Any = self.task_metadata
+        for key in list(keys) if isinstance(keys, (list, tuple)) else [keys]:
+            try:
+                node = node[key]
+            except (KeyError, TypeError):
+                if default == "__no_default__":
+                    raise KeyError(f"no metadata at {keys!r}") from None
+                return default
+        return node
+
+    def get_task_status(self, keys: Iterable[Any]) -> dict[Any, str | None]:
+        """{key: state}, `None` where the key is unknown."""
+        return {key: task.state if (task := self.tasks.get(key)) is not None else None for key in keys}
+
+    def get_task_prefix_states(self) -> dict[str, dict[str, int]]:
+        """{prefix: {state: tasks}} of the prefixes with work."""
+        return {
+            name: {state: count for state, count in prefix.active_states.items() if state != "forgotten"}
+            for name, prefix in self.task_prefixes.items()
+            if prefix.active
+        }
+
+    def get_error_cause(self, keys: Iterable[Any]) -> Any:
+        """The key whose failure the first erred one of these shares."""
+        for key in keys:
+            task = self.tasks.get(key)
+            if task is not None and task.exception_blame is not None:
+                return task.exception_blame.key
+        return None
+
+    async def get_call_stack(self, keys: Iterable[Any] | None = None) -> dict[str, Any]:
+        """What running tasks (all, or these) are doing, by worker."""
+        if keys is None:
+            workers = [address for address, worker in self.workers.items() if worker.processing]
+            return dict(await self.broadcast({"op": "call_stack", "keys": None}, workers=workers)) if workers else {}
+        by_worker: dict[str, list[Any]] = {}
+        for key in keys:
+            task = self.tasks.get(key)
+            if task is not None and task.processing_on is not None:
+                by_worker.setdefault(task.processing_on.address, []).append(key)
+        found = {}
+        for address, wanted in by_worker.items():
+            found[address] = await self.pool.rpc(address).call_stack(keys=wanted)
+        return found
+
+    def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:
+        """Run erred tasks again; returns the keys that were erred."""
+        retried = self.state.retry(keys, time.time())
+        self.flush()
+        return retried
+
+    def versions(self, packages: Any = None) -> dict[str, Any]:
+        """Versions of Python and of the packages that must agree."""
+        from headrace.common.versions import get_versions
+
+        return get_versions()

@@ -1,0 +1,500 @@
+"""Scheduler: the shell around the state. It listens, passes messages to the state with the time, and sends its effects.
+
+It never assigns a field of the state's records. Requests are answered by the mixins in `handlers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from headrace.security import Security
+
+from headrace import config
+from headrace.comm import Comm
+from headrace.common.status import Status
+from headrace.messages import FromClient, FromWorker
+from headrace.messages.client import (
+    CancelKeys,
+    ClientHeartbeat,
+    CloseClient,
+    DesireKeys,
+    GraphRefused,
+    ReleaseKeys,
+    SchedulerClosing,
+    SubmitGraph,
+)
+from headrace.messages.worker import CloseWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
+from headrace.rpc import ConnectionPool, PeriodicCallback, Server, Stream
+
+from .base import SLICE_SECONDS, logger
+from .handlers.cluster import ClusterHandlers
+from .handlers.data import DataHandlers
+from .handlers.inspect import InspectHandlers, RecentLines
+from .handlers.plugins import PluginHandlers
+from .state.clients import ClientState
+from .state.options import StateOptions
+from .state.state import SchedulerState
+from .state.workers import WorkerState
+
+#: Seconds between a worker's heartbeats.
+HEARTBEAT_SECONDS = 0.5
+
+
+def state_options(allowed_failures: int | None, validate: bool | None) -> StateOptions:
+    """The state's settings from the configuration and the constructor's keywords."""
+    saturation = config.get("distributed.scheduler.worker-saturation", 1.1)
+    durations = config.get("distributed.scheduler.default-task-durations", {})
+    chosen = config.get("distributed.scheduler.allowed-failures", 3) if allowed_failures is None else allowed_failures
+    return StateOptions(
+        validate=bool(config.get("distributed.scheduler.validate", False) if validate is None else validate),
+        allowed_failures=int(chosen),
+        saturation=float("inf") if saturation == "inf" else float(saturation),
+        bandwidth=float(config.parse_bytes(config.get("distributed.scheduler.bandwidth", 100_000_000))),
+        unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
+        default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
+        log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
+    )
+
+
+class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
+    """Dynamic distributed task scheduler.
+
+    Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
+
+    Args:
+        host, port, protocol, interface: where to listen; port 0 takes any free one. `protocol` is "tcp", "tls" or
+            "inproc".
+        contact_address: the address that workers and clients are told, if not the one listened on.
+        validate: check the state's invariants after every event (slow; for tests).
+        allowed_failures: how many workers may die under a task before it errs.
+        scheduler_file: where to write how to reach this scheduler, as JSON.
+        security: certificates for TLS.
+        plugins: scheduler plugins to start with.
+        extensions: {name: class}; each is made with the scheduler as its argument.
+
+    Raises:
+        OSError: when started, if the address cannot be had.
+        TypeError: a keyword is unknown.
+    """
+
+    def __init__(
+        self,
+        loop: Any = None,
+        delete_interval: Any = "500ms",
+        synchronize_worker_interval: Any = "60s",
+        services: Any = None,
+        service_kwargs: Any = None,
+        allowed_failures: int | None = None,
+        extensions: dict[str, Any] | None = None,
+        validate: bool | None = None,
+        scheduler_file: str | None = None,
+        security: Security | dict[str, Any] | None = None,
+        worker_ttl: Any = None,
+        idle_timeout: Any = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int = 0,
+        protocol: str | None = None,
+        dashboard_address: Any = None,
+        dashboard: bool | None = None,
+        http_prefix: str | None = "/",
+        preload: Any = None,
+        preload_argv: Any = (),
+        plugins: Iterable[Any] = (),
+        contact_address: str | None = None,
+        transition_counter_max: Any = False,
+        jupyter: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
+        self.security = Security(**security) if isinstance(security, dict) else security or Security()
+        super().__init__(
+            SchedulerState(state_options(allowed_failures, validate)),
+            ConnectionPool(deserialize=False, connection_args=self.security.get_connection_args("scheduler")),
+        )
+        self.id = f"Scheduler-{uuid.uuid4()}"
+        self.name = self.id
+        self.status = Status.created
+        self.started = 0.0
+        self.services: dict[str, Any] = {}
+        self.scheduler_file = scheduler_file
+        self.contact_address = contact_address
+        self._start_plugins = list(plugins)
+        self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
+        self.server = Server(
+            {
+                **self.data_operations(),
+                **self.cluster_operations(),
+                **self.inspect_operations(),
+                **self.plugin_operations(),
+                "terminate": self._terminate,
+                "heartbeat_worker": self._heartbeat_request,
+            },
+            {"register-client": self.add_client, "register-worker": self.add_worker},
+            deserialize=False,
+            connection_args=self.security.get_listen_args("scheduler"),
+            name="scheduler",
+        )
+        self.extensions = {name: make(self) for name, make in (extensions or {}).items()}
+        self.recent = RecentLines()
+        self.periodic_callbacks: dict[str, PeriodicCallback] = {}
+        self._backlogs: dict[str, deque[Any]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._finished: asyncio.Event | None = None
+        self.loop: Any = None
+
+    def __repr__(self) -> str:
+        where = self.server.address if self.server.listeners else self.status.name
+        return (
+            f"<Scheduler {where!r}, workers: {len(self.workers)}, cores: {self.total_nthreads}, tasks: {self.n_tasks}>"
+        )
+
+    # Life
+
+    def __await__(self) -> Generator[Any, None, Scheduler]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Scheduler:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> Scheduler:
+        """Listen, and start plugins. Does nothing on a scheduler that runs."""
+        if self.status is not Status.created:
+            return self
+        from headrace.rpc import IOLoop
+
+        self.status = Status.starting
+        self.loop = IOLoop.current()
+        self._finished = asyncio.Event()
+        self.started = time.time()
+        await self.server.listen(self._listen_address())
+        logging.getLogger("distributed").addHandler(self.recent)
+        for plugin in self._start_plugins:
+            await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
+        self.status = Status.running
+        if self.scheduler_file:
+            self._write_scheduler_file()
+        logger.info("Scheduler at: %s", self.address)
+        return self
+
+    def _listen_address(self) -> str:
+        from headrace.comm.addressing import address_from_user_args
+
+        return address_from_user_args(security=self.security, **self._listen)
+
+    async def listen(self, address: str) -> str:
+        """Listen at one more address as well, and return it as others are to use it."""
+        return (await self.server.listen(address)).contact_address
+
+    def _write_scheduler_file(self) -> None:
+        """Write how to reach this scheduler; readers see the whole file or none."""
+        assert self.scheduler_file is not None
+        partial = f"{self.scheduler_file}.{os.getpid()}"
+        with open(partial, "w") as file:
+            json.dump(self.identity(), file, indent=2, default=str)
+        os.replace(partial, self.scheduler_file)
+
+    async def close(
+        self,
+        fast: bool | None = None,
+        close_workers: bool = False,
+        timeout: float | None = None,
+        reason: str = "unknown",
+    ) -> None:
+        """Tell clients and workers, and stop. Waits for a close under way."""
+        if self.status in (Status.closing, Status.closed, Status.created):
+            if self._finished is not None:
+                await self._finished.wait()
+            self.status = Status.closed
+            return
+        self.status = Status.closing
+        logger.info("Closing scheduler: %s", reason)
+        for plugin in list(self.plugins.values()):
+            await _call(plugin, "before_close")
+        for callback in self.periodic_callbacks.values():
+            callback.stop()
+        self.server.stop_listening()
+        for stream in self.client_comms.values():
+            stream.send(SchedulerClosing(reason))
+        for stream in self.stream_comms.values():
+            stream.send(CloseWorker(f"the scheduler closes: {reason}"))
+        streams = [*self.client_comms.values(), *self.stream_comms.values()]
+        self.client_comms.clear()
+        self.stream_comms.clear()
+        await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
+        for plugin in list(self.plugins.values()):
+            await _call(plugin, "close")
+        for task in list(self._background):
+            task.cancel()
+        await self.pool.close()
+        await self.server.close_comms()
+        logging.getLogger("distributed").removeHandler(self.recent)
+        if self.scheduler_file and os.path.exists(self.scheduler_file):
+            os.unlink(self.scheduler_file)
+        self.status = Status.closed
+        if self._finished is not None:
+            self._finished.set()
+
+    async def finished(self) -> None:
+        """Wait until the scheduler has closed."""
+        if self._finished is None:
+            raise RuntimeError("the scheduler has not been started; await it first")
+        await self._finished.wait()
+
+    def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
+        self._run(self.close(reason=reason))
+        return {"status": "OK"}
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    @property
+    def address(self) -> str:
+        """Where workers and clients reach this scheduler."""
+        return self.contact_address or self.server.address
+
+    @property
+    def address_safe(self) -> str:
+        """The address, or a text that says that there is none yet."""
+        return self.address if self.server.listeners else "not-running"
+
+    @property
+    def listen_address(self) -> str:
+        return self.server.listen_address
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def ip(self) -> str:
+        """The host part of the address."""
+        from headrace.comm import get_address_host
+
+        return str(get_address_host(self.address))
+
+    # Clients
+
+    async def add_client(self, comm: Comm, client: str, versions: dict[str, Any] | None = None, **_: Any) -> None:
+        """Welcome a client; its comm becomes a stream."""
+        await comm.write({"status": "OK", "id": self.id, "address": self.address})
+        record = self.state.add_client(client, versions, time.time())
+
+        def on_batch(messages: list[Any]) -> None:
+            self._client_batch(record, messages)
+
+        def on_close(error: Exception | None) -> None:
+            if self.client_comms.get(client) is stream:
+                self.remove_client(client)
+
+        stream = Stream(comm, FromClient, on_batch, on_close)
+        self.client_comms[client] = stream
+        logger.info("Receive client connection: %s", client)
+        self.log_event(["all", client], {"action": "add-client", "client": client})
+        self.notify_plugins("add_client", self, client)
+
+    def remove_client(self, client: str, stimulus_id: str | None = None) -> None:
+        """Forget a client; what only it wanted is released."""
+        if client not in self.clients:
+            return
+        stream = self.client_comms.pop(client, None)
+        backlog = self._backlogs.pop(client, None)
+        if backlog:
+            backlog.clear()
+        for subscribers in self.event_subscribers.values():
+            subscribers.discard(client)
+        self.state.remove_client(client, time.time())
+        self.flush()
+        if stream is not None and not stream.closed:
+            self._close_soon(stream)
+        logger.info("Remove client %s", client)
+        self.log_event(["all", client], {"action": "remove-client", "client": client})
+        self.notify_plugins("remove_client", self, client)
+
+    def _close_soon(self, stream: Any) -> None:
+        self._run(stream.close())
+
+    def _client_batch(self, client: ClientState, messages: list[Any]) -> None:
+        backlog = self._backlogs.get(client.client_key)
+        if backlog is None:
+            backlog = self._backlogs[client.client_key] = deque()
+        waiting = bool(backlog)
+        backlog.extend(messages)
+        if not waiting:
+            self._client_slice(client, backlog)
+
+    def _client_slice(self, client: ClientState, backlog: deque[Any]) -> None:
+        """Take a client's messages for a slice of time; the rest waits until others had their turn."""
+        clock = time.monotonic
+        deadline = clock() + SLICE_SECONDS
+        now = client.last_seen = time.time()
+        while backlog:
+            message = backlog[0]
+            try:
+                self._client_message(client, message, now)
+            except Exception as error:
+                logger.exception("Could not take %s of client %s", type(message).__name__, client.client_key)
+                if isinstance(message, SubmitGraph):
+                    self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
+            if not backlog:
+                break  # the client left with this message
+            backlog.popleft()
+            if clock() > deadline:
+                break
+        self.flush()
+        if backlog:
+            asyncio.get_running_loop().call_soon(self._client_slice, client, backlog)
+
+    def _client_message(self, client: ClientState, message: Any, now: float) -> None:
+        state = self.state
+        if isinstance(message, SubmitGraph):
+            state.on_submit(client, message, now)
+            if self.plugins and not message.more:
+                self.notify_plugins(
+                    "update_graph", self, client=client.client_key, keys=set(message.keys), tasks=message.keys
+                )
+        elif isinstance(message, ReleaseKeys):
+            state.on_release(client, message, now)
+        elif isinstance(message, DesireKeys):
+            state.on_desire(client, message, now)
+        elif isinstance(message, CancelKeys):
+            state.on_cancel(client, message, now)
+        elif isinstance(message, CloseClient):
+            self.flush()
+            self.remove_client(client.client_key)
+        elif isinstance(message, ClientHeartbeat):
+            pass  # any message is a sign of life
+
+    # Workers
+
+    async def add_worker(
+        self,
+        comm: Comm,
+        address: str,
+        name: Any = None,
+        nthreads: int = 1,
+        keys: dict[Any, int] | None = None,
+        status: str = "running",
+        **details: Any,
+    ) -> None:
+        """Welcome a worker; its comm becomes a stream."""
+        taken = self.aliases.get(name) if name is not None else None
+        if taken is not None and taken != address:
+            message = f"name taken: {name!r} is the name of the worker at {taken}; give this one another"
+            logger.warning("Refused the worker at %s: %s", address, message)
+            await comm.write({"status": "error", "message": message})
+            await comm.close()
+            return
+        if address in self.workers:
+            self.remove_worker(address, reason="it has registered again")
+        await comm.write(
+            {
+                "status": "OK",
+                "id": self.id,
+                "heartbeat_interval": HEARTBEAT_SECONDS,
+                "worker_plugins": self.worker_plugins,
+            }
+        )
+        worker = self._new_worker(address, name, nthreads, status, details)
+
+        def on_batch(messages: list[Any]) -> None:
+            self._worker_batch(worker, messages)
+
+        def on_close(error: Exception | None) -> None:
+            if self.stream_comms.get(address) is stream and self.status is Status.running:
+                reason = f"its connection broke: {error}" if error else "its connection closed"
+                logger.info("Worker %s: %s", address, reason)
+                self.remove_worker(address, close=False, reason=reason)
+
+        stream = Stream(comm, FromWorker, on_batch, on_close)
+        self.stream_comms[address] = stream
+        self.state.add_worker(worker, keys or {}, time.time())
+        self.flush()
+        logger.info("Register worker addr: %s name: %s", address, worker.name)
+        self.log_event(["all", address], {"action": "add-worker", "worker": address})
+        self.notify_plugins("add_worker", self, address)
+
+    def _new_worker(self, address: str, name: Any, nthreads: int, status: str, details: dict[str, Any]) -> WorkerState:
+        return WorkerState(
+            address,
+            name=name,
+            nthreads=nthreads,
+            memory_limit=details.get("memory_limit") or 0,
+            local_directory=details.get("local_directory") or "",
+            pid=details.get("pid") or 0,
+            nanny=details.get("nanny"),
+            server_id=str(details.get("server_id") or details.get("id") or ""),
+            resources=details.get("resources"),
+            services=details.get("services"),
+            versions=details.get("versions"),
+            extra=details.get("extra"),
+            saturation=self.state.options.saturation,
+            bandwidth=self.state.options.bandwidth,
+            status=Status[status],
+            now=time.time(),
+        )
+
+    def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
+        now = time.time()
+        for message in messages:
+            kind = type(message)
+            if kind is WorkerHeartbeat:
+                self._heartbeat(worker, message, now)
+            elif kind is WorkerStatus:
+                self.state.set_worker_status(worker, message.status, now)
+            elif kind is WorkerEvent:
+                self.log_event(message.topics, message.event)
+        self.state.on_worker_batch(worker, messages, now)
+        if self.state.dirty:
+            self.flush()
+
+    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
+        worker.last_seen = now
+        worker.time_delay = message.now - now
+        worker.metrics = message.metrics
+        worker.executing = {
+            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
+        }
+
+    def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
+        """A worker asks whether it is known."""
+        known = address in self.workers
+        return {"status": "OK" if known else "missing", "time": time.time(), "heartbeat-interval": HEARTBEAT_SECONDS}
+
+    def worker_send(self, worker: str, msg: Any) -> None:
+        """Send a stream message to a worker; one that has just left is passed over."""
+        stream = self.stream_comms.get(worker)
+        if stream is not None:
+            stream.send(msg)
+
+    def client_send(self, client: str, msg: Any) -> None:
+        """Send a stream message to a client; one that has just left is passed over."""
+        stream = self.client_comms.get(client)
+        if stream is not None:
+            stream.send(msg)
+
+
+async def _call(plugin: Any, hook: str) -> None:
+    function: Callable[[], Any] | None = getattr(plugin, hook, None)
+    if function is None:
+        return
+    try:
+        result = function()
+        if asyncio.iscoroutine(result):
+            await result
+    except Exception:
+        logger.exception("Plugin %r failed in %s", plugin, hook)

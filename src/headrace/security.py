@@ -1,0 +1,244 @@
+"""TLS settings per role, and temporary certificates for clusters that live as long as a process.
+
+Certificates and keys are file names, or their PEM text (told apart by a line break).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import ssl
+import tempfile
+from typing import Any
+
+_ROLES = ("client", "scheduler", "worker")
+#: attribute -> key of the configuration
+_FIELDS = {
+    "tls_ca_file": "distributed.comm.tls.ca-file",
+    "tls_ciphers": "distributed.comm.tls.ciphers",
+    "tls_client_cert": "distributed.comm.tls.client.cert",
+    "tls_client_key": "distributed.comm.tls.client.key",
+    "tls_max_version": "distributed.comm.tls.max-version",
+    "tls_min_version": "distributed.comm.tls.min-version",
+    "tls_scheduler_cert": "distributed.comm.tls.scheduler.cert",
+    "tls_scheduler_key": "distributed.comm.tls.scheduler.key",
+    "tls_worker_cert": "distributed.comm.tls.worker.cert",
+    "tls_worker_key": "distributed.comm.tls.worker.key",
+}
+_VERSIONS = {1.2: ssl.TLSVersion.TLSv1_2, 1.3: ssl.TLSVersion.TLSv1_3}
+#: Days for which temporary certificates are valid.
+_TEMPORARY_DAYS = 365
+
+
+class Security:
+    """Which certificates the parts of a cluster use with each other.
+
+    Args:
+        require_encryption: refuse connections that are not encrypted. By default as configured, else whether there is a `tls_ca_file`.
+        tls_ca_file: certificate authority that all certificates are checked against.
+        tls_client_cert, tls_client_key: of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
+        tls_ciphers: OpenSSL's list of allowed ciphers, for TLS 1.2.
+        tls_min_version, tls_max_version: 1.2, 1.3 or an `ssl.TLSVersion`.
+        extra_conn_args: further keywords for making connections.
+
+    Whatever is not given comes from the configuration (`distributed.comm.tls`).
+
+    Raises:
+        TypeError: an unknown keyword.
+        ValueError: an unsupported TLS version.
+    """
+
+    __slots__ = (
+        "extra_conn_args",
+        "require_encryption",
+        "tls_ca_file",
+        "tls_ciphers",
+        "tls_client_cert",
+        "tls_client_key",
+        "tls_max_version",
+        "tls_min_version",
+        "tls_scheduler_cert",
+        "tls_scheduler_key",
+        "tls_worker_cert",
+        "tls_worker_key",
+    )
+
+    tls_ca_file: str | None
+    tls_ciphers: str | None
+    tls_min_version: ssl.TLSVersion | None
+    tls_max_version: ssl.TLSVersion | None
+
+    def __init__(self, require_encryption: bool | None = None, **kwargs: Any) -> None:
+        from headrace.config import get
+
+        unknown = sorted(set(kwargs) - set(_FIELDS) - {"extra_conn_args"})
+        if unknown:
+            raise TypeError(f"Security has no keywords {', '.join(unknown)}; it has {', '.join(sorted(_FIELDS))}")
+        self.extra_conn_args: dict[str, Any] = dict(kwargs.get("extra_conn_args") or {})
+        for name, key in _FIELDS.items():
+            value = kwargs.get(name)
+            if value is None:
+                value = get(key)
+            if name.endswith("_version"):
+                value = _version(name, value)
+            setattr(self, name, value)
+        if require_encryption is None:
+            require_encryption = get("distributed.comm.require-encryption")
+        if require_encryption is None:
+            require_encryption = self.tls_ca_file is not None
+        self.require_encryption = bool(require_encryption)
+
+    @classmethod
+    def temporary(cls, **kwargs: Any) -> Security:
+        """Settings with a new self-signed certificate, held in memory, for all roles.
+
+        Raises:
+            ImportError: the package `cryptography` is not installed.
+        """
+        certificate, key = _temporary_certificate()
+        values: dict[str, Any] = {
+            "require_encryption": True,
+            "tls_ca_file": certificate,
+            **{f"tls_{role}_cert": certificate for role in _ROLES},
+            **{f"tls_{role}_key": key for role in _ROLES},
+        }
+        return cls(**(values | kwargs))
+
+    def get_tls_config_for_role(self, role: str) -> dict[str, Any]:
+        """`ca_file`, `ciphers`, `cert` and `key` of "client", "scheduler" or "worker"."""
+        _check_role(role)
+        return {
+            "ca_file": self.tls_ca_file,
+            "ciphers": self.tls_ciphers,
+            "cert": getattr(self, f"tls_{role}_cert"),
+            "key": getattr(self, f"tls_{role}_key"),
+        }
+
+    def get_connection_args(self, role: str) -> dict[str, Any]:
+        """Keywords of `connect` for a role."""
+        return {
+            "ssl_context": self._context(role, ssl.Purpose.SERVER_AUTH),
+            "require_encryption": self.require_encryption,
+            "extra_conn_args": self.extra_conn_args,
+        }
+
+    def get_listen_args(self, role: str) -> dict[str, Any]:
+        """Keywords of `listen` for a role."""
+        return {
+            "ssl_context": self._context(role, ssl.Purpose.CLIENT_AUTH),
+            "require_encryption": self.require_encryption,
+        }
+
+    def _context(self, role: str, purpose: ssl.Purpose) -> ssl.SSLContext | None:
+        """Both ends must have a certificate of the authority; `None` without a certificate or an authority."""
+        config = self.get_tls_config_for_role(role)
+        authority, certificate, key = config["ca_file"], config["cert"], config["key"]
+        if not authority or not certificate:
+            return None
+        try:
+            if _is_pem(authority):
+                context = ssl.create_default_context(purpose=purpose, cadata=authority)
+            else:
+                context = ssl.create_default_context(purpose=purpose, cafile=authority)
+            context.verify_mode = ssl.CERT_REQUIRED
+            # Workers come and go at any address: what counts is that the authority signed them.
+            context.check_hostname = False
+            with _as_file(certificate) as certificate_file, _as_file(key) as key_file:
+                context.load_cert_chain(certificate_file, key_file)
+        except OSError as error:
+            raise type(error)(f"cannot use the TLS certificates of role {role!r}: {error}") from error
+        if self.tls_min_version is not None:
+            context.minimum_version = self.tls_min_version
+        if self.tls_max_version is not None:
+            context.maximum_version = self.tls_max_version
+        if config["ciphers"]:
+            context.set_ciphers(config["ciphers"])
+        return context
+
+    def __repr__(self) -> str:
+        parts = []
+        for name in ("require_encryption", *_FIELDS):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, str) and _is_pem(value):  # not for logs
+                text = "Temporary (In-memory)"
+            elif isinstance(value, ssl.TLSVersion):
+                text = str(int(value))
+            else:
+                text = repr(value)
+            parts.append(f"{name}={text}")
+        return f"Security({', '.join(parts)})"
+
+
+def _version(name: str, value: Any) -> ssl.TLSVersion | None:
+    if value is None or isinstance(value, ssl.TLSVersion):
+        return value
+    try:
+        return _VERSIONS[float(value)]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{name} can be 1.2 or 1.3, not {value!r}") from None
+
+
+def _check_role(role: str) -> None:
+    if role not in _ROLES:
+        raise ValueError(f"unknown role {role!r}: it can be {', '.join(_ROLES)}")
+
+
+def _is_pem(text: str) -> bool:
+    return "\n" in text
+
+
+@contextlib.contextmanager
+def _as_file(value: str | None) -> Any:
+    """A file name for `ssl`, which reads certificates and keys from files only."""
+    if value is None or not _is_pem(value):
+        yield value
+        return
+    descriptor, name = tempfile.mkstemp()  # readable by this user only
+    try:
+        with open(descriptor, "w") as file:
+            file.write(value)
+        yield name
+    finally:
+        os.remove(name)
+
+
+def _temporary_certificate() -> tuple[str, str]:
+    """A self-signed certificate and its key, as PEM."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+    except ImportError:
+        raise ImportError("Security.temporary needs the package cryptography: pip install cryptography") from None
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace-temporary")])
+    now = datetime.datetime.now(datetime.UTC)
+    uses = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+        + ("encipher_only", "decipher_only"),
+        False,
+    )
+    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, **uses)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=_TEMPORARY_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("headrace-temporary")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    key_text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), key_text.decode()
