@@ -80,7 +80,7 @@ class Cluster:
             dependencies.append(row)
         self.graphs += 1
         message = SubmitGraph(
-            keywords.pop("graph", self.graphs),
+            keywords.pop("number", self.graphs),
             [b"f"],
             keys,
             [b"()"] * len(keys),

@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from headrace.security import Security
-
 from headrace import config
 from headrace.comm import Comm
 from headrace.common.status import Status
@@ -33,6 +31,7 @@ from headrace.messages.client import (
 )
 from headrace.messages.worker import CloseWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import ConnectionPool, PeriodicCallback, Server, Stream
+from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
 from .handlers.cluster import ClusterHandlers
@@ -236,7 +235,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
-        for task in list(self._background):
+        for task in self._background - {asyncio.current_task()}:
             task.cancel()
         await self.pool.close()
         await self.server.close_comms()

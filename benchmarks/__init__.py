@@ -1,0 +1,1 @@
+"""headrace and its peer side by side, alternately, in one run: `make bench`."""

@@ -1,0 +1,24 @@
+"""500 times: submit one task, wait for its result."""
+
+from __future__ import annotations
+
+import time
+from statistics import quantiles
+from typing import Any
+
+
+def no_op(x: int) -> int:
+    return x
+
+
+def run(session: Any) -> dict[str, float]:
+    client = session.client
+    for i in range(50):
+        client.submit(no_op, -i).result()
+    times = []
+    for i in range(session.size(500)):
+        begin = time.perf_counter()
+        client.submit(no_op, i + 1).result()
+        times.append((time.perf_counter() - begin) * 1e3)
+    cuts = quantiles(times, n=100, method="inclusive")
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98]}

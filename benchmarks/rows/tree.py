@@ -1,0 +1,29 @@
+"""A binary tree of 16 k tasks: 8192 leaves, added pairwise level by level."""
+
+from __future__ import annotations
+
+import time
+from operator import add
+from typing import Any
+
+
+def leaf(x: int) -> int:
+    return x + 1
+
+
+def run(session: Any) -> dict[str, float]:
+    client = session.client
+    leaves = 1024 if session.quick else 8192
+    _tree(client, 64, -1000)
+    begin = time.perf_counter()
+    total = _tree(client, leaves, 0)
+    took = time.perf_counter() - begin
+    assert total == leaves * (leaves + 1) // 2
+    return {"seconds": took}
+
+
+def _tree(client: Any, leaves: int, start: int) -> Any:
+    level = client.map(leaf, range(start, start + leaves))
+    while len(level) > 1:
+        level = client.map(add, level[::2], level[1::2])
+    return level[0].result()

@@ -1,0 +1,7 @@
+"""`python -m headrace.cli`."""
+
+from __future__ import annotations
+
+from .main import main
+
+main()

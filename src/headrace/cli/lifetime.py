@@ -1,0 +1,116 @@
+"""How a server's process lives: until it closes by itself, or a signal closes it; a second signal forces.
+
+One place, so that scheduler and worker end alike and with an exit status that says how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headrace import config
+from headrace.rpc import run
+
+#: Exit status after a second signal.
+FORCED = 1
+
+
+def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
+    """Run `start` (returns servers that run) in this process until one has finished or a signal asks to stop.
+
+    Args:
+        start: returns the servers; each has `finished()` and `close()`.
+        kind: what this process is, for the user: "scheduler" or "worker".
+
+    Raises:
+        SystemExit: with status 1 if the start failed.
+    """
+    try:
+        signalled = run(_serve(start, kind))
+    except (OSError, RuntimeError, TimeoutError, ValueError, TypeError) as error:
+        logging.getLogger("distributed").debug("start failed", exc_info=True)
+        raise click.ClickException(f"the {kind} did not start: {error}") from error
+    click.echo(f"End {kind}", err=True)
+    if signalled is not None and signalled != signal.SIGINT:
+        sys.exit(0)
+
+
+async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> int | None:
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[int] = loop.create_future()
+
+    def on_signal(number: int) -> None:
+        if received.done():
+            click.echo(f"Forced: the {kind} ends without closing", err=True)
+            os._exit(FORCED)
+        received.set_result(number)
+
+    with _handlers(loop, on_signal):
+        starting = asyncio.ensure_future(start())
+        await asyncio.wait([starting, received], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+            return received.result()
+        servers = starting.result()
+        finishing = [asyncio.ensure_future(server.finished()) for server in servers]
+        await asyncio.wait([*finishing, received], return_when=asyncio.FIRST_COMPLETED)
+        if received.done():
+            click.echo(f"Received {signal.Signals(received.result()).name}: the {kind} closes", err=True)
+        await asyncio.gather(*[server.close() for server in servers], return_exceptions=True)
+        for finished in finishing:
+            finished.cancel()
+        await asyncio.wait(finishing)
+        return received.result() if received.done() else None
+
+
+@contextlib.contextmanager
+def _handlers(loop: asyncio.AbstractEventLoop, on_signal: Callable[[int], None]) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def start_logging() -> None:
+    """Log to standard error as configured (`distributed.logging`, `distributed.admin.log-format`)."""
+    levels = {"distributed": "info", "headrace": "info", **(config.get("distributed.logging", None) or {})}
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter(
+            config.get("distributed.admin.log-format", "%(asctime)s - %(name)s - %(levelname)s - %(message)s")
+        )
+    )
+    for name, level in levels.items():
+        if isinstance(level, int | str) and not isinstance(level, bool):
+            logger = logging.getLogger(name)
+            logger.setLevel(level.upper() if isinstance(level, str) else level)
+            logger.addHandler(handler)
+            logger.propagate = False
+
+
+@contextlib.contextmanager
+def pid_file(path: str | None) -> Iterator[None]:
+    """Keep this process's id in a file while it runs."""
+    if not path:
+        yield
+        return
+    file = Path(path)
+    file.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,10 @@
+"""What a client knows about the keys it holds: pure, synchronous, without locks, clocks or sockets.
+
+The shell (`headrace.client.session`) guards it with one lock, feeds it messages, and sends what it returns.
+"""
+
+from __future__ import annotations
+
+from .futures import ClientState, FutureState
+
+__all__ = ["ClientState", "FutureState"]

@@ -1,0 +1,277 @@
+"""Records of the keys that a client wants, and how each message from the scheduler changes them.
+
+Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any of
+them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at once, so
+that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record. Whoever waits
+for a record leaves a callable on it; `handle` collects the callables of the records that became done in `woken`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+from headrace.messages.client import (
+    CancelledKeys,
+    ClientEvent,
+    GraphRefused,
+    KeyInMemory,
+    LostData,
+    Restarted,
+    SchedulerClosing,
+    TaskErred,
+    TaskRetried,
+)
+
+Waiter: TypeAlias = Callable[["FutureState"], object]
+
+#: Statuses from which nothing happens by itself any more. The others are "pending" and "lost" (being computed again).
+DONE = frozenset({"finished", "error", "cancelled"})
+
+
+class FutureState:
+    """What is known about one key; shared by all `Future`s of that key.
+
+    Attributes:
+        key: the key as it travels.
+        status: pending, finished, error, cancelled or lost.
+        type: name of the result's type, once finished.
+        result: the pickled result if it is small, else `None` (it is then on the workers).
+        error: the message that told of the failure, with the pickled exception.
+        reason, message: why it was cancelled.
+        references: how many `Future`s there are.
+        waiters: callables to be called once it is done; `None` when there are none.
+    """
+
+    __slots__ = ("error", "key", "message", "reason", "references", "result", "status", "type", "waiters")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.status = "pending"
+        self.references = 0
+        self.type: Any = None
+        self.result: Payload = None
+        self.error: TaskErred | None = None
+        self.waiters: list[Waiter] | None = None
+        self.reason: str | None = None
+        self.message: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<FutureState: {self.status} {self.key!r}>"
+
+    def done(self) -> bool:
+        """Whether it is finished, erred or cancelled."""
+        return self.status in DONE
+
+    def finish(self, type: Any = None, result: Payload = None) -> None:
+        """It has a result."""
+        self.status = "finished"
+        self.error = None
+        if type is not None:
+            self.type = type
+        if result is not None:
+            self.result = result
+
+    def set_error(self, error: TaskErred) -> None:
+        """It failed."""
+        self.status = "error"
+        self.result = None
+        self.error = error
+
+    def cancel(self, reason: str | None = None, message: str | None = None) -> None:
+        """It will not be computed."""
+        self.status = "cancelled"
+        self.result = self.error = None
+        self.reason = reason
+        self.message = message
+
+    def reset(self, status: str = "pending") -> None:
+        """It is being computed (again)."""
+        self.status = status
+        self.result = self.error = None
+
+    def lose(self) -> None:
+        """Its result is gone, and will be computed again."""
+        self.reset("lost")
+
+    def retry(self) -> None:
+        """It failed, and is being computed again."""
+        self.reset()
+
+
+class ClientState:
+    """All keys that a client holds.
+
+    Attributes:
+        futures: the records by key.
+        woken: records that became done, with the waiters to call; the shell takes them after each batch.
+        events: published events, likewise.
+        closing: why the scheduler is going away, once it said so.
+    """
+
+    def __init__(self) -> None:
+        self.futures: dict[Key, FutureState] = {}
+        self.woken: list[tuple[list[Waiter], FutureState]] = []
+        self.events: list[ClientEvent] = []
+        self.closing: str | None = None
+        self._graphs = 0
+
+    def next_graph(self) -> int:
+        """The number of the next submission."""
+        self._graphs += 1
+        return self._graphs
+
+    def want(self, key: Key) -> tuple[FutureState, bool]:
+        """One more `Future` of this key; whether it is the first, so that the scheduler must hear of it."""
+        state = self.futures.get(key)
+        if state is not None:
+            state.references += 1
+            return state, False
+        state = self.futures[key] = FutureState(key)
+        state.references = 1
+        return state, True
+
+    def release(self, states: Iterable[FutureState]) -> list[Key]:
+        """One `Future` less of each of these; returns the keys that nobody here wants any more."""
+        futures = self.futures
+        keys = []
+        for state in states:
+            state.references -= 1
+            if state.references <= 0 and futures.get(state.key) is state:
+                del futures[state.key]
+                keys.append(state.key)
+        return keys
+
+    def cancel(self, keys: Iterable[Key], reason: str | None = None, message: str | None = None) -> list[Key]:
+        """The user cancels these; returns the ones that we hold, to be named in `CancelKeys`."""
+        held = []
+        for key in keys:
+            state = self.futures.pop(key, None)
+            if state is not None:
+                held.append(key)
+                state.cancel(reason, message)
+                self._wake(state)
+        return held
+
+    def cancel_pending(self, reason: str) -> None:
+        """The scheduler is gone: what is not done never will be."""
+        for state in [state for state in self.futures.values() if state.status not in DONE]:
+            del self.futures[state.key]
+            state.cancel(reason)
+            self._wake(state)
+
+    def cancel_all(self, reason: str) -> None:
+        """Nothing of what we hold exists any more."""
+        self.cancel(list(self.futures), reason)
+
+    def lose_all(self) -> list[Key]:
+        """The connection is new: ask for these again (`DesireKeys`); erred ones are as they were."""
+        keys = []
+        for state in self.futures.values():
+            if state.status != "error":
+                keys.append(state.key)
+                if state.status == "finished" and state.result is None:
+                    state.lose()
+        return keys
+
+    def finish(self, key: Key, type: Any = None) -> None:
+        """We put the data there ourselves."""
+        state = self.futures.get(key)
+        if state is not None:
+            state.finish(type)
+            self._wake(state)
+
+    def add_waiter(self, state: FutureState, waiter: Waiter) -> bool:
+        """Have `waiter(state)` called once it is done; `False` (and no call) when it is already."""
+        if state.status in DONE:
+            return False
+        if state.waiters is None:
+            state.waiters = [waiter]
+        else:
+            state.waiters.append(waiter)
+        return True
+
+    def remove_waiter(self, state: FutureState, waiter: Waiter) -> None:
+        """Whoever waited gave up."""
+        if state.waiters and waiter in state.waiters:
+            state.waiters.remove(waiter)
+
+    def handle(self, messages: Iterable[Any]) -> None:
+        """React to a batch from the scheduler."""
+        futures = self.futures
+        for message in messages:
+            if type(message) is KeyInMemory:
+                # most messages by far: no further call
+                state = futures.get(message.key)
+                if state is not None:
+                    state.status = "finished"
+                    state.error = None
+                    state.type = message.type
+                    if message.result is not None:
+                        state.result = message.result
+                    if state.waiters:
+                        self.woken.append((state.waiters, state))
+                        state.waiters = None
+            else:
+                _REACTIONS[type(message)](self, message)
+
+    def take_woken(self) -> list[tuple[list[Waiter], FutureState]]:
+        """The waiters to call, which are then forgotten here."""
+        woken, self.woken = self.woken, []
+        return woken
+
+    def take_events(self) -> list[ClientEvent]:
+        """The events to hand out, which are then forgotten here."""
+        events, self.events = self.events, []
+        return events
+
+    def _wake(self, state: FutureState) -> None:
+        if state.waiters:
+            self.woken.append((state.waiters, state))
+            state.waiters = None
+
+    def _on_task_erred(self, message: TaskErred) -> None:
+        state = self.futures.get(message.key)
+        if state is not None:
+            state.set_error(message)
+            self._wake(state)
+
+    def _on_task_retried(self, message: TaskRetried) -> None:
+        state = self.futures.get(message.key)
+        if state is not None and state.status == "error":
+            state.retry()
+
+    def _on_lost_data(self, message: LostData) -> None:
+        state = self.futures.get(message.key)
+        # A small result that is here already is as good as ever.
+        if state is not None and state.result is None:
+            state.lose()
+
+    def _on_cancelled_keys(self, message: CancelledKeys) -> None:
+        self.cancel(message.keys, message.reason or "unknown")
+
+    def _on_graph_refused(self, message: GraphRefused) -> None:
+        self.cancel(message.keys, message.message)
+
+    def _on_restarted(self, message: Restarted) -> None:
+        self.cancel_all("scheduler-restart")
+
+    def _on_client_event(self, message: ClientEvent) -> None:
+        self.events.append(message)
+
+    def _on_scheduler_closing(self, message: SchedulerClosing) -> None:
+        self.closing = message.reason or "scheduler-closed"
+
+
+_REACTIONS: dict[type, Callable[[ClientState, Any], None]] = {
+    TaskErred: ClientState._on_task_erred,
+    TaskRetried: ClientState._on_task_retried,
+    LostData: ClientState._on_lost_data,
+    CancelledKeys: ClientState._on_cancelled_keys,
+    GraphRefused: ClientState._on_graph_refused,
+    Restarted: ClientState._on_restarted,
+    ClientEvent: ClientState._on_client_event,
+    SchedulerClosing: ClientState._on_scheduler_closing,
+}

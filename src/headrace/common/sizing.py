@@ -1,0 +1,64 @@
+"""How many workers with how many threads a machine gets when the user does not say."""
+
+from __future__ import annotations
+
+import math
+
+
+def split_cpus(cpus: int) -> tuple[int, int]:
+    """Workers and threads each: a process per CPU when there are few, else a split near the square root that uses all.
+
+    >>> split_cpus(4), split_cpus(8), split_cpus(64)
+    ((4, 1), (4, 2), (8, 8))
+    """
+    if cpus <= 4:
+        return cpus, 1
+    processes = min(divisor for divisor in range(1, cpus + 1) if cpus % divisor == 0 and divisor**2 >= cpus)
+    return processes, cpus // processes
+
+
+def workers_and_threads(
+    n_workers: int | None, threads_per_worker: int | None, processes: bool, cpus: int
+) -> tuple[int, int]:
+    """Complete what the user left open, so that the CPUs are used.
+
+    Raises:
+        ValueError: the number of workers is negative, or that of threads not positive.
+    """
+    if n_workers is not None and n_workers < 0:
+        raise ValueError(f"n_workers must not be negative, and is {n_workers}")
+    if threads_per_worker is not None and threads_per_worker < 1:
+        raise ValueError(f"threads_per_worker must be at least 1, and is {threads_per_worker}")
+    if n_workers is None and threads_per_worker is None:
+        return split_cpus(cpus) if processes else (1, cpus)
+    if n_workers is None:
+        assert threads_per_worker is not None
+        return max(1, cpus // threads_per_worker), threads_per_worker
+    if threads_per_worker is None:
+        return n_workers, math.ceil(cpus / n_workers) if n_workers else cpus
+    return n_workers, threads_per_worker
+
+
+def workers_for(
+    workers: int, memory: float | None, cores: int | None, memory_per_worker: int, threads_per_worker: int
+) -> int:
+    """The number of workers that was asked for in one way or several: the largest.
+
+    Args:
+        workers: a number of workers.
+        memory: bytes in total.
+        cores: threads in total.
+        memory_per_worker: a worker's limit in bytes; 0 for none.
+        threads_per_worker: a worker's threads.
+
+    Raises:
+        ValueError: memory was asked for, and the workers have no limit by which to count.
+    """
+    wanted = [workers]
+    if cores is not None:
+        wanted.append(math.ceil(cores / threads_per_worker))
+    if memory is not None:
+        if not memory_per_worker:
+            raise ValueError("cannot scale to an amount of memory: the workers have no memory limit")
+        wanted.append(math.ceil(memory / memory_per_worker))
+    return max(wanted)

@@ -1,0 +1,285 @@
+"""The scheduler's shell over real sockets, with workers and clients that speak the wire by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.comm import connect
+from headrace.messages import ToClient, ToWorker
+from headrace.messages.client import (
+    CancelledKeys,
+    CloseClient,
+    GraphRefused,
+    KeyInMemory,
+    ReleaseKeys,
+    SchedulerClosing,
+    SubmitGraph,
+    TaskErred,
+)
+from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, WorkerEvent, WorkerHeartbeat
+from headrace.protocol import Serialize, dumps, loads
+from headrace.rpc import Stream, rpc, send_recv
+from headrace.scheduler import Scheduler
+
+
+class Peer:
+    """One end of a stream, whose messages can be waited for."""
+
+    def __init__(self, comm: Any, incoming: Any) -> None:
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed = asyncio.Event()
+        self.stream = Stream(comm, incoming, self._batch, lambda error: self.closed.set())
+
+    def _batch(self, messages: list[Any]) -> None:
+        for message in messages:
+            self.messages.put_nowait(message)
+
+    async def next(self, kind: type) -> Any:
+        """The next message of a kind; others before it are passed over."""
+        async with asyncio.timeout(10):
+            while True:
+                message = await self.messages.get()
+                if isinstance(message, kind):
+                    return message
+
+
+async def join_client(scheduler: Scheduler, name: str = "alice") -> Peer:
+    comm = await connect(scheduler.address)
+    reply = await send_recv(comm, op="register-client", client=name)
+    assert reply["status"] == "OK"
+    return Peer(comm, ToClient)
+
+
+async def join_worker(scheduler: Scheduler, address: str = "tcp://127.0.0.1:1", **details: Any) -> Peer:
+    comm = await connect(scheduler.address)
+    reply = await send_recv(comm, op="register-worker", address=address, **{"nthreads": 1, **details})
+    assert reply["status"] == "OK"
+    return Peer(comm, ToWorker)
+
+
+@asynccontextmanager
+async def running(**keywords: Any) -> AsyncIterator[Scheduler]:
+    async with Scheduler(host="127.0.0.1", validate=True, **keywords) as scheduler:
+        yield scheduler
+
+
+async def test_task_from_client_to_worker_and_back() -> None:
+    async with running() as scheduler:
+        worker = await join_worker(scheduler)
+        client = await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        task = await worker.next(ComputeTask)
+        assert (task.key, task.report) == ("x", True)
+        worker.stream.send(TaskFinished("x", task.attempt, 4, "int", 0.0, 1.0, b"result"))
+        answer = await client.next(KeyInMemory)
+        assert (answer.key, answer.type, answer.result) == ("x", "int", b"result")
+        client.stream.send(ReleaseKeys(["x"]))
+        client.stream.send(CloseClient())
+        async with asyncio.timeout(10):
+            await client.closed.wait()
+        assert not scheduler.tasks
+        assert not scheduler.clients
+
+
+async def test_failure_travels_as_it_was_pickled() -> None:
+    async with running() as scheduler:
+        worker = await join_worker(scheduler)
+        client = await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], [("x", 0)], [b"a"]))
+        task = await worker.next(ComputeTask)
+        worker.stream.send(TaskFailed(task.key, task.attempt, b"E", b"T", "boom", "line", 0.0, 1.0))
+        answer = await client.next(TaskErred)
+        assert (answer.key, answer.exception, answer.traceback) == (("x", 0), b"E", b"T")
+
+
+async def test_bad_graph_harms_nobody_else() -> None:
+    async with running() as scheduler:
+        worker = await join_worker(scheduler)
+        bad, good = await join_client(scheduler, "bad"), await join_client(scheduler, "good")
+        bad.stream.send(SubmitGraph(1, [b"f"], ["a", "b"], [b""]))
+        good.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        assert (await bad.next(GraphRefused)).keys == ["a", "b"]
+        assert (await worker.next(ComputeTask)).key == "x"
+
+
+async def test_malformed_message_closes_that_connection_only() -> None:
+    async with running() as scheduler:
+        bad, good = await join_client(scheduler, "bad"), await join_client(scheduler, "good")
+        bad.stream.comm.send([["SubmitGraph", "not a number"]])
+        async with asyncio.timeout(10):
+            await bad.closed.wait()
+        good.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        worker = await join_worker(scheduler)
+        assert (await worker.next(ComputeTask)).key == "x"
+        assert set(scheduler.clients) == {"good"}
+
+
+async def test_worker_that_goes_loses_nothing() -> None:
+    async with running() as scheduler:
+        first = await join_worker(scheduler, "tcp://127.0.0.1:1")
+        client = await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        await first.next(ComputeTask)
+        second = await join_worker(scheduler, "tcp://127.0.0.1:2")
+        first.stream.abort()
+        assert (await second.next(ComputeTask)).key == "x"
+        assert list(scheduler.workers) == ["tcp://127.0.0.1:2"]
+
+
+async def test_worker_s_name_is_taken_once() -> None:
+    async with running() as scheduler:
+        await join_worker(scheduler, "tcp://127.0.0.1:1", name="w")
+        comm = await connect(scheduler.address)
+        reply = await send_recv(comm, op="register-worker", address="tcp://127.0.0.1:2", name="w")
+        assert reply["status"] == "error"
+        assert "'w'" in reply["message"]
+        assert "tcp://127.0.0.1:1" in reply["message"]
+        comm.abort()
+
+
+async def test_heartbeats_and_events_are_kept() -> None:
+    async with running() as scheduler:
+        worker = await join_worker(scheduler, "tcp://127.0.0.1:1")
+        worker.stream.send(WorkerHeartbeat(1e9, {"memory": 123}))
+        worker.stream.send(WorkerEvent(["topic"], {"a": 1}))
+        async with rpc(scheduler.address) as remote, asyncio.timeout(10):
+            while not await remote.events(topic="topic"):
+                await asyncio.sleep(0)
+        state = scheduler.workers["tcp://127.0.0.1:1"]
+        assert state.metrics == {"memory": 123}
+        assert state.memory["process"] == 123
+
+
+async def test_run_function_here_with_the_scheduler() -> None:
+    async with running() as scheduler, rpc(scheduler.address) as remote:
+        function = dumps(lambda x, dask_scheduler=None: (x, dask_scheduler.id))
+        reply = await remote.run_function(function=function, args=dumps((1,)))
+        assert reply["result"] == (1, scheduler.id)
+
+        def fail() -> None:
+            raise ZeroDivisionError("here")
+
+        reply = await remote.run_function(function=dumps(fail))
+        assert reply["status"] == "error"
+        assert isinstance(loads(reply["exception"]), ZeroDivisionError)
+
+
+async def test_metadata_and_echo_keep_types() -> None:
+    async with running() as scheduler, rpc(scheduler.address) as remote:
+        await remote.set_metadata(keys=["a", ("b", 1)], value={"x": (1, 2)})
+        assert await remote.get_metadata(keys=["a", ("b", 1)]) == {"x": (1, 2)}
+        assert await remote.get_metadata(keys=["absent"], default=None) is None
+        with pytest.raises(KeyError, match="absent"):
+            await remote.get_metadata(keys=["absent"])
+        assert await remote.echo(data=("t", b"b", 1.5, None)) == ("t", b"b", 1.5, None)
+
+
+async def test_scattered_data_and_where_it_is() -> None:
+    async with running() as scheduler, rpc(scheduler.address) as remote:
+        await join_worker(scheduler, "tcp://127.0.0.1:1")
+        client = await join_client(scheduler)
+        await remote.update_data(
+            who_has={"d": ["tcp://127.0.0.1:1"]}, nbytes={"d": 10}, client="alice", types={"d": "bytes"}
+        )
+        assert (await client.next(KeyInMemory)).key == "d"
+        assert await remote.who_has(keys=["d", "e"]) == {"d": ["tcp://127.0.0.1:1"], "e": []}
+        assert await remote.has_what() == {"tcp://127.0.0.1:1": ["d"]}
+        assert await remote.nbytes(summary=False) == {"d": 10}
+        assert await remote.ncores() == {"tcp://127.0.0.1:1": 1}
+
+
+async def test_lost_data_is_said_to_be_lost() -> None:
+    async with running() as scheduler, rpc(scheduler.address) as remote:
+        worker = await join_worker(scheduler, "tcp://127.0.0.1:1")
+        client = await join_client(scheduler)
+        await remote.update_data(who_has={"d": ["tcp://127.0.0.1:1"]}, nbytes={"d": 10}, client="alice")
+        await client.next(KeyInMemory)
+        worker.stream.abort()
+        answer = await client.next(CancelledKeys)
+        assert answer.keys == ["d"]
+        assert "lost" in answer.reason
+
+
+async def test_plugins_hear_of_what_happens() -> None:
+    heard: list[tuple[Any, ...]] = []
+
+    class Plugin:
+        name = "spy"
+
+        def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+            heard.append((key, start, finish))
+
+        def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+            heard.append(("worker", worker))
+
+        def update_graph(self, scheduler: Scheduler, **kwargs: Any) -> None:
+            heard.append(("graph", kwargs["keys"]))
+
+        async def close(self) -> None:
+            heard.append(("closed",))
+
+    async with running(plugins=[Plugin()]) as scheduler:
+        worker = await join_worker(scheduler)
+        client = await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        await worker.next(ComputeTask)
+    assert ("worker", "tcp://127.0.0.1:1") in heard
+    assert ("x", "waiting", "processing") in heard
+    assert ("graph", {"x"}) in heard
+    assert heard[-1] == ("closed",)
+
+
+async def test_scheduler_file_is_there_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "scheduler.json"
+    async with running(scheduler_file=str(path)) as scheduler:
+        assert json.loads(path.read_text())["address"] == scheduler.address
+    assert not path.exists()
+
+
+async def test_closing_tells_clients_and_can_be_waited_for() -> None:
+    async with running() as scheduler:
+        client = await join_client(scheduler)
+        waiter = asyncio.create_task(scheduler.finished())
+        async with rpc(scheduler.address) as remote:
+            await remote.terminate(reason="test")
+        assert (await client.next(SchedulerClosing)).reason == "test"
+        async with asyncio.timeout(10):
+            await waiter
+        assert scheduler.status.name == "closed"
+
+
+async def test_long_submissions_do_not_hold_up_others() -> None:
+    async with running() as scheduler:
+        scheduler.state.validate = False
+        worker = await join_worker(scheduler)
+        big, small = await join_client(scheduler, "big"), await join_client(scheduler, "small")
+        for number in range(40):
+            keys = [f"big-{number}-{i}" for i in range(1000)]
+            big.stream.send(SubmitGraph(number, [b"f"], keys, [b""] * 1000))
+        big.stream.flush()
+        small.stream.send(SubmitGraph(1, [b"f"], ["small"], [b""]))
+        async with asyncio.timeout(10):
+            while "small" not in scheduler.tasks:
+                await asyncio.sleep(0)
+        assert len(scheduler.tasks) < 40_001, "the small submission was taken before the end of the long one"
+        await worker.next(ComputeTask)
+
+
+def test_unknown_keyword_is_named() -> None:
+    with pytest.raises(TypeError, match="prot"):
+        Scheduler(prot="tcp")
+
+
+def test_value_marked_for_the_peer_is_plain_here() -> None:
+    from headrace.scheduler.base import opened
+
+    assert opened(Serialize(3)) == 3
+    assert opened(dumps({"a": 1})) == {"a": 1}
+    assert opened("text") == "text"

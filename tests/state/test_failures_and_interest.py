@@ -1,0 +1,197 @@
+"""Errors with their blame, retries, deaths, cancellation, and data that clients put there."""
+
+from __future__ import annotations
+
+import pytest
+from state.drive import Cluster
+
+from headrace.messages.base import TaskOptions
+from headrace.messages.client import TaskErred
+from headrace.messages.worker import LongRunning, ReleasedData, RequestWhoHas, RescheduleTask, TaskFinished
+from headrace.scheduler.state.invariants import InvariantError, check
+from headrace.scheduler.state.transitions.engine import InvalidTransition
+from headrace.scheduler.state.transitions.table import TABLE
+
+
+def test_failure_reaches_all_that_depend_with_its_cause() -> None:
+    cluster = Cluster()
+    alice = cluster.add_client()
+    cluster.submit(alice, {"bad": [], "mid": ["bad"], "end": ["mid"], "other": []}, ["end", "other"])
+    (address,) = [address for address in cluster.inbox if any(t.key == "bad" for t in cluster.to_run(address))]
+    cluster.run_one(address, fail=True)
+    cluster.run_all()
+    assert cluster.heard["alice"] == {"end": "error", "other": "finished"}
+    (message,) = [m for m in cluster.messages["alice"] if isinstance(m, TaskErred)]
+    assert (message.key, message.blame, message.exception_text) == ("end", "bad", "boom")
+    cluster.release(alice, ["end", "other"])
+    assert not cluster.state.tasks
+
+
+def test_retries_are_used_up_before_a_task_errs() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"flaky": []}, options=TaskOptions(retries=2))
+    for _ in range(2):
+        cluster.run_one("tcp://w0:1", fail=True)
+        assert cluster.state.tasks["flaky"].state == "processing"
+    cluster.run_one("tcp://w0:1", fail=True)
+    assert cluster.heard["alice"] == {"flaky": "error"}
+
+
+def test_retry_runs_the_cause_and_what_depends_on_it() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"bad": [], "end": ["bad"]}, ["end"])
+    cluster.run_one("tcp://w0:1", fail=True)
+    assert cluster.state.retry(["end"], cluster.now) == ["end"]
+    cluster.drain()
+    assert cluster.heard["alice"] == {"end": "pending"}
+    assert cluster.run_all() == ["bad", "end"]
+    assert cluster.heard["alice"] == {"end": "finished"}
+
+
+def test_dead_worker_s_results_are_computed_again() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": [], "b": ["a"]}, ["b"])
+    cluster.run_all()
+    cluster.add_worker("tcp://new:1")
+    cluster.remove_worker("tcp://w0:1")
+    assert cluster.heard["alice"] == {"b": "pending"}
+    assert cluster.run_all() == ["a", "b"]
+
+
+def test_task_that_kills_its_workers_errs_by_name() -> None:
+    cluster = Cluster(workers=4, allowed_failures=2)
+    cluster.submit(cluster.add_client(), {"killer": []})
+    task = cluster.state.tasks["killer"]
+    for _ in range(3):
+        assert task.processing_on is not None
+        cluster.remove_worker(task.processing_on.address)
+    assert cluster.heard["alice"] == {"killer": "error"}
+    (message,) = cluster.messages["alice"]
+    assert "'killer'" in message.exception_text
+    assert "3 workers" in message.exception_text
+
+
+def test_expected_departures_are_not_held_against_a_task() -> None:
+    cluster = Cluster(workers=3, allowed_failures=0)
+    cluster.submit(cluster.add_client(), {"a": []})
+    task = cluster.state.tasks["a"]
+    assert task.processing_on is not None
+    cluster.remove_worker(task.processing_on.address, expected=True)
+    assert cluster.run_all() == ["a"]
+
+
+def test_scattered_data_without_a_copy_is_reported_and_takes_its_dependents_along() -> None:
+    cluster = Cluster(workers=2)
+    alice = cluster.add_client()
+    cluster.state.add_data(alice, {"data": ["tcp://w0:1"]}, {"data": 100}, {}, 0.0)
+    cluster.drain()
+    assert cluster.heard["alice"] == {"data": "finished"}
+    cluster.submit(alice, {"use": ["data"]})
+    lost = cluster.state.remove_worker("tcp://w0:1", "killed", 1.0)
+    del cluster.inbox["tcp://w0:1"]
+    cluster.drain()
+    assert lost == ["data"]
+    assert cluster.heard["alice"] == {"data": "cancelled", "use": "cancelled"}
+    assert not cluster.state.tasks
+
+
+def test_cancel_stops_dependents_too_and_says_why() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": [], "b": ["a"]}, ["a", "b"])
+    cluster.cancel(alice, ["a"])
+    assert cluster.heard["alice"] == {"a": "cancelled", "b": "cancelled"}
+    assert not cluster.state.tasks
+    assert cluster.to_run("tcp://w0:1") == []
+
+
+def test_cancel_leaves_what_others_want_unless_forced() -> None:
+    cluster = Cluster(workers=1)
+    alice, bob = cluster.add_client("alice"), cluster.add_client("bob")
+    cluster.submit(alice, {"a": []})
+    cluster.submit(bob, {"a": []})
+    cluster.cancel(alice, ["a"])
+    assert cluster.heard["alice"] == {"a": "cancelled"}
+    assert cluster.state.tasks["a"].state == "processing"
+    cluster.submit(alice, {"a": []})
+    cluster.cancel(alice, ["a"], force=True)
+    assert cluster.heard["bob"] == {"a": "cancelled"}
+    assert not cluster.state.tasks
+
+
+def test_late_answers_are_dropped_or_used_but_never_confuse() -> None:
+    cluster = Cluster(workers=2)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": []})
+    task = cluster.state.tasks["a"]
+    first = task.processing_on
+    assert first is not None
+    late = TaskFinished("a", task.attempt, 8, "int", 0.0, 1.0)
+    cluster.state.on_worker_batch(first, [RescheduleTask("a", task.attempt)], 0.5)
+    cluster.state.on_worker_batch(first, [late], 1.0)
+    cluster.drain()
+    cluster.run_all()
+    assert cluster.heard["alice"] == {"a": "finished"}
+    cluster.release(alice, ["a"])
+    cluster.state.on_worker_batch(first, [late], 2.0)
+    cluster.drain()
+    assert not cluster.state.tasks
+
+
+def test_dropped_copy_is_computed_again_when_it_was_the_last() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": []})
+    cluster.run_all()
+    cluster.state.on_worker_batch(cluster.state.workers["tcp://w0:1"], [ReleasedData("a")], 1.0)
+    cluster.drain()
+    assert cluster.heard["alice"] == {"a": "pending"}
+    assert cluster.run_all() == ["a"]
+
+
+def test_seceded_task_takes_no_room() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"long": []})
+    worker = cluster.state.workers["tcp://w0:1"]
+    attempt = cluster.state.tasks["long"].attempt
+    assert worker not in cluster.state.idle
+    cluster.state.on_worker_batch(worker, [LongRunning("long", attempt, 0.1)], 1.0)
+    assert worker in cluster.state.idle
+    assert worker.occupancy == 0
+    cluster.run_all()
+    assert cluster.heard["alice"] == {"long": "finished"}
+
+
+def test_where_is_it() -> None:
+    cluster = Cluster(workers=2)
+    cluster.submit(cluster.add_client(), {"a": []})
+    cluster.run_all()
+    asker = cluster.state.workers["tcp://w1:1"]
+    cluster.state.on_worker_batch(asker, [RequestWhoHas(["a", "unknown"])], 1.0)
+    answer = asker.outbox[-1]
+    assert answer.who_has == [[worker.address for worker in cluster.state.tasks["a"].who_has], []]
+
+
+def test_story_tells_a_task_s_transitions() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": []})
+    cluster.run_all()
+    story = [(start, finish) for _, start, finish, _, _ in cluster.state.story("a")]
+    assert story == [("released", "waiting"), ("waiting", "processing"), ("processing", "memory")]
+
+
+def test_absent_pair_raises_with_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": []})
+    monkeypatch.delitem(TABLE, ("processing", "released"))
+    with pytest.raises(InvalidTransition, match="waiting"):
+        cluster.state.settle({cluster.state.tasks["a"]: "waiting"})
+
+
+def test_invariants_notice_damage() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": []})
+    check(cluster.state)
+    cluster.state.workers["tcp://w0:1"].processing.clear()
+    with pytest.raises(InvariantError, match="'a'"):
+        check(cluster.state)
