@@ -201,8 +201,6 @@ def splice(args: bytes, kwargs_body: bytes) -> bytes:
     return _HEAD + body_of(args) + kwargs_body + _TAIL
 
 
-
-
 def _explain(function: Any, args: Any, kwargs: Any, error: SerializationError) -> SerializationError:
     named = [(f"argument {position}", value) for position, value in enumerate(args)]
     named += [(f"argument {name!r}", value) for name, value in kwargs.items()]

@@ -168,8 +168,10 @@ class MapChunk:
             None if self.dependencies is None else [self.dependencies[i] for i in kept],
         )
 
-    def message(self, graph: int, info: FunctionInfo, options: list[TaskOptions], task: Key | None) -> SubmitGraph:
-        """The message for these tasks; more of the graph follow."""
+    def message(
+        self, graph: int, info: FunctionInfo, options: list[TaskOptions], task: Key | None, more: bool
+    ) -> SubmitGraph:
+        """The message for these tasks."""
         external: list[Key] = []
         positions: list[list[int]] = []
         if self.dependencies is not None:
@@ -186,7 +188,7 @@ class MapChunk:
             dependencies=positions,
             external=external,
             options=options,
-            more=True,
+            more=more,
             submitting_task=task,
         )
 
@@ -313,4 +315,3 @@ def chunk_sizes(batch_size: int | None) -> Iterator[int]:
     if batch_size:
         return itertools.repeat(batch_size)
     return itertools.chain([FIRST_CHUNK], itertools.repeat(CHUNK))
-

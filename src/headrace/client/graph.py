@@ -182,11 +182,11 @@ class GraphPacker:
         while True:
             chunk = keys[start : start + size]
             start, size = start + size, CHUNK
-            yield self._message(chunk, start - len(chunk), more=start < len(keys))
+            yield self._message(chunk, more=start < len(keys))
             if start >= len(keys):
                 return
 
-    def _message(self, keys: list[Any], first: int, more: bool) -> SubmitGraph:
+    def _message(self, keys: list[Any], more: bool) -> SubmitGraph:
         nodes, wire, table = self._plan.nodes, self._plan.wire, self._table
         positions = {key: position for position, key in enumerate(keys)}
         functions: dict[Any, int] = {}
@@ -224,7 +224,6 @@ class GraphPacker:
             calls=calls if len(functions) > 1 else [],
             dependencies=dependencies if linked else [],
             external=list(external),
-            rank=list(range(first, first + count)) if first or more else [],
             option_of=[] if table.uniform else [table.position(key) for key in keys],
             options=[] if table.is_default else list(table.options),
             wanted=None if len(wanted) == count else wanted,

@@ -18,6 +18,7 @@ from .arguments import SMALL
 RUN_NODE = b"\x80\x05\x8c\x18headrace.worker.run_spec\x8c\x08run_node\x93."
 
 _CONTAINERS: dict[type, type] = {List: list, Tuple: tuple, Set: set}
+_PLAIN_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 _SCALARS = SMALL | {str, bytes}
 
 
@@ -57,6 +58,9 @@ def argument(value: Any, resolved: bool) -> Any:
     if isinstance(value, TaskRef):
         return _reference(value.key)
     if not isinstance(value, GraphNode):
+        if resolved and kind in _PLAIN_CONTAINERS and holds_nodes(value):
+            # a graph as data (that of a fused task, say): the worker must not look for references in there
+            raise NotPlainError
         return value
     if kind in _CONTAINERS:
         return _CONTAINERS[kind]([argument(item, resolved) for item in value.args])
@@ -71,6 +75,16 @@ def argument(value: Any, resolved: bool) -> Any:
     if not resolved:
         raise NotPlainError
     return value
+
+
+def holds_nodes(value: Any) -> bool:
+    """Whether there are graph nodes or references anywhere in a plain container."""
+    kind = type(value)
+    if kind is dict:
+        return any(map(holds_nodes, value.values()))
+    if kind in _PLAIN_CONTAINERS:
+        return any(map(holds_nodes, value))
+    return isinstance(value, (GraphNode, TaskRef))
 
 
 def _reference(key: Any) -> TaskRef:
