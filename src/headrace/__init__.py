@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .alias import install
+
 __version__ = "0.1.0"
 
 _NAMES = {
@@ -14,12 +16,14 @@ _NAMES = {
     "KilledWorker": "headrace.scheduler",
     "LocalCluster": "headrace.deploy",
     "Nanny": "headrace.nanny",
+    "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
     "Scheduler": "headrace.scheduler",
+    "SchedulerPlugin": "headrace.diagnostics.plugin",
     "Security": "headrace.security",
-    "SpecCluster": "headrace.deploy",
     "Status": "headrace.common.status",
     "Worker": "headrace.worker",
+    "WorkerPlugin": "headrace.diagnostics.plugin",
     "as_completed": "headrace.client",
     "config": "headrace.config",
     "connect": "headrace.comm",
@@ -29,6 +33,7 @@ _NAMES = {
     "get_client": "headrace.client",
     "get_worker": "headrace.worker",
     "local_client": "headrace.worker",
+    "progress": "headrace.diagnostics.progressbar",
     "rejoin": "headrace.worker",
     "rpc": "headrace.rpc",
     "secede": "headrace.worker",
@@ -36,6 +41,9 @@ _NAMES = {
     "wait": "headrace.client",
     "worker_client": "headrace.worker",
 }
+
+#: What `from distributed import *`, and with it `import dask.distributed`, takes.
+__all__ = sorted([*_NAMES, "TimeoutError"])
 
 
 def __getattr__(name: str) -> Any:
@@ -52,4 +60,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_NAMES, "TimeoutError", "__version__"])
+    return sorted([*__all__, "__version__"])
+
+
+install()

@@ -29,7 +29,9 @@ def absent(path: str) -> list[str]:
     """What a public module lacks: its own path, or dotted names."""
     try:
         module = importlib.import_module(path)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
         return [path]
     return [f"{path}.{name}" for name in API[path] if not hasattr(module, name)]
 
