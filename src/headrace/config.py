@@ -22,12 +22,20 @@ def defaults() -> dict[str, Any]:
 
 
 @lru_cache
-def register_defaults() -> Any:
-    """Put our defaults below what the user configured; returns `dask.config`."""
+def _register_once() -> Any:
     import dask.config
 
     dask.config.update_defaults(defaults())
     return dask.config
+
+
+def register_defaults() -> Any:
+    """Put our defaults below what the user configured; returns `dask.config`."""
+    config = _register_once()
+    if "version" not in config.config.get("distributed", ()):
+        # The end of a `dask.config.set` that began before took all of `distributed` away with it.
+        config.update(config.config, defaults(), priority="old")
+    return config
 
 
 def get(name: str, default: Any = None) -> Any:
