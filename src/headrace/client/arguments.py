@@ -8,6 +8,7 @@ the cost of `dask.tokenize`. No client, no sockets here.
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ LONG_TEXT = 10_000
 MANY_ELEMENTS = 1000
 
 NO_KWARGS: dict[str, Any] = {}
+_local = threading.local()
 _HEAD = b"\x80\x05"
 _TAIL = b"\x86."
 
@@ -59,7 +61,11 @@ class MemolessPickler:
 
     def __call__(self, value: Any) -> bytes:
         parts = self._parts
-        self._dump(value)
+        try:
+            self._dump(value)
+        except BaseException:
+            parts.clear()
+            raise
         if len(parts) == 1:
             return parts.pop()
         whole = b"".join(parts)
@@ -144,6 +150,16 @@ class Walker:
         return TaskRef(value.key)
 
 
+def _pickler() -> MemolessPickler:
+    """This thread's: making one costs more than using it."""
+    try:
+        return _local.pickler  # type: ignore[no-any-return]
+    except AttributeError:
+        pickler: MemolessPickler = MemolessPickler()
+        _local.pickler = pickler
+        return pickler
+
+
 def is_simple(value: Any) -> bool:
     """Whether a value is a number or a short text."""
     kind = type(value)
@@ -164,7 +180,7 @@ def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed
         walker, new_args, new_kwargs = Walker(), args, kwargs
         walker.simple = False
     if walker.simple and len(kwargs) < 2:
-        payload = MemolessPickler()((new_args, new_kwargs))
+        payload = _pickler()((new_args, new_kwargs))
         return Packed(as_payload(payload), walker.dependencies, payload)
     return Packed(
         dump_arguments(function, new_args, new_kwargs), walker.dependencies, tokenize_arguments(new_args, new_kwargs)
