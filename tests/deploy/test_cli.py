@@ -88,7 +88,7 @@ def test_a_worker_ends_when_its_scheduler_closes() -> None:
 
 def test_a_worker_gives_up_on_a_scheduler_that_is_not_there() -> None:
     with Program("worker", "tcp://127.0.0.1:1", "--no-nanny", "--nthreads", "1", "--death-timeout", "1s") as worker:
-        assert "127.0.0.1:1" in worker.line("did not start")
+        assert "127.0.0.1:1" in worker.line("Error: the worker did not start")
         assert worker.process.wait(20) == 1
 
 
