@@ -134,8 +134,10 @@ class AliasFinder(MetaPathFinder):
         if name is None:
             return None
         original = find_spec(name)
-        is_package = original is not None and original.submodule_search_locations is not None
-        return spec_from_loader(fullname, AliasLoader(name), is_package=is_package)
+        if original is None:
+            return None
+        is_package = original.submodule_search_locations is not None
+        return spec_from_loader(fullname, AliasLoader(name), origin=original.origin, is_package=is_package)
 
 
 class FacadeLoader(InspectLoader):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SerializationError(TypeError):
     """A value cannot be pickled; the message names its type and the cause."""
@@ -60,3 +62,26 @@ class WorkerStartTimeoutError(TimeoutError):
 
     def __str__(self) -> str:
         return f"Only {self.available_workers}/{self.expected_workers} workers arrived after {self.timeout}s"
+
+
+class KilledWorker(Exception):
+    """A task was running each time on a worker that died, too often for chance.
+
+    Args:
+        task: its key.
+        last_worker: the last of those workers: a `WorkerState`, or an address.
+        allowed_failures: how many deaths are put down to chance.
+    """
+
+    def __init__(self, task: Any, last_worker: Any, allowed_failures: int) -> None:
+        super().__init__(task, last_worker, allowed_failures)
+        self.task = task
+        self.last_worker = last_worker
+        self.allowed_failures = allowed_failures
+
+    def __str__(self) -> str:
+        worker = getattr(self.last_worker, "address", self.last_worker)
+        return (
+            f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {worker}. "
+            "It may need more memory than they have, or crash the interpreter; their logs tell more."
+        )

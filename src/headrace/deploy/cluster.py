@@ -221,9 +221,7 @@ class Cluster:
     @property
     def scheduler_address(self) -> str:
         """Where the scheduler is reached; "<Not Connected>" before it runs."""
-        if self.scheduler is None or self.status in (Status.created, Status.closed, Status.failed):
-            return "<Not Connected>"
-        return str(self.scheduler.address)
+        return "<Not Connected>" if self.scheduler is None else str(self.scheduler.address)
 
     @property
     def scheduler_info(self) -> dict[str, Any]:

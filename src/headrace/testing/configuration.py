@@ -12,12 +12,13 @@ from typing import Any
 
 import dask.config
 
+from headrace.config import defaults, register_defaults
+
 
 @contextlib.contextmanager
 def new_config(new_config: dict[str, Any]) -> Iterator[None]:
     """Exactly this configuration within the block, defaults apart."""
-    from headrace.config import defaults
-
+    register_defaults()
     before = copy.deepcopy(dask.config.config)
     try:
         dask.config.config.clear()
@@ -31,6 +32,7 @@ def new_config(new_config: dict[str, Any]) -> Iterator[None]:
 @contextlib.contextmanager
 def reset_config() -> Iterator[None]:
     """Put the configuration back after the block."""
+    register_defaults()  # they are registered once, and must be in what is put back
     before = copy.deepcopy(dask.config.config)
     try:
         yield

@@ -1,0 +1,63 @@
+"""How a machine is split among workers."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from headrace.common import functions, sizing
+from headrace.common.sizing import split_cpus, workers_and_threads, workers_for
+
+
+@pytest.mark.parametrize("module", [sizing, functions])
+def test_examples(module: object) -> None:
+    assert not doctest.testmod(module).failed  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "split"),
+    [(1, (1, 1)), (4, (4, 1)), (5, (5, 1)), (6, (3, 2)), (12, (4, 3)), (16, (4, 4)), (24, (6, 4)), (128, (16, 8))],
+)
+def test_cpus_are_split_near_the_square_root(cpus: int, split: tuple[int, int]) -> None:
+    assert split_cpus(cpus) == split
+
+
+@pytest.mark.parametrize("cpus", range(1, 130))
+def test_a_split_uses_all_cpus(cpus: int) -> None:
+    processes, threads = split_cpus(cpus)
+    assert processes * threads == cpus
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "threads", "processes", "cpus", "expected"),
+    [
+        (None, None, True, 8, (4, 2)),
+        (None, None, False, 7, (1, 7)),
+        (3, None, True, 8, (3, 3)),
+        (2, None, True, 7, (2, 4)),
+        (40, None, True, 7, (40, 1)),
+        (None, 3, True, 8, (2, 3)),
+        (None, 3, True, 2, (1, 3)),
+        (2, 5, True, 2, (2, 5)),
+        (0, None, True, 4, (0, 4)),
+    ],
+)
+def test_what_is_left_open_is_completed(
+    n_workers: int | None, threads: int | None, processes: bool, cpus: int, expected: tuple[int, int]
+) -> None:
+    assert workers_and_threads(n_workers, threads, processes, cpus) == expected
+
+
+@pytest.mark.parametrize(("n_workers", "threads"), [(-1, None), (None, 0)])
+def test_nonsense_is_refused(n_workers: int | None, threads: int | None) -> None:
+    with pytest.raises(ValueError, match="must"):
+        workers_and_threads(n_workers, threads, True, 4)
+
+
+def test_scaling_by_memory_or_cores() -> None:
+    assert workers_for(0, 10e9, None, 4_000_000_000, 2) == 3
+    assert workers_for(0, None, 5, 0, 2) == 3
+    assert workers_for(4, None, 2, 0, 2) == 4
+    with pytest.raises(ValueError, match="no memory limit"):
+        workers_for(0, 1.0, None, 0, 1)
