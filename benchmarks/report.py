@@ -59,6 +59,8 @@ def _entry(
         for achieved, goal in ((ratio, metric.goal), (to_reference, metric.reference_goal))
         if achieved is not None and goal is not None
     ]
+    if metric.limit is not None and values["ours"] is not None:
+        met.append(values["ours"] <= metric.limit)
     return {
         "row": row.name,
         "metric": metric.name,
@@ -68,6 +70,7 @@ def _entry(
         **values,
         "ratio": ratio,
         "goal": metric.goal,
+        "limit": metric.limit,
         "ratio_to_reference": to_reference,
         "reference_goal": metric.reference_goal,
         "met": all(met) if met else None,
@@ -108,7 +111,7 @@ def print_table(summary: list[dict[str, Any]]) -> None:
                 _number(entry["ours"]),
                 _number(entry["peer"]),
                 _number(entry["ratio"]),
-                _number(entry["goal"]),
+                f"≤ {entry['limit']:,.4g}" if entry["limit"] is not None else _number(entry["goal"]),
                 _number(entry["reference"]),
                 _number(entry["ratio_to_reference"]),
                 {True: "met", False: "MISSED", None: ""}[entry["met"]],

@@ -16,6 +16,7 @@ class Metric:
         label, unit: for the table.
         higher_is_better: the direction; the ratio shown is always "how many times better than the peer".
         goal: least ratio aimed at, if any.
+        limit: largest value aimed at, whatever the peer has, if any.
         reference_goal: least ratio to the reference aimed at (again: times better), if any.
     """
 
@@ -24,6 +25,7 @@ class Metric:
     unit: str
     higher_is_better: bool = False
     goal: float | None = None
+    limit: float | None = None
     reference_goal: float | None = None
 
 
@@ -57,6 +59,7 @@ ROWS = (
         (
             Metric("p50_ms", "round trip, p50", "ms", goal=15),
             Metric("p99_ms", "round trip, p99", "ms"),
+            Metric("p99_to_p50", "round trip, p99 / p50", "", limit=3),
         ),
     ),
     Row("tree", (Metric("seconds", "tree of 16 k", "s", goal=25),)),
@@ -92,5 +95,16 @@ ROWS = (
         arrangements=("separate",),
         repeat=2,
         peer_repeat=1,
+    ),
+    Row(
+        "zero_worker",
+        (
+            Metric("microseconds", "zero worker: scheduler time per task", "µs"),
+            Metric("spread", "zero worker: dearest / cheapest, 10 k to 1 M tasks, 2 to 1 k workers", "", limit=1.2),
+            Metric("bytes_per_task", "zero worker: memory per task at 1 M", "B", limit=1_200),
+        ),
+        arrangements=("alone",),
+        sides=("ours",),
+        repeat=1,
     ),
 )

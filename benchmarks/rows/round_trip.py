@@ -21,4 +21,4 @@ def run(session: Any) -> dict[str, float]:
         client.submit(no_op, i + 1).result()
         times.append((time.perf_counter() - begin) * 1e3)
     cuts = quantiles(times, n=100, method="inclusive")
-    return {"p50_ms": cuts[49], "p99_ms": cuts[98]}
+    return {"p50_ms": cuts[49], "p99_ms": cuts[98], "p99_to_p50": cuts[98] / cuts[49]}

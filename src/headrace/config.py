@@ -101,7 +101,7 @@ class CommOptions:
     Attributes:
         connect_timeout: seconds to try to connect, and to wait for a stranger's handshake.
         tcp_timeout: seconds after which a silent TCP connection counts as dead.
-        compression: what to offer in handshakes (see `offered_compression`).
+        compression: "lz4", "zstd", "auto" or `None`.
         max_frame_bytes: longest frame that is accepted.
         socket_backlog: connections that wait to be accepted.
         require_encryption: refuse addresses that do not encrypt.
@@ -118,13 +118,11 @@ class CommOptions:
     @classmethod
     def from_config(cls) -> CommOptions:
         """As configured now."""
-        from headrace.protocol.compression import offered_compression
-
         values = get("distributed.comm")
         return cls(
             connect_timeout=parse_seconds(values["timeouts"]["connect"]),
             tcp_timeout=parse_seconds(values["timeouts"]["tcp"]),
-            compression=offered_compression(values["compression"]),
+            compression=values["compression"] or None,
             zstd_level=values["zstd"]["level"],
             max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
             socket_backlog=values["socket-backlog"],

@@ -29,9 +29,8 @@ def tls_options(command: F) -> F:
 
 def security(role: str, ca_file: str | None, certificate: str | None, key: str | None) -> Security | None:
     """The certificates given on the command line for a role ("scheduler" or "worker"); None when there are none."""
-    given = {"tls_ca_file": ca_file, f"tls_{role}_cert": certificate, f"tls_{role}_key": key}
-    given = {name: value for name, value in given.items() if value}
-    return Security(**given) if given else None
+    given: dict[str, Any] = {"tls_ca_file": ca_file, f"tls_{role}_cert": certificate, f"tls_{role}_key": key}
+    return Security(**given) if any(given.values()) else None
 
 
 def version_option(command: F) -> F:

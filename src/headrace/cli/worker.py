@@ -111,12 +111,16 @@ def _sizes(nworkers: str | None, nthreads: int) -> tuple[int, int]:
 
 
 async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[str, Any]]) -> list[Any]:
-    cls: Any
+    server_class: Any
     if nanny:
-        from headrace.nanny import Nanny as cls
+        from headrace.nanny import Nanny
+
+        server_class = Nanny
     else:
-        from headrace.worker import Worker as cls
-    servers = [cls(scheduler, **specification) for specification in specifications]
+        from headrace.worker import Worker
+
+        server_class = Worker
+    servers = [server_class(scheduler, **specification) for specification in specifications]
     try:
         await asyncio.gather(*servers)
     except BaseException:

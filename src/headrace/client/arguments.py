@@ -1,8 +1,8 @@
 """Arguments of calls to payloads: futures become references, and what identifies a pure call is hashed.
 
 Arguments that are numbers and short texts, alone or in small tuples, lists and dictionaries ("simple" ones) are pickled
-without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of the
-cost of `dask.tokenize`. No client, no sockets here.
+without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of
+the cost of `dask.tokenize`. No client, no sockets here.
 """
 
 from __future__ import annotations
@@ -140,9 +140,8 @@ class Walker:
 
     def _refer(self, value: Any) -> TaskRef:
         self.references += 1
-        key = to_wire(value.key)
-        self.dependencies[key] = value
-        return TaskRef(key)
+        self.dependencies[to_wire(value.key)] = value
+        return TaskRef(value.key)
 
 
 def is_simple(value: Any) -> bool:
@@ -199,8 +198,6 @@ def body_of(pickled: bytes) -> bytes:
 def splice(args: bytes, kwargs_body: bytes) -> bytes:
     """The pickle of `(args, kwargs)` out of the memoless pickle of `args` and the body of that of `kwargs`."""
     return _HEAD + body_of(args) + kwargs_body + _TAIL
-
-
 
 
 def _explain(function: Any, args: Any, kwargs: Any, error: SerializationError) -> SerializationError:

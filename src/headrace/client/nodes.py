@@ -1,7 +1,7 @@
 """Dask's graph nodes to calls: which function, which arguments, what they refer to.
 
-A plain call keeps its function apart from its arguments, so that thousands of tasks share one pickled function; anything
-else travels whole and is run by `headrace.worker.run_spec.run_node`, which is named here but not imported.
+A plain call keeps its function apart from its arguments, so that thousands of tasks share one pickled function;
+anything else travels whole and is run by `headrace.worker.run_spec.run_node`, which is named here but not imported.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from typing import Any
 
 from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, TaskRef, Tuple, _identity_cast
 
-from headrace.common.keys import to_wire
-
 from .arguments import SMALL
 
 #: The pickle of `headrace.worker.run_spec.run_node`, by name.
 RUN_NODE = b"\x80\x05\x8c\x18headrace.worker.run_spec\x8c\x08run_node\x93."
 
 _CONTAINERS: dict[type, type] = {List: list, Tuple: tuple, Set: set}
+_PLAIN_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 _SCALARS = SMALL | {str, bytes}
 
 
@@ -53,10 +52,13 @@ def argument(value: Any, resolved: bool) -> Any:
     """An argument in its cheapest form: plain containers with references instead of nodes, where that is the same."""
     kind = type(value)
     if kind is Alias:
-        return _reference(value.target)
+        return TaskRef(value.target)
     if isinstance(value, TaskRef):
-        return _reference(value.key)
+        return value if kind is TaskRef else TaskRef(value.key)
     if not isinstance(value, GraphNode):
+        if resolved and kind in _PLAIN_CONTAINERS and holds_nodes(value):
+            # a graph as data (that of a fused task, say): the worker must not look for references in there
+            raise NotPlainError
         return value
     if kind in _CONTAINERS:
         return _CONTAINERS[kind]([argument(item, resolved) for item in value.args])
@@ -73,8 +75,14 @@ def argument(value: Any, resolved: bool) -> Any:
     return value
 
 
-def _reference(key: Any) -> TaskRef:
-    return TaskRef(key if type(key) is str else to_wire(key))
+def holds_nodes(value: Any) -> bool:
+    """Whether there are graph nodes or references anywhere in a plain container."""
+    kind = type(value)
+    if kind is dict:
+        return any(map(holds_nodes, value.values()))
+    if kind in _PLAIN_CONTAINERS:
+        return any(map(holds_nodes, value))
+    return isinstance(value, (GraphNode, TaskRef))
 
 
 def _dictionary(value: Dict, resolved: bool) -> Any:

@@ -15,7 +15,6 @@ from dask.system import CPU_COUNT
 from headrace.common.sizing import workers_and_threads, workers_for
 from headrace.common.status import Status
 from headrace.config import parse_bytes
-from headrace.rpc import IOLoop
 from headrace.security import Security
 
 from .cluster import Cluster, gather_or_cancel, logger, silence
@@ -89,7 +88,7 @@ class LocalCluster(Cluster):
         self.processes = _in_processes(worker_class) if processes is None else processes
         count, threads = workers_and_threads(n_workers, threads_per_worker, self.processes, CPU_COUNT)
         self.silence_logs = silence_logs
-        self.security = Security.temporary() if security is True else Security.of(security or None)
+        self.security = _security(security)
         self.workers: dict[Any, Any] = {}
         self.client_address = ""
         self._threads = threads
@@ -107,7 +106,8 @@ class LocalCluster(Cluster):
             **(scheduler_kwargs or {}),
         }
         self._next_name = 0
-        self.worker_spec = self._new_specs(count)
+        self.worker_spec: dict[Any, dict[str, Any]] = {}
+        self._want(count)
         self._correcting = asyncio.Lock()
         self._restore_logging: Callable[[], None] | None = None
         if not asynchronous:
@@ -161,11 +161,11 @@ class LocalCluster(Cluster):
         }
         return {name: {"cls": self._worker_class or _default_worker_class(self.processes), "options": options}}
 
-    def _new_specs(self, count: int) -> dict[Any, dict[str, Any]]:
-        self.worker_spec: dict[Any, dict[str, Any]] = {}
-        for _ in range(count):
+    def _want(self, count: int) -> None:
+        while len(self.worker_spec) > count:
+            self.worker_spec.popitem()
+        while len(self.worker_spec) < count:
             self.worker_spec.update(self.new_worker_spec())
-        return self.worker_spec
 
     async def _correct_state(self) -> None:
         """Start and stop workers until those that run are those of `worker_spec`."""
@@ -213,11 +213,7 @@ class LocalCluster(Cluster):
         if self.status not in (Status.running, Status.starting):
             raise RuntimeError(f"cannot scale: the cluster is {self.status.name}")
         limit = max((worker["memory_limit"] or 0 for worker in self.scheduler_info["workers"].values()), default=0)
-        n = workers_for(n, None if memory is None else parse_bytes(memory), cores, limit, self._threads)
-        while len(self.worker_spec) > n:
-            self.worker_spec.popitem()
-        while len(self.worker_spec) < n:
-            self.worker_spec.update(self.new_worker_spec())
+        self._want(workers_for(n, None if memory is None else parse_bytes(memory), cores, limit, self._threads))
         if self.asynchronous:
             return asyncio.ensure_future(self._correct_state())
         self.loop.add_callback(self._correct_and_log)
@@ -246,9 +242,11 @@ class LocalCluster(Cluster):
         """
         raise NotImplementedError("start_worker is gone: use cluster.scale(n)")
 
-    @property
-    def loop(self) -> IOLoop:
-        return super().loop
+
+def _security(given: Security | dict[str, Any] | bool | None) -> Security:
+    if given is True:
+        return Security.temporary()
+    return Security(**given) if isinstance(given, dict) else given or Security()
 
 
 def _in_processes(worker_class: Callable[..., Any] | None) -> bool:

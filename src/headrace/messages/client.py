@@ -52,9 +52,14 @@ class ReleaseKeys(Message):
 
 
 class DesireKeys(Message):
-    """The client wants these as well; the scheduler answers with the state that each is in (or `CancelledKeys`)."""
+    """The client wants these as well; the scheduler answers with the state that each is in (or `CancelledKeys`).
+
+    With `until_done` it is the scheduler itself that keeps each until it is done, whatever happens to the client
+    (`fire_and_forget`); there is no answer then.
+    """
 
     keys: list[Key]
+    until_done: bool = False
 
 
 class CancelKeys(Message):

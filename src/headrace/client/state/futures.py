@@ -1,13 +1,15 @@
 """Records of the keys that a client wants, and how each message from the scheduler changes them.
 
-Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any of
-them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at once, so
-that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record. Whoever waits
-for a record leaves a callable on it; `handle` collects the callables of the records that became done in `woken`.
+Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any
+of them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at
+once, so that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record.
+Whoever waits for a record leaves a callable on it; `handle` collects the callables of the records that became done in
+`woken`.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -116,12 +118,13 @@ class ClientState:
         self.woken: list[tuple[list[Waiter], FutureState]] = []
         self.events: list[ClientEvent] = []
         self.closing: str | None = None
-        self._graphs = 0
+        self._graphs = itertools.count(1)
+        # The scheduler confirms each cancellation of ours; by then the key may have been submitted anew.
+        self._unconfirmed: dict[Key, int] = {}
 
     def next_graph(self) -> int:
         """The number of the next submission."""
-        self._graphs += 1
-        return self._graphs
+        return next(self._graphs)  # any thread may ask
 
     def want(self, key: Key) -> tuple[FutureState, bool]:
         """One more `Future` of this key; whether it is the first, so that the scheduler must hear of it."""
@@ -142,10 +145,28 @@ class ClientState:
             if state.references <= 0 and futures.get(state.key) is state:
                 del futures[state.key]
                 keys.append(state.key)
+                if state.status not in DONE:
+                    # nobody will tell us of it any more: whoever still looks must not wait for that
+                    state.cancel("released")
+                    self._wake(state)
         return keys
+
+    def forget(self, states: Iterable[FutureState]) -> None:
+        """These were never (wholly) submitted: their futures are as cancelled, and nobody need hear of it."""
+        for state in states:
+            if self.futures.get(state.key) is state and state.status not in DONE:
+                del self.futures[state.key]
+                state.cancel("not submitted")
+                self._wake(state)
 
     def cancel(self, keys: Iterable[Key], reason: str | None = None, message: str | None = None) -> list[Key]:
         """The user cancels these; returns the ones that we hold, to be named in `CancelKeys`."""
+        held = self._cancel(keys, reason, message)
+        for key in held:
+            self._unconfirmed[key] = self._unconfirmed.get(key, 0) + 1
+        return held
+
+    def _cancel(self, keys: Iterable[Key], reason: str | None, message: str | None = None) -> list[Key]:
         held = []
         for key in keys:
             state = self.futures.pop(key, None)
@@ -154,6 +175,20 @@ class ClientState:
                 state.cancel(reason, message)
                 self._wake(state)
         return held
+
+    def _cancel_by_scheduler(self, keys: Iterable[Key], reason: str) -> None:
+        unconfirmed = self._unconfirmed
+        if not unconfirmed:
+            self._cancel(keys, reason)
+            return
+        for key in keys:
+            count = unconfirmed.get(key)
+            if count is None:
+                self._cancel((key,), reason)
+            elif count == 1:
+                del unconfirmed[key]
+            else:
+                unconfirmed[key] = count - 1
 
     def cancel_pending(self, reason: str) -> None:
         """The scheduler is gone: what is not done never will be."""
@@ -164,11 +199,13 @@ class ClientState:
 
     def cancel_all(self, reason: str) -> None:
         """Nothing of what we hold exists any more."""
-        self.cancel(list(self.futures), reason)
+        self._cancel(list(self.futures), reason)
+        self._unconfirmed.clear()
 
     def lose_all(self) -> list[Key]:
         """The connection is new: ask for these again (`DesireKeys`); erred ones are as they were."""
         keys = []
+        self._unconfirmed.clear()
         for state in self.futures.values():
             if state.status != "error":
                 keys.append(state.key)
@@ -250,10 +287,10 @@ class ClientState:
             state.lose()
 
     def _on_cancelled_keys(self, message: CancelledKeys) -> None:
-        self.cancel(message.keys, message.reason or "unknown")
+        self._cancel_by_scheduler(message.keys, message.reason or "unknown")
 
     def _on_graph_refused(self, message: GraphRefused) -> None:
-        self.cancel(message.keys, message.message)
+        self._cancel_by_scheduler(message.keys, message.message)
 
     def _on_restarted(self, message: Restarted) -> None:
         self.cancel_all("scheduler-restart")

@@ -1,0 +1,66 @@
+"""headrace: a dynamic distributed task scheduler for Python. Public names are resolved when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from .alias import install
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "CancelledError": "headrace.client",
+    "Client": "headrace.client",
+    "Future": "headrace.client",
+    "KilledWorker": "headrace.scheduler",
+    "LocalCluster": "headrace.deploy",
+    "Nanny": "headrace.nanny",
+    "NannyPlugin": "headrace.diagnostics.plugin",
+    "Reschedule": "headrace.exceptions",
+    "Scheduler": "headrace.scheduler",
+    "SchedulerPlugin": "headrace.diagnostics.plugin",
+    "Security": "headrace.security",
+    "Status": "headrace.common.status",
+    "Worker": "headrace.worker",
+    "WorkerPlugin": "headrace.diagnostics.plugin",
+    "as_completed": "headrace.client",
+    "config": "headrace.config",
+    "connect": "headrace.comm",
+    "default_client": "headrace.client",
+    "fire_and_forget": "headrace.client",
+    "futures_of": "headrace.client",
+    "get_client": "headrace.client",
+    "get_worker": "headrace.worker",
+    "local_client": "headrace.worker",
+    "progress": "headrace.diagnostics.progressbar",
+    "rejoin": "headrace.worker",
+    "rpc": "headrace.rpc",
+    "secede": "headrace.worker",
+    "sync": "headrace.rpc",
+    "wait": "headrace.client",
+    "worker_client": "headrace.worker",
+}
+
+#: What `from distributed import *`, and with it `import dask.distributed`, takes.
+__all__ = sorted([*_NAMES, "TimeoutError"])
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TimeoutError":
+        return TimeoutError
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if module == f"{__name__}.{name}":
+        return import_module(module)
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
+
+install()

@@ -1,0 +1,270 @@
+"""Running functions on workers and scheduler, plugins, and the life of workers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from headrace.config import parse_seconds
+from headrace.protocol import dumps, loads_exception, loads_traceback, unwrap
+
+from ..options import normalize_workers
+from .base import ClientBase, no_default
+
+
+class AdminMethods(ClientBase):
+    """Managing the cluster."""
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        workers: Any = None,
+        wait: bool = True,
+        nanny: bool = False,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> Any:
+        """Call a function on workers, at once and outside of the task system.
+
+        A parameter named `dask_worker` is given the Worker. Coroutine functions run on the worker's loop.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+            wait: wait for the results; without, `None` comes back for each.
+            nanny: run in the workers' nannies.
+            on_error: "raise", "return" (the exception in place of the result) or "ignore" (leave it out).
+
+        Returns:
+            `{address: result}`.
+
+        Raises:
+            BaseException: what the function raised, with `on_error="raise"`.
+        """
+        if on_error not in ("raise", "return", "ignore"):
+            raise ValueError(f"on_error must be 'raise', 'return', or 'ignore'; got {on_error!r}")
+        return self.sync(self._run, function, args, kwargs, normalize_workers(workers) or None, wait, nanny, on_error)
+
+    async def _run(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        workers: list[str] | None,
+        wait: bool,
+        nanny: bool,
+        on_error: str,
+    ) -> dict[str, Any]:
+        message = {
+            "op": "run",
+            "function": dumps(function),
+            "args": dumps(args),
+            "kwargs": dumps(kwargs),
+            "wait": wait,
+        }
+        replies = await self._call("broadcast", msg=message, workers=workers, nanny=nanny, on_error="return")
+        results: dict[str, Any] = {}
+        for address, reply in replies.items():
+            failure = _failure(reply)
+            if failure is None:
+                results[address] = unwrap(reply.get("result")) if wait and isinstance(reply, dict) else None
+            elif on_error == "raise":
+                raise failure
+            elif on_error == "return":
+                results[address] = failure
+        return results
+
+    def run_on_scheduler(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function in the scheduler's process and return its result.
+
+        A parameter named `dask_scheduler` is given the Scheduler. Coroutine functions run on its loop.
+        """
+        return self.sync(self._run_on_scheduler, function, args, kwargs)
+
+    async def _run_on_scheduler(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        reply = await self._call(
+            "run_function", function=dumps(function), args=dumps(args), kwargs=dumps(kwargs), wait=True
+        )
+        failure = _failure(reply)
+        if failure is not None:
+            raise failure
+        return unwrap(reply.get("result"))
+
+    def register_plugin(self, plugin: Any, name: str | None = None) -> Any:
+        """Install a scheduler, worker or nanny plugin.
+
+        Args:
+            plugin: an instance.
+            name: what to know it by; its own `name`, or one made up, by default.
+
+        Returns:
+            What each worker (or nanny) answered.
+        """
+        return self._register_plugin_as(plugin, name, None)
+
+    def register_worker_plugin(self, plugin: Any = None, name: str | None = None, nanny: bool | None = None) -> Any:
+        """As `register_plugin`, for what is known to be a worker's (or, with `nanny`, a nanny's) plugin."""
+        return self._register_plugin_as(plugin, name, "nanny" if nanny else "worker")
+
+    def register_scheduler_plugin(self, plugin: Any, name: str | None = None, idempotent: bool | None = None) -> Any:
+        """As `register_plugin`, for what is known to be a scheduler's plugin."""
+        if idempotent is not None:
+            plugin.idempotent = idempotent
+        return self._register_plugin_as(plugin, name, "scheduler")
+
+    def _register_plugin_as(self, plugin: Any, name: str | None, kind: str | None) -> Any:
+        if isinstance(plugin, type):
+            raise TypeError("Please provide an instance of a plugin, not a type.")
+        kind = kind or _kind_of_plugin(plugin)
+        name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
+        payload = dumps(plugin)
+        if kind == "scheduler":
+            idempotent = bool(getattr(plugin, "idempotent", False))
+            return self._ask("register_scheduler_plugin", plugin=payload, name=name, idempotent=idempotent)
+        return self.sync(self._register_remote_plugin, f"register_{kind}_plugin", payload, name)
+
+    async def _register_remote_plugin(self, op: str, payload: Any, name: str) -> dict[str, Any]:
+        replies = await self._call(op, plugin=payload, name=name, idempotent=False)
+        for reply in (replies or {}).values():
+            failure = _failure(reply)
+            if failure is not None:
+                raise failure
+        return dict(replies or {})
+
+    def unregister_worker_plugin(self, name: str, nanny: bool | None = None) -> Any:
+        """Remove a worker's (or nanny's) plugin from all workers.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        return self.sync(
+            self._unregister_plugin, "unregister_nanny_plugin" if nanny else "unregister_worker_plugin", name
+        )
+
+    async def _unregister_plugin(self, op: str, name: str) -> Any:
+        replies = await self._call(op, name=name)
+        for reply in (replies or {}).values():
+            failure = _failure(reply)
+            if failure is not None:
+                raise failure
+        return replies
+
+    def unregister_scheduler_plugin(self, name: str) -> Any:
+        """Remove a plugin from the scheduler.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        return self._ask("unregister_scheduler_plugin", name=name)
+
+    def register_worker_callbacks(self, setup: Callable[..., Any] | None = None) -> Any:
+        """Call a function on each worker now, and on each that comes later."""
+        return self.register_worker_plugin(_SetupPlugin(setup))
+
+    def restart(self, timeout: float | str | None = no_default, wait_for_workers: bool = True) -> Any:
+        """Restart all workers and forget all work; every future is cancelled.
+
+        Args:
+            timeout: seconds (or text) to wait for the workers.
+            wait_for_workers: whether to wait until they are back.
+
+        Raises:
+            TimeoutError: they did not come back in time.
+        """
+        seconds = self._timeout * 4 if timeout is no_default or timeout is None else parse_seconds(timeout)
+        return self.sync(self._restart, seconds, wait_for_workers)
+
+    async def _restart(self, timeout: float, wait_for_workers: bool) -> Any:
+        await self._call("restart", timeout=timeout, wait_for_workers=wait_for_workers)
+        return self
+
+    def restart_workers(
+        self, workers: Any, timeout: float | str | None = no_default, raise_for_error: bool = True
+    ) -> Any:
+        """Restart some workers, by address, name or host.
+
+        Args:
+            timeout: seconds (or text) to wait for them.
+            raise_for_error: raise, instead of returning what went wrong.
+
+        Returns:
+            `{worker: "OK" | "removed" | "timed out"}`.
+        """
+        seconds = None if timeout is no_default or timeout is None else parse_seconds(timeout)
+        return self._ask(
+            "restart_workers",
+            workers=normalize_workers(workers),
+            timeout=seconds,
+            on_error="raise" if raise_for_error else "return",
+        )
+
+    def retire_workers(self, workers: Any = None, close_workers: bool = True, **kwargs: Any) -> Any:
+        """Close workers once their results are on others.
+
+        Args:
+            workers: addresses, names or hosts; the scheduler chooses by default.
+            close_workers: whether to close them, or only to take their results away.
+            kwargs: see `Scheduler.retire_workers`.
+        """
+        return self._ask(
+            "retire_workers", workers=normalize_workers(workers) or None, close_workers=close_workers, **kwargs
+        )
+
+    def write_scheduler_file(self, scheduler_file: str) -> None:
+        """Write what other clients need to connect to this scheduler, as JSON.
+
+        Raises:
+            ValueError: this client was itself made from a scheduler file.
+        """
+        import json
+
+        if getattr(self, "scheduler_file", None):
+            raise ValueError("Scheduler file already set")
+        info = self.scheduler_info()  # type: ignore[attr-defined]
+        with open(scheduler_file, "w", encoding="utf-8") as file:
+            json.dump(info, file, indent=2, default=str)
+        self.scheduler_file = scheduler_file
+
+
+class _SetupPlugin:
+    """Calls a function when a worker starts."""
+
+    def __init__(self, function: Callable[..., Any] | None) -> None:
+        self._function = function
+
+    def setup(self, worker: Any) -> Any:
+        """Called by the worker."""
+        import inspect
+
+        function = self._function
+        if function is None:
+            return None
+        takes = "dask_worker" in inspect.signature(function).parameters
+        return function(dask_worker=worker) if takes else function()
+
+
+def _kind_of_plugin(plugin: Any) -> str:
+    """Which process a plugin is for, by the documented base classes' names; nothing is imported for it."""
+    names = {base.__name__ for base in type(plugin).__mro__}
+    for base, kind in (("NannyPlugin", "nanny"), ("SchedulerPlugin", "scheduler"), ("WorkerPlugin", "worker")):
+        if base in names:
+            return kind
+    raise TypeError(
+        "Registering duck-typed plugins is not allowed. Please inherit from NannyPlugin, WorkerPlugin, or "
+        f"SchedulerPlugin to create a plugin (got {type(plugin).__qualname__})."
+    )
+
+
+def _failure(reply: Any) -> BaseException | None:
+    """The exception in a reply, with its traceback, or `None`."""
+    if isinstance(reply, BaseException):
+        return reply
+    if not isinstance(reply, dict) or "exception" not in reply:
+        return None
+    exception, traceback = unwrap(reply["exception"]), unwrap(reply.get("traceback"))
+    if not isinstance(exception, BaseException):
+        exception = loads_exception(exception, str(reply.get("exception_text") or reply.get("text") or ""))
+    if traceback is not None and not hasattr(traceback, "tb_frame"):
+        traceback = loads_traceback(traceback)
+    return exception.with_traceback(traceback)

@@ -1,0 +1,410 @@
+"""Results to the client and data to the workers: `gather`, `scatter`, and where copies are."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from dask.base import tokenize
+
+from headrace.common.keys import Key, from_wire, to_wire
+from headrace.config import parse_seconds
+from headrace.protocol import Serialize, loads
+
+from ..calls import unique_suffix
+from ..containers import SKIPPED, collect_futures, refuse_iterators, replace_futures
+from ..future import Future, load_error
+from ..options import normalize_workers
+from ..state import FutureState
+from .base import ClientBase, no_default
+
+#: How often a result is looked for before the client gives up, and the longest pause between two attempts in seconds.
+ATTEMPTS = 12
+LONGEST_PAUSE = 1.0
+
+
+def timed_out(timeout: Any) -> TimeoutError:
+    """The error of a wait that took too long."""
+    return TimeoutError(
+        f"timed out after {timeout} s." if not isinstance(timeout, str) else f"timed out after {timeout}."
+    )
+
+
+def seconds_of(timeout: float | str | None) -> float | None:
+    """A user's timeout in seconds."""
+    return None if timeout is None else parse_seconds(timeout)
+
+
+class DataMethods(ClientBase):
+    """Moving data between the client and the workers."""
+
+    def gather(
+        self, futures: Any, errors: str = "raise", direct: bool | None = None, asynchronous: bool | None = None
+    ) -> Any:
+        """Fetch the results of futures in nested lists, tuples, sets and dictionaries, in the same shape.
+
+        Args:
+            futures: one, a container of them, or an iterator (then an iterator comes back).
+            errors: "raise", or "skip" to leave out those that failed.
+            direct: fetch large results from the workers (default), or through the scheduler.
+            asynchronous: return an awaitable.
+
+        Raises:
+            ValueError: `errors` is neither.
+            BaseException: what a task raised, or `FutureCancelledError`.
+        """
+        if errors not in ("raise", "skip"):
+            raise ValueError(f"errors must be 'raise' or 'skip', not {errors!r}")
+        if asynchronous is None:
+            asynchronous = self.asynchronous
+        if asynchronous:
+            return self._gather(futures, errors, direct)
+        if isinstance(futures, Iterator):
+            return (self.gather(future, errors, direct, False) for future in futures)
+        wanted = collect_futures(futures)
+        states = [future._bound() for future in wanted]
+        results: dict[Key, Any] = {}
+        while True:
+            self.session.wait(states, error_stops=errors == "raise")
+            missing = _take_results(states, results, errors)
+            if not missing:
+                return _shape(futures, results)
+            results.update(self.sync(self._fetch, missing, direct, asynchronous=False))
+
+    async def _gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+        if isinstance(futures, Iterator):
+            futures = list(futures)
+        wanted = collect_futures(futures)
+        states = [future._bound() for future in wanted]
+        results: dict[Key, Any] = {}
+        while True:
+            await self.session.wait_async(states, error_stops=errors == "raise")
+            missing = _take_results(states, results, errors)
+            if not missing:
+                return _shape(futures, results)
+            results.update(await self._fetch(missing, direct))
+
+    def _wait_for(self, future: Future[Any], timeout: float | str | None) -> None:
+        if not self.session.wait([future._bound()], seconds_of(timeout)):
+            raise timed_out(timeout)
+
+    def _result_sync(self, future: Future[Any], timeout: float | str | None) -> Any:
+        state = future._bound()
+        deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+        while True:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not self.session.wait([state], left):
+                raise timed_out(timeout)
+            if state.status == "finished":
+                if state.result is not None:
+                    return loads(state.result)
+                left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+                try:
+                    found = self.sync(self._fetch, [state], None, callback_timeout=left, asynchronous=False)
+                except TimeoutError:
+                    raise timed_out(timeout) from None
+                if state.key in found:
+                    return found[state.key]
+            elif state.done():
+                raise load_error(state)
+
+    async def _result_async(self, future: Future[Any], timeout: float | str | None) -> Any:
+        state = future._bound()
+        try:
+            async with asyncio.timeout(seconds_of(timeout)):
+                while True:
+                    await self.session.wait_async([state])
+                    if state.status == "finished":
+                        if state.result is not None:
+                            return loads(state.result)
+                        found = await self._fetch_here([state])
+                        if state.key in found:
+                            return found[state.key]
+                    elif state.done():
+                        break
+        except TimeoutError:
+            raise timed_out(timeout) from None
+        raise load_error(state)
+
+    async def _error_async(
+        self, future: Future[Any], timeout: float | str | None, view: Callable[[FutureState], Any]
+    ) -> Any:
+        if not await self.session.wait_async([future._bound()], seconds_of(timeout)):
+            raise timed_out(timeout)
+        return view(future._bound())
+
+    async def _fetch_here(self, states: list[FutureState]) -> dict[Key, Any]:
+        """`_fetch`, also from another loop than the client's."""
+        if asyncio.get_running_loop() is self.session.loop:
+            return await self._fetch(states, None)
+        work = asyncio.run_coroutine_threadsafe(self._fetch(states, None), self.loop.asyncio_loop)
+        return await asyncio.wrap_future(work)
+
+    async def _fetch(self, states: Sequence[FutureState], direct: bool | None) -> dict[Key, Any]:
+        """Results that are on workers. Those that are lost meanwhile are left out, once their state says so.
+
+        Raises:
+            KeyError: the scheduler says a result is there, but nobody has it, for longer than a recovery takes.
+        """
+        if direct is None:
+            direct = self.direct_to_workers is not False
+        pause = 0.01
+        results: dict[Key, Any] = {}
+        for _ in range(ATTEMPTS):
+            for state in states:
+                if state.result is not None and state.key not in results:
+                    results[state.key] = loads(state.result)
+            keys = [state.key for state in states if state.status == "finished" and state.key not in results]
+            if not keys:
+                return results
+            if direct:
+                results.update(await self._fetch_from_workers(keys))
+                keys = [key for key in keys if key not in results]
+            if keys:
+                reply = await self._call("gather", keys=keys)
+                results.update(reply.get("data") or {})
+            if all(state.key in results or state.status != "finished" for state in states):
+                return results
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        lost = [from_wire(state.key) for state in states if state.key not in results and state.status == "finished"]
+        raise KeyError(f"no worker has the results of {lost[:5]}, though the scheduler says that they are in memory")
+
+    async def _fetch_from_workers(self, keys: list[Key]) -> dict[Key, Any]:
+        who_has = await self._call("who_has", keys=keys)
+        plan: dict[str, list[Key]] = {}
+        for key in keys:
+            holders = who_has.get(key)
+            if holders:
+                plan.setdefault(min(holders, key=lambda address: len(plan.get(address, ()))), []).append(key)
+        found = await asyncio.gather(*[self._fetch_from(address, chosen) for address, chosen in plan.items()])
+        return {key: value for part in found for key, value in part.items()}
+
+    async def _fetch_from(self, address: str, keys: list[Key]) -> dict[Key, Any]:
+        pause = 0.01
+        try:
+            for _ in range(ATTEMPTS):
+                reply = await self.session.pool.rpc(address).get_data(keys=keys, who=self.id)
+                if reply.get("status") != "busy":
+                    return dict(reply.get("data") or {})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        except OSError:
+            pass  # the scheduler, which is asked next, may reach it, or learns of the loss
+        return {}
+
+    def scatter(
+        self,
+        data: Any,
+        workers: Any = None,
+        broadcast: bool | int = False,
+        direct: bool | None = None,
+        hash: bool = True,
+        timeout: float | str | None = no_default,
+        asynchronous: bool | None = None,
+    ) -> Any:
+        """Send data to the workers.
+
+        Args:
+            data: a list, tuple, set, frozenset or dictionary of values (futures come back in the same shape; a
+                dictionary's keys become the keys of its futures), or one value of any other type.
+            workers: addresses, names or hosts to send to; all by default, in turn, as often as each has threads.
+            broadcast: put copies on all of them, or on so many.
+            direct: send to the workers (default), or through the scheduler.
+            hash: derive keys from the values, so that equal values are stored once.
+            timeout: seconds (or text) to wait for workers.
+            asynchronous: return an awaitable.
+
+        Raises:
+            TimeoutError: no worker within `timeout`.
+            TypeError: an iterator or a queue.
+        """
+        refuse_iterators([data])
+        if timeout is no_default:
+            timeout = self._timeout
+        return self.sync(
+            self._scatter, data, workers, broadcast, direct, hash, seconds_of(timeout), asynchronous=asynchronous
+        )
+
+    async def _scatter(
+        self, data: Any, workers: Any, broadcast: bool | int, direct: bool | None, hash: bool, timeout: float | None
+    ) -> Any:
+        kind = type(data)
+        if kind is dict:
+            items, keys = list(data.values()), [to_wire(key) for key in data]
+        else:
+            items = list(data) if kind in _SEVERAL else [data]
+            keys = [_data_key(value, hash) for value in items]
+        values = dict(zip(keys, items, strict=True))
+        chosen = normalize_workers(workers)
+        if direct is None:
+            direct = self.direct_to_workers is not False
+        # interest first: the scheduler must not forget what it is about to be told of
+        states, _ = self.session.want_all(values)
+        try:
+            await self._send_data(values, chosen, direct, timeout)
+        except BaseException:
+            self.session.release_now(states)
+            raise
+        with self.session.lock:
+            for key, value in values.items():
+                self.session.state.finish(key, _type_name(value))
+        self.session.notify()
+        if broadcast:
+            count = None if broadcast is True else int(broadcast)
+            await self._call("replicate", keys=list(values), n=count, workers=chosen or None)
+        futures = dict(zip(values, [Future._of(self, state) for state in states], strict=True))  # type: ignore[arg-type]
+        made = [futures[key] for key in keys]
+        if kind is dict:
+            return dict(zip(data, made, strict=True))
+        if kind not in _SEVERAL:
+            return made[0]
+        return made if kind is range else kind(made)
+
+    async def _send_data(
+        self, values: Mapping[Key, Any], workers: list[str], direct: bool, timeout: float | None
+    ) -> None:
+        if direct:
+            threads = await self._threads_of(workers, timeout)
+            who_has, nbytes = await self._send_to_workers(values, threads)
+            await self._call(
+                "update_data",
+                who_has=who_has,
+                nbytes=nbytes,
+                client=self.id,
+                types={key: _type_name(value) for key, value in values.items()},
+            )
+            return
+        await self._call(
+            "scatter",
+            data={key: Serialize(value) for key, value in values.items()},
+            workers=workers or None,
+            client=self.id,
+            timeout=timeout,
+        )
+
+    async def _threads_of(self, workers: list[str], timeout: float | None) -> dict[str, int]:
+        """Threads by address of the workers asked for, once there is one."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.01
+        while True:
+            threads: dict[str, int] = await self._call("ncores_running", workers=workers or None)
+            if threads:
+                return threads
+            if deadline is not None and time.monotonic() > deadline:
+                which = f"of {workers} " if workers else ""
+                raise TimeoutError(f"No worker {which}was there to scatter to within {timeout} s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _send_to_workers(
+        self, values: Mapping[Key, Any], threads: Mapping[str, int]
+    ) -> tuple[dict[Key, list[str]], dict[Key, int]]:
+        turns = itertools.cycle([address for address, count in threads.items() for _ in range(max(count, 1))])
+        for _ in range(next(_scatters) % sum(max(count, 1) for count in threads.values())):
+            next(turns)
+        plan: dict[str, dict[Key, Any]] = {}
+        for key, value in values.items():
+            plan.setdefault(next(turns), {})[key] = Serialize(value)
+        replies = await asyncio.gather(
+            *[self.session.pool.rpc(address).update_data(data=data) for address, data in plan.items()]
+        )
+        who_has = {key: [address] for address, data in plan.items() for key in data}
+        return who_has, {key: size for reply in replies for key, size in reply["nbytes"].items()}
+
+    def replicate(
+        self, futures: Any, n: int | None = None, workers: Any = None, branching_factor: int = 2, **kwargs: Any
+    ) -> Any:
+        """Put copies of results on more workers, and wait until they are there.
+
+        Args:
+            futures: whose results, in nested containers.
+            n: copies of each; on all workers by default.
+            workers: addresses, names or hosts to choose from.
+            branching_factor: how many workers copy from one at a time.
+        """
+        return self.sync(self._replicate, futures, n, normalize_workers(workers) or None, branching_factor, **kwargs)
+
+    async def _replicate(
+        self, futures: Any, n: int | None, workers: list[str] | None, branching_factor: int, **kwargs: Any
+    ) -> None:
+        states = [future._bound() for future in self._futures_in(futures)]
+        await self.session.wait_async(states, error_stops=True)
+        keys = list({state.key: None for state in states})
+        await self._call("replicate", keys=keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
+
+    def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
+        """Move results between workers so that each has about as much memory in use.
+
+        Args:
+            futures: which; all results by default.
+            workers: addresses, names or hosts; all by default.
+        """
+        return self.sync(self._rebalance, futures, normalize_workers(workers) or None, **kwargs)
+
+    async def _rebalance(self, futures: Any, workers: list[str] | None, **kwargs: Any) -> None:
+        keys = None
+        if futures is not None:
+            states = [future._bound() for future in self._futures_in(futures)]
+            await self.session.wait_async(states, error_stops=True)
+            keys = list({state.key: None for state in states})
+        reply = await self._call("rebalance", keys=keys, workers=workers, **kwargs)
+        if isinstance(reply, dict) and reply.get("status") == "partial-fail":
+            raise KeyError(f"Could not rebalance keys: {reply.get('keys')}")
+
+    def _futures_in(self, value: Any) -> list[Future[Any]]:
+        from ..waiting import futures_of
+
+        return futures_of(value, client=self)
+
+
+_scatters = itertools.count()
+#: What `scatter` takes for several values.
+_SEVERAL = (list, tuple, set, frozenset, range)
+
+
+def _take_results(states: Sequence[FutureState], results: dict[Key, Any], errors: str) -> list[FutureState]:
+    """Load what is here; returns the states whose results are on workers. Raises what a task raised, unless skipped."""
+    missing: dict[Key, FutureState] = {}
+    for state in states:
+        status = state.status
+        if status == "finished":
+            if state.key not in results:
+                if state.result is not None:
+                    results[state.key] = loads(state.result)
+                else:
+                    missing[state.key] = state
+        elif status == "error" or status == "cancelled":
+            if errors == "raise":
+                raise load_error(state)
+            results[state.key] = SKIPPED
+        else:
+            missing[state.key] = state
+    return list(missing.values())
+
+
+def _shape(futures: Any, results: Mapping[Key, Any]) -> Any:
+    """Results in the shape of what was asked for."""
+    if type(futures) is list and all(type(item) is Future for item in futures):
+        values = [results[future._state.key] for future in futures]
+        return [value for value in values if value is not SKIPPED] if SKIPPED in _identities(values) else values
+    shaped = replace_futures(futures, lambda future: results[future._bound().key])
+    return None if shaped is SKIPPED else shaped
+
+
+def _identities(values: list[Any]) -> Any:
+    """Holds `SKIPPED` if a value is that very object (`in` would ask arrays whether they are equal)."""
+    return (SKIPPED,) if any(value is SKIPPED for value in values) else ()
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _data_key(value: Any, hash: bool) -> Key:
+    token = tokenize(value) if hash else unique_suffix()
+    return f"{type(value).__name__}-{token}"

@@ -1,0 +1,205 @@
+"""Questions about the cluster: who has what, how many threads there are, what is being done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
+from headrace.config import parse_seconds
+
+from ..options import normalize_workers
+from .base import ClientBase
+
+
+class InfoMethods(ClientBase):
+    """Looking at the cluster."""
+
+    def who_has(self, futures: Any = None, **kwargs: Any) -> Any:
+        """Addresses that hold each result: `{key: (address, …)}`.
+
+        Args:
+            futures: in nested containers or collections; all results by default.
+        """
+        return self.sync(self._who_has, futures)
+
+    async def _who_has(self, futures: Any) -> dict[Any, tuple[str, ...]]:
+        keys = None
+        if futures is not None:
+            states = [future._bound() for future in self._futures_in(futures)]  # type: ignore[attr-defined]
+            await self.session.wait_async(states)
+            keys = list({state.key: None for state in states})
+        reply = await self._call("who_has", keys=keys)
+        return {from_wire(key): tuple(addresses) for key, addresses in reply.items()}
+
+    def has_what(self, workers: Any = None, **kwargs: Any) -> Any:
+        """Keys that each worker holds: `{address: (key, …)}`.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+        """
+        return self.sync(self._keys_by_worker, "has_what", workers)
+
+    def processing(self, workers: Any = None) -> Any:
+        """Keys that each worker has been given to run: `{address: (key, …)}`.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+        """
+        return self.sync(self._keys_by_worker, "processing", workers)
+
+    async def _keys_by_worker(self, op: str, workers: Any) -> dict[str, tuple[Any, ...]]:
+        reply = await self._call(op, workers=normalize_workers(workers) or None)
+        return {address: tuple(map(from_wire, keys)) for address, keys in reply.items()}
+
+    def nthreads(self, workers: Any = None, **kwargs: Any) -> Any:
+        """Threads of each worker: `{address: count}`.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+        """
+        return self._ask("ncores", workers=normalize_workers(workers) or None)
+
+    ncores = nthreads
+
+    def nbytes(self, keys: Any = None, summary: bool = True, **kwargs: Any) -> Any:
+        """Bytes of each result, or of all results whose keys begin alike.
+
+        Args:
+            keys: which; all by default.
+            summary: add up by the keys' prefixes.
+        """
+        return self.sync(self._nbytes, keys, summary)
+
+    async def _nbytes(self, keys: Any, summary: bool) -> dict[Any, int]:
+        wire = None if keys is None else [to_wire(getattr(key, "key", key)) for key in keys]
+        reply = await self._call("nbytes", keys=wire, summary=False)
+        if not summary:
+            return {from_wire(key): size for key, size in reply.items()}
+        totals: dict[Any, int] = {}
+        for key, size in reply.items():
+            prefix = key_prefix(key_group(key))
+            totals[prefix] = totals.get(prefix, 0) + size
+        return totals
+
+    def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
+        """What the scheduler says of itself and its workers.
+
+        Args:
+            n_workers: how many workers to tell about; -1 for all.
+        """
+        return self._ask("identity", n_workers=n_workers)
+
+    def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
+        """Wait until so many workers are there.
+
+        Args:
+            n_workers: at least 1.
+            timeout: seconds, or text.
+
+        Raises:
+            TimeoutError: they were not there in time.
+            ValueError: not a positive number.
+        """
+        if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
+            raise ValueError(f"`n_workers` must be a positive integer. Instead got {n_workers}.")
+        return self.sync(self._wait_for_workers, n_workers, None if timeout is None else parse_seconds(timeout))
+
+    async def _wait_for_workers(self, n_workers: int, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.01
+        while True:
+            running = await self._call("ncores_running", workers=None)
+            if len(running) >= n_workers:
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Only {len(running)}/{n_workers} workers arrived after {timeout}s")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+
+    def get_versions(self, check: bool = False, packages: Any = None) -> Any:
+        """Versions of Python and packages at the scheduler, the workers and here.
+
+        Args:
+            check: raise when they differ where they must not.
+            packages: further packages to ask about.
+
+        Raises:
+            ValueError: with `check`, names what differs.
+        """
+        return self.sync(self._get_versions, check, list(packages or ()))
+
+    async def _get_versions(self, check: bool, packages: list[Any]) -> dict[str, Any]:
+        from ..versions import difference, own_versions
+
+        scheduler = await self._call("versions", packages=packages)
+        workers = await self._call("broadcast", msg={"op": "versions", "packages": packages}, on_error="ignore")
+        result = {"scheduler": scheduler, "workers": workers, "client": own_versions(packages)}
+        if check:
+            text = difference(result)
+            if text:
+                raise ValueError(text)
+        return result
+
+    def call_stack(self, futures: Any = None, keys: Any = None) -> Any:
+        """The frames of what runs now: `{address: {key: (text, …)}}`.
+
+        Args:
+            futures, keys: which tasks; all by default.
+        """
+        wire = [to_wire(key) for key in keys or ()]
+        if futures is not None:
+            wire += [future._bound().key for future in self._futures_in(futures)]  # type: ignore[attr-defined]
+        return self._ask("call_stack", keys=wire or None)
+
+    def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
+        """What happened to these keys at the scheduler."""
+        keys = [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli]
+        return self._ask("get_story", keys_or_stimuli=keys)
+
+    def get_scheduler_logs(self, n: int | None = None) -> Any:
+        """The last `n` (all that are kept) log lines of the scheduler: `((level, text), …)`."""
+        return self._ask("logs", n=n)
+
+    def get_worker_logs(self, n: int | None = None, workers: Any = None, nanny: bool = False) -> Any:
+        """The last `n` (all that are kept) log lines of workers: `{address: ((level, text), …)}`."""
+        return self._ask("worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
+
+    def set_metadata(self, key: Any, value: Any) -> Any:
+        """Store a small value at the scheduler.
+
+        Args:
+            key: a key, or a list of them to index nested dictionaries with.
+            value: numbers, texts, and lists and dictionaries of these.
+        """
+        return self._ask("set_metadata", keys=key if isinstance(key, list) else [key], value=value)
+
+    def get_metadata(self, keys: Any, default: Any = ...) -> Any:
+        """A value stored at the scheduler.
+
+        Args:
+            keys: a key, or a list of them to index nested dictionaries with.
+            default: what to return when there is none.
+
+        Raises:
+            KeyError: there is none, and no `default`.
+        """
+        return self.sync(self._get_metadata, keys if isinstance(keys, (list, tuple)) else [keys], default)
+
+    async def _get_metadata(self, keys: Any, default: Any) -> Any:
+        missing = "\x00missing"
+        value = await self._call("get_metadata", keys=list(keys), default=missing)
+        if value != missing:
+            return value
+        if default is ...:
+            raise KeyError(keys[0] if len(keys) == 1 else keys)
+        return default
+
+    def log_event(self, topic: Any, msg: Any) -> Any:
+        """Publish an event at the scheduler, under a topic or several."""
+        return self._ask("log_event", topic=topic, msg=msg)
+
+    def get_events(self, topic: str | None = None) -> Any:
+        """Events published under a topic, or under all: tuples of the time in seconds and the event."""
+        return self._ask("events", topic=topic)

@@ -1,0 +1,480 @@
+"""Work to the cluster: `submit`, `map`, `get`, and taking it back or trying it again."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import dask
+from dask._task_spec import DataNode
+from dask.base import tokenize
+from dask.utils import format_bytes, parse_bytes
+
+from headrace.common.keys import Key, to_wire
+from headrace.messages.base import NO_OPTIONS, TaskOptions
+from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
+from headrace.protocol import Frames, dumps
+
+from ..arguments import Walker
+from ..calls import MapChunk, MapPacker, chunk_sizes, pack_submit, rows_of, submit_message
+from ..containers import refuse_iterators
+from ..current import task_key
+from ..expressions import materialize
+from ..future import Future
+from ..graph import GraphPacker, plan_graph
+from ..options import OptionTable, has_callables, make_options, resolve_callables
+from .base import ClientBase
+
+
+class WorkMethods(ClientBase):
+    """Submitting tasks."""
+
+    def submit(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        key: Any = None,
+        workers: Any = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: float = 0,
+        fifo_timeout: float | str = "100 ms",
+        allow_other_workers: bool = False,
+        actor: bool = False,
+        actors: bool = False,
+        pure: bool = True,
+        **kwargs: Any,
+    ) -> Future[Any]:
+        """Run `func(*args, **kwargs)` on the cluster.
+
+        Futures among the arguments, also inside lists, tuples, sets and dictionaries, become their results.
+
+        Args:
+            key: the task's key; by default the function's name and a hash of function and arguments.
+            workers: addresses, names or hosts that may run it.
+            resources: abstract resources that it takes, by name.
+            retries: how many times it may fail before it counts as failed.
+            priority: larger runs earlier.
+            fifo_timeout: seconds (or text) within which later calls count as of the same time.
+            allow_other_workers: whether others may run it when none of `workers` is there.
+            actor, actors: keep the result on its worker as an actor.
+            pure: equal calls are run once. Say `False` for functions that do not always return the same.
+
+        Raises:
+            TypeError: `func` is not callable; the key is not allowed.
+            SerializationError: (a TypeError) the function or an argument cannot be pickled; names it.
+            ClosedClientError: the client is closed.
+        """
+        if not callable(func):
+            raise TypeError("First input to submit must be a callable function")
+        actor = actor or actors
+        wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor)
+        if (
+            workers is None
+            and resources is None
+            and not retries
+            and not priority
+            and fifo_timeout == "100 ms"
+            and not allow_other_workers
+            and not actor
+            and not dask.get_annotations()
+        ):
+            options: list[TaskOptions] = []
+        else:
+            options = self._call_options(
+                wire,
+                workers=workers,
+                resources=resources,
+                retries=retries,
+                priority=priority,
+                fifo_timeout=fifo_timeout,
+                allow_other_workers=allow_other_workers,
+                actor=actor,
+            )
+        if packed.dependencies:
+            self._check_ours(packed.dependencies)
+        session = self.session
+        message = submit_message(session.state.next_graph(), wire, info, packed, options, task_key())
+        if type(packed.payload) is Frames:
+            self._warn_if_large([message])
+        return Future._of(self, session.submit(wire, message))  # type: ignore[arg-type]
+
+    def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
+        around = dask.get_annotations()
+        if around and has_callables(around):
+            around = resolve_callables(around, key)
+        options = make_options(around, **keywords)
+        return [] if options is NO_OPTIONS else [options]
+
+    def _check_ours(self, dependencies: Mapping[Key, Any]) -> None:
+        """Futures of other clients of the same scheduler are fine; bind those that have no client yet."""
+        for future in dependencies.values():
+            if isinstance(future, Future) and future._client is not self:
+                if future._state is None:
+                    future.bind_client(self)  # type: ignore[arg-type]
+                elif future._client is not None and future._client.session.address != self.session.address:
+                    raise ValueError(
+                        f"{future!r} is of a client of another scheduler ({future._client.session.address})"
+                    )
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        *iterables: Iterable[Any],
+        key: str | Sequence[Any] | None = None,
+        workers: Any = None,
+        retries: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        priority: float = 0,
+        allow_other_workers: bool = False,
+        fifo_timeout: float | str = "100 ms",
+        actor: bool = False,
+        actors: bool = False,
+        pure: bool = True,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list[Future[Any]]:
+        """Run `func` on each of the elements of the iterables, as `submit` for each would; the shortest decides.
+
+        Args:
+            key: what the tasks' keys begin with, or a list of all keys.
+            batch_size: tasks that are sent at a time; by default a few thousand.
+            kwargs: the same for all calls. Large ones are sent once.
+            workers, retries, resources, priority, allow_other_workers, fifo_timeout, actor, actors, pure: see `submit`.
+
+        Returns:
+            One future per call, in order.
+
+        Raises:
+            TypeError: `func` is not callable; all inputs are iterators or queues; a key is not allowed.
+            ValueError: `key` is a list and has fewer entries than there are calls.
+            SerializationError: (a TypeError) the function or an argument cannot be pickled; names it.
+        """
+        if not callable(func):
+            raise TypeError("First input to map must be a callable function")
+        refuse_iterators(iterables)
+        actor = actor or actors
+        around = dask.get_annotations()
+        if around and has_callables(around):
+            raise TypeError("annotations around map must not be callables: annotate a graph, or call submit")
+        options = make_options(
+            around,
+            workers=workers,
+            resources=resources,
+            retries=retries,
+            priority=priority,
+            fifo_timeout=fifo_timeout,
+            allow_other_workers=allow_other_workers,
+            actor=actor,
+        )
+        kwargs, held = self._send_large_kwargs(func, kwargs)
+        keys: Any = None
+        prefix = None
+        if isinstance(key, str):
+            prefix = key
+        elif key is not None:
+            rows = list(rows_of(iterables))
+            keys = list(key)
+            if len(keys) < len(rows):
+                raise ValueError(f"map was given {len(keys)} keys for {len(rows)} calls")
+            iterables = tuple(zip(*rows, strict=True)) if rows else ()
+        packer = MapPacker(func, kwargs, pure and not actor, prefix, None if keys is None else iter(keys))
+        futures = self._map_chunks(packer, iterables, [] if options is NO_OPTIONS else [options], batch_size)
+        del held  # the tasks hold their large arguments from here on
+        return futures
+
+    def _map_chunks(
+        self,
+        packer: MapPacker,
+        iterables: Sequence[Iterable[Any]],
+        options: list[TaskOptions],
+        batch_size: int | None,
+    ) -> list[Future[Any]]:
+        session = self.session
+        graph, task = session.state.next_graph(), task_key()
+        make = Future._of
+        futures: list[Future[Any]] = []
+        rows = rows_of(iterables)
+        sizes = chunk_sizes(batch_size)
+        is_open = False
+        checked = 0
+        warner = _LargeGraphWarner()
+        chunk_rows = list(itertools.islice(rows, next(sizes)))
+        try:
+            while chunk_rows:
+                following = list(itertools.islice(rows, next(sizes)))
+                chunk = packer.pack(chunk_rows)
+                if len(packer.futures) > checked:
+                    self._check_ours(packer.futures)
+                    checked = len(packer.futures)
+
+                def message(part: MapChunk, more: bool = bool(following)) -> SubmitGraph:
+                    return part.message(graph, packer.info, options, task, more)
+
+                states, sent = self._want_chunk(chunk, message)
+                is_open = bool(following) if sent else is_open
+                warner.see(chunk.payloads)
+                futures += [make(self, state) for state in states]  # type: ignore[arg-type]
+                chunk_rows = following
+        finally:
+            if is_open:
+                session.post(SubmitGraph(graph, [], [], []))
+        return futures
+
+    def _want_chunk(self, chunk: MapChunk, make_message: Callable[[MapChunk], SubmitGraph]) -> tuple[list[Any], bool]:
+        """Futures' records for a chunk of a map, and whether any of its tasks were new, and sent."""
+        session = self.session
+        session.check_open()
+        with session.lock:
+            session.drain_released()
+            want = session.state.want
+            states: list[Any] = []
+            known: set[int] = set()
+            for position, key in enumerate(chunk.keys):
+                state, new = want(key)
+                states.append(state)
+                if not new:
+                    known.add(position)
+            if known:
+                chunk = chunk.without(known)
+            if chunk.keys:
+                session.post(make_message(chunk))
+        return states, bool(chunk.keys)
+
+    def _send_large_kwargs(self, func: Any, kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[Future[Any]]]:
+        """Large keyword arguments of a map become tasks of their own; the others stay."""
+        held: list[Future[Any]] = []
+        result = dict(kwargs)
+        for name, value in kwargs.items():
+            walker = Walker()
+            walker.walk(value)
+            if walker.simple or walker.dependencies:
+                continue
+            try:
+                large = type(dumps(value)) is Frames
+            except TypeError:
+                continue  # reported with the argument's name when it is packed
+            if large:
+                key = f"{type(value).__name__}-{tokenize(value)}"
+                (future,) = self._submit_graph({key: DataNode(key, value)}, [key], {}, {}).values()
+                held.append(future)
+                result[name] = future
+        return result, held
+
+    def _submit_graph(
+        self,
+        dsk: Any,
+        keys: Sequence[Any],
+        common: Mapping[str, Any],
+        by_type: Mapping[str, Mapping[Any, Any]],
+    ) -> dict[Any, Future[Any]]:
+        """Futures for keys of a graph, by the user's key; the graph is sent unless we have them all.
+
+        Args:
+            common: options for all tasks, as `make_options` takes them.
+            by_type: annotations by layer.
+        """
+        session = self.session
+        session.check_open()
+        known = session.state.futures
+        plan = plan_graph(dsk, keys, known.__contains__)
+        wire = {key: to_wire(key) for key in keys}
+        table = OptionTable(common, dask.get_annotations(), by_type)
+        states, had = session.want_all(wire.values())
+        futures = {key: Future._of(self, state) for key, state in zip(wire, states, strict=True)}  # type: ignore[arg-type]
+        if len(had) == len(wire):
+            return futures
+        warner = _LargeGraphWarner()
+        sent: list[Key] = []
+        graph = session.state.next_graph()
+        try:
+            for message in GraphPacker(graph, plan, set(wire.values()), table, task_key()).messages():
+                session.post(message)
+                sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
+                warner.see(message.arguments)
+        except BaseException:
+            with session.lock:
+                session.state.forget(states)
+            if sent:
+                session.post(SubmitGraph(graph, [], [], []))
+                session.post(ReleaseKeys(sent))
+            raise
+        return futures
+
+    def _warn_if_large(self, messages: Iterable[SubmitGraph]) -> None:
+        warner = _LargeGraphWarner()
+        for message in messages:
+            warner.see(message.arguments)
+
+    def get(
+        self,
+        dsk: Any,
+        keys: Any,
+        workers: Any = None,
+        allow_other_workers: bool | None = None,
+        resources: Mapping[str, float] | None = None,
+        sync: bool = True,
+        asynchronous: bool | None = None,
+        direct: bool | None = None,
+        retries: int | None = None,
+        priority: float = 0,
+        fifo_timeout: float | str = "60s",
+        actors: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Compute keys of a graph.
+
+        Args:
+            dsk: a dask graph or expression.
+            keys: one, or nested lists of them; results come back in the same shape.
+            sync: return results, else futures.
+            workers, allow_other_workers, resources, retries, priority, fifo_timeout: see `submit`; for all tasks.
+            direct, asynchronous: see `gather`.
+
+        Raises:
+            ValueError: tasks depend on each other in a circle.
+            KeyError: a key is not in the graph.
+            BaseException: what a task raised.
+        """
+        graph, annotations = materialize(dsk)
+        flat = list(dict.fromkeys(_flatten(keys)))
+        common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout, actors)
+        futures = self._submit_graph(graph, flat, common, annotations)
+        packed = _pack_keys(keys, futures)
+        if not sync:
+            return packed
+        if asynchronous is None:
+            asynchronous = self.asynchronous
+        if asynchronous:
+            return self._get_async(packed, list(futures.values()), direct)
+        from ..in_task import outside_of_slot
+
+        try:
+            with outside_of_slot():
+                return self.gather(packed, direct=direct, asynchronous=False)  # type: ignore[attr-defined]
+        finally:
+            self._release_now(futures.values())
+
+    async def _get_async(self, packed: Any, futures: list[Future[Any]], direct: bool | None) -> Any:
+        try:
+            return await self._gather(packed, direct=direct)  # type: ignore[attr-defined]
+        finally:
+            self._release_now(futures)
+
+    def _release_now(self, futures: Iterable[Future[Any]]) -> None:
+        for future in futures:
+            future.release()
+
+    def cancel(
+        self,
+        futures: Any,
+        asynchronous: bool | None = None,
+        force: bool = False,
+        reason: str | None = None,
+        msg: str | None = None,
+    ) -> Any:
+        """Stop tasks that run or wait, and what depends on them; their futures are cancelled at once.
+
+        Args:
+            futures: in nested containers or collections.
+            force: also if other clients want the results.
+            reason, msg: shown by those who ask for the results.
+        """
+        return self.sync(self._cancel, futures, force, reason, msg, asynchronous=asynchronous)
+
+    async def _cancel(self, futures: Any, force: bool, reason: str | None, msg: str | None) -> None:
+        session = self.session
+        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
+        with session.lock:
+            held = session.state.cancel(keys, reason or "unknown", msg)
+            if held:
+                session.post(CancelKeys(held, force, reason or "unknown"))
+        session.notify()
+
+    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
+        """Run failed tasks again, with those they failed because of.
+
+        Args:
+            futures: in nested containers or collections.
+        """
+        return self.sync(self._retry, futures, asynchronous=asynchronous)
+
+    async def _retry(self, futures: Any) -> None:
+        states = [future._bound() for future in self._futures_in(futures)]  # type: ignore[attr-defined]
+        keys = list({state.key: None for state in states})
+        retried = await self._call("retry", keys=keys, client=self.id)
+        again = set(keys if retried is None else retried)
+        with self.session.lock:
+            for state in states:
+                if state.key in again and state.status == "error":
+                    state.retry()
+
+    def futures_of(self, futures: Any) -> list[Future[Any]]:
+        """The futures in nested containers and collections; see `headrace.client.futures_of`."""
+        return self._futures_in(futures)  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def futures(self) -> dict[Key, Any]:
+        """The records of all keys that this client holds."""
+        return self.session.state.futures
+
+
+class _LargeGraphWarner:
+    """Warns once when a submission carries more data than it should."""
+
+    def __init__(self) -> None:
+        self._limit = parse_bytes(dask.config.get("distributed.admin.large-graph-warning-threshold", "10MB"))
+        self._total = 0
+
+    def see(self, payloads: Iterable[Any]) -> None:
+        """Count what is sent."""
+        before = self._total
+        for payload in payloads:
+            self._total += len(payload) if type(payload) is bytes else payload.nbytes
+        if before <= self._limit < self._total:
+            warnings.warn(
+                f"Sending large graph of size {format_bytes(self._total)} or more.\n"
+                "This may cause some slowdown.\n"
+                "Consider loading the data with Dask directly\n or using futures or delayed objects to embed the "
+                "data into the graph without repetition.",
+                stacklevel=5,
+            )
+
+
+def common_options(
+    workers: Any,
+    allow_other_workers: bool | None,
+    resources: Any,
+    retries: Any,
+    priority: float,
+    fifo_timeout: Any,
+    actors: Any,
+) -> dict[str, Any]:
+    """The keywords of `get`, `compute` and `persist` as `make_options` takes them."""
+    return {
+        "workers": workers,
+        "allow_other_workers": bool(allow_other_workers),
+        "resources": resources,
+        "retries": retries,
+        "priority": priority,
+        "fifo_timeout": fifo_timeout,
+        "actor": actors is True,
+    }
+
+
+def _flatten(keys: Any) -> Iterable[Any]:
+    if isinstance(keys, (list, set, frozenset)):
+        for key in keys:
+            yield from _flatten(key)
+    else:
+        yield keys
+
+
+def _pack_keys(keys: Any, futures: Mapping[Any, Future[Any]]) -> Any:
+    if isinstance(keys, list):
+        return [_pack_keys(key, futures) for key in keys]
+    if isinstance(keys, (set, frozenset)):
+        return [_pack_keys(key, futures) for key in keys]
+    return futures[keys]

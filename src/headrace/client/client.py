@@ -1,0 +1,477 @@
+"""`Client`: connects a user's process to a scheduler. Its methods are in `api`, the conversation is `session`'s.
+
+What is here: construction, connecting, being current, closing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+import logging
+import os
+import uuid
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+
+from headrace.comm import normalize_address
+from headrace.config import get as config_get
+from headrace.config import parse_seconds
+from headrace.messages.client import ClientEvent
+from headrace.rpc import IOLoop, LoopRunner, sync
+
+from .api.admin import AdminMethods
+from .api.base import no_default
+from .api.collections import CollectionMethods
+from .api.data import DataMethods
+from .api.info import InfoMethods
+from .current import context_client, current_client, default_client, forget, remember
+from .session import Session
+from .versions import handshake_versions
+
+logger = logging.getLogger("distributed.client")
+
+#: Clients that are open, to be closed when the interpreter ends.
+_open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
+    """Connect to a scheduler, and submit work to it.
+
+    Args:
+        address: "host:port" or "tcp://host:port" of a scheduler, or a cluster. Without one, the configured
+            `scheduler-address` is used, or else a `LocalCluster` is started with the remaining keywords.
+        loop: an asyncio loop (or anything with `.asyncio_loop`) to live on; a background thread's by default.
+        timeout: seconds (or text) to connect; `distributed.comm.timeouts.connect` by default.
+        set_as_default: whether dask uses this client when none is named.
+        scheduler_file: JSON file that a scheduler wrote, to read the address from.
+        security: a `Security`, a dictionary of its keywords, or `True` for a self-made one of a local cluster.
+        asynchronous: whether methods return awaitables; such a client is awaited, or used with `async with`.
+        name: part of the client's id.
+        heartbeat_interval: seconds (or text) between signs of life.
+        direct_to_workers: whether data goes straight to and from workers (the default); with `False`, through the
+            scheduler.
+        connection_limit: connections to workers kept open.
+        serializers, deserializers, extensions: accepted for compatibility.
+
+    Raises:
+        OSError: no scheduler at the address in time; names the address.
+        TypeError: a keyword that is unknown where an address is given.
+    """
+
+    def __init__(
+        self,
+        address: Any = None,
+        loop: Any = None,
+        timeout: float | str | None = no_default,
+        set_as_default: bool = True,
+        scheduler_file: str | None = None,
+        security: Any = None,
+        asynchronous: bool = False,
+        name: str | None = None,
+        heartbeat_interval: float | str | None = None,
+        serializers: Any = None,
+        deserializers: Any = None,
+        extensions: Any = {},  # noqa: B006 - the documented signature
+        direct_to_workers: bool | None = None,
+        connection_limit: int = 512,
+        **kwargs: Any,
+    ) -> None:
+        if timeout is no_default or timeout is None:
+            timeout = config_get("distributed.comm.timeouts.connect")
+        self._timeout = parse_seconds(timeout)
+        self._heartbeat_seconds = parse_seconds(
+            config_get("distributed.client.heartbeat") if heartbeat_interval is None else heartbeat_interval
+        )
+        if direct_to_workers is None:
+            direct_to_workers = config_get("distributed.client.direct-to-workers")
+        self.direct_to_workers = direct_to_workers
+        self.id = "-".join(filter(None, (type(self).__name__, name, str(uuid.uuid1(clock_seq=os.getpid())))))
+        self.scheduler_file = scheduler_file
+        self.security = _security(security, address, kwargs)
+        self.extensions = dict(extensions or {})
+        self.cluster: Any = None
+        self._asynchronous = asynchronous
+        self._set_as_default = set_as_default
+        self._dask_config: Any = None
+        self._connection_limit = connection_limit
+        self._own_cluster = False
+        self._io_loop: IOLoop | None = None
+        self._starting = None
+        self._started = False
+        self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self.session = Session(self.id, _weak_event(self))
+        self._address = self._find_address(address, kwargs)
+        self._cluster_keywords = kwargs
+        if loop is None and self.cluster is not None and not asynchronous:
+            loop = getattr(self.cluster, "loop", None)
+        self._loop_argument = loop
+        self._runner: LoopRunner | None = None
+        if not asynchronous:
+            self._begin()
+            try:
+                self._start_sync()
+            except BaseException:
+                self._stop_loop()
+                raise
+        elif asyncio._get_running_loop() is not None:
+            self._begin()
+            self._starting = asyncio.get_running_loop().create_task(self._start_async())
+            self._starting.add_done_callback(_look_at_failure)
+
+    # ------------------------------------------------------------------ finding the scheduler
+
+    def _find_address(self, address: Any, kwargs: dict[str, Any]) -> str | None:
+        """The address to connect to; `None` when a local cluster is to be started, or a cluster tells it later.
+
+        Raises:
+            TypeError: not an address or a cluster, or keywords that only a new cluster could take.
+        """
+        if address is None and self.scheduler_file is None:
+            address = dask.config.get("scheduler-address", None)
+            if address is None:
+                return None
+        if kwargs:
+            raise TypeError(f"Unexpected keyword arguments: {sorted(kwargs)} (a scheduler was named)")
+        if address is None:
+            return None
+        if isinstance(address, (tuple, list)) and len(address) == 2:
+            address = f"{address[0]}:{address[1]}"
+        if isinstance(address, str):
+            return normalize_address(address)
+        if hasattr(address, "address") and isinstance(getattr(address, "address", None), str):
+            return normalize_address(address.address)
+        if hasattr(address, "scheduler_address"):
+            self.cluster = address
+            return None
+        raise TypeError(f"Scheduler address must be a string or a Cluster instance, got {type(address)}")
+
+    def _begin(self) -> None:
+        """Have a loop, and a cluster if none was named."""
+        self._runner = LoopRunner(self._loop_argument, self._asynchronous)
+        self._io_loop = self._runner.start()
+        self.session.attach(self._io_loop)
+        _open_clients.add(self)
+        if self._address is None and self.cluster is None and self.scheduler_file is None:
+            from headrace.deploy import LocalCluster
+
+            keywords = {"security": self.security, **self._cluster_keywords}
+            if keywords["security"] is None:
+                del keywords["security"]
+            self._own_cluster = True
+            self.cluster = LocalCluster(loop=self._io_loop, asynchronous=self._asynchronous, **keywords)
+
+    def _start_sync(self) -> None:
+        assert self._io_loop is not None
+        if asyncio._get_running_loop() is self._io_loop.asyncio_loop:
+            raise RuntimeError(
+                "a synchronous client cannot be made on its own event loop: use `await Client(…, asynchronous=True)`"
+            )
+        try:
+            sync(self._io_loop, self._connect)
+        except BaseException:
+            if self._own_cluster:
+                self.cluster.close()
+            raise
+        self._become_default()
+
+    async def _start_async(self) -> None:
+        if self._started:
+            return
+        if self.cluster is not None and hasattr(self.cluster, "__await__"):
+            await self.cluster
+        await self._connect()
+        self._become_default()
+
+    async def _connect(self) -> None:
+        address = self._address or await self._address_later()
+        if self.security is None and self.cluster is not None:
+            self.security = getattr(self.cluster, "security", None)
+        arguments = self.security.get_connection_args("client") if self.security is not None else {}
+        await self.session.start(
+            address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
+        )
+        self._started = True
+
+    async def _address_later(self) -> str:
+        """The address out of a cluster, or of a file that the scheduler may not have written yet."""
+        if self.cluster is not None:
+            address = getattr(self.cluster, "client_address", None) or self.cluster.scheduler_address
+            return normalize_address(address)
+        assert self.scheduler_file is not None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        while True:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
+                return normalize_address(json.loads(Path(self.scheduler_file).read_text(encoding="utf-8"))["address"])
+            if loop.time() > deadline:
+                raise OSError(f"no scheduler wrote its address to {self.scheduler_file} within {self._timeout:g} s")
+            await asyncio.sleep(0.01)
+
+    # ------------------------------------------------------------------ being current
+
+    def _become_default(self) -> None:
+        if self._set_as_default:
+            self._dask_config = dask.config.set(scheduler="dask.distributed")
+            remember(self)
+
+    @classmethod
+    def current(cls, allow_global: bool = True) -> Client:
+        """The client of this context (`as_current`), or else the default one.
+
+        Args:
+            allow_global: whether the default one will do.
+
+        Raises:
+            ValueError: there is none.
+        """
+        client = context_client()
+        if client is not None:
+            return client
+        if not allow_global:
+            raise ValueError("Not running inside the `as_current` context manager")
+        return default_client()
+
+    @contextlib.contextmanager
+    def as_current(self) -> Iterator[Client]:
+        """Within this context, here and in what it calls, this client is the current one."""
+        token = current_client.set(self)
+        try:
+            with dask.config.set(scheduler="dask.distributed"):
+                yield self
+        finally:
+            current_client.reset(token)
+
+    @property
+    def status(self) -> str:
+        """connecting, running, closing or closed."""
+        return self.session.status
+
+    @property
+    def name(self) -> str:
+        """The client's id."""
+        return self.id
+
+    @property
+    def dashboard_link(self) -> str:
+        """Where the dashboard would be; empty when the scheduler has none."""
+        link = getattr(self.cluster, "dashboard_link", None)
+        return str(link) if link else ""
+
+    def _on_event(self, event: ClientEvent) -> None:
+        if event.topic in ("print", "warn"):
+            _show(event)
+        handler = self._event_handlers.get(event.topic)
+        if handler is not None:
+            handler(event.event)
+
+    def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
+        """Call `handler((time, event))` for each event that is published under a topic from now on."""
+        self._event_handlers[topic] = handler
+        return self._ask("subscribe-topic", topic=topic, client=self.id)
+
+    def unsubscribe_topic(self, topic: str) -> Any:
+        """Call the topic's handler no more.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if topic not in self._event_handlers:
+            raise ValueError(f"No event handler known for topic {topic!r}.")
+        del self._event_handlers[topic]
+        return self._ask("unsubscribe-topic", topic=topic, client=self.id)
+
+    # ------------------------------------------------------------------ start and end
+
+    def start(self, **kwargs: Any) -> Any:
+        """Connect, if that has not happened yet (a synchronous client connects when it is made)."""
+        return self._wait_started() if self._asynchronous else self
+
+    async def _wait_started(self) -> Client:
+        if self._io_loop is None:
+            self._begin()
+        if self._starting is None and not self._started:
+            self._starting = asyncio.get_running_loop().create_task(self._start_async())
+        if self._starting is not None:
+            await self._starting
+        return self
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._wait_started().__await__()
+
+    def __enter__(self) -> Client:
+        if self._asynchronous:
+            raise TypeError(f"Used 'with' with asynchronous class; please use 'async with' ({type(self).__name__})")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Client:
+        return await self._wait_started()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    def close(self, timeout: float | str | None = no_default) -> Any:
+        """Leave the scheduler: all futures are released. A cluster that this client started is closed, too.
+
+        Args:
+            timeout: seconds (or text) to wait.
+        """
+        if self.status == "closed" and not self._own_cluster:
+            self._forget()
+            self._stop_loop()
+            return _nothing() if self._asynchronous else None
+        if self.asynchronous:
+            return self._close()
+        seconds = None if timeout is no_default or timeout is None else parse_seconds(timeout)
+        loop = self.loop.asyncio_loop
+        if not loop.is_closed() and loop.is_running():
+            try:
+                sync(self.loop, self._close_session, callback_timeout=seconds)
+            finally:
+                self._forget()
+                if self._own_cluster:
+                    self._own_cluster = False
+                    self.cluster.close()
+                self._stop_loop()
+        else:
+            self.session.status = "closed"
+            self._forget()
+        return None
+
+    async def _close_session(self) -> None:
+        await self.session.close()
+
+    async def _close(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._close_session()
+        self._forget()
+        if self._own_cluster:
+            self._own_cluster = False
+            closing = self.cluster.close()
+            if closing is not None:
+                await closing
+        self._stop_loop()
+
+    def _forget(self) -> None:
+        _open_clients.discard(self)
+        forget(self)
+        if self._dask_config is not None:
+            config, self._dask_config = self._dask_config, None
+            config.__exit__(None, None, None)
+
+    def _stop_loop(self) -> None:
+        if self._runner is not None and asyncio._get_running_loop() is not self.loop.asyncio_loop:
+            self._runner.stop()
+
+    def shutdown(self) -> Any:
+        """Shut the scheduler and its workers down, and close this client."""
+        return self.sync(self._shutdown) if self.asynchronous else self._shutdown_sync()
+
+    def _shutdown_sync(self) -> None:
+        if self.cluster is not None:
+            self._own_cluster = True
+        else:
+            self.sync(self._terminate_scheduler)
+        self.close()
+
+    async def _shutdown(self) -> None:
+        if self.cluster is not None:
+            self._own_cluster = True
+        else:
+            await self._terminate_scheduler()
+        await self._close()
+
+    async def _terminate_scheduler(self) -> None:
+        with contextlib.suppress(OSError):
+            await self.scheduler.call("terminate", reply=False)
+
+    def __del__(self) -> None:
+        # An unfinished `__init__` leaves no session; the loop's thread is a daemon.
+        session = getattr(self, "session", None)
+        loop = getattr(session, "loop", None)
+        if session is None or session.status in ("closing", "closed") or loop is None:
+            return
+        with contextlib.suppress(Exception):
+            loop.call_soon_threadsafe(session.abort)
+
+    def __repr__(self) -> str:
+        if self.status != "running":
+            return f"<{type(self).__name__}: No scheduler connected>"
+        return f"<{type(self).__name__}: {self.session.address!r}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<strong>{escape(self.id)}</strong><br><code>{escape(repr(self))}</code>"
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a Client cannot be pickled: use get_client() inside tasks")
+
+
+def _security(security: Any, address: Any, kwargs: dict[str, Any]) -> Any:
+    if security is None or not (isinstance(security, (dict, bool))):
+        return security
+    from headrace.security import Security
+
+    if isinstance(security, dict):
+        return Security(**security)
+    return Security.temporary() if security else None
+
+
+def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
+    """The session must not keep its client alive."""
+    reference = weakref.ref(client)
+
+    def on_event(event: ClientEvent) -> None:
+        client = reference()
+        if client is not None:
+            try:
+                client._on_event(event)
+            except Exception:
+                logger.exception("The handler of topic %r failed", event.topic)
+
+    return on_event
+
+
+def _show(event: ClientEvent) -> None:
+    """What a task printed, or warned of, for this terminal."""
+    message = event.event[1] if isinstance(event.event, (tuple, list)) and len(event.event) == 2 else event.event
+    if event.topic == "print":
+        if isinstance(message, dict):
+            print(*message.get("args", ()), sep=message.get("sep") or " ", end=message.get("end") or "\n")
+        else:
+            print(message)
+    else:
+        import warnings
+
+        text = message.get("message", message) if isinstance(message, dict) else message
+        warnings.warn(str(text), stacklevel=2)
+
+
+def _look_at_failure(task: asyncio.Task[Any]) -> None:
+    """Whoever awaits the client sees the failure; nobody is warned that nobody did."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _nothing() -> None:
+    return None
+
+
+@atexit.register
+def _close_open_clients() -> None:
+    for client in list(_open_clients):
+        if client._asynchronous:
+            continue
+        with contextlib.suppress(Exception):
+            client.close(timeout=2)

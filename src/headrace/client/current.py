@@ -1,0 +1,153 @@
+"""Which client is meant when none is named: the one of this context, of the task that runs here, or the newest.
+
+Clients register here; nothing here connects to anything, except `get_client` with an address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client import Client
+
+#: The client of `Client.as_current`.
+current_client: ContextVar[Client | None] = ContextVar("headrace_current_client", default=None)
+
+_clients: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+_lock = threading.Lock()
+
+NO_CLIENT = """No clients found
+Start a client and point it to the scheduler address
+  from dask.distributed import Client
+  client = Client('ip-addr-of-scheduler:8786')
+"""
+
+
+def remember(client: Client) -> int:
+    """Make a client the default until a newer one comes or it is forgotten."""
+    with _lock:
+        number = next(_numbers)
+        _clients[number] = client
+    return number
+
+
+def forget(client: Client) -> None:
+    """The client is closed."""
+    with _lock:
+        for number in [number for number, other in list(_clients.items()) if other is client]:
+            del _clients[number]
+
+
+def global_client() -> Client | None:
+    """The newest client that was set as default and is not closed."""
+    with _lock:
+        for number in sorted(_clients.keys(), reverse=True):
+            client: Client | None = _clients.get(number)
+            if client is not None and client.status not in ("closed", "closing"):
+                return client
+    return None
+
+
+def context_client() -> Client | None:
+    """The client of `as_current`, if there is one here."""
+    return current_client.get()
+
+
+def default_client(c: Client | None = None) -> Client:
+    """The client given, or the one that is the default.
+
+    Raises:
+        ValueError: there is none.
+    """
+    client = c or context_client() or global_client()
+    if client is None:
+        raise ValueError(NO_CLIENT)
+    return client
+
+
+def ensure_default_client(client: Client) -> None:
+    """Make a client the default if it is not."""
+    import dask
+
+    dask.config.set(scheduler="dask.distributed")
+    if global_client() is not client:
+        remember(client)
+
+
+@contextlib.contextmanager
+def temp_default_client(c: Client) -> Iterator[None]:
+    """Make a client the default within the context."""
+    token = current_client.set(c)
+    try:
+        yield
+    finally:
+        current_client.reset(token)
+
+
+def task_worker() -> Any:
+    """The worker whose task runs here, or `None`. The worker's package is looked up, never imported from here."""
+    context = sys.modules.get("headrace.worker.context")
+    if context is None:
+        return None
+    state = getattr(context.thread_state, "execution_state", None)
+    if state:
+        return state["worker"]
+    running = context.running.get()
+    return running[0] if running is not None else None
+
+
+def task_key() -> Any:
+    """The wire form of the key of the task that runs here, or `None`."""
+    context = sys.modules.get("headrace.worker.context")
+    return None if context is None else context.current_key()
+
+
+def client_for_future() -> Client | None:
+    """The client that a future which was just unpickled belongs to."""
+    client = context_client()
+    if client is not None:
+        return client
+    if task_worker() is not None:
+        return get_client()
+    return global_client()
+
+
+def get_client(address: Any = None, timeout: Any = None, resolve_address: bool = True) -> Client:
+    """The client to use here: inside a task, one that shares the worker's loop and scheduler; else the current one.
+
+    Args:
+        address: of the scheduler; by default the one that the worker or the current client is connected to.
+        timeout: seconds (or text such as "10s") to connect.
+        resolve_address: ignored; addresses are compared in their normal form.
+
+    Raises:
+        ValueError: outside of a task, and there is no client, and no address was given.
+    """
+    from headrace.comm import normalize_address
+
+    if hasattr(address, "scheduler_address"):
+        address = address.scheduler_address
+    wanted = normalize_address(address) if address else None
+    worker = task_worker()
+    if worker is not None:
+        client: Client = worker.get_client(timeout=timeout)
+        if wanted is None or client.session.address == wanted:
+            return client
+    try:
+        client = default_client()
+        if wanted is None or client.session.address == wanted:
+            return client
+    except ValueError:
+        if wanted is None:
+            raise
+    from .client import Client as ClientClass
+
+    return ClientClass(wanted, timeout=timeout) if timeout is not None else ClientClass(wanted)

@@ -1,0 +1,282 @@
+"""`Future`: a user's handle on a key. It holds the shared record of the key, and lets go of it when it goes itself.
+
+Everything that waits or talks is the client's; what is here only looks at the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dask._task_spec import TaskRef
+
+from headrace.common.keys import from_wire, to_wire
+from headrace.protocol import loads, loads_exception, loads_traceback
+
+from .current import client_for_future
+from .errors import FutureCancelledError
+from .state import FutureState
+
+if TYPE_CHECKING:
+    from .client import Client
+
+T = TypeVar("T")
+
+
+def load_error(state: FutureState) -> BaseException:
+    """The exception of an erred or cancelled record, with the traceback of where it happened."""
+    if state.status == "cancelled" or state.error is None:
+        return FutureCancelledError(from_wire(state.key), state.reason, state.message)
+    exception = loads_exception(state.error.exception, state.error.exception_text)
+    traceback = loads_traceback(state.error.traceback)
+    if traceback is None and state.error.traceback_text and hasattr(exception, "add_note"):
+        exception.add_note(state.error.traceback_text)
+    return exception.with_traceback(traceback)
+
+
+class Future(TaskRef, Generic[T]):  # type: ignore[misc]
+    """A result that is being computed, or is held, on the cluster.
+
+    Made by a client's methods. Passed as an argument, it stands for its result.
+
+    Args:
+        key: str, bytes, int, float or tuple of these.
+        client: whose it is; the current client by default.
+
+    Attributes:
+        key: what the scheduler knows it by.
+    """
+
+    __slots__ = ("__weakref__", "_client", "_state")
+
+    __dask_future__ = True
+
+    def __init__(self, key: Any, client: Client | None = None, state: FutureState | None = None, _id: Any = None):
+        self.key = key.key if isinstance(key, TaskRef) else key  # type: ignore[misc]
+        self._client: Client | None = None
+        self._state: FutureState | None = None
+        if state is not None:
+            self._client, self._state = client, state
+            return
+        client = client or client_for_future()
+        if client is not None:
+            self.bind_client(client)
+
+    @classmethod
+    def _of(cls, client: Client, state: FutureState) -> Future[Any]:
+        """The future of a record that already counts it."""
+        self = _new(cls)
+        key = state.key
+        self.key = key if type(key) is str and key[:1] != "\x00" else from_wire(key)
+        self._client = client
+        self._state = state
+        return self
+
+    def bind_client(self, client: Client) -> None:
+        """Make this future the client's, unless it has one: the scheduler will tell the client about it."""
+        if self._state is None:
+            self._state = client.session.want(to_wire(self.key))
+            self._client = client
+
+    @property
+    def client(self) -> Client:
+        """Whose future this is.
+
+        Raises:
+            RuntimeError: it was unpickled where no client is.
+        """
+        self._bound()
+        if self._client is None:
+            raise FutureCancelledError(self.key, "released")
+        return self._client
+
+    def _bound(self) -> FutureState:
+        state = self._state
+        if state is None:
+            client = client_for_future()
+            if client is None:
+                raise RuntimeError(f"{type(self).__name__} {self.key!r} has no client: start one, or use bind_client")
+            self.bind_client(client)
+            state = self._state
+            assert state is not None
+        return state
+
+    @property
+    def executor(self) -> Client:
+        """As `client` (for those who know `concurrent.futures`)."""
+        return self.client
+
+    @property
+    def status(self) -> str:
+        """pending, finished, error, cancelled or lost."""
+        return self._bound().status
+
+    def done(self) -> bool:
+        """Whether it is finished, erred or cancelled."""
+        return self._bound().done()
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._bound().status == "cancelled"
+
+    @property
+    def type(self) -> Any:
+        """The type of the result, or its name where the type is not loaded here; `None` before it is known."""
+        return _resolve_type(self._bound().type)
+
+    def result(self, timeout: float | str | None = None) -> T:
+        """Wait for the result and return it.
+
+        Args:
+            timeout: seconds, or text such as "10s".
+
+        Raises:
+            TimeoutError: the time is over.
+            FutureCancelledError: it was cancelled.
+            BaseException: what the task raised.
+        """
+        state = self._state or self._bound()
+        client = self._client or self.client
+        if client.asynchronous:
+            return client._result_async(self, timeout)  # type: ignore[return-value]
+        if state.status == "finished" and state.result is not None:
+            return loads(state.result)  # type: ignore[no-any-return]
+        return client._result_sync(self, timeout)  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | str | None = None, **kwargs: Any) -> BaseException | None:
+        """Wait, and return what the task raised, or `None`.
+
+        Raises:
+            TimeoutError: `timeout` (seconds, or text) is over.
+        """
+        client = self.client
+        if client.asynchronous:
+            return client._error_async(self, timeout, _exception_of)  # type: ignore[return-value]
+        client._wait_for(self, timeout)
+        return _exception_of(self._bound())
+
+    def traceback(self, timeout: float | str | None = None, **kwargs: Any) -> TracebackType | None:
+        """Wait, and return the traceback of what the task raised, or `None`.
+
+        Raises:
+            TimeoutError: `timeout` (seconds, or text) is over.
+        """
+        client = self.client
+        if client.asynchronous:
+            return client._error_async(self, timeout, _traceback_of)  # type: ignore[return-value]
+        client._wait_for(self, timeout)
+        return _traceback_of(self._bound())
+
+    def cancel(self, reason: str | None = None, msg: str | None = None, **kwargs: Any) -> Any:
+        """Stop the task, unless others want it; see `Client.cancel`."""
+        return self.client.cancel([self], reason=reason, msg=msg, **kwargs)
+
+    def retry(self, **kwargs: Any) -> Any:
+        """Run the task again if it failed; see `Client.retry`."""
+        return self.client.retry([self], **kwargs)
+
+    def add_done_callback(self, fn: Callable[[Future[T]], Any]) -> None:
+        """Call `fn(future)` in another thread once this is done, however it ends."""
+        client = self.client
+        state = self._bound()
+
+        def call(_: FutureState) -> None:
+            client._run_callback(fn, self)
+
+        if not client.session.add_waiter(state, call):
+            call(state)
+
+    def release(self) -> None:
+        """Let go of the result; this future keeps the status that it has."""
+        state, client = self._state, self._client
+        if state is not None and client is not None:
+            self._client = None  # also tells __del__
+            client.session.release_now([state])
+
+    def __await__(self) -> Generator[Any, None, T]:
+        client = self.client
+        work: Coroutine[Any, Any, T] = client._result_async(self, None)
+        return work.__await__()
+
+    def __del__(self) -> None:
+        # Runs anywhere, even inside our own locked sections, and at exit, when modules are half gone.
+        try:
+            state, client = self._state, self._client
+        except AttributeError:
+            return
+        if state is not None and client is not None:
+            client.session.release_later(state)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.key,)
+
+    def __dask_tokenize__(self) -> tuple[str, Any]:
+        return (type(self).__name__, self.key)
+
+    def __copy__(self) -> Future[T]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Future[T]:
+        return self
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        if self._state is None:
+            return f"<Future: no client, key: {self.key}>"
+        kind = self.type
+        shown = f", type: {getattr(kind, '__qualname__', kind)}" if kind is not None else ""
+        return f"<Future: {self.status}{shown}, key: {self.key}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<strong>Future: {escape(str(self.key))}</strong> <code>{escape(repr(self))}</code>"
+
+
+def _restore(key: Any) -> Future[Any]:
+    """What a pickled future becomes: one of the client here, if there is one."""
+    return Future(key)
+
+
+def _exception_of(state: FutureState) -> BaseException | None:
+    return load_error(state) if state.status == "error" else None
+
+
+def _traceback_of(state: FutureState) -> TracebackType | None:
+    if state.status != "error" or state.error is None:
+        return None
+    return loads_traceback(state.error.traceback)
+
+
+def _resolve_type(name: Any) -> Any:
+    """The class of a qualified name if its module is loaded; nothing is imported for a display."""
+    if not isinstance(name, str):
+        return name
+    found = getattr(builtins, name, None)
+    if isinstance(found, type):
+        return found
+    module, _, qualname = name.rpartition(".")
+    found = getattr(sys.modules.get(module), qualname, None) if module else None
+    return found if isinstance(found, type) else name
+
+
+async def done_callback(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> None:
+    """Call a function with a future once that is done."""
+    await future.client.session.wait_async([future._bound()])
+    result = callback(future)
+    if asyncio.iscoroutine(result):
+        await result
+
+
+_new = object.__new__

@@ -1,0 +1,480 @@
+"""A client's side of the conversation with the scheduler: connection, outbox, and the threads that wait.
+
+Any thread may post messages or wait; one lock guards the state, and the loop is woken once for many messages. Futures
+are released from `__del__`, where no lock may be taken: these go through a deque that the loop, or the next submission,
+drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from headrace.comm import Comm, connect
+from headrace.exceptions import CommClosedError
+from headrace.messages.client import (
+    ClientEvent,
+    ClientHeartbeat,
+    CloseClient,
+    DesireKeys,
+    ReleaseKeys,
+)
+from headrace.messages.client import ToClient as Incoming
+from headrace.rpc import ConnectionPool, IOLoop, PeriodicCallback, Stream, remote_exception, rpc
+
+from .errors import ClosedClientError
+from .state import ClientState, FutureState
+
+logger = logging.getLogger("distributed.client")
+
+#: Seconds for which released keys are collected before the scheduler hears of them.
+RELEASE_DELAY = 0.005
+#: Seconds to wait for the scheduler to close its end.
+CLOSE_TIMEOUT = 2
+
+
+class Countdown:
+    """Counts states that become done, and wakes whoever waits once enough are.
+
+    Args:
+        remaining: how many must be done.
+        wake: called (on the loop's thread) when they are.
+        error_stops: whether one that is erred or cancelled is enough.
+    """
+
+    __slots__ = ("error_stops", "remaining", "wake")
+
+    def __init__(self, remaining: int, wake: Callable[[], Any], error_stops: bool) -> None:
+        self.remaining = remaining
+        self.wake = wake
+        self.error_stops = error_stops
+
+    def __call__(self, state: FutureState) -> None:
+        self.remaining -= 1
+        if not self.remaining or (self.error_stops and state.status != "finished"):
+            self.wake()
+
+
+class Session:
+    """One client's connection.
+
+    Attributes:
+        id: the client's name for the scheduler; the same after a reconnection.
+        state: what is known about the client's keys; only with `lock` held.
+        status: "connecting", "running", "closing" or "closed".
+        scheduler: proxy for requests to the scheduler.
+        pool: connections to scheduler and workers.
+    """
+
+    def __init__(self, id: str, on_event: Callable[[ClientEvent], None]) -> None:
+        self.id = id
+        self.state = ClientState()
+        self.lock = threading.Lock()
+        self.status = "connecting"
+        self.address = ""
+        self.scheduler_id: Any = None
+        self.pool = ConnectionPool()
+        self.scheduler: rpc | None = None
+        self.stream: Stream | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._on_event = on_event
+        self._outbox: deque[Any] = deque()
+        self._scheduled = False
+        self._released: deque[FutureState] = deque()
+        self._release_scheduled = False
+        self._connection_args: dict[str, Any] = {}
+        self._versions: dict[str, Any] = {}
+        self._timeout: float | None = None
+        self._heartbeat: PeriodicCallback | None = None
+        self._stream_ended: asyncio.Event | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------ any thread
+
+    def attach(self, loop: IOLoop) -> None:
+        """Tell which loop this session lives on; from then on messages may be posted."""
+        self.loop = loop.asyncio_loop
+
+    def check_open(self) -> None:
+        """Raise `ClosedClientError` when nothing can be sent any more."""
+        if self.status in ("closing", "closed"):
+            raise ClosedClientError("Client is closed: it cannot send anything to the scheduler any more.")
+
+    def post(self, message: Any) -> None:
+        """Send a message soon; from any thread, in order.
+
+        Raises:
+            ClosedClientError: the client is closed.
+        """
+        self.check_open()
+        self._outbox.append(message)
+        if not self._scheduled:
+            self._wake_loop()
+
+    def _wake_loop(self) -> None:
+        assert self.loop is not None
+        self._scheduled = True
+        if asyncio._get_running_loop() is self.loop:
+            self.loop.call_soon(self._flush)
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._flush)
+        except RuntimeError as error:
+            raise ClosedClientError("Client is closed: its event loop is.") from error
+
+    def release_later(self, state: FutureState) -> None:
+        """One future less. Safe in a finalizer: takes no lock, raises nothing."""
+        self._released.append(state)
+        if not self._release_scheduled:
+            self._release_scheduled = True
+            try:
+                self.loop.call_soon_threadsafe(self._arm_release)  # type: ignore[union-attr]
+            except Exception:
+                return  # the loop is gone, and with it all interest
+
+    def drain_released(self) -> None:
+        """Let go of what finalizers released. With the lock held."""
+        released = self._released
+        states = []
+        while released:
+            states.append(released.popleft())
+        keys = self.state.release(states)
+        if keys and self.status in ("running", "connecting"):
+            self._outbox.append(ReleaseKeys(keys))
+
+    def release_now(self, states: Iterable[FutureState]) -> None:
+        """One future less of each of these, before anything that is posted later."""
+        with self.lock:
+            self._released.extend(states)
+            self.drain_released()
+        if self._outbox and not self._scheduled and self.status in ("running", "connecting"):
+            self._wake_loop()
+
+    def want(self, key: Any) -> FutureState:
+        """One more future of a key that the scheduler should know."""
+        self.check_open()
+        with self.lock:
+            if self._released:
+                self.drain_released()
+            state, new = self.state.want(key)
+            if new:
+                self.post(DesireKeys([key]))
+        return state
+
+    def submit(self, key: Any, message: Any) -> FutureState:
+        """One more future of a key; `message` submits it, and is sent when it is the first."""
+        self.check_open()
+        with self.lock:
+            if self._released:
+                self.drain_released()
+            state, new = self.state.want(key)
+            if new:
+                self.post(message)
+        return state
+
+    def want_all(self, keys: Iterable[Any]) -> tuple[list[FutureState], set[int]]:
+        """One more future of each key; the positions of those that we had already. The caller submits the others."""
+        known = set()
+        states = []
+        self.check_open()
+        with self.lock:
+            if self._released:
+                self.drain_released()
+            want = self.state.want
+            for position, key in enumerate(keys):
+                state, new = want(key)
+                states.append(state)
+                if not new:
+                    known.add(position)
+        return states, known
+
+    def wait(
+        self,
+        states: Sequence[FutureState],
+        timeout: float | None = None,
+        error_stops: bool = False,
+        count: int | None = None,
+    ) -> bool:
+        """Block this thread until the states are done; `False` when the time is over first.
+
+        Args:
+            timeout: seconds.
+            error_stops: return as soon as one is erred or cancelled.
+            count: return as soon as so many of them are done.
+        """
+        gate = threading.Lock()
+        gate.acquire()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # open already: several states may wake us
+                gate.release()
+
+        countdown = self._register(states, wake, error_stops, count)
+        if countdown is None:
+            return True
+        try:
+            if timeout is None:
+                return gate.acquire()
+            if gate.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+                return True
+        except BaseException:
+            self._unregister(states, countdown)
+            raise
+        self._unregister(states, countdown)
+        return False
+
+    def _register(
+        self, states: Sequence[FutureState], wake: Callable[[], Any], error_stops: bool, count: int | None
+    ) -> Countdown | None:
+        """Put a countdown on the states that are not done; `None` when there is nothing to wait for."""
+        with self.lock:
+            if self._released:
+                self.drain_released()
+            pending = [state for state in states if state.status == "pending" or state.status == "lost"]
+            if not pending:
+                return None
+            done = len(states) - len(pending)
+            remaining = len(pending) if count is None else count - done
+            if remaining <= 0:
+                return None
+            if error_stops and done and any(state.status in ("error", "cancelled") for state in states):
+                return None
+            countdown = Countdown(remaining, wake, error_stops)
+            for state in pending:
+                if state.waiters is None:
+                    state.waiters = [countdown]
+                else:
+                    state.waiters.append(countdown)
+        return countdown
+
+    def _unregister(self, states: Sequence[FutureState], countdown: Countdown) -> None:
+        with self.lock:
+            for state in states:
+                self.state.remove_waiter(state, countdown)
+
+    async def wait_async(
+        self,
+        states: Sequence[FutureState],
+        timeout: float | None = None,
+        error_stops: bool = False,
+        count: int | None = None,
+    ) -> bool:
+        """As `wait`, awaited on any loop."""
+        loop = asyncio.get_running_loop()
+        gate = loop.create_future()
+
+        def open_gate() -> None:
+            if not gate.done():
+                gate.set_result(None)
+
+        wake = open_gate if loop is self.loop else lambda: loop.call_soon_threadsafe(open_gate)
+        countdown = self._register(states, wake, error_stops, count)
+        if countdown is None:
+            return True
+        try:
+            if timeout is None:
+                await gate
+            else:
+                async with asyncio.timeout(timeout):
+                    await gate
+        except BaseException as error:
+            self._unregister(states, countdown)
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def hold_until_done(self, keys: Iterable[Any]) -> None:
+        """Keep these wanted until they are done, also when their futures go."""
+        with self.lock:
+            for key in keys:
+                state = self.state.futures.get(key)
+                if state is not None and self.state.add_waiter(state, self.release_later):
+                    state.references += 1
+
+    def abort(self) -> None:
+        """Leave without a word; on the loop's thread."""
+        if self.status not in ("closing", "closed"):
+            self._end("client-closed")
+            for task in (self._reconnecting,):
+                if task is not None:
+                    task.cancel()
+
+    def add_waiter(self, state: FutureState, waiter: Callable[[FutureState], Any]) -> bool:
+        """Have `waiter(state)` called on the loop's thread; `False` (and no call) when it is done already."""
+        with self.lock:
+            return self.state.add_waiter(state, waiter)
+
+    def cancel_pending(self, reason: str) -> None:
+        """What is not done never will be; wakes whoever waits."""
+        with self.lock:
+            self.state.cancel_pending(reason)
+        self.notify()
+
+    def notify(self) -> None:
+        """Call the waiters of what became done, without the lock: they may call back."""
+        with self.lock:
+            woken = self.state.take_woken()
+        for waiters, state in woken:
+            for waiter in waiters:
+                try:
+                    waiter(state)
+                except Exception:
+                    logger.exception("A callback on %r failed", state)
+
+    # ------------------------------------------------------------------ the loop's thread
+
+    async def start(
+        self,
+        address: str,
+        timeout: float | None,
+        connection_args: dict[str, Any],
+        versions: dict[str, Any],
+        heartbeat: float,
+        connection_limit: int = 512,
+    ) -> None:
+        """Connect and register.
+
+        Raises:
+            OSError: no connection within `timeout` seconds; names the address.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._connection_args, self._versions, self._timeout = connection_args, versions, timeout
+        self.pool = ConnectionPool(limit=connection_limit, connection_args=connection_args)
+        self.address = address
+        await self._open()
+        self._heartbeat = PeriodicCallback(self._send_heartbeat, heartbeat * 1000)
+        self._heartbeat.start()
+
+    async def _open(self) -> None:
+        comm = await connect(self.address, timeout=self._timeout, **self._connection_args)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._register_client(comm)
+        except BaseException:
+            comm.abort()
+            raise
+        self.scheduler = self.pool.rpc(self.address)
+        self._stream_ended = asyncio.Event()
+        self.stream = Stream(comm, Incoming, self._on_batch, self._on_close)
+        self.status = "running"
+        self._flush()
+
+    async def _register_client(self, comm: Comm) -> None:
+        comm.name = "Client->Scheduler"
+        await comm.write({"op": "register-client", "reply": True, "client": self.id, "versions": self._versions})
+        reply = await comm.read()
+        if isinstance(reply, dict) and reply.get("status") == "uncaught-error":
+            raise remote_exception(reply)
+        if not isinstance(reply, dict) or reply.get("status") != "OK":
+            said = reply.get("message") if isinstance(reply, dict) else reply
+            raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")
+        self.scheduler_id = reply.get("id")
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._released:
+            with self.lock:
+                self.drain_released()
+        outbox, stream = self._outbox, self.stream
+        if stream is None or not outbox:
+            return
+        messages = []
+        while outbox:
+            messages.append(outbox.popleft())
+        stream.send_all(messages)
+        stream.flush()
+
+    def _arm_release(self) -> None:
+        assert self.loop is not None
+        self.loop.call_later(RELEASE_DELAY, self._flush_released)
+
+    def _flush_released(self) -> None:
+        self._release_scheduled = False
+        self._flush()
+
+    def _send_heartbeat(self) -> None:
+        if self.stream is not None:
+            self.stream.send(ClientHeartbeat())
+
+    def _on_batch(self, batch: list[Any]) -> None:
+        state = self.state
+        with self.lock:
+            state.handle(batch)
+            woken = state.take_woken()
+            events = state.take_events() if state.events else ()
+        for waiters, done in woken:
+            for waiter in waiters:
+                try:
+                    waiter(done)
+                except Exception:
+                    logger.exception("A callback on %r failed", done)
+        for event in events:
+            self._on_event(event)
+        if state.closing is not None and self.status == "running":
+            self._end(state.closing)
+
+    def _on_close(self, error: Exception | None) -> None:
+        self.stream = None
+        if self._stream_ended is not None:
+            self._stream_ended.set()
+        if self.status == "running":
+            self.status = "connecting"
+            assert self.loop is not None
+            self._reconnecting = self.loop.create_task(self._reconnect(error))
+
+    async def _reconnect(self, error: Exception | None) -> None:
+        logger.info("The connection to the scheduler at %s is lost (%s); connecting again", self.address, error)
+        try:
+            await self._open()
+        except asyncio.CancelledError:
+            raise
+        except Exception as problem:
+            if self.status == "connecting":
+                logger.warning("Could not reconnect to the scheduler at %s: %s", self.address, problem)
+                self._end("scheduler-connection-lost")
+            return
+        with self.lock:
+            keys = self.state.lose_all()
+        if keys:
+            self.post(DesireKeys(keys))
+
+    def _end(self, reason: str) -> None:
+        """The scheduler is gone for good."""
+        self.status = "closed"
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self.stream is not None:
+            self.stream.abort()
+            self.stream = None
+        self.cancel_pending(reason)
+
+    async def close(self) -> None:
+        """Leave: everything is released, requests under way fail."""
+        running = self.status == "running"
+        self.status = "closing"
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        if self._reconnecting is not None and not self._reconnecting.done():
+            self._reconnecting.cancel()
+        stream = self.stream
+        if running and stream is not None:
+            self._flush()
+            stream.send(CloseClient())
+            stream.flush()
+            assert self._stream_ended is not None
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._stream_ended.wait()
+            except TimeoutError:
+                logger.debug("The scheduler at %s did not close the stream", self.address)
+            await stream.close()
+        self.stream = None
+        self.status = "closed"
+        self.cancel_pending("client-closed")
+        await self.pool.close()

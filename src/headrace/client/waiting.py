@@ -1,0 +1,360 @@
+"""`wait`, `as_completed`, `fire_and_forget` and `futures_of`: functions over futures of whatever client made them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from dask._task_spec import GraphNode
+from dask.base import is_dask_collection
+
+from headrace.config import parse_seconds
+from headrace.messages.client import DesireKeys
+from headrace.protocol import loads
+from headrace.rpc import IOLoop
+
+from .current import default_client
+from .errors import FutureCancelledError, FuturesCancelledError
+from .future import Future, load_error
+from .state import FutureState
+
+
+class DoneAndNotDoneFutures(NamedTuple):
+    """What `wait` returns."""
+
+    done: set[Future[Any]]
+    not_done: set[Future[Any]]
+
+
+def futures_of(o: Any, client: Any = None) -> list[Future[Any]]:
+    """The futures in nested containers and dask collections, each once, in order.
+
+    Args:
+        client: binds futures that have no client yet.
+    """
+    found: dict[Future[Any], None] = {}
+    stack = [o]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Future):
+            found[item] = None
+        elif type(item) in (list, tuple, set, frozenset):
+            stack.extend(item)
+        elif type(item) is dict:
+            stack.extend(item.values())
+        elif isinstance(item, GraphNode):
+            stack.extend(getattr(item, "args", ()))
+            stack.extend(getattr(item, "kwargs", {}).values())
+            value = getattr(item, "value", None)
+            if isinstance(value, (Future, list, tuple, set, dict)):
+                stack.append(value)
+        elif is_dask_collection(item):
+            graph = item.__dask_graph__()
+            stack.extend(graph.values())
+    if client is not None:
+        for future in found:
+            future.bind_client(client)
+    return list(found)[::-1]
+
+
+def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COMPLETED) -> Any:
+    """Wait until futures are done.
+
+    Args:
+        fs: futures, in nested containers or collections.
+        timeout: seconds, or text such as "10 minutes".
+        return_when: "ALL_COMPLETED" or "FIRST_COMPLETED".
+
+    Returns:
+        `(done, not_done)`, two sets (an awaitable of these on an asynchronous client's loop).
+
+    Raises:
+        TimeoutError: the time is over.
+        FuturesCancelledError: some of them were cancelled.
+        ValueError: another `return_when`.
+    """
+    if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
+        raise ValueError(f"Only return_when='ALL_COMPLETED' and 'FIRST_COMPLETED' are supported, not {return_when!r}")
+    seconds = None if timeout is None else parse_seconds(timeout)
+    futures = futures_of(fs)
+    client = futures[0].client if futures else default_client()
+    states = [future._bound() for future in futures]
+    count = 1 if return_when == FIRST_COMPLETED else None
+    if client.asynchronous:
+        return _wait_async(client, futures, states, seconds, count)
+    if not client.session.wait(states, seconds, count=count):
+        raise TimeoutError(f"timed out after {timeout} s.")
+    return _done_and_not_done(futures)
+
+
+async def _wait_async(
+    client: Any, futures: list[Future[Any]], states: list[FutureState], timeout: float | None, count: int | None
+) -> DoneAndNotDoneFutures:
+    if not await client.session.wait_async(states, timeout, count=count):
+        raise TimeoutError(f"timed out after {timeout} s.")
+    return _done_and_not_done(futures)
+
+
+def _done_and_not_done(futures: Iterable[Future[Any]]) -> DoneAndNotDoneFutures:
+    done: set[Future[Any]] = set()
+    not_done: set[Future[Any]] = set()
+    cancelled = []
+    for future in futures:
+        state = future._bound()
+        if state.status == "cancelled":
+            cancelled.append(load_error(state))
+        (done if state.done() else not_done).add(future)
+    if cancelled:
+        raise FuturesCancelledError.of(error for error in cancelled if isinstance(error, FutureCancelledError))
+    return DoneAndNotDoneFutures(done, not_done)
+
+
+def fire_and_forget(obj: Any) -> None:
+    """Have tasks run to their end although nobody keeps their futures; their results are not kept.
+
+    Args:
+        obj: futures, in nested containers or collections.
+    """
+    by_client: dict[Any, list[Any]] = {}
+    for future in futures_of(obj):
+        future.client.session.check_open()
+        by_client.setdefault(future.client, []).append(future._bound().key)
+    for client, keys in by_client.items():
+        client.session.hold_until_done(keys)
+        client.session.post(DesireKeys(keys, True))
+
+
+class as_completed:
+    """Iterates over futures as they complete; more can be added meanwhile. Works in `for` and `async for`.
+
+    Args:
+        futures: the first of them.
+        loop: of the client whose futures these will be, when there are none at first.
+        with_results: yield `(future, result)`, with results that are here already.
+        raise_errors: with results: raise what a task raised; else its result is `(type, exception, traceback)`.
+        timeout: seconds (or text), from now on, after which the iterator raises `TimeoutError`.
+    """
+
+    def __init__(
+        self,
+        futures: Iterable[Future[Any]] | None = None,
+        loop: Any = None,
+        with_results: bool = False,
+        raise_errors: bool = True,
+        timeout: float | str | None = None,
+    ) -> None:
+        self.futures: defaultdict[Future[Any], int] = defaultdict(int)
+        self.queue: SimpleQueue[Any] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.with_results = with_results
+        self.raise_errors = raise_errors
+        self._loop = loop
+        self._deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
+        self._timeout = timeout
+        self._condition = threading.Condition(self.lock)
+        self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._generation = 0
+        self._tasks: set[Any] = set()
+        if futures is not None:
+            self.update(futures)
+
+    @property
+    def loop(self) -> Any:
+        """The event loop of the futures' client."""
+        if self._loop is None:
+            self._loop = default_client().loop
+        return IOLoop.of(self._loop)
+
+    @property
+    def condition(self) -> threading.Condition:
+        """Notified whenever a future completes."""
+        return self._condition
+
+    def add(self, future: Future[Any]) -> None:
+        """Watch one more future.
+
+        Raises:
+            TypeError: it is none.
+        """
+        self.update((future,))
+
+    def update(self, futures: Iterable[Future[Any]]) -> None:
+        """Watch more futures.
+
+        Raises:
+            TypeError: one of them is none.
+        """
+        futures = list(futures)
+        for future in futures:
+            if not isinstance(future, Future):
+                raise TypeError(f"Input must be a future, got {future!r}")
+        with self.lock:
+            for future in futures:
+                self.futures[future] += 1
+            generation = self._generation
+        for future in futures:
+            self._watch(future, generation)
+
+    def _watch(self, future: Future[Any], generation: int) -> None:
+        client, state = future.client, future._bound()
+
+        def done(state: FutureState) -> None:
+            if self.with_results and state.status == "finished" and state.result is None:
+                client.loop.add_callback(self._fetch, future, generation)
+            else:
+                self._complete(future, generation, None)
+
+        if not client.session.add_waiter(state, done):
+            done(state)
+
+    async def _fetch(self, future: Future[Any], generation: int) -> None:
+        result: tuple[Any, BaseException | None]
+        try:
+            result = (await future.client._result_async(future, None), None)
+        except BaseException as error:
+            result = (None, error)
+        self._complete(future, generation, result)
+
+    def _complete(self, future: Future[Any], generation: int, result: Any) -> None:
+        with self.lock:
+            if generation != self._generation or not self.futures.get(future):
+                return  # cleared meanwhile
+            self.futures[future] -= 1
+            if not self.futures[future]:
+                del self.futures[future]
+            self.queue.put((future, result))
+            self._condition.notify()
+            sleepers, self._sleepers = self._sleepers, []
+        for loop, sleeper in sleepers:
+            loop.call_soon_threadsafe(_wake, sleeper)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left to come."""
+        return self.count() == 0
+
+    def has_ready(self) -> bool:
+        """Whether a completed future can be had at once."""
+        return not self.queue.empty()
+
+    def count(self) -> int:
+        """How many futures are still to be yielded."""
+        with self.lock:
+            return sum(self.futures.values()) + self.queue.qsize()
+
+    def clear(self) -> None:
+        """Forget all futures, completed ones included."""
+        with self.lock:
+            self._generation += 1
+            self.futures.clear()
+            while not self.queue.empty():
+                self.queue.get()
+            self._condition.notify_all()
+            sleepers, self._sleepers = self._sleepers, []
+        for loop, sleeper in sleepers:
+            loop.call_soon_threadsafe(_wake, sleeper)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            with self._condition:
+                while self.queue.empty():
+                    if not self.futures:
+                        raise StopIteration
+                    if not self._condition.wait(self._left()):
+                        raise self._timed_out()
+                try:
+                    item = self.queue.get_nowait()
+                except Empty:
+                    continue  # `abort`s of others take from the queue, too
+            return self._finish(item)
+
+    def next(self) -> Any:
+        """The next completed future (or pair); waits for it."""
+        return self.__next__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self._next_item()
+        if item is None:
+            raise StopAsyncIteration
+        return self._finish(item)
+
+    async def _next_item(self) -> Any:
+        loop = asyncio.get_running_loop()
+        while True:
+            with self.lock:
+                if not self.queue.empty():
+                    return self.queue.get_nowait()
+                if not self.futures:
+                    return None
+                sleeper = loop.create_future()
+                self._sleepers.append((loop, sleeper))
+            try:
+                async with asyncio.timeout(self._left()):
+                    await sleeper
+            except TimeoutError:
+                raise self._timed_out() from None
+
+    def next_batch(self, block: bool = True) -> list[Any]:
+        """All futures (or pairs) that are complete.
+
+        Args:
+            block: wait for one if there is none.
+        """
+        batch = [next(self)] if block and not self.is_empty() else []
+        while True:
+            try:
+                item = self.queue.get_nowait()
+            except Empty:
+                return batch
+            batch.append(self._finish(item))
+
+    def batches(self) -> Iterator[list[Any]]:
+        """Iterate over what is complete, as much at a time as there is."""
+        while True:
+            try:
+                yield self.next_batch(block=True) if not self.is_empty() else _stop()
+            except StopIteration:
+                return
+
+    def _finish(self, item: tuple[Future[Any], Any]) -> Any:
+        """What is yielded for a completed future."""
+        future, fetched = item
+        if not self.with_results:
+            return future
+        state = future._bound()
+        if fetched is not None and fetched[1] is None:
+            return future, fetched[0]
+        if fetched is None and state.status == "finished" and state.result is not None:
+            return future, loads(state.result)
+        error = fetched[1] if fetched is not None else load_error(state)
+        if self.raise_errors and not isinstance(error, FutureCancelledError):
+            raise error
+        if isinstance(error, FutureCancelledError):
+            return future, error
+        return future, (type(error), error, error.__traceback__)
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
+
+    def _timed_out(self) -> TimeoutError:
+        return TimeoutError(f"timed out after {self._timeout} s.")
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
+def _stop() -> Any:
+    raise StopIteration

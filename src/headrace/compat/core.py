@@ -1,0 +1,18 @@
+"""`distributed.core`."""
+
+from __future__ import annotations
+
+from headrace.common.status import Status
+from headrace.exceptions import CommClosedError, RPCClosed
+from headrace.rpc import ConnectionPool, Server, error_message, rpc, send_recv
+
+__all__ = [
+    "CommClosedError",
+    "ConnectionPool",
+    "RPCClosed",
+    "Server",
+    "Status",
+    "error_message",
+    "rpc",
+    "send_recv",
+]

@@ -1,0 +1,70 @@
+"""Checks that a test leaves no thread, process or server behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil  # type: ignore[import-untyped]
+
+#: Seconds that threads and processes get to end after the test.
+_GRACE = 10
+#: Threads that belong to the process and not to a test, by the start of their name.
+_LASTING = ("asyncio_", "ThreadPoolExecutor", "Dask-Callback-Thread", "pytest_timeout")
+
+
+@contextlib.contextmanager
+def check_thread_leak() -> Iterator[None]:
+    """Fail if threads that started in the block are still there some seconds after it."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + _GRACE
+    while leaked := [thread for thread in threading.enumerate() if thread not in before and not _lasting(thread)]:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"threads were left behind: {leaked}")
+        gc.collect()
+        time.sleep(0.01)
+
+
+def _lasting(thread: threading.Thread) -> bool:
+    return thread.name.startswith(_LASTING) or not thread.is_alive()
+
+
+@contextlib.contextmanager
+def check_process_leak(check: bool = True, term_timeout: float = 3) -> Iterator[None]:
+    """Fail, and end them, if child processes that started in the block are still there some seconds after it."""
+    before = {child.pid for child in psutil.Process().children()}
+    yield
+    leaked = [child for child in psutil.Process().children() if child.pid not in before]
+    _, leaked = psutil.wait_procs(leaked, timeout=term_timeout)
+    described = [_describe(child) for child in leaked]
+    for child in leaked:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    if check and described:
+        raise AssertionError(f"processes were left behind: {described}")
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return repr(process)
+
+
+@contextlib.contextmanager
+def clean(threads: bool = True, instances: bool = True, processes: bool = True) -> Iterator[None]:
+    """Fail if the block leaves threads or processes behind; the configuration is put back after it."""
+    from .configuration import reset_config
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(reset_config())
+        if processes:
+            stack.enter_context(check_process_leak())
+        if threads:
+            stack.enter_context(check_thread_leak())
+        yield
+        gc.collect()

@@ -1,0 +1,76 @@
+"""Waiting for what other threads, tasks and processes bring about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import isawaitable
+from typing import Any
+
+
+def poll_for(
+    predicate: Callable[[], bool],
+    timeout: float = 15,
+    fail_func: Callable[[], None] | None = None,
+    period: float = 0.05,
+) -> None:
+    """Wait until `predicate()` is true; after `timeout` seconds call `fail_func`, or fail."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            if fail_func is not None:
+                fail_func()
+                return
+            raise AssertionError(f"not so within {timeout} s: {predicate}")
+        time.sleep(period)
+
+
+async def async_poll_for(
+    predicate: Callable[[], bool | Awaitable[bool]],
+    timeout: float,
+    fail_func: Callable[[], None] | None = None,
+    period: float = 0.05,
+) -> None:
+    """As `poll_for`, without blocking the event loop."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if await value if isawaitable(value) else value:
+            return
+        if time.monotonic() > deadline:
+            if fail_func is not None:
+                fail_func()
+                return
+            raise AssertionError(f"not so within {timeout} s: {predicate}")
+        await asyncio.sleep(period)
+
+
+async def wait_for_state(key: Any, state: str | tuple[str, ...], server: Any, *, interval: float = 0.01) -> None:
+    """Wait until a task of a Worker or Scheduler is in a state (or one of several)."""
+    wanted = {state} if isinstance(state, str) else set(state)
+    tasks = server.state.tasks if hasattr(server, "state") else server.tasks
+    while key not in tasks or tasks[key].state not in wanted:
+        await asyncio.sleep(interval)
+
+
+@contextlib.contextmanager
+def padded_time(before: float = 0.05, after: float = 0.05) -> Iterator[Callable[[], float]]:
+    """Times that are surely before and after what happens in the block."""
+    time.sleep(before)
+    start = time.time()
+    time.sleep(before)
+
+    def now() -> float:
+        return time.time() - start
+
+    yield now
+    time.sleep(after)
+
+
+def run_for(duration: float, timer: Callable[[], float] = time.time) -> None:
+    """Keep this thread busy for some seconds."""
+    deadline = timer() + duration
+    while timer() < deadline:
+        pass
