@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key
 from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
 from headrace.protocol.serialize import Serialized
+from headrace.rpc.node import Node
 
 from .context import running
 from .executor import users_part
@@ -81,30 +82,9 @@ class Operations:
     async def run(
         self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True, **_: Any
     ) -> dict[str, Any] | None:
-        """Call a function on the worker's loop; it gets `dask_worker` if it takes that.
-
-        Args:
-            wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
-        """
-        worker = self._worker
-        running.set((worker, None))
-        try:
-            function = _opened(function)
-            args, kwargs = _opened(args), dict(_opened(kwargs) or {})
-            if _takes(function, "dask_worker"):
-                kwargs["dask_worker"] = worker
-            result = function(*args, **kwargs)
-            if inspect.isawaitable(result):
-                if not wait:
-                    worker.run_in_background(_log_errors(result))
-                    return None
-                result = await result
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            logger.warning("Run failed: %r", function, exc_info=True)
-            return _error(error)
-        return {"status": "OK", "result": Serialize(result)} if wait else None
+        """Call a function on the worker's loop; see `run_function`."""
+        running.set((self._worker, None))
+        return await run_function(self._worker, function, args, kwargs, wait)
 
     def call_stack(self, keys: Iterable[Key] | None = None) -> dict[Key, list[str]]:
         """What the threads of running tasks are doing: formatted frames by key, outermost first."""
@@ -190,6 +170,31 @@ class Operations:
                 logger.exception("Could not import %s", filename)
                 return _error(error)
         return {"status": "OK", "nbytes": len(data)}
+
+
+async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any] | None:
+    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
+
+    Args:
+        wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
+    """
+    try:
+        function = _opened(function)
+        args, kwargs = _opened(args), dict(_opened(kwargs) or {})
+        if _takes(function, "dask_worker"):
+            kwargs["dask_worker"] = node
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            if not wait:
+                node.run_in_background(_log_errors(result))
+                return None
+            result = await result
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        logger.warning("Run failed: %r", function, exc_info=True)
+        return _error(error)
+    return {"status": "OK", "result": Serialize(result)} if wait else None
 
 
 def _opened(value: Any) -> Any:
