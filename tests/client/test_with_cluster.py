@@ -50,9 +50,9 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     if protocol == "tcp":
         keywords["host"] = "127.0.0.1"
     async with (
-        Scheduler(dashboard_address=":0", validate=True, **keywords) as scheduler,
-        Worker(scheduler.address, nthreads=1, validate=True, **keywords),
-        Worker(scheduler.address, nthreads=2, validate=True, **keywords),
+        Scheduler(dashboard_address=":0", **keywords) as scheduler,
+        Worker(scheduler.address, nthreads=1, **keywords),
+        Worker(scheduler.address, nthreads=2, **keywords),
         Client(scheduler.address, asynchronous=True) as client,
     ):
         yield client
