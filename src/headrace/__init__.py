@@ -15,6 +15,7 @@ _NAMES = {
     "Future": "headrace.client",
     "KilledWorker": "headrace.scheduler",
     "LocalCluster": "headrace.deploy",
+    "Lock": "headrace.extensions.locks",
     "Nanny": "headrace.nanny",
     "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
