@@ -5,10 +5,23 @@ Importing this module does not import dask, which takes a tenth of a second; the
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+#: The environment variable in which dask hands its configuration to processes that it starts.
+INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
+
+# The usual units, so that a process can start without dask, which knows all.
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "seconds": 1, "m": 60, "minutes": 60, "h": 3600, "hours": 3600}
+_BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "kiB": 2**10, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
 
 
 @lru_cache
@@ -22,16 +35,38 @@ def defaults() -> dict[str, Any]:
 
 
 @lru_cache
-def register_defaults() -> Any:
-    """Put our defaults below what the user configured; returns `dask.config`."""
+def _register_once() -> Any:
     import dask.config
 
     dask.config.update_defaults(defaults())
     return dask.config
 
 
+def register_defaults() -> Any:
+    """Put our defaults below what the user configured; returns `dask.config`."""
+    config = _register_once()
+    if "version" not in config.config.get("distributed", ()):
+        # The end of a `dask.config.set` that began before took all of `distributed` away with it.
+        config.update(config.config, defaults(), priority="old")
+    return config
+
+
+@lru_cache
+def inherited() -> dict[str, Any] | None:
+    """The whole configuration of the process that started this one, as dask passes it on; None if there is none."""
+    text = os.environ.get(INHERITED)
+    return json.loads(base64.urlsafe_b64decode(text)) if text else None
+
+
 def get(name: str, default: Any = None) -> Any:
     """A value by its dotted name, from the user's configuration or else our defaults."""
+    if "dask.config" not in sys.modules and (value := inherited()) is not None:
+        for part in name.split("."):  # a process that was given its configuration can start without dask
+            if not isinstance(value, dict) or part not in value:
+                break
+            value = value[part]
+        else:
+            return value
     return register_defaults().get(name, default)
 
 
@@ -47,6 +82,9 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
         return default
     if isinstance(value, (int, float)):
         return float(value)
+    found = _QUANTITY.fullmatch(value)
+    if found and found[2] in _SECONDS:
+        return float(found[1]) * _SECONDS[found[2]]
     from dask.utils import parse_timedelta
 
     return float(parse_timedelta(value))
@@ -56,6 +94,9 @@ def parse_bytes(value: float | str) -> int:
     """Bytes in a number or a text such as "64MiB"."""
     if isinstance(value, (int, float)):
         return int(value)
+    found = _QUANTITY.fullmatch(value)
+    if found and found[2] in _BYTES:
+        return int(float(found[1]) * _BYTES[found[2]])
     from dask.utils import parse_bytes as dask_parse_bytes
 
     return int(dask_parse_bytes(value))
@@ -68,7 +109,7 @@ class CommOptions:
     Attributes:
         connect_timeout: seconds to try to connect, and to wait for a stranger's handshake.
         tcp_timeout: seconds after which a silent TCP connection counts as dead.
-        compression: what to offer in handshakes (see `offered_compression`).
+        compression: "lz4", "zstd", "auto" or `None`.
         max_frame_bytes: longest frame that is accepted.
         socket_backlog: connections that wait to be accepted.
         require_encryption: refuse addresses that do not encrypt.
@@ -85,13 +126,11 @@ class CommOptions:
     @classmethod
     def from_config(cls) -> CommOptions:
         """As configured now."""
-        from headrace.protocol.compression import offered_compression
-
         values = get("distributed.comm")
         return cls(
             connect_timeout=parse_seconds(values["timeouts"]["connect"]),
             tcp_timeout=parse_seconds(values["timeouts"]["tcp"]),
-            compression=offered_compression(values["compression"]),
+            compression=values["compression"] or None,
             zstd_level=values["zstd"]["level"],
             max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
             socket_backlog=values["socket-backlog"],

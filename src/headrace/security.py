@@ -35,7 +35,8 @@ class Security:
     """Which certificates the parts of a cluster use with each other.
 
     Args:
-        require_encryption: refuse connections that are not encrypted. By default as configured, else whether there is a `tls_ca_file`.
+        require_encryption: refuse connections that are not encrypted. By default as configured, else whether there is
+            a `tls_ca_file`.
         tls_ca_file: certificate authority that all certificates are checked against.
         tls_client_cert, tls_client_key: of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
         tls_ciphers: OpenSSL's list of allowed ciphers, for TLS 1.2.
@@ -217,12 +218,17 @@ def _temporary_certificate() -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace-temporary")])
     now = datetime.datetime.now(datetime.UTC)
-    uses = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
-        + ("encipher_only", "decipher_only"),
-        False,
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
     )
-    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, **uses)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

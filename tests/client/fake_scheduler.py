@@ -8,6 +8,7 @@ from typing import Any
 from dask._task_spec import GraphNode, TaskRef
 
 from headrace.client.nodes import RUN_NODE
+from headrace.common.keys import from_wire
 from headrace.messages import FromClient
 from headrace.messages.client import (
     CancelKeys,
@@ -35,6 +36,10 @@ def resolve(value: Any, data: dict[Any, Any]) -> Any:
     if type(value) is dict:
         return {key: resolve(item, data) for key, item in value.items()}
     return value
+
+
+def run_node(node: Any) -> Any:
+    return node() if isinstance(node, GraphNode) else node
 
 
 class FakeScheduler:
@@ -124,9 +129,10 @@ class FakeScheduler:
         for position, key in enumerate(message.keys):
             pickled = message.functions[message.calls[position] if message.calls else 0]
             try:
-                # a node is evaluated while references are resolved
-                function = (lambda node: node) if pickled == RUN_NODE else loads_function(pickled)
-                args, kwargs = resolve(loads(message.arguments[position]), self.data)
+                function = run_node if pickled == RUN_NODE else loads_function(pickled)
+                args, kwargs = loads(message.arguments[position])
+                if message.dependencies and message.dependencies[position]:
+                    args, kwargs = resolve((args, kwargs), {from_wire(key): self.data[key] for key in self.data})
                 self.data[key] = function(*args, **kwargs)
             except Exception as error:
                 self.errors[key] = error

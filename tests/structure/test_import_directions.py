@@ -21,9 +21,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.rpc",),
     ("headrace.comm",),
-    ("headrace.security", "headrace.metrics"),
-    ("headrace.config",),
     ("headrace.protocol",),
+    ("headrace.security",),
+    ("headrace.config", "headrace.metrics"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
     ("headrace.messages",),
     ("headrace.exceptions", "headrace.alias"),
@@ -31,9 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
-ALLOWED_LAZY: dict[tuple[str, str], str] = {
-    ("headrace.client.client", "headrace.deploy"): "Client() without an address starts a LocalCluster",
-}
+ALLOWED_LAZY: dict[tuple[str, str], str] = {}
 
 PURE = (
     "headrace.scheduler.state",

@@ -1,13 +1,14 @@
 """Arguments of calls to payloads: futures become references, and what identifies a pure call is hashed.
 
 Arguments that are numbers and short texts, alone or in small tuples, lists and dictionaries ("simple" ones) are pickled
-without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of the
-cost of `dask.tokenize`. No client, no sockets here.
+without pickle's memo: equal arguments then give equal bytes, so that the payload itself can be hashed, at a tenth of
+the cost of `dask.tokenize`. No client, no sockets here.
 """
 
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ LONG_TEXT = 10_000
 MANY_ELEMENTS = 1000
 
 NO_KWARGS: dict[str, Any] = {}
+_local = threading.local()
 _HEAD = b"\x80\x05"
 _TAIL = b"\x86."
 
@@ -59,7 +61,11 @@ class MemolessPickler:
 
     def __call__(self, value: Any) -> bytes:
         parts = self._parts
-        self._dump(value)
+        try:
+            self._dump(value)
+        except BaseException:
+            parts.clear()
+            raise
         if len(parts) == 1:
             return parts.pop()
         whole = b"".join(parts)
@@ -140,9 +146,18 @@ class Walker:
 
     def _refer(self, value: Any) -> TaskRef:
         self.references += 1
-        key = to_wire(value.key)
-        self.dependencies[key] = value
-        return TaskRef(key)
+        self.dependencies[to_wire(value.key)] = value
+        return TaskRef(value.key)
+
+
+def _pickler() -> MemolessPickler:
+    """This thread's: making one costs more than using it."""
+    try:
+        return _local.pickler  # type: ignore[no-any-return]
+    except AttributeError:
+        pickler: MemolessPickler = MemolessPickler()
+        _local.pickler = pickler
+        return pickler
 
 
 def is_simple(value: Any) -> bool:
@@ -165,7 +180,7 @@ def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed
         walker, new_args, new_kwargs = Walker(), args, kwargs
         walker.simple = False
     if walker.simple and len(kwargs) < 2:
-        payload = MemolessPickler()((new_args, new_kwargs))
+        payload = _pickler()((new_args, new_kwargs))
         return Packed(as_payload(payload), walker.dependencies, payload)
     return Packed(
         dump_arguments(function, new_args, new_kwargs), walker.dependencies, tokenize_arguments(new_args, new_kwargs)

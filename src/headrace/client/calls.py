@@ -198,7 +198,7 @@ class MapPacker:
 
     Args:
         function: what is mapped.
-        kwargs: the same for all calls; small ones (the caller sees to that) are pickled once and copied into each payload.
+        kwargs: the same for all calls, and small: they are pickled once and copied into each payload.
         prefix: what the keys begin with; the function's name by default.
         keys: the keys themselves instead.
 
@@ -283,15 +283,13 @@ class MapPacker:
         new = walker.walk(args)
         if walker.dependencies:
             self.futures.update(walker.dependencies)
-        if walker.simple:
+        if walker.simple and not self._kwargs:
+            token = self._pickle((new, NO_KWARGS))
+            return Packed(as_payload(token), walker.dependencies, token)
+        if walker.simple and self._kwargs_body:
             token = self._pickle(new)
-            if self._kwargs_body:
-                payload = as_payload(splice(token, self._kwargs_body)) if len(token) < 60_000 else None
-            else:
-                payload = as_payload(self._pickle((new, self._kwargs))) if not self._kwargs else None
-            if payload is None:
-                payload = dump_arguments(self._function, new, self._kwargs)
-            return Packed(payload, walker.dependencies, token)
+            if len(token) < 60_000:  # one frame: it can be spliced
+                return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
         return Packed(
             dump_arguments(self._function, new, self._kwargs), walker.dependencies, tokenize_arguments(new, NO_KWARGS)
         )

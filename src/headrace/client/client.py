@@ -14,6 +14,7 @@ import os
 import uuid
 import weakref
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -101,7 +102,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
         self._connection_limit = connection_limit
         self._own_cluster = False
         self._io_loop: IOLoop | None = None
-        self._starting: asyncio.Task[Any] | None = None
+        self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self.session = Session(self.id, _weak_event(self))
@@ -207,8 +208,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
         deadline = loop.time() + self._timeout
         while True:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
-                with open(self.scheduler_file, encoding="utf-8") as file:
-                    return normalize_address(json.load(file)["address"])
+                return normalize_address(json.loads(Path(self.scheduler_file).read_text(encoding="utf-8"))["address"])
             if loop.time() > deadline:
                 raise OSError(f"no scheduler wrote its address to {self.scheduler_file} within {self._timeout:g} s")
             await asyncio.sleep(0.01)

@@ -95,15 +95,19 @@ def temp_default_client(c: Client) -> Iterator[None]:
 def task_worker() -> Any:
     """The worker whose task runs here, or `None`. The worker's package is looked up, never imported from here."""
     context = sys.modules.get("headrace.worker.context")
-    find = getattr(context, "current_worker", None)
-    return find() if find is not None else None
+    if context is None:
+        return None
+    state = getattr(context.thread_state, "execution_state", None)
+    if state:
+        return state["worker"]
+    running = context.running.get()
+    return running[0] if running is not None else None
 
 
 def task_key() -> Any:
-    """The key of the task that runs here, or `None`."""
+    """The wire form of the key of the task that runs here, or `None`."""
     context = sys.modules.get("headrace.worker.context")
-    find = getattr(context, "current_key", None)
-    return find() if find is not None else None
+    return None if context is None else context.current_key()
 
 
 def client_for_future() -> Client | None:
@@ -134,9 +138,7 @@ def get_client(address: Any = None, timeout: Any = None, resolve_address: bool =
     wanted = normalize_address(address) if address else None
     worker = task_worker()
     if worker is not None:
-        from .in_task import client_of_worker
-
-        client = client_of_worker(worker, timeout)
+        client: Client = worker.get_client(timeout=timeout)
         if wanted is None or client.session.address == wanted:
             return client
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dask._task_spec import GraphNode, TaskRef, convert_legacy_graph
+from dask._task_spec import GraphNode, convert_legacy_graph
 from dask.core import getcycle
 from dask.order import order
 from dask.utils import ensure_dict
@@ -74,7 +74,7 @@ def plan_graph(dsk: Mapping[Any, Any], wanted: Iterable[Any], is_known: Callable
     wire = {key: key if type(key) is str else to_wire(key) for key in culled}
     if tangled:
         culled = _in_order(culled)
-    return Plan(_canonical(culled, wire), wire, external)
+    return Plan(culled, wire, external)
 
 
 def _cull(nodes: Mapping[Any, GraphNode], wanted: Iterable[Any]) -> tuple[dict[Any, GraphNode], list[Any], bool]:
@@ -136,23 +136,6 @@ def _missing(missing: Sequence[Any], nodes: Mapping[Any, GraphNode]) -> MissingK
     return MissingKeysError(f"the graph has no task for {shown}, and no future of this client has such a key{who}")
 
 
-def _canonical(nodes: dict[Any, GraphNode], wire: Mapping[Any, Key]) -> dict[Any, GraphNode]:
-    """The nodes with references as they travel (they differ for `bytes` and NumPy numbers only)."""
-    changed = {key: TaskRef(new) for key, new in wire.items() if type(key) is not str and _differs(key, new)}
-    if not changed:
-        return nodes
-    return {
-        key: node.substitute(changed) if not changed.keys().isdisjoint(node.dependencies) else node
-        for key, node in nodes.items()
-    }
-
-
-def _differs(key: Any, wire: Any) -> bool:
-    if type(key) is tuple and type(wire) is tuple:
-        return any(_differs(a, b) for a, b in zip(key, wire, strict=True))
-    return type(key) is not type(wire)
-
-
 class GraphPacker:
     """Turns a plan into messages.
 
@@ -210,7 +193,6 @@ class GraphPacker:
                         name = wire.get(dependency)
                         if name is None:
                             name = to_wire(dependency)
-                        # a substituted reference is in its wire form already
                         position = external.setdefault(name, count + len(external))
                     needs.append(position)
             dependencies.append(needs)

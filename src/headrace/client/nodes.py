@@ -1,7 +1,7 @@
 """Dask's graph nodes to calls: which function, which arguments, what they refer to.
 
-A plain call keeps its function apart from its arguments, so that thousands of tasks share one pickled function; anything
-else travels whole and is run by `headrace.worker.run_spec.run_node`, which is named here but not imported.
+A plain call keeps its function apart from its arguments, so that thousands of tasks share one pickled function;
+anything else travels whole and is run by `headrace.worker.run_spec.run_node`, which is named here but not imported.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, TaskRef, Tuple, _identity_cast
-
-from headrace.common.keys import to_wire
 
 from .arguments import SMALL
 
@@ -54,9 +52,9 @@ def argument(value: Any, resolved: bool) -> Any:
     """An argument in its cheapest form: plain containers with references instead of nodes, where that is the same."""
     kind = type(value)
     if kind is Alias:
-        return _reference(value.target)
+        return TaskRef(value.target)
     if isinstance(value, TaskRef):
-        return _reference(value.key)
+        return value if kind is TaskRef else TaskRef(value.key)
     if not isinstance(value, GraphNode):
         if resolved and kind in _PLAIN_CONTAINERS and holds_nodes(value):
             # a graph as data (that of a fused task, say): the worker must not look for references in there
@@ -85,10 +83,6 @@ def holds_nodes(value: Any) -> bool:
     if kind in _PLAIN_CONTAINERS:
         return any(map(holds_nodes, value))
     return isinstance(value, (GraphNode, TaskRef))
-
-
-def _reference(key: Any) -> TaskRef:
-    return TaskRef(key if type(key) is str else to_wire(key))
 
 
 def _dictionary(value: Dict, resolved: bool) -> Any:

@@ -114,7 +114,7 @@ class Listener(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Begin to listen. OSError if the address cannot be had."""
+        """Begin to listen; nothing if it does. OSError if the address cannot be had."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -232,10 +232,10 @@ class InProcListener(Listener):
         self.listen_address = self.contact_address = f"inproc://{self._location}"
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen; nothing if it does."""
         self._loop = asyncio.get_running_loop()
         with _lock:
-            if self._location in _listeners:
+            if _listeners.get(self._location, self) is not self:
                 raise OSError(f"cannot listen at {self.listen_address}: in use")
             _listeners[self._location] = self
 

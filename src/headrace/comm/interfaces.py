@@ -24,7 +24,7 @@ def get_ip_interface(name: str) -> str:
     Raises:
         ValueError: no such interface, or it has no IPv4 address; names those that there are.
     """
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     interfaces = psutil.net_if_addrs()
     if name not in interfaces:

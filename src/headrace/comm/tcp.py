@@ -19,7 +19,7 @@ import msgspec
 
 from headrace.exceptions import CommClosedError, FatalCommClosedError, ProtocolVersionError
 from headrace.protocol.codec import StreamCodec, decode, encode
-from headrace.protocol.compression import Compressor, choose_compression
+from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
 
 from .addressing import parse_host_port, unparse_host_port
@@ -59,7 +59,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._on_connected = on_connected
-        self._own_info = handshake_info(compression)
+        self._own_info = handshake_info(offered_compression(compression))
         self._compressor: Compressor | None = None
         self._handshake: HandshakeReader | None = HandshakeReader()
         self._handshake_buffer: memoryview | None = None
@@ -171,7 +171,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """
         while self._handshake is not None and not self._closed:
             await self._wait()
-        if self._closed:
+        # Once both have introduced themselves, what was sent can be read even if the other side has closed since.
+        if self._handshake is not None or isinstance(self._error, ProtocolVersionError):
             raise self._closed_error()
 
     def _feed_handshake(self, nbytes: int) -> None:
@@ -462,7 +463,9 @@ class SocketListener(Listener):
         return None
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen; nothing if it does."""
+        if self._server is not None:
+            return
         loop = asyncio.get_running_loop()
         host = None if self._host in ("", "*") else self._host
         try:

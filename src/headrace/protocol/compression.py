@@ -68,7 +68,7 @@ class Compressor:
         self._compress: Callable[[Any], bytes]
         self._decompress: Callable[[Any, int], bytes]
         if name == "lz4":
-            import lz4.block  # type: ignore[import-untyped]
+            import lz4.block
 
             self._compress = lambda data: bytes(lz4.block.compress(data, store_size=False))
             self._decompress = lambda data, size: bytes(lz4.block.decompress(data, uncompressed_size=size))

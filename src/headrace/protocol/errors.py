@@ -17,7 +17,7 @@ from .pickle import dumps, loads
 
 #: Longest text of an exception or a traceback, in characters.
 MAX_ERROR_LENGTH = 10_000
-#: Chained exceptions beyond this depth are left out.
+#: Chained exceptions beyond this number are left out.
 _MAX_CHAIN = 20
 
 
@@ -106,32 +106,51 @@ class _Traceback:
         return rebuild_traceback, (Traceback(self.traceback).to_dict(),)
 
 
-class _Exception:
-    """Pickles as an exception with its chain."""
+class _Bare:
+    """Pickles as an exception by its own `__reduce_ex__`, without the chain that `tblib` may have been told to add."""
 
-    def __init__(self, exception: BaseException, max_length: int, depth: int = 0, root: bool = True) -> None:
-        self.exception, self.max_length, self.depth, self.root = exception, max_length, depth, root
+    def __init__(self, exception: BaseException) -> None:
+        self.exception = exception
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.exception.__reduce_ex__(5)
+
+
+class _Exception:
+    """Pickles as an exception with its chain, in which each exception occurs once."""
+
+    def __init__(self, exception: BaseException, max_length: int, seen: dict[int, _Exception | None] | None) -> None:
+        self.exception = exception
+        #: the outermost traceback has a payload of its own
+        self.root = seen is None
+        seen = {} if seen is None else seen
+        seen[id(exception)] = None  # under way: an edge back to it would make a circle
+        self.cause = _chained(exception.__cause__, max_length, seen)
+        self.context = _chained(exception.__context__, max_length, seen)
+        seen[id(exception)] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
         exception = self.exception
-        cause, context = [
-            _Exception(sound(chained, self.max_length), self.max_length, self.depth + 1, False)
-            if chained is not None and self.depth < _MAX_CHAIN
-            else None
-            for chained in (exception.__cause__, exception.__context__)
-        ]
-        if context is not None and exception.__context__ is exception.__cause__:
-            context = cause
-        # The outermost traceback has a payload of its own.
         traceback = None if self.root or exception.__traceback__ is None else _Traceback(exception.__traceback__)
-        return rebuild_exception, (exception, cause, context, exception.__suppress_context__, traceback)
+        parts = (_Bare(exception), self.cause, self.context, exception.__suppress_context__, traceback)
+        return rebuild_exception, parts
+
+
+def _chained(exception: BaseException | None, max_length: int, seen: dict[int, _Exception | None]) -> _Exception | None:
+    if exception is None or len(seen) >= _MAX_CHAIN:
+        return None
+    if id(exception) in seen:
+        return seen[id(exception)]
+    node = _Exception(sound(exception, max_length), max_length, seen)
+    seen[id(exception)] = node
+    return node
 
 
 def sound(exception: BaseException, max_length: int = MAX_ERROR_LENGTH, text: str | None = None) -> BaseException:
     """The exception if it survives a pickle round trip and is not huge; else an `Exception` with its text."""
     text = _text(exception) if text is None else text
     try:
-        payload = dumps(exception)
+        payload = dumps(_Bare(exception))
         if len(text) <= max_length:
             loaded = loads(payload)
             if isinstance(loaded, BaseException):
@@ -148,8 +167,8 @@ def _dump(exception: BaseException, text: str, max_length: int) -> bytes | Frame
     exception = sound(exception, max_length, text if len(text) <= max_length else None)
     try:
         if exception.__cause__ is None and exception.__context__ is None:
-            return dumps(exception)
-        return dumps(_Exception(exception, max_length))
+            return dumps(_Bare(exception))
+        return dumps(_Exception(exception, max_length, None))
     except Exception:
         return dumps(Exception(text))
 

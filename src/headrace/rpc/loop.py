@@ -28,11 +28,12 @@ _SIGNAL_POLL = 0.5 if os.name == "nt" else 3600.0
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop loop, or asyncio's own where uvloop is not installed or `distributed.admin.event-loop` says so."""
+    """A uvloop loop, or asyncio's own where uvloop is not installed."""
     with contextlib.suppress(ImportError):
         import uvloop
 
-        return uvloop.new_event_loop()
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
     return asyncio.new_event_loop()
 
 

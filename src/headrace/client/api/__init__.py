@@ -1,1 +1,1 @@
-"""The methods of `Client`, grouped by what they are about. Each group is a mixin; `headrace.client.client` joins them."""
+"""Methods of `Client`, grouped by what they are about. Each group is a mixin that `headrace.client.client` joins."""

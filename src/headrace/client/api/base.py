@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace.config import parse_seconds
-from headrace.rpc import IOLoop, rpc, sync
+from headrace.rpc import IOLoop, sync
 
 from ..errors import ClosedClientError
 from ..session import Session
@@ -31,6 +31,7 @@ class ClientBase:
     _timeout: float
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None
+    _starting: asyncio.Task[Any] | None = None
 
     @property
     def loop(self) -> IOLoop:
@@ -49,12 +50,14 @@ class ClientBase:
         return self._asynchronous and (loop is None or not loop.is_running())
 
     @property
-    def scheduler(self) -> rpc:
-        """Proxy for requests to the scheduler: `await client.scheduler.identity()`."""
-        proxy = self.session.scheduler
-        if proxy is None:
-            raise ClosedClientError("this client is not connected to a scheduler")
-        return proxy
+    def scheduler(self) -> Any:
+        """Proxy for requests to the scheduler: `await client.scheduler.identity()`; `None` before the connection."""
+        return self.session.scheduler
+
+    @property
+    def scheduler_id(self) -> Any:
+        """The scheduler's own id; `None` before the connection."""
+        return self.session.scheduler_id
 
     def sync(
         self,
@@ -87,7 +90,11 @@ class ClientBase:
     async def _call(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler."""
         self.session.check_open()
-        return await self.scheduler.call(op, **kwargs)
+        if self.session.scheduler is None and self._starting is not None:
+            await self._starting
+        if self.session.scheduler is None:
+            raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
+        return await self.session.scheduler.call(op, **kwargs)
 
     def _ask(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler, waiting or not as `sync` does."""

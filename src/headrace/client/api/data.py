@@ -256,7 +256,7 @@ class DataMethods(ClientBase):
         if broadcast:
             count = None if broadcast is True else int(broadcast)
             await self._call("replicate", keys=list(values), n=count, workers=chosen or None)
-        futures = dict(zip(values, [Future._of(self, state) for state in states], strict=True))
+        futures = dict(zip(values, [Future._of(self, state) for state in states], strict=True))  # type: ignore[arg-type]
         made = [futures[key] for key in keys]
         if kind is dict:
             return dict(zip(data, made, strict=True))
@@ -358,7 +358,7 @@ class DataMethods(ClientBase):
     def _futures_in(self, value: Any) -> list[Future[Any]]:
         from ..waiting import futures_of
 
-        return futures_of(value, client=self)  # type: ignore[arg-type]
+        return futures_of(value, client=self)
 
 
 _scatters = itertools.count()

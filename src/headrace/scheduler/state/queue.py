@@ -1,21 +1,27 @@
 """Root-like tasks that wait on the scheduler for a worker to have room, smallest priority first.
 
-Removal is lazy: an entry whose task is no longer queued is skipped when it comes up.
+Graphs arrive in order of priority, so most pushes extend one ascending run, which costs the same however long it is;
+what comes out of order goes to a heap. Removal is lazy: an entry whose task is no longer queued is skipped.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from .tasks import TaskState
+
+Entry: TypeAlias = tuple[tuple[float, float, int], int, TaskState]
 
 
 class TaskQueue:
     """A priority queue of tasks in state `queued`."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[tuple[float, float, int], int, TaskState]] = []
+        self._run: deque[Entry] = deque()
+        self._heap: list[Entry] = []
         self._pushed = 0
         self._count = 0
 
@@ -24,7 +30,7 @@ class TaskQueue:
 
     def __iter__(self) -> Iterator[TaskState]:
         seen: set[TaskState] = set()
-        for _, _, task in sorted(self._heap):
+        for _, _, task in sorted([*self._run, *self._heap]):
             if task.state == "queued" and task not in seen:
                 seen.add(task)
                 yield task
@@ -36,20 +42,26 @@ class TaskQueue:
         """Add a task that has just become queued."""
         self._pushed += 1
         self._count += 1
-        heappush(self._heap, (task.priority, self._pushed, task))
+        entry = (task.priority, self._pushed, task)
+        if not self._run or self._run[-1][0] <= task.priority:
+            self._run.append(entry)
+        else:
+            heappush(self._heap, entry)
 
     def left(self) -> None:
         """A task has just ceased to be queued."""
         self._count -= 1
         if not self._count:
+            self._run.clear()
             self._heap.clear()
 
     def peek(self) -> TaskState | None:
         """The queued task with the smallest priority, or `None`."""
-        heap = self._heap
-        while heap:
-            task = heap[0][2]
-            if task.state == "queued":
-                return task
+        run, heap = self._run, self._heap
+        while run and run[0][2].state != "queued":
+            run.popleft()
+        while heap and heap[0][2].state != "queued":
             heappop(heap)
-        return None
+        if run and (not heap or run[0] < heap[0]):
+            return run[0][2]
+        return heap[0][2] if heap else None

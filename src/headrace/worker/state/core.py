@@ -89,7 +89,7 @@ class WorkerState:
 
         # gathering
         self.has_what: dict[str, set[TaskState]] = {}
-        self.fetch_queue: list[tuple[Any, int, TaskState]] = []
+        self.fetch_queue: list[tuple[Any, int, TaskState, str | None]] = []
         self.data_needed: dict[str, list[tuple[Any, int, TaskState]]] = {}
         self.in_flight_workers: dict[str, set[Key]] = {}
         self.in_flight_bytes: dict[str, int] = {}

@@ -27,9 +27,10 @@ class Execute:
         annotations: what the task was annotated with.
         values: the shell's: by key, the values of the dependencies.
         started: the shell's: when a thread took it, in seconds since the epoch; 0 until then.
+        thread: the shell's: which one; 0 until then.
     """
 
-    __slots__ = ("annotations", "arguments", "dependencies", "function", "key", "report", "started", "values")
+    __slots__ = ("annotations", "arguments", "dependencies", "function", "key", "report", "started", "thread", "values")
 
     def __init__(self, task: TaskState) -> None:
         self.key = task.key
@@ -40,6 +41,7 @@ class Execute:
         self.annotations = task.annotations
         self.values: dict[Any, Any] | None = None
         self.started = 0.0
+        self.thread = 0
 
 
 class GatherData(msgspec.Struct, gc=False):

@@ -1,8 +1,8 @@
 """Which data are fetched next, from whom, and how much at a time.
 
 Every task in `fetch` is in the queue of each of its holders, and in the common queue unless all its holders were
-occupied when it surfaced there: then the first holder that is done brings it back. One request is open to a peer at a
-time.
+occupied when it surfaced there: then the first holder that is done brings its queue's first task back, to stand for all
+that wait for that holder. One request is open to a peer at a time.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ def remove_holder(state: WorkerState, task: TaskState, address: str) -> None:
         holds.discard(task)
         if not holds:
             del state.has_what[address]
+        if task.state == "fetch" and task.who_has:  # it may have been waiting for this very peer
+            requeue(state, task)
 
 
 def clear_holders(state: WorkerState, task: TaskState) -> None:
@@ -63,18 +65,26 @@ def queue(state: WorkerState, task: TaskState, addresses: Iterable[str]) -> None
     """Put a task that is to be fetched into the common queue and into those of the given holders."""
     state.counter += 1
     entry = (task.priority, state.counter, task)
-    heappush(state.fetch_queue, entry)
+    heappush(state.fetch_queue, (*entry, None))
     for address in addresses:
         heappush(state.data_needed.setdefault(address, []), entry)
+
+
+def requeue(state: WorkerState, task: TaskState) -> None:
+    """Have a task that is to be fetched considered again."""
+    state.counter += 1
+    heappush(state.fetch_queue, (task.priority, state.counter, task, None))
 
 
 def ensure_communicating(state: WorkerState) -> None:
     """Ask peers for the most urgent data, within the limits."""
     heap = state.fetch_queue
     while heap and len(state.in_flight_workers) < state.transfer_incoming_count_limit:
-        task = heap[0][2]
+        _, _, task, stands_for = heap[0]
         if task.state != "fetch":
             heappop(heap)
+            if stands_for is not None:
+                reopen(state, stands_for)
             continue
         incoming = state.transfer_incoming_bytes
         if incoming and incoming + task.get_nbytes() > state.transfer_incoming_bytes_limit:
@@ -82,11 +92,11 @@ def ensure_communicating(state: WorkerState) -> None:
         heappop(heap)
         free = free_holders(state, task)
         if free:
-            address = choose_holder(state, free)
-            gather_from(state, address)
-            for other in free:  # this task may have been what was to bring the rest of their queues here
-                if other != address:
-                    reopen(state, other)
+            gather_from(state, choose_holder(state, free))
+            if task.state == "fetch":  # others were more urgent there
+                requeue(state, task)
+        if stands_for is not None:
+            reopen(state, stands_for)
 
 
 def free_holders(state: WorkerState, task: TaskState) -> list[str]:
@@ -157,12 +167,15 @@ def close_request(state: WorkerState, address: str) -> list[TaskState]:
 
 
 def reopen(state: WorkerState, address: str) -> None:
-    """A peer can be asked again: bring what waits for it back to the common queue."""
+    """A peer may be free: have the first task that waits for it stand in the common queue for all that do."""
+    if address in state.in_flight_workers or address in state.busy_workers:
+        return
     heap = state.data_needed.get(address)
     while heap:
         task = heap[0][2]
         if task.state == "fetch" and address in task.who_has:
-            heappush(state.fetch_queue, heap[0])
+            state.counter += 1
+            heappush(state.fetch_queue, (task.priority, state.counter, task, address))
             return
         heappop(heap)
     state.data_needed.pop(address, None)

@@ -95,7 +95,7 @@ def check_task(state: WorkerState, task: TaskState) -> str | None:
 
 def reachable(state: WorkerState, task: TaskState) -> bool:
     """Whether a task to fetch will be considered again: it is in the common queue, or a holder is occupied."""
-    if any(entry[2] is task for entry in state.fetch_queue):
+    if any(entry[2] is task or entry[3] in task.who_has for entry in state.fetch_queue):
         return True
     return any(address in state.in_flight_workers or address in state.busy_workers for address in task.who_has)
 

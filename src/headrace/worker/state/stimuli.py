@@ -453,8 +453,7 @@ def on_gather_busy(state: WorkerState, event: events.GatherBusy) -> None:
 def on_busy_over(state: WorkerState, event: events.BusyOver) -> None:
     """A busy peer may be asked again."""
     state.busy_workers.discard(event.worker)
-    if event.worker not in state.in_flight_workers:
-        gathering.reopen(state, event.worker)
+    gathering.reopen(state, event.worker)
 
 
 def on_gather_failed(state: WorkerState, event: events.GatherFailed) -> None:

@@ -1,0 +1,165 @@
+"""What runs in a worker's process: one worker, orders from the parent, and an end when the parent ends.
+
+Starts with as little as possible: no dask, no numpy, until a task brings them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from headrace.rpc.loop import new_event_loop
+
+#: Seconds after the start until dask is imported, if the worker has nothing to do.
+IMPORT_AFTER = 0.3
+#: Allocations between two collections of the youngest generation. Records of tasks are no garbage: collecting often
+#: finds nothing and costs as much as the tasks.
+GC_THRESHOLDS = (50_000, 20, 50)
+
+
+def main(replies: int) -> None:
+    """Run a worker until it closes.
+
+    Args:
+        replies: file descriptor for words to the parent: one JSON object a line.
+    """
+    os.set_inheritable(replies, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    size = int.from_bytes(_read_exactly(8), "little")
+    options = _read_exactly(size)
+    orders = os.dup(0)
+    os.set_inheritable(orders, False)
+    with open(os.devnull) as nothing:  # tasks that read the standard input get its end
+        os.dup2(nothing.fileno(), 0)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        code = runner.run(_Child(replies, orders).run(options))
+    _leave(code)
+
+
+def _read_exactly(size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = os.read(0, size - len(data))
+        if not piece:
+            os._exit(1)  # the parent is gone
+        data += piece
+    return data
+
+
+def _leave(code: int) -> None:
+    """End the process without waiting for threads that tasks have left behind, nor for the teardown of modules."""
+    import atexit
+
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+class _Child:
+    """The worker of this process and the pipes to its parent."""
+
+    def __init__(self, replies: int, orders: int) -> None:
+        self._replies = replies
+        self._orders = orders
+        self._buffer = b""
+        self._worker: Any = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, options: bytes) -> int:
+        """Start the worker, say so, and wait for its end; returns the process's exit code."""
+        loop = asyncio.get_running_loop()
+        os.set_blocking(self._orders, False)
+        loop.add_reader(self._orders, self._read)
+        loop.add_signal_handler(signal.SIGTERM, self._close, "terminated by a signal", 1.0)
+        try:
+            await self._start(options)
+        except BaseException as error:
+            self._say_failure(error)
+            return 1
+        worker = self._worker
+        self._say(
+            {
+                "op": "started",
+                "address": worker.address,
+                "name": worker.name,
+                "local_directory": worker.local_directory,
+            }
+        )
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        loop.call_later(IMPORT_AFTER, self._import_dask)
+        await worker.finished()
+        for task in list(self._tasks):
+            with contextlib.suppress(Exception):
+                await task
+        self._say({"op": "closed", "reason": worker.close_reason})
+        return 0
+
+    async def _start(self, encoded: bytes) -> None:
+        from headrace.protocol import loads
+
+        worker_class, options = loads(encoded)
+        if worker_class is None:
+            from headrace.worker.server import Worker as worker_class
+        elif isinstance(worker_class, str):
+            from importlib import import_module
+
+            module, _, name = worker_class.replace(":", ".").rpartition(".")
+            worker_class = getattr(import_module(module), name)
+        self._worker = worker_class(**options)
+        await self._worker
+
+    def _say(self, words: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._replies, json.dumps(words, default=str).encode() + b"\n")
+
+    def _say_failure(self, error: BaseException) -> None:
+        from headrace.protocol import Frames, dumps_exception
+
+        dumped = dumps_exception(error)
+        payload = b"" if isinstance(dumped.exception, Frames) else dumped.exception
+        self._say({"op": "failed", "exception": payload.hex(), "text": dumped.exception_text})
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._orders, 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._orders)
+            self._close("its parent process has ended", 0.5)
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            order = json.loads(line)
+            if order["op"] == "close":
+                self._close(order["reason"], order["timeout"])
+
+    def _close(self, reason: str, timeout: float) -> None:
+        """Close the worker; if that takes longer than `timeout` seconds the process ends all the same."""
+        if self._worker is None:
+            os._exit(1)
+        asyncio.get_running_loop().call_later(timeout + 1, os._exit, 1)
+        task = asyncio.ensure_future(
+            self._worker.close(reason=reason, timeout=max(0.0, timeout - 0.5), executor_wait=False)
+        )
+        self._tasks.add(task)
+
+    def _import_dask(self) -> None:
+        """Import, while there is nothing to do, what most tasks with dependencies need."""
+        if "dask" in sys.modules or self._worker is None or not self._worker.is_running:
+            return
+        if self._worker.state.tasks:
+            asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask)
+            return
+        asyncio.get_running_loop().run_in_executor(None, __import__, "dask._task_spec")

@@ -1,0 +1,49 @@
+"""The environment of a worker's process: variables, configuration and module path, as its parent has them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from headrace import config
+from headrace.config import INHERITED
+
+
+def process_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The variables that a worker's process starts with.
+
+    In falling precedence: `extra` (None removes a variable), this process's own, `distributed.nanny.environ`, and
+    `distributed.nanny.pre-spawn-environ` (which keeps numeric libraries from starting threads of their own).
+    """
+    environment: dict[str, Any] = {
+        **(config.get("distributed.nanny.pre-spawn-environ") or {}),
+        **(config.get("distributed.nanny.environ") or {}),
+        **os.environ,
+        INHERITED: inherited_configuration(),
+        **(extra or {}),
+    }
+    return {name: str(value) for name, value in environment.items() if value is not None}
+
+
+def inherited_configuration() -> str:
+    """This process's configuration as the environment variable that dask reads; what is not JSON is left out."""
+    import base64
+    import json
+
+    dask_config = config.register_defaults()
+    values = {}
+    for name, value in dask_config.config.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            continue
+        values[name] = value
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+def module_path() -> list[str]:
+    """Where modules are found here, as absolute paths: what the user's script can import, its tasks can."""
+    here = os.getcwd()
+    return [os.path.join(here, entry) if entry else here for entry in sys.path]

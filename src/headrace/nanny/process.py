@@ -1,0 +1,312 @@
+"""A worker in a process of its own, seen from the process that starts it.
+
+The child is a new interpreter that never sees the user's script: it gets its options through a pipe, answers through
+another, and ends when the first one closes, that is, when its parent ends in whatever way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from headrace.common.status import Status
+from headrace.protocol import Frames, dumps, loads_exception
+
+from .environment import module_path, process_environment
+
+logger = logging.getLogger("distributed.nanny")
+
+#: Seconds between two looks whether the process lives, where the system cannot tell by itself.
+POLL_SECONDS = 0.1
+#: Seconds from an order to close, and from SIGTERM, until the next harder means.
+PATIENCE = 5.0
+
+
+class WorkerProcess:
+    """Starts a Worker in a new process when awaited; `close` ends it.
+
+    Args:
+        scheduler_address: the scheduler's.
+        worker_class: class of the worker; Worker by default.
+        env: environment variables for the process; None removes one.
+        config: configuration for the process, in place of this one's.
+        start_timeout: seconds that the start may take.
+        on_exit: called on the loop with the exit code (negative: the signal) when the process has ended.
+        worker_kwargs: for the Worker.
+
+    Attributes:
+        address: the worker's; None before it has started.
+        worker_dir: its local directory.
+        closed_itself: why the worker closed in good order; None if it did not.
+
+    Raises:
+        RuntimeError: when started, if the worker did not start; says why.
+    """
+
+    def __init__(
+        self,
+        scheduler_address: str,
+        *,
+        worker_class: Any = None,
+        env: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        start_timeout: float = 60.0,
+        on_exit: Callable[[int], None] | None = None,
+        **worker_kwargs: Any,
+    ) -> None:
+        self.scheduler_address = scheduler_address
+        self.name = worker_kwargs.get("name")
+        self.status = Status.created
+        self.address: str | None = None
+        self.worker_dir: str | None = None
+        self.closed_itself: str | None = None
+        self.start_timeout = start_timeout
+        self.process: subprocess.Popen[bytes] | None = None
+        self._worker_class = worker_class
+        self._worker_kwargs = worker_kwargs
+        self._env = env
+        self._config = config
+        self._on_exit = on_exit
+        self._replies = -1
+        self._buffer = b""
+        self._pidfd = -1
+        self._poll: asyncio.TimerHandle | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._exited: asyncio.Future[int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<WorkerProcess {self.address or self.name}, status: {self.status.name}, pid: {self.pid}>"
+
+    def __await__(self) -> Generator[Any, None, WorkerProcess]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> WorkerProcess:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, once it was started."""
+        return self.process.pid if self.process is not None else None
+
+    @property
+    def worker_address(self) -> str | None:
+        """As `address`."""
+        return self.address
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative if a signal ended it."""
+        return self.process.returncode if self.process is not None else None
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._exited is not None and not self._exited.done()
+
+    async def start(self) -> WorkerProcess:
+        """Start the process, and return when its worker is registered."""
+        if self.status is not Status.created:
+            return self
+        self.status = Status.starting
+        loop = asyncio.get_running_loop()
+        self._started = loop.create_future()
+        self._exited = loop.create_future()
+        try:
+            self._spawn(loop)
+            async with asyncio.timeout(self.start_timeout):
+                await self._started
+        except TimeoutError:
+            await self.kill()
+            raise RuntimeError(f"the worker process did not start its worker in {self.start_timeout:g} s") from None
+        except BaseException:
+            await self.kill()
+            raise
+        self.status = Status.running
+        return self
+
+    def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
+        options = self._encoded_options()
+        replies, for_child = os.pipe()
+        code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.nanny.child import main; main({for_child})"
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
+                stdin=subprocess.PIPE,
+                pass_fds=[for_child],
+                env=process_environment(self._environment()),
+                bufsize=0,
+            )
+        except BaseException:
+            os.close(replies)
+            raise
+        finally:
+            os.close(for_child)
+        self._replies = replies
+        os.set_blocking(replies, False)
+        loop.add_reader(replies, self._read)
+        self._watch(loop)
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once: the watch tells
+            write_all(self.process.stdin.fileno(), len(options).to_bytes(8, "little") + options)
+
+    def _encoded_options(self) -> bytes:
+        options = {"scheduler_ip": self.scheduler_address, **self._worker_kwargs}
+        payload = dumps((self._worker_class, options))
+        if isinstance(payload, Frames):  # large, or with buffers: one piece is good enough here
+            import cloudpickle
+
+            payload = cloudpickle.dumps((self._worker_class, options))
+        return payload
+
+    def _environment(self) -> dict[str, Any]:
+        environment: dict[str, Any] = {}
+        if self._config is not None:
+            import dask.config
+
+            from headrace.config import INHERITED
+
+            environment[INHERITED] = dask.config.serialize(dict(self._config))
+        return environment | dict(self._env or {})
+
+    # What the child says, and its end
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._replies, 1 << 20)
+        except BlockingIOError:
+            return
+        if not data:
+            self._stop_reading()
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._on_reply(json.loads(line))
+
+    def _on_reply(self, reply: dict[str, Any]) -> None:
+        assert self._started is not None
+        if reply["op"] == "started":
+            self.address = reply["address"]
+            self.name = reply["name"]
+            self.worker_dir = reply["local_directory"]
+            if not self._started.done():
+                self._started.set_result(None)
+        elif reply["op"] == "failed" and not self._started.done():
+            cause = loads_exception(bytes.fromhex(reply["exception"]), reply["text"])
+            error = RuntimeError(f"the worker did not start: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+            self._started.set_exception(error)
+        elif reply["op"] == "closed":
+            self.closed_itself = reply["reason"]
+
+    def _stop_reading(self) -> None:
+        if self._replies >= 0:
+            asyncio.get_running_loop().remove_reader(self._replies)
+            os.close(self._replies)
+            self._replies = -1
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self.process is not None
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._pidfd = os.pidfd_open(self.process.pid)
+                loop.add_reader(self._pidfd, self._look)
+                return
+        self._poll = loop.call_later(POLL_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Find out whether the process has ended."""
+        assert self.process is not None
+        assert self._exited is not None
+        assert self._started is not None
+        loop = asyncio.get_running_loop()
+        code = self.process.poll()
+        if code is None:
+            if self._pidfd < 0:
+                self._poll = loop.call_later(POLL_SECONDS, self._look)
+            return
+        if self._pidfd >= 0:
+            loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._replies >= 0:
+            self._read()  # its last words
+            self._stop_reading()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if not self._started.done():
+            self._started.set_exception(RuntimeError(f"the worker process ended with {_described(code)} as it started"))
+            self._started.exception()  # may have been given up on
+        if not self._exited.done():
+            self._exited.set_result(code)
+        if self.status is Status.running:
+            self.status = Status.closed
+        if self._on_exit is not None:
+            self._on_exit(code)
+
+    # The end
+
+    async def finished(self) -> None:
+        """Wait until the process has ended."""
+        if self._exited is not None:
+            await asyncio.shield(self._exited)
+
+    async def close(self, timeout: float = PATIENCE, reason: str = "closed by its parent", **_: Any) -> None:
+        """Have the worker close and the process end; after `timeout` seconds terminate it, then kill it."""
+        self.status = Status.closing if self.is_alive() else Status.closed
+        if self.is_alive():
+            self._order({"op": "close", "reason": reason, "timeout": timeout})
+            if not await self._ended(timeout):
+                await self.kill()
+        self.status = Status.closed
+
+    def _order(self, order: dict[str, Any]) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+
+    async def _ended(self, timeout: float) -> bool:
+        assert self._exited is not None
+        await asyncio.wait([self._exited], timeout=timeout)
+        return self._exited.done()
+
+    async def kill(self, timeout: float = 1.0, reason: str = "") -> None:
+        """End the process: SIGTERM, and after `timeout` seconds SIGKILL. Returns when it is gone."""
+        if self.process is not None and self.is_alive():
+            self._signal(signal.SIGTERM)
+            if not await self._ended(timeout):
+                self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+                await self._ended(PATIENCE)
+        if self.status is not Status.closing:
+            self.status = Status.closed
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write everything to a blocking pipe."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _described(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

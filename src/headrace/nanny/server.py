@@ -1,0 +1,334 @@
+"""Nanny: keeps one worker process, starts it again when it dies, and answers for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headrace.comm import get_address_host
+from headrace.comm.addressing import address_from_user_args, parse_address
+from headrace.common.status import Status
+from headrace.protocol import Frames, loads, unwrap
+from headrace.rpc.node import Node
+
+from .process import WorkerProcess
+
+logger = logging.getLogger("distributed.nanny")
+
+#: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+#: Seconds after which a worker counts as having lived.
+LIVED = 10.0
+
+
+class Nanny(Node):
+    """Runs a Worker in a process of its own, and starts it again when the process dies.
+
+    Await it, or use it in `async with`, to start it; `await nanny.finished()` waits until it has closed.
+
+    Args:
+        scheduler_ip, scheduler_port, scheduler_file: as for Worker.
+        worker_port: where the worker listens; 0 takes any free port.
+        env: environment variables for the worker's process; None removes one.
+        config: configuration for the worker's process, in place of this one's.
+        worker_class: class of the worker.
+        host, port, interface, protocol: where the nanny listens; the worker uses the same but the port.
+        worker_kwargs: for the Worker.
+
+    Raises:
+        RuntimeError: when started, if the worker did not start.
+        OSError: when started, if the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        scheduler_ip: Any = None,
+        scheduler_port: int | str | None = None,
+        scheduler_file: str | None = None,
+        worker_port: int | str | Iterable[int] | None = 0,
+        nthreads: int | None = None,
+        local_directory: str | None = None,
+        services: Any = None,
+        name: Any = None,
+        memory_limit: str | float | None = "auto",
+        reconnect: bool = True,
+        validate: bool | None = None,
+        quiet: bool = False,
+        resources: Mapping[str, float] | None = None,
+        silence_logs: int | None = None,
+        death_timeout: float | str | None = None,
+        preload: Any = None,
+        preload_argv: Any = None,
+        preload_nanny: Any = None,
+        preload_nanny_argv: Any = None,
+        security: Any = None,
+        contact_address: str | None = None,
+        listen_address: str | None = None,
+        worker_class: Any = None,
+        env: Mapping[str, Any] | None = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        protocol: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        plugins: Iterable[Any] = (),
+        **worker_kwargs: Any,
+    ) -> None:
+        # late, and for a function that the two have in common: a nanny is beside a worker, not above it
+        from headrace.worker.options import scheduler_address_of
+
+        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        super().__init__("Nanny", {}, security, "distributed.nanny")
+        self.server.handlers.update(
+            {
+                "instantiate": self.instantiate,
+                "kill": self._kill_request,
+                "restart": self.restart,
+                "get_logs": self.get_logs,
+                "terminate": self._terminate,
+                "close_gracefully": self.close_gracefully,
+                "run": self._run,
+                "identity": self.identity,
+                "versions": self.versions,
+                "echo": self.echo,
+                "plugin_add": self.plugin_add,
+                "plugin_remove": self.plugin_remove,
+            }
+        )
+        if silence_logs:
+            logger.setLevel(silence_logs)
+        self.name = name
+        self.nthreads = nthreads
+        self.memory_limit = memory_limit
+        self.contact_address = contact_address
+        self.auto_restart = True
+        self.process: WorkerProcess | None = None
+        self.plugins: dict[str, Any] = {}
+        self._start_plugins = list(plugins)
+        self._listen: Any = listen_address or {
+            "host": host,
+            "port": port or 0,
+            "interface": interface,
+            "protocol": protocol,
+        }
+        self._process_options = {"worker_class": worker_class, "config": config}
+        self.env = dict(env or {})
+        self._worker_kwargs = {
+            **worker_kwargs,
+            "nthreads": nthreads,
+            "local_directory": local_directory,
+            "name": name,
+            "memory_limit": memory_limit,
+            "validate": validate,
+            "resources": resources,
+            "silence_logs": silence_logs,
+            "death_timeout": death_timeout,
+            "security": self.security,
+            "interface": interface,
+            "host": host,
+            "port": worker_port,
+            "protocol": protocol,
+        }
+        self._pause = FIRST_PAUSE
+        self._born = 0.0
+        self._lock = asyncio.Lock()
+        self._close_task: asyncio.Task[Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Nanny: {self.worker_address}, threads: {self.nthreads}>"
+
+    # Life
+
+    async def _start(self) -> None:
+        if isinstance(self._listen, str):
+            await self.server.listen(self._listen)
+        else:
+            peer = self.scheduler_address
+            if parse_address(peer)[0] == "inproc":
+                raise ValueError(
+                    "a Nanny's worker cannot reach a scheduler inside this process (inproc): "
+                    "start the Scheduler with protocol='tcp', or use Worker"
+                )
+            await self.server.listen(address_from_user_args(peer=peer, security=self.security, **self._listen))
+        for plugin in self._start_plugins:
+            await self.plugin_add(plugin)
+        await self.instantiate()
+        self.status = Status.running
+
+    @property
+    def address(self) -> str:
+        """Where others reach the nanny.
+
+        Raises:
+            ValueError: it does not listen yet.
+        """
+        return self.contact_address or self.server.address
+
+    async def instantiate(self) -> str:
+        """Start the worker; returns "running" when it is registered with the scheduler."""
+        async with self._lock:
+            if self.process is not None and self.process.is_alive():
+                return self.process.status.name
+            loop = asyncio.get_running_loop()
+            process = self.process = WorkerProcess(
+                self.scheduler_address,
+                env=self.env,
+                on_exit=self._on_exit,
+                nanny=self.address,
+                **self._process_options,
+                **self._worker_kwargs,
+            )
+            self._born = loop.time()
+            await process
+            return process.status.name
+
+    def _on_exit(self, code: int) -> None:
+        """The worker's process has ended."""
+        if self.status is not Status.running or self.process is None or not self.auto_restart:
+            return
+        if self.process.closed_itself is not None:
+            logger.info("Worker closed: %s", self.process.closed_itself)
+            self._close_soon(f"the worker has closed: {self.process.closed_itself}")
+            return
+        logger.warning("Worker process %s ended with code %s; starting another", self.process.pid, code)
+        self.run_in_background(self._start_again())
+
+    async def _start_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._born > LIVED:
+            self._pause = FIRST_PAUSE
+        while self.status is Status.running:
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            try:
+                await self.instantiate()
+            except RuntimeError as error:
+                logger.error("Could not start the worker again: %s", error)
+            else:
+                return
+
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """End the worker's process and do not start another; returns when it is gone."""
+        self.auto_restart = False
+        if self.process is not None:
+            await self.process.close(timeout=timeout, reason=reason)
+
+    async def _kill_request(self, timeout: float = 5, reason: str = "nanny-kill") -> str:
+        await self.kill(timeout, reason)
+        return "OK"
+
+    async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
+        """End the worker's process and start another; returns "OK", or "timed out" after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.kill(reason=reason)
+                await self.instantiate()
+        except TimeoutError:
+            logger.error("Restart timed out")
+            return "timed out"
+        finally:
+            self.auto_restart = True
+        return "OK"
+
+    def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
+        """The worker is about to leave on purpose: do not start another."""
+        self.auto_restart = False
+        self.status = Status.closing_gracefully
+
+    async def close(self, timeout: float = 5, reason: str = "nanny-close") -> str:  # type: ignore[override]
+        """Close the worker and this. Waits for a close under way. Returns "OK"."""
+        return await self._shut(reason, {"timeout": float(timeout)})
+
+    async def _close(self, reason: str = "", timeout: float = 5, **_: Any) -> None:
+        logger.info("Closing Nanny at %s. Reason: %s", self.address_safe, reason)
+        await self.kill(timeout=timeout, reason=reason)
+        for name in list(self.plugins):
+            await self.plugin_remove(name)
+
+    def _close_soon(self, reason: str) -> None:
+        if self._closing is None:
+            self._close_task = asyncio.ensure_future(self.close(reason=reason))
+
+    def _terminate(self, reason: str = "asked to terminate", **_: Any) -> dict[str, str]:
+        self._close_soon(reason)
+        return {"status": "OK"}
+
+    # Views and requests
+
+    @property
+    def worker_address(self) -> str | None:
+        """The worker's, or None while there is none."""
+        return self.process.address if self.process is not None else None
+
+    @property
+    def worker_dir(self) -> str | None:
+        """The worker's local directory."""
+        return self.process.worker_dir if self.process is not None else None
+
+    @property
+    def local_dir(self) -> str | None:
+        """As `worker_dir`; so that Worker and Nanny can be used alike."""
+        return self.worker_dir
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker's process."""
+        return self.process.pid if self.process is not None else None
+
+    def is_alive(self) -> bool:
+        """Whether the worker's process runs."""
+        return self.process is not None and self.process.is_alive()
+
+    def identity(self) -> dict[str, Any]:
+        """What this is."""
+        return {
+            "type": type(self).__name__,
+            "id": self.id,
+            "scheduler": self.scheduler_address,
+            "name": self.name,
+            "address": self.address,
+            "host": get_address_host(self.address),
+            "worker_address": self.worker_address,
+            "pid": os.getpid(),
+            "status": self.status.name,
+        }
+
+    async def _run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
+        """Call a function in the nanny's process; it gets `dask_worker` (the nanny) if it takes that."""
+        from headrace.worker.operations import run_function
+
+        return await run_function(self, function, args, kwargs, wait)
+
+    async def plugin_add(self, plugin: Any, name: str | None = None) -> dict[str, Any]:
+        """Install a nanny plugin; the worker starts again if the plugin wants that."""
+        import inspect
+
+        plugin = loads(plugin) if isinstance(plugin, (bytes, Frames)) else unwrap(plugin)
+        name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"
+        if name in self.plugins:
+            if getattr(plugin, "idempotent", False):
+                return {"status": "OK"}
+            await self.plugin_remove(name)
+        self.plugins[name] = plugin
+        logger.info("Starting Nanny plugin %s", name)
+        result = plugin.setup(self) if hasattr(plugin, "setup") else None
+        if inspect.isawaitable(result):
+            await result
+        if getattr(plugin, "restart", False) and self.is_alive():
+            await self.restart(reason=f"plugin {name} was installed")
+        return {"status": "OK"}
+
+    async def plugin_remove(self, name: str) -> dict[str, Any]:
+        """Remove a nanny plugin."""
+        import inspect
+
+        plugin = self.plugins.pop(name, None)
+        if plugin is not None and hasattr(plugin, "teardown"):
+            result = plugin.teardown(self)
+            if inspect.isawaitable(result):
+                await result
+        return {"status": "OK"}

@@ -1,0 +1,241 @@
+"""The life that workers and nannies have in common: made cheaply, started by `await`, closed once, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from typing import Any, Self
+
+from headrace.comm import get_address_host, get_address_host_port
+from headrace.common.status import Status
+from headrace.security import Security
+
+from .loop import IOLoop
+from .periodic import PeriodicCallback
+from .pool import ConnectionPool
+from .server import Server
+
+#: Lines of its log that a node remembers for `get_logs`.
+LOG_LINES = 10_000
+
+
+class LogLines(logging.Handler):
+    """Keeps the latest records of a logger."""
+
+    def __init__(self, length: int = LOG_LINES) -> None:
+        super().__init__(logging.INFO)
+        self.records: deque[logging.LogRecord] = deque(maxlen=length)
+        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def lines(self, start: int, n: int | None, timestamps: bool) -> list[tuple[Any, ...]]:
+        """The latest, newest last: (level, text), with `timestamps` (seconds, level, text)."""
+        records = list(self.records)
+        records = records[start:] if n is None else records[max(0, len(records) - n - start) : len(records) - start]
+        return [
+            ((record.created,) if timestamps else ()) + (record.levelname, self.format(record)) for record in records
+        ]
+
+
+class Node:
+    """A server with a life. Subclasses give `_start` and `_close`.
+
+    Args:
+        kind: "Worker" or "Nanny"; for names and messages.
+        handlers: see `Server`.
+        security: certificates.
+        log_of: the logger whose lines `get_logs` gives.
+
+    Attributes:
+        status: where it is in its life.
+        rpc: calls other servers: `await node.rpc(address).identity()`.
+        loop: facade of the event loop it runs on; None until it starts.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        handlers: Mapping[str, Callable[..., Any]],
+        security: Security | Mapping[str, Any] | None,
+        log_of: str,
+    ) -> None:
+        self.kind = kind
+        self.id = f"{kind}-{uuid.uuid4()}"
+        self.status = Status.created
+        self.security = security if isinstance(security, Security) else Security(**(security or {}))
+        self.connection_args = self.security.get_connection_args("worker")
+        self.rpc = ConnectionPool(connection_args=self.connection_args)
+        self.server = Server(
+            handlers, connection_args=self.security.get_listen_args("worker"), name=kind.lower(), timeout=1
+        )
+        self.periodic_callbacks: dict[str, PeriodicCallback] = {}
+        self.loop: IOLoop | None = None
+        self._log_of = logging.getLogger(log_of)
+        self._log_lines = LogLines()
+        self._finished: asyncio.Event | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> Self:
+        """Start, if that has not been done; whoever else awaits it meanwhile waits for the same start.
+
+        Raises:
+            RuntimeError: it has been closed.
+            Exception: whatever prevented the start; it is closed then.
+        """
+        if self.status in (Status.closing, Status.closed, Status.failed):
+            raise RuntimeError(f"this {self.kind} has been closed and cannot be started again; make a new one")
+        if self._starting is None:
+            self.status = Status.starting
+            self.loop = IOLoop.current()
+            self._finished = asyncio.Event()
+            self._log_of.addHandler(self._log_lines)
+            self._starting = asyncio.ensure_future(self._start())
+        starting = self._starting
+        try:
+            await asyncio.shield(starting)
+        except BaseException as error:
+            if not starting.done():  # the caller gave up
+                starting.cancel()
+                await asyncio.wait([starting])
+            await self._shut(f"it did not start: {type(error).__name__}", {"failed": True})
+            raise
+        return self
+
+    async def _start(self) -> None:
+        raise NotImplementedError
+
+    async def _close(self, **options: Any) -> None:
+        raise NotImplementedError
+
+    async def close(self, **options: Any) -> str:
+        """Close; waits for a close that is under way. Returns "OK"."""
+        return await self._shut(options.pop("reason", "closed by its owner"), options)
+
+    async def _shut(self, reason: str, options: dict[str, Any]) -> str:
+        if self._closing is None:
+            if self.status is Status.created:
+                self.status = Status.closed
+                return "OK"
+            self.status = Status.closing
+            self._closing = asyncio.ensure_future(self._run_close(reason, options))
+        await asyncio.shield(self._closing)
+        return "OK"
+
+    async def _run_close(self, reason: str, options: dict[str, Any]) -> None:
+        failed = options.pop("failed", False)
+        try:
+            for callback in self.periodic_callbacks.values():
+                callback.stop()
+            self.server.stop_listening()
+            await self._close(reason=reason, **options)
+            for task in list(self._background):
+                task.cancel()
+            if self._background:
+                await asyncio.wait(list(self._background), timeout=1)
+            await self.rpc.close()
+            await self.server.close_comms()
+        finally:
+            self._log_of.removeHandler(self._log_lines)
+            self.status = Status.failed if failed else Status.closed
+            assert self._finished is not None
+            self._finished.set()
+
+    async def finished(self) -> None:
+        """Wait until it has closed.
+
+        Raises:
+            RuntimeError: it has not been started.
+        """
+        if self._finished is None:
+            raise RuntimeError(f"this {self.kind} has not been started; await it first")
+        await self._finished.wait()
+
+    async def wait_until_closed(self) -> None:
+        """As `finished`."""
+        await self.finished()
+
+    def run_in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine until it ends or this closes."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has started and not begun to close."""
+        return self.status in (Status.running, Status.paused, Status.closing_gracefully)
+
+    @property
+    def io_loop(self) -> IOLoop | None:
+        """As `loop`."""
+        return self.loop
+
+    @property
+    def address(self) -> str:
+        """Where others reach it.
+
+        Raises:
+            ValueError: it does not listen yet.
+        """
+        return self.server.address
+
+    @property
+    def address_safe(self) -> str:
+        """The address, or a text that says that there is none yet."""
+        return self.address if self.server.listeners else "not-running"
+
+    @property
+    def listen_address(self) -> str:
+        """What it is bound to."""
+        return self.server.listen_address
+
+    @property
+    def listener(self) -> Any:
+        """Its first listener, or None."""
+        return self.server.listeners[0] if self.server.listeners else None
+
+    @property
+    def port(self) -> int:
+        """Port of its address."""
+        return get_address_host_port(self.address)[1]
+
+    @property
+    def ip(self) -> str:
+        """Host of its address."""
+        return get_address_host(self.address)
+
+    @property
+    def host(self) -> str:
+        """Host of its address."""
+        return self.ip
+
+    def get_logs(self, start: int = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
+        """The latest lines of its log, newest last: (level, text), with `timestamps` (seconds, level, text)."""
+        return self._log_lines.lines(start, n, timestamps)
+
+    def versions(self, packages: Any = None) -> dict[str, Any]:
+        """Versions of Python and of packages here."""
+        from headrace.common.versions import get_versions
+
+        return get_versions()
+
+    def echo(self, data: Any = None) -> Any:
+        """Give back what came; for tests of the connection."""
+        return data

@@ -1,0 +1,69 @@
+"""Workers: they compute tasks, keep the results, and give them to each other.
+
+The names are loaded when they are used, so that importing a pure part does not bring in sockets.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .context import (
+        Reschedule,
+        get_client,
+        get_current_task,
+        get_worker,
+        local_client,
+        print,
+        rejoin,
+        secede,
+        thread_state,
+        warn,
+        worker_client,
+    )
+    from .server import Worker
+    from .state import TaskState, WorkerState
+
+_HOMES = {
+    "Worker": "server",
+    "TaskState": "state",
+    "WorkerState": "state",
+    "Reschedule": "context",
+    "get_client": "context",
+    "get_current_task": "context",
+    "get_worker": "context",
+    "local_client": "context",
+    "print": "context",
+    "rejoin": "context",
+    "secede": "context",
+    "thread_state": "context",
+    "warn": "context",
+    "worker_client": "context",
+}
+
+__all__ = [
+    "Reschedule",
+    "TaskState",
+    "Worker",
+    "WorkerState",
+    "get_client",
+    "get_current_task",
+    "get_worker",
+    "local_client",
+    "print",
+    "rejoin",
+    "secede",
+    "thread_state",
+    "warn",
+    "worker_client",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value

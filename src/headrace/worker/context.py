@@ -1,0 +1,228 @@
+"""What code that runs inside a task can ask for: its worker, a client, a place outside the thread pool.
+
+Also `thread_state`, where dask and joblib look for what the current thread runs.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextvars
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from headrace.common.keys import Key, from_wire
+from headrace.exceptions import Reschedule
+from headrace.messages.worker import WorkerEvent
+
+if TYPE_CHECKING:
+    from .server import Worker
+
+__all__ = [
+    "Reschedule",
+    "get_client",
+    "get_current_task",
+    "get_worker",
+    "local_client",
+    "print",
+    "rejoin",
+    "secede",
+    "thread_state",
+    "warn",
+    "worker_client",
+]
+
+#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it.
+thread_state: Any = threading.local()
+
+#: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
+running: contextvars.ContextVar[tuple[Worker, Key | None] | None] = contextvars.ContextVar("running", default=None)
+
+#: Workers of this process that have not closed.
+workers: WeakSet[Worker] = WeakSet()
+
+
+def get_worker() -> Worker:
+    """The worker that runs the calling task.
+
+    Raises:
+        ValueError: not called from a task, and there is no worker in this process.
+    """
+    state = getattr(thread_state, "execution_state", None)
+    if state:
+        return state["worker"]  # type: ignore[no-any-return]
+    context = running.get()
+    if context is not None:
+        return context[0]
+    for worker in list(workers):
+        if worker.is_running:
+            return worker
+    raise ValueError("No worker found: get_worker() works inside tasks and in processes that run a Worker")
+
+
+def get_current_task() -> Any:
+    """The key of the calling task.
+
+    Raises:
+        ValueError: not called from a task.
+    """
+    key = current_key()
+    if key is None:
+        raise ValueError("not called from a task")
+    return from_wire(key)
+
+
+def current_key() -> Key | None:
+    """The wire form of the calling task's key, or None."""
+    key: Key | None = getattr(thread_state, "key", None)
+    if key is None:
+        context = running.get()
+        key = context[1] if context is not None else None
+    return key
+
+
+def get_client(address: str | None = None, timeout: float | str | None = None, resolve_address: bool = True) -> Any:
+    """A client of the scheduler that the calling task was submitted to; outside of tasks, the default client.
+
+    Args:
+        address: the scheduler's; of another one if you must.
+        timeout: seconds, or text such as "5s", to connect.
+        resolve_address: whether to look the host name in `address` up.
+
+    Raises:
+        ValueError: there is neither a worker nor a client in this process, or none of that address.
+    """
+    from headrace.client import Client
+
+    if address and resolve_address:
+        from headrace.comm import resolve_address as resolve
+
+        address = resolve(address)
+    try:
+        worker = get_worker()
+    except ValueError:
+        pass
+    else:
+        if not address or worker.scheduler_address == address:
+            return worker.get_client(timeout=timeout)
+    try:
+        client = Client.current()
+    except ValueError:
+        client = None
+    if client is not None and (not address or client.scheduler.address == address):
+        return client
+    if address:
+        return Client(address, timeout=timeout)
+    raise ValueError("No global client found and no address provided")
+
+
+def secede() -> None:
+    """The calling task no longer counts as one of the worker's threads; another task takes its place.
+
+    For tasks that wait for other tasks. Does nothing when the task has seceded already.
+
+    Raises:
+        ValueError: not called from a task's own thread.
+    """
+    worker, key = _calling_task("secede")
+    worker.task_executor.secede(key, time.time() - thread_state.start_time)
+
+
+def rejoin() -> None:
+    """The calling task, which has seceded, counts again; waits until a thread is free.
+
+    Raises:
+        ValueError: not called from a task's own thread.
+    """
+    worker, _ = _calling_task("rejoin")
+    worker.task_executor.rejoin()
+
+
+def _calling_task(what: str) -> tuple[Worker, Key]:
+    key = getattr(thread_state, "key", None)
+    if key is None:
+        raise ValueError(f"{what}() can only be called from the thread of a running task")
+    return thread_state.execution_state["worker"], key
+
+
+@contextmanager
+def worker_client(timeout: float | str | None = None, separate_thread: bool = True) -> Iterator[Any]:
+    """A client for use inside a task, during which the task does not take a thread of its worker.
+
+    Args:
+        timeout: seconds, or text such as "5s", to connect.
+        separate_thread: whether to secede for that time.
+
+    Raises:
+        ValueError: not called from a task.
+    """
+    worker = get_worker()
+    client = worker.get_client(timeout=timeout)
+    if separate_thread:
+        secede()
+    try:
+        yield client
+    finally:
+        if separate_thread:
+            rejoin()
+
+
+local_client = worker_client
+
+
+def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+    """As the builtin; inside a task it also prints in the terminals of all clients (unless to a file).
+
+    Raises:
+        TypeError: `sep` or `end` is not text.
+    """
+    if sep is not None and not isinstance(sep, str):
+        raise TypeError(f"sep must be None or a string, not {type(sep).__name__}")
+    if end is not None and not isinstance(end, str):
+        raise TypeError(f"end must be None or a string, not {type(end).__name__}")
+    builtins.print(*args, sep=sep, end=end, file=file, flush=flush)
+    try:
+        worker = get_worker()
+    except ValueError:
+        return
+    name = {None: None, sys.stdout: 1, sys.stderr: 2}.get(file, "other") if _hashable(file) else "other"
+    if name == "other":
+        return
+    message = {"args": tuple(map(str, args)), "sep": sep, "end": end, "file": name, "flush": flush}
+    worker.send_event(["print"], message)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def warn(
+    message: str | Warning,
+    category: type[Warning] | None = UserWarning,
+    stacklevel: int = 1,
+    source: Any = None,
+) -> None:
+    """As `warnings.warn`; inside a task the warning is also issued in all clients."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        pass
+    else:
+        from headrace.protocol import dumps
+
+        worker.send_event(["warn"], {"message": dumps(message), "category": dumps(category)})
+    warnings.warn(message, category, stacklevel=stacklevel + 1, source=source)
+
+
+def worker_event(topics: list[str], event: Any) -> WorkerEvent:
+    """The message that publishes something on topics."""
+    return WorkerEvent(topics, event)

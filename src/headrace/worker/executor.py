@@ -1,0 +1,343 @@
+"""Runs tasks: hands them to threads (or another executor, or the loop), and brings the outcomes back in batches.
+
+Everything that can be done in the thread is done there: unpickling, resolving of references, the call, measuring and
+pickling of the result. The loop is woken once for many outcomes. This module knows no states: it answers the core's
+`Execute` effects with the core's events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from threading import get_ident
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.keys import Key
+from headrace.exceptions import Reschedule
+from headrace.protocol import dumps, dumps_exception, loads, loads_function
+
+from .context import running, thread_state
+from .run_spec import by_user_key, resolve
+from .sizes import nbytes_of, type_name_of
+from .state.effects import Execute
+from .state.events import (
+    Event,
+    ExecuteDone,
+    ExecuteFailed,
+    ExecuteRecalled,
+    ExecuteRescheduled,
+    ExecuteSeceded,
+)
+from .threads import TaskPool
+
+if TYPE_CHECKING:
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+#: Results whose pickle is longer do not ride on the answer to the scheduler, in bytes.
+RESULT_RIDES = 8 * 1024
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_GRAPH_NODES = os.path.join("dask", "_task_spec.py")
+
+
+class _Nothing:
+    """Stands for "no value" in the queue of outcomes."""
+
+
+_NOTHING = _Nothing()
+
+
+class TaskExecutor:
+    """The executors of one worker.
+
+    Args:
+        worker: what tasks get from `get_worker`.
+        nthreads: threads of the default pool.
+        on_events: called on the loop with each batch of outcomes, after the values were put into `worker.data`.
+        executors: more executors by name; "default" replaces the pool.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        nthreads: int,
+        on_events: Callable[[list[Event]], None],
+        executors: Mapping[str, Executor],
+    ) -> None:
+        self._worker = worker
+        self._on_events = on_events
+        self._loop = asyncio.get_running_loop()
+        self._wake = self._loop.call_soon_threadsafe
+        self._woken = False
+        self._closed = False
+        self._done: deque[tuple[Any, Any, Any]] = deque()
+        #: runs handed out that have not been reported
+        self._runs: dict[Key, Execute] = {}
+        #: those that no thread has taken; whoever removes one (set.remove is atomic) owns it
+        self._unstarted: set[Execute] = set()
+        self._coroutines: set[asyncio.Task[None]] = set()
+        self.executors = dict(executors)
+        self.pool = TaskPool(nthreads, self._run, name=f"Headrace-Tasks-{worker.name}", initializer=self._start_thread)
+        self.executors.setdefault("default", self.pool)
+        self._default = self.executors["default"]
+
+    def submit(self, runs: list[Execute], data: Mapping[Key, Any]) -> None:
+        """Run tasks. On the loop.
+
+        Args:
+            data: where the values of their dependencies are.
+        """
+        feed = self.pool.feed
+        plain = self._default is self.pool
+        for run in runs:
+            self._runs[run.key] = run
+            if run.dependencies is not None:
+                try:
+                    run.values = {key: data[key] for key in run.dependencies}
+                except Exception as error:  # the user's mapping fails
+                    self._fail(run, error, time.time(), None)
+                    continue
+            self._unstarted.add(run)
+            if plain and not run.annotations:
+                feed(run)
+            else:
+                self._submit_elsewhere(run)
+
+    def _submit_elsewhere(self, run: Execute) -> None:
+        name = run.annotations.get("executor", "default")
+        executor = self.executors.get(name)
+        try:
+            if executor is self.pool:
+                self.pool.feed(run)
+            elif executor is None:
+                raise ValueError(f"Invalid executor {name!r}; this worker has {sorted(self.executors)}")
+            elif isinstance(executor, ProcessPoolExecutor) or "Process" in type(executor).__name__:
+                self._submit_pickled(run, executor)
+            else:
+                executor.submit(self._run, run)
+        except Exception as error:
+            self._fail(run, error, time.time(), None)
+
+    def _submit_pickled(self, run: Execute, executor: Executor) -> None:
+        start = time.time()
+        future = executor.submit(call_pickled, run.function, run.arguments, run.values)
+        run.started = start
+
+        def report(future: Future[Any]) -> None:
+            self._claim(run)
+            try:
+                value = future.result()
+            except BaseException as error:
+                self._fail(run, error, start, error.__traceback__)
+            else:
+                self._succeed(run, value, start, time.time(), 0)
+
+        future.add_done_callback(report)
+
+    def recall(self, key: Key) -> ExecuteRecalled:
+        """Take a run back, if no thread has taken it. On the loop."""
+        run = self._runs.get(key)
+        unstarted = run is not None and self._claim(run)
+        if unstarted:
+            del self._runs[key]
+        return ExecuteRecalled(key, unstarted)
+
+    def _claim(self, run: Execute) -> bool:
+        try:
+            self._unstarted.remove(run)
+        except KeyError:
+            return False
+        return True
+
+    def executing(self, now: float) -> dict[Key, float]:
+        """Keys that run now, and for how many seconds."""
+        return {run.key: now - run.started for run in list(self._runs.values()) if run.started}
+
+    def active_threads(self) -> dict[int, Key]:
+        """Key of the task that runs in each thread."""
+        return {run.thread: run.key for run in list(self._runs.values()) if run.thread}
+
+    # in the threads ---------------------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        thread_state.execution_state = {"worker": self._worker}
+        thread_state.asynchronous = False
+        thread_state.actor = False
+        thread_state.key = None
+
+    def _run(self, run: Execute) -> None:
+        """Do one task; called in a thread."""
+        try:
+            self._unstarted.remove(run)
+        except KeyError:  # recalled
+            return
+        local = thread_state
+        if getattr(local, "execution_state", None) is None or local.execution_state["worker"] is not self._worker:
+            self._start_thread()  # an executor of the user's
+        run.started = local.start_time = start = time.time()
+        run.thread = get_ident()
+        local.key = run.key
+        try:
+            function = loads_function(run.function)
+            args, kwargs = loads(run.arguments)
+            values = run.values
+            if values is not None:
+                named = by_user_key(values)
+                args = resolve(args, named)
+                if kwargs:
+                    kwargs = resolve(kwargs, named)
+                run.values = None
+                values, named = None, {}  # nothing but the call holds on to what it is given
+            value = function(*args, **kwargs)
+            if type(value) is CoroutineType:
+                self._put(value, run, start)
+            else:
+                self._succeed(run, value, start, time.time(), get_ident())
+        except BaseException as error:
+            self._fail(run, error, start, error.__traceback__)
+        finally:
+            local.key = None
+
+    def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
+        nbytes = nbytes_of(value)
+        result = None
+        if run.report and nbytes <= RESULT_RIDES:
+            try:
+                result = dumps(value)
+            except Exception:  # it can stay here and be used here; whoever fetches it gets the error
+                result = None
+            if type(result) is not bytes or len(result) > RESULT_RIDES:
+                result = None
+        self._put(value, ExecuteDone(run.key, nbytes, type_name_of(value), start, stop, result, thread), None)
+
+    def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
+        self._unstarted.discard(run)
+        if isinstance(error, Reschedule):
+            self._put(_NOTHING, ExecuteRescheduled(run.key), None)
+            return
+        self._put(_NOTHING, failure(run.key, error, traceback, start, time.time(), get_ident()), None)
+
+    def _put(self, value: Any, event: Any, start: float | None) -> None:
+        self._done.append((value, event, start))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._wake(self._report)
+            except RuntimeError:  # the loop is closed: nobody waits for this
+                logger.debug("A task ended after its worker")
+
+    def secede(self, key: Key, seconds: float) -> None:
+        """The calling thread's task leaves the pool."""
+        if self.pool.is_member():
+            self.pool.secede()
+            self._put(_NOTHING, ExecuteSeceded(key, seconds), None)
+
+    def rejoin(self) -> None:
+        """The calling thread's task comes back."""
+        self.pool.rejoin()
+
+    # on the loop ------------------------------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        self._woken = False
+        if self._closed:
+            self._done.clear()
+            return
+        done, events, data, runs = self._done, [], self._worker.data, self._runs
+        while done:
+            value, event, start = done.popleft()
+            if start is not None:
+                self._start_coroutine(event, value, start)
+                continue
+            if type(event) is ExecuteDone:
+                try:
+                    data[event.key] = value
+                except Exception as error:
+                    event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
+            if type(event) is not ExecuteSeceded:
+                runs.pop(event.key, None)
+            events.append(event)
+        value = None
+        if events:
+            self._on_events(events)
+
+    def _start_coroutine(self, run: Execute, coroutine: Any, start: float) -> None:
+        task = self._loop.create_task(self._await(run, coroutine, start), name=f"task {run.key!r}")
+        self._coroutines.add(task)
+        task.add_done_callback(self._coroutines.discard)
+
+    async def _await(self, run: Execute, coroutine: Any, start: float) -> None:
+        """Run an `async def` task on the loop."""
+        running.set((self._worker, run.key))
+        try:
+            value = await coroutine
+        except asyncio.CancelledError as error:
+            if self._closed:
+                raise
+            self._fail(run, error, start, error.__traceback__)
+        except BaseException as error:
+            self._fail(run, error, start, error.__traceback__)
+        else:
+            self._succeed(run, value, start, time.time(), 0)
+
+    async def close(self, wait: bool, timeout: float) -> None:
+        """Stop; with `wait`, until what runs now has ended, for at most `timeout` seconds."""
+        self._closed = True
+        for task in list(self._coroutines):
+            task.cancel()
+        if self._coroutines:
+            await asyncio.wait(list(self._coroutines), timeout=timeout)
+        self._unstarted.clear()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for executor in self.executors.values():
+            if executor is not self.pool:
+                executor.shutdown(wait=False)
+        if wait:
+            await self._loop.run_in_executor(None, _join, self.pool, timeout)
+
+
+def _join(pool: TaskPool, timeout: float) -> None:
+    pool.shutdown(wait=True, timeout=timeout)
+
+
+def call_pickled(function: Any, arguments: Any, values: dict[Key, Any] | None) -> Any:
+    """Do one task in another process."""
+    args, kwargs = loads(arguments)
+    if values is not None:
+        named = by_user_key(values)
+        args, kwargs = resolve(args, named), resolve(kwargs, named)
+    return loads_function(function)(*args, **kwargs)
+
+
+def failure(
+    key: Key, error: BaseException, traceback: TracebackType | None, start: float, stop: float, thread: int
+) -> ExecuteFailed:
+    """The event for an exception, its traceback beginning in the user's code."""
+    dumped = dumps_exception(error, users_part(traceback))
+    return ExecuteFailed(
+        key, dumped.exception, dumped.traceback, dumped.exception_text, dumped.traceback_text, start, stop, thread
+    )
+
+
+def users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without our frames, and those of graph nodes, above the user's; all of it if there are no others."""
+    inner = traceback
+    while inner is not None:
+        filename = inner.tb_frame.f_code.co_filename
+        if not (filename.startswith(_PACKAGE) or filename.endswith(_GRAPH_NODES)):
+            return inner
+        inner = inner.tb_next
+    return traceback
+
+
+def forget(data: MutableMapping[Key, Any], keys: list[Key]) -> None:
+    """Drop values; those that are not there are no matter."""
+    for key in keys:
+        data.pop(key, None)

@@ -1,0 +1,75 @@
+"""What this machine lets this process have: memory and processors."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+_CGROUP_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@lru_cache
+def system_memory_limit() -> int:
+    """Bytes of memory that this process may use: the machine's, or what its control group or ulimit allows."""
+    try:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        import psutil
+
+        limit = int(psutil.virtual_memory().total)
+    for path in _CGROUP_MEMORY:
+        try:
+            text = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) > 0:
+            limit = min(limit, int(text))
+    try:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_RSS)[1]
+    except (ImportError, OSError):
+        hard = -1
+    return min(limit, hard) if hard > 0 else limit
+
+
+@lru_cache
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0)) or count
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = max(1, min(count, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return count
+
+
+def parse_memory_limit(value: str | float | None, nthreads: int) -> int | None:
+    """Bytes that a worker may use; None for no limit.
+
+    Args:
+        value: "auto" for this worker's share by its threads, a text such as "5 GB", bytes, a fraction of the system's
+            memory (a float below 1), or 0 or None for no limit.
+
+    Raises:
+        ValueError: a text that is not a number of bytes.
+    """
+    if not value:
+        return None
+    if value == "auto":
+        value = system_memory_limit() * min(1.0, nthreads / cpu_count())
+    if isinstance(value, str):
+        from headrace.config import parse_bytes
+
+        try:
+            value = float(value)
+        except ValueError:
+            value = parse_bytes(value)
+    if isinstance(value, float) and value <= 1:
+        value = value * system_memory_limit()
+    return min(int(value), system_memory_limit())

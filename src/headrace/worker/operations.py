@@ -1,0 +1,275 @@
+"""What others may ask of a worker beside data: run functions, install plugins and files, tell about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.keys import Key
+from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
+from headrace.protocol.serialize import Serialized
+from headrace.rpc.node import Node
+
+from .context import running
+from .executor import users_part
+from .sizes import nbytes_of
+from .state.events import DataStored
+
+if TYPE_CHECKING:
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+
+class Operations:
+    """The request handlers of one worker that are not about its data."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def handlers(self) -> dict[str, Callable[..., Any]]:
+        """By operation."""
+        worker, transfers = self._worker, self._worker.transfers
+        return {
+            "get_data": transfers.get_data,
+            "gather": transfers.gather,
+            "update_data": self.update_data,
+            "free_keys": self.free_keys,
+            "run": self.run,
+            "run_coroutine": self.run,
+            "identity": worker.identity,
+            "keys": worker.keys,
+            "ping": self.ping,
+            "echo": worker.echo,
+            "call_stack": self.call_stack,
+            "get_logs": worker.get_logs,
+            "versions": worker.versions,
+            "get_story": self.get_story,
+            "dump_state": self.dump_state,
+            "terminate": self.terminate,
+            "plugin_add": self.plugin_add,
+            "plugin_remove": self.plugin_remove,
+            "upload_file": self.upload_file,
+        }
+
+    def ping(self) -> str:
+        """Say that somebody is here."""
+        return "pong"
+
+    def update_data(self, data: dict[Key, Any], **_: Any) -> dict[str, Any]:
+        """Keep values that a client scattered."""
+        nbytes = {}
+        for key, value in data.items():
+            value = unwrap(value)
+            self._worker.data[key] = value
+            nbytes[key] = nbytes_of(value)
+        self._worker.take(DataStored(nbytes))
+        return {"status": "OK", "nbytes": nbytes}
+
+    def free_keys(self, keys: list[Key], **_: Any) -> dict[str, str]:
+        """Drop results."""
+        from headrace.messages.worker import FreeKeys
+
+        self._worker.take(FreeKeys(list(keys)))
+        return {"status": "OK"}
+
+    async def run(
+        self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True, **_: Any
+    ) -> dict[str, Any] | None:
+        """Call a function on the worker's loop; see `run_function`."""
+        running.set((self._worker, None))
+        return await run_function(self._worker, function, args, kwargs, wait)
+
+    def call_stack(self, keys: Iterable[Key] | None = None) -> dict[Key, list[str]]:
+        """What the threads of running tasks are doing: formatted frames by key, outermost first."""
+        wanted = None if keys is None else set(keys)
+        frames = sys._current_frames()
+        stacks = {}
+        for thread, key in self._worker.active_threads.items():
+            frame = frames.get(thread)
+            if frame is not None and (wanted is None or key in wanted):
+                stacks[key] = traceback.format_stack(frame)
+        return stacks
+
+    def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: Any) -> list[Any]:
+        """What happened to these keys here."""
+        return self._worker.state.story(*keys_or_stimuli)
+
+    def dump_state(self, **_: Any) -> dict[str, Any]:
+        """This worker's tasks, for people."""
+        state = self._worker.state
+        tasks = {str(key): {"state": task.state, "nbytes": task.nbytes} for key, task in state.tasks.items()}
+        return {**self._worker.identity(), "tasks": tasks, "log": [list(map(str, entry)) for entry in state.log]}
+
+    def terminate(self, reason: str = "asked to terminate", **options: Any) -> dict[str, str]:
+        """Close, after the answer has left."""
+        options.pop("comm", None)
+        self._worker.close_soon(reason)
+        return {"status": "OK"}
+
+    async def plugin_add(self, plugin: Any, name: str | None = None, catch_errors: bool = True) -> dict[str, Any]:
+        """Install a plugin, replacing one of the same name; with `catch_errors` its failure is the answer."""
+        try:
+            await self.install(_opened(plugin), name)
+        except Exception as error:
+            if not catch_errors:
+                raise
+            logger.exception("A plugin failed in setup")
+            return _error(error)
+        return {"status": "OK"}
+
+    async def install(self, plugin: Any, name: str | None = None) -> None:
+        """Attach a plugin and have it set itself up."""
+        worker = self._worker
+        name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"
+        if name in worker.plugins:
+            if getattr(plugin, "idempotent", False):
+                return
+            await self.plugin_remove(name)
+        worker.plugins[name] = plugin
+        logger.info("Starting Worker plugin %s", name)
+        await _call_hook(plugin, "setup", worker)
+        worker.watch_transitions()
+
+    async def plugin_remove(self, name: str) -> dict[str, Any]:
+        """Remove a plugin."""
+        worker = self._worker
+        plugin = worker.plugins.pop(name, None)
+        worker.watch_transitions()
+        if plugin is not None:
+            try:
+                await _call_hook(plugin, "teardown", worker)
+            except Exception as error:
+                logger.exception("Plugin %s failed in teardown", name)
+                return _error(error)
+        return {"status": "OK"}
+
+    def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        """Write a file into the local directory and, with `load`, import it (a module, egg or zip) anew.
+
+        Raises:
+            ValueError: the name is not a plain file name.
+        """
+        filename = str(filename)
+        if os.path.basename(filename) != filename or filename in ("", ".", ".."):
+            raise ValueError(f"upload_file takes a file name without directories, not {filename!r}")
+        data = _opened_text(data)
+        path = os.path.join(self._worker.local_directory, filename)
+        with open(path, "wb") as file:
+            file.write(data)
+        if load:
+            try:
+                _import_file(path)
+            except Exception as error:
+                logger.exception("Could not import %s", filename)
+                return _error(error)
+        return {"status": "OK", "nbytes": len(data)}
+
+
+async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any] | None:
+    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
+
+    Args:
+        wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
+    """
+    try:
+        function = _opened(function)
+        args, kwargs = _opened(args), dict(_opened(kwargs) or {})
+        if _takes(function, "dask_worker"):
+            kwargs["dask_worker"] = node
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            if not wait:
+                node.run_in_background(_log_errors(result))
+                return None
+            result = await result
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        logger.warning("Run failed: %r", function, exc_info=True)
+        return _error(error)
+    return {"status": "OK", "result": Serialize(result)} if wait else None
+
+
+def _opened(value: Any) -> Any:
+    """A value that came as itself, as a `Serialize`, or as a pickle."""
+    if isinstance(value, (bytes, Frames)):
+        return loads(value)
+    return unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
+
+
+def _opened_text(value: Any) -> bytes:
+    value = unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
+    if isinstance(value, Frames):
+        return bytes(loads(value))
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _takes(function: Any, name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    dumped = dumps_exception(error, users_part(error.__traceback__))
+    return {
+        "status": "error",
+        "exception": Serialized(dumped.exception),
+        "traceback": Serialized(dumped.traceback),
+        "exception_text": dumped.exception_text,
+        "traceback_text": dumped.traceback_text,
+        "text": dumped.exception_text,
+    }
+
+
+async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
+    function = getattr(plugin, hook, None)
+    if function is not None:
+        result = function(*args)
+        if inspect.isawaitable(result):
+            await result
+
+
+async def _log_errors(awaitable: Any) -> None:
+    try:
+        await awaitable
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("A function that was run without waiting has failed")
+
+
+def _import_file(path: str) -> None:
+    """Import a module from a file, or add an archive to the path and import what it holds."""
+    import importlib
+    import pkgutil
+
+    directory, filename = os.path.split(path)
+    name, extension = os.path.splitext(filename)
+    names = []
+    if extension in (".py", ".pyc"):
+        names.append(name)
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+        cached = os.path.join(directory, "__pycache__", f"{name}.{sys.implementation.cache_tag}.pyc")
+        if os.path.exists(cached):  # made from an older upload within the same second
+            os.unlink(cached)
+    elif extension in (".egg", ".zip", ".pyz"):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+        names += [module.name for module in pkgutil.iter_modules([path])]
+    importlib.invalidate_caches()
+    for module in names:
+        logger.info("Reload module %s from %s file", module, extension)
+        if module in sys.modules:
+            importlib.reload(sys.modules[module])
+        else:
+            importlib.import_module(module)

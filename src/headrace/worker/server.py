@@ -1,0 +1,710 @@
+"""Worker: the shell around the state. It passes messages and outcomes to the state, and does what the state decides.
+
+It never assigns a field of the state's records. Fetching and serving data is `transfer`'s, running tasks `executor`'s,
+and other requests are answered in `operations`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from concurrent.futures import Executor
+from typing import Any
+
+from headrace.comm import connect, get_address_host
+from headrace.comm.addressing import addresses_from_user_args, parse_address
+from headrace.common.keys import Key, from_wire
+from headrace.common.status import Status
+from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
+from headrace.rpc import PeriodicCallback, Stream, rpc, send_recv
+from headrace.rpc.node import Node
+
+from . import context
+from .executor import TaskExecutor, forget
+from .machine import cpu_count, parse_memory_limit
+from .metrics import Metrics
+from .operations import Operations
+from .options import IGNORED, WorkerOptions, scheduler_address_of
+from .state import TaskState, WorkerState
+from .state.events import FindMissing, Pause, SetResources, Unpause
+from .transfer import Transfers
+
+logger = logging.getLogger("distributed.worker")
+
+#: Seconds between two questions where missing data are.
+FIND_MISSING_SECONDS = 1.0
+
+
+class Worker(Node):
+    """Computes tasks and keeps their results.
+
+    Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
+
+    Args:
+        scheduler_ip: the scheduler's address, or its host if `scheduler_port` is given; or a cluster.
+        scheduler_file: JSON file in which the scheduler wrote its address, instead.
+        nthreads: tasks that run at a time; by default the processors there are.
+        local_directory: where to make a directory for this worker; removed when it closes.
+        name: what others call it; by default its address.
+        executor: where tasks run: an `Executor`, or several by name (a task chooses by the annotation `executor`; the
+            others run in "default").
+        resources: amounts of abstract resources by name.
+        death_timeout: seconds to be registered within.
+        memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
+        data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
+        host, port, interface, protocol: where to listen; `port` may be a range "9000:9010".
+        contact_address: the address that others are told, if not the one listened on.
+        nanny: address of its nanny.
+        plugins: worker plugins to start with.
+        metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
+        validate: check the state's invariants after each event (slow; for tests).
+        security: certificates for TLS.
+        options: what is otherwise read from the configuration.
+
+    Raises:
+        ValueError: no scheduler is named.
+        TypeError: a keyword is unknown, or a value has the wrong type.
+        OSError: when started, if the scheduler cannot be reached or the port cannot be had.
+    """
+
+    def __init__(
+        self,
+        scheduler_ip: Any = None,
+        scheduler_port: int | str | None = None,
+        scheduler_file: str | None = None,
+        nthreads: int | None = None,
+        local_directory: str | None = None,
+        name: Any = None,
+        executor: Executor | Mapping[str, Executor] | str | None = None,
+        resources: Mapping[str, float] | None = None,
+        silence_logs: int | None = None,
+        death_timeout: float | str | None = None,
+        security: Any = None,
+        contact_address: str | None = None,
+        heartbeat_interval: float | str | None = None,
+        metrics: Mapping[str, Callable[[Any], Any]] | None = None,
+        startup_information: Mapping[str, Callable[[Any], Any]] | None = None,
+        interface: str | None = None,
+        host: str | None = None,
+        port: int | str | Iterable[int] | None = None,
+        protocol: str | None = None,
+        nanny: str | None = None,
+        plugins: Iterable[Any] = (),
+        validate: bool | None = None,
+        memory_limit: str | float | None = "auto",
+        data: Any = None,
+        ncores: int | None = None,
+        local_dir: str | None = None,
+        options: WorkerOptions | None = None,
+        **ignored: Any,
+    ) -> None:
+        unknown = sorted(ignored.keys() - IGNORED)
+        if unknown:
+            raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
+        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        super().__init__("Worker", {}, security, "distributed.worker")
+        self.options = options = options or WorkerOptions.from_config()
+        self.nthreads = int(nthreads or ncores or cpu_count())
+        if self.nthreads < 1:
+            raise ValueError(f"nthreads must be at least 1, not {nthreads}")
+        self.name = name
+        self.nanny = nanny
+        self.memory_limit = parse_memory_limit(memory_limit, self.nthreads)
+        self.contact_address = contact_address
+        self.death_timeout = _seconds(death_timeout)
+        self.heartbeat_interval = _seconds(heartbeat_interval)
+        if silence_logs:
+            logger.setLevel(silence_logs)
+        self.local_directory = local_directory or local_dir or ""
+        self._listen = {"host": host, "port": port, "interface": interface, "protocol": protocol}
+        self._executors = _executors(executor)
+        limit = self.memory_limit
+        fraction = options.incoming_fraction
+        self.state = WorkerState(
+            nthreads=self.nthreads,
+            resources={**(options.resources or {}), **(resources or {})},
+            validate=options.validate if validate is None else validate,
+            outgoing_limit=options.outgoing,
+            message_bytes_limit=options.message_bytes,
+            incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
+            seed=hash(self.id),
+            log_length=options.log_length,
+        )
+        self._data_source = data
+        self.data: MutableMapping[Key, Any] = {}
+        self.plugins: dict[str, Any] = {}
+        self._start_plugins = list(plugins)
+        self.transfers = Transfers(self, options.incoming)
+        self.operations = Operations(self)
+        self.server.handlers.update(self.operations.handlers())
+        self.measured = Metrics(self, dict(metrics or {}))
+        self.startup_information = dict(startup_information or {})
+        self.batched_stream: Stream | None = None
+        self.services: dict[str, Any] = {}
+        self.scheduler_id: str | None = None
+        self._clients: dict[str, Any] = {}
+        self._client_lock = threading.Lock()
+        self.close_reason = ""
+
+    def __repr__(self) -> str:
+        name = f", name: {self.name}" if self.name is not None and self.name != self.address_safe else ""
+        state = self.state
+        return (
+            f"<Worker {self.address_safe!r}{name}, status: {self.status.name}, stored: {len(self.data)}, "
+            f"running: {state.executing_count}/{self.nthreads}, ready: {len(state.ready)}, "
+            f"comm: {state.transfer_incoming_count}, waiting: {len(state.waiting)}>"
+        )
+
+    # Life
+
+    async def _start(self) -> None:
+        timeout = self.death_timeout if self.death_timeout is not None else self.options.connect_timeout
+        try:
+            async with asyncio.timeout(self.death_timeout):
+                await self._listen_somewhere()
+                self._make_directory()
+                self._make_data()
+                self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                context.workers.add(self)
+                await self._register(timeout)
+        except TimeoutError as error:
+            if isinstance(error, OSError) and str(error):
+                raise
+            raise TimeoutError(
+                f"Worker could not register with the scheduler at {self.scheduler_address} within {timeout:g} s"
+            ) from error
+        self.status = Status.running
+        logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
+
+    async def _listen_somewhere(self) -> None:
+        """Listen at the first of the possible addresses that can be had."""
+        listen = dict(self._listen)
+        if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
+            listen["protocol"] = "inproc"
+        ports = _ports(listen.pop("port"))
+        failure: OSError | None = None
+        for port in ports:
+            addresses = addresses_from_user_args(
+                port=port, peer=self.scheduler_address, security=self.security, **listen
+            )
+            try:
+                for address in addresses:
+                    await self.server.listen(address)
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise OSError(f"Could not listen at any of the ports {_listed(ports)}: {failure}") from failure
+        if self.name is None:
+            self.name = self.address
+        self.state.address = self.address
+
+    @property
+    def address(self) -> str:
+        """Where others reach this worker.
+
+        Raises:
+            ValueError: it does not listen yet.
+        """
+        return self.contact_address or self.server.address
+
+    def _make_directory(self) -> None:
+        base = self.local_directory or os.path.join(tempfile.gettempdir(), f"headrace-{_user()}")
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        self.local_directory = tempfile.mkdtemp(prefix="worker-", dir=base)
+        if self.local_directory not in sys.path:
+            sys.path.append(self.local_directory)
+
+    def _make_data(self) -> None:
+        source = self._data_source
+        if source is None:
+            return
+        if callable(source):
+            takes_directory = "worker_local_directory" in _parameters(source)
+            source = source(worker_local_directory=self.local_directory) if takes_directory else source()
+        elif isinstance(source, tuple):
+            function, keywords = source
+            source = function(**keywords)
+        if not isinstance(source, MutableMapping):
+            raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
+        self.data = source
+
+    async def _register(self, timeout: float) -> None:
+        for plugin in self._start_plugins:
+            await self.operations.install(plugin)
+        comm = await connect(self.scheduler_address, timeout=timeout, **self.connection_args)
+        comm.name = "Worker->Scheduler"
+        try:
+            reply = await send_recv(
+                comm,
+                op="register-worker",
+                address=self.address,
+                name=self.name,
+                nthreads=self.nthreads,
+                memory_limit=self.memory_limit,
+                resources=self.state.total_resources,
+                local_directory=self.local_directory,
+                pid=os.getpid(),
+                services=self.services,
+                nanny=self.nanny,
+                versions=self.versions(),
+                status="running",
+                server_id=self.id,
+                extra=await self._startup_information(),
+                keys={key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"},
+            )
+            if reply["status"] != "OK":
+                raise ValueError(f"the scheduler at {self.scheduler_address} refused this worker: {reply['message']}")
+        except BaseException:
+            comm.abort()
+            raise
+        self.scheduler_id = reply.get("id")
+        self.batched_stream = Stream(comm, ToWorker, self._take_messages, self._on_scheduler_gone)
+        # a plugin that comes with the registration is there before the first task: messages wait for this turn's end
+        for name, plugin in (reply.get("worker_plugins") or {}).items():
+            await self.operations.plugin_add(plugin, name)
+        interval = self.heartbeat_interval or float(reply["heartbeat_interval"])
+        self._every("heartbeat", self.heartbeat, interval)
+        self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        self.heartbeat()
+        self._act()
+
+    def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
+        self.periodic_callbacks[name] = PeriodicCallback(callback, seconds * 1000)
+        self.periodic_callbacks[name].start()
+
+    async def _startup_information(self) -> dict[str, Any]:
+        found = {}
+        for name, function in self.startup_information.items():
+            try:
+                value = function(self)
+                found[name] = await value if inspect.isawaitable(value) else value
+            except Exception:
+                logger.exception("Could not get the startup information %r", name)
+        return found
+
+    async def close(  # type: ignore[override]
+        self,
+        timeout: float = 30,
+        executor_wait: bool = True,
+        nanny: bool = True,
+        reason: str = "worker-close",
+    ) -> str:
+        """Leave the scheduler and stop. Waits for a close under way. Returns "OK".
+
+        Args:
+            timeout: seconds to wait for tasks that run.
+            executor_wait: whether to wait for them at all.
+            nanny: accepted for compatibility.
+        """
+        return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
+
+    async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
+        self.close_reason = reason
+        logger.info("Stopping worker at %s. Reason: %s", self.address_safe, reason)
+        context.workers.discard(self)
+        for name in list(self.plugins):
+            await self.operations.plugin_remove(name)
+        stream, self.batched_stream = self.batched_stream, None
+        if stream is not None and not stream.closed:
+            stream.send(WorkerStatus(Status.closing.name))
+            await stream.close()
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            with contextlib.suppress(Exception):
+                await client._close()
+        await self.transfers.close()
+        executor = getattr(self, "task_executor", None)
+        if executor is not None:
+            await executor.close(executor_wait, timeout)
+        self.data.clear()
+        if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
+            if self.local_directory in sys.path:
+                sys.path.remove(self.local_directory)
+            shutil.rmtree(self.local_directory, ignore_errors=True)
+
+    async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
+        """Have the scheduler move this worker's data away, then close."""
+        if self.status in (Status.closing, Status.closed, Status.closing_gracefully):
+            await self.finished()
+            return
+        logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
+        self.status = Status.closing_gracefully
+        with contextlib.suppress(OSError):
+            await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=True)
+        await self.close(reason=reason)
+
+    def close_soon(self, reason: str) -> None:
+        """Close, from where one cannot wait for it."""
+        if self._closing is None and self.status is not Status.created:
+            task = asyncio.ensure_future(self.close(reason=reason))
+            self._close_task = task
+
+    def _on_scheduler_gone(self, error: Exception | None) -> None:
+        if self.status in (Status.closing, Status.closed, Status.failed) or self.batched_stream is None:
+            return
+        reason = f"the connection to the scheduler broke: {error}" if error else "the scheduler closed the connection"
+        logger.info("Worker at %s closes: %s", self.address_safe, reason)
+        self.close_soon(reason)
+
+    # Events in, effects out
+
+    def take(self, event: Any) -> None:
+        """Give one event to the state, and do what it decides. On the loop."""
+        self._handle((event,))
+
+    def _take_messages(self, messages: list[Any]) -> None:
+        self._handle(messages)
+        if self.state.close_requested is not None:
+            self.close_soon(self.state.close_requested)
+
+    def _take_outcomes(self, events: list[Any]) -> None:
+        self._handle(events)
+
+    def _handle(self, events: Iterable[Any]) -> None:
+        try:
+            self.state.handle_batch(events)
+            self._act()
+        except ValueError as error:
+            logger.error("Worker at %s got a message that makes no sense and closes: %s", self.address_safe, error)
+            self._fail(f"bad message from the scheduler: {error}")
+        except Exception as error:
+            logger.exception("Worker at %s failed and closes", self.address_safe)
+            self._fail(f"the worker's state failed: {error}")
+
+    def _fail(self, reason: str) -> None:
+        if self.batched_stream is not None:
+            self.batched_stream.abort()
+        self.close_soon(reason)
+
+    def _act(self) -> None:
+        """Do what the state has decided, until it decides no more."""
+        state = self.state
+        while state.outbox:
+            outbox = state.drain()
+            if outbox.execute:
+                self.task_executor.submit(outbox.execute, self.data)
+            answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
+            if outbox.free:
+                forget(self.data, outbox.free)
+            for request in outbox.gather:
+                self.transfers.start(request)
+            for address in outbox.retry_later:
+                self.transfers.retry_later(address)
+            if outbox.messages and self.batched_stream is not None:
+                self.batched_stream.send_all(outbox.messages)
+            if outbox.transitions:
+                self._tell_plugins(outbox.transitions)
+            if answers:
+                state.handle_batch(answers)
+
+    def watch_transitions(self) -> None:
+        """Have the state report transitions if a plugin wants them, and only then."""
+        self.state.watched = any(hasattr(plugin, "transition") for plugin in self.plugins.values())
+
+    def _tell_plugins(self, transitions: list[tuple[Key, str, str]]) -> None:
+        watching = [plugin for plugin in self.plugins.values() if hasattr(plugin, "transition")]
+        for key, start, finish in transitions:
+            for plugin in watching:
+                try:
+                    plugin.transition(from_wire(key), start, finish)
+                except Exception:
+                    logger.exception("Plugin %r failed in transition", plugin)
+
+    def heartbeat(self) -> None:
+        """Tell the scheduler that this worker is alive."""
+        if self.batched_stream is not None:
+            now = time.time()
+            message = WorkerHeartbeat(now, self.measured.read(), self.task_executor.executing(now))
+            self.batched_stream.send(message)
+
+    def _find_missing(self) -> None:
+        if self.state.missing_dep_flight:
+            self.take(FindMissing())
+
+    def set_status(self, status: Status) -> None:
+        """Pause or go on, and tell the scheduler."""
+        if self.status is status or self.status not in (Status.running, Status.paused):
+            return
+        self.status = status
+        self.take(Pause() if status is Status.paused else Unpause())
+        if self.batched_stream is not None:
+            self.batched_stream.send(WorkerStatus(status.name))
+
+    async def set_resources(self, **resources: float) -> None:
+        """Change the amounts of abstract resources."""
+        self.take(SetResources(resources))
+        await self.scheduler.add_resources(worker=self.address, resources=resources)
+
+    def send_event(self, topics: list[str], event: Any) -> None:
+        """Publish something; from any thread."""
+        assert self.loop is not None
+        self.loop.asyncio_loop.call_soon_threadsafe(self._send_event, WorkerEvent(topics, event))
+
+    def _send_event(self, message: WorkerEvent) -> None:
+        if self.batched_stream is not None:
+            self.batched_stream.send(message)
+
+    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+        """Publish a message on a topic, or several; from any thread."""
+        self.send_event([topic] if isinstance(topic, str) else list(topic), msg)
+
+    # For tasks
+
+    def get_client(self, timeout: float | str | None = None) -> Any:
+        """A client of this worker's scheduler that lives on this worker's loop, or the one this process has already.
+
+        For threads of tasks; in coroutines it must be awaited before its first use.
+        """
+        from headrace.client import Client
+
+        with contextlib.suppress(ValueError):
+            client = Client.current()
+            if client.scheduler is not None and self._is_my_scheduler(client):
+                return client
+        asynchronous = _on_loop(self.loop)
+        kind = "asynchronous" if asynchronous else "synchronous"
+        with self._client_lock:
+            client = self._clients.get(kind)
+            if client is None or client.status not in ("running", "connecting", "newly-created"):
+                client = Client(
+                    self.scheduler_address,
+                    loop=self.loop,
+                    security=self.security,
+                    set_as_default=True,
+                    asynchronous=asynchronous,
+                    direct_to_workers=True,
+                    name="worker",
+                    timeout=timeout,
+                )
+                self._clients[kind] = client
+        return client
+
+    def _is_my_scheduler(self, client: Any) -> bool:
+        if getattr(client.scheduler, "address", None) == self.scheduler_address:
+            return True
+        return self.scheduler_id is not None and getattr(client, "scheduler_id", None) == self.scheduler_id
+
+    def get_current_task(self) -> Any:
+        """The key of the calling task.
+
+        Raises:
+            ValueError: not called from a task.
+        """
+        return context.get_current_task()
+
+    # Documented views
+
+    @property
+    def scheduler(self) -> rpc:
+        """Calls the scheduler: `await worker.scheduler.identity()`."""
+        return self.rpc(self.scheduler_address)
+
+    @property
+    def worker_address(self) -> str:
+        """The address; so that Worker and Nanny can be used alike."""
+        return self.address
+
+    @property
+    def local_dir(self) -> str:
+        """The local directory; likewise."""
+        return self.local_directory
+
+    @property
+    def executor(self) -> Executor:
+        """Where tasks run by default."""
+        return self.task_executor.executors["default"]
+
+    @property
+    def executors(self) -> dict[str, Executor]:
+        """Where tasks run, by name."""
+        return self.task_executor.executors
+
+    @property
+    def client(self) -> Any:
+        """See `get_client`."""
+        return self.get_client()
+
+    @property
+    def tasks(self) -> dict[Key, TaskState]:
+        """Records of all tasks and data that concern this worker."""
+        return self.state.tasks
+
+    @property
+    def task_state(self) -> dict[Key, str]:
+        """State of every task."""
+        return {key: task.state for key, task in self.state.tasks.items()}
+
+    @property
+    def nbytes(self) -> dict[Key, int]:
+        """Size in bytes of each value here."""
+        return {key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"}
+
+    @property
+    def active_threads(self) -> dict[int, Key]:
+        """Key of the task that runs in each thread."""
+        return self.task_executor.active_threads()
+
+    @property
+    def threads(self) -> dict[Key, int]:
+        """Thread in which each running task runs."""
+        return {key: thread for thread, key in self.active_threads.items()}
+
+    @property
+    def executed_count(self) -> int:
+        """Tasks that have run here."""
+        return self.state.executed_count
+
+    @property
+    def executing_count(self) -> int:
+        """Tasks handed to threads now."""
+        return self.state.executing_count
+
+    @property
+    def waiting_for_data_count(self) -> int:
+        """Tasks that wait for data."""
+        return len(self.state.waiting)
+
+    @property
+    def total_out_connections(self) -> int:
+        """Peers that are asked for data at a time."""
+        return self.options.outgoing
+
+    @property
+    def total_in_connections(self) -> int:
+        """Peers that are served at a time."""
+        return self.options.incoming
+
+    @property
+    def comm_bytes(self) -> int:
+        """Bytes on their way here."""
+        return self.state.transfer_incoming_bytes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FROM_STATE:
+            return getattr(self.state, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def keys(self) -> list[Key]:
+        """Keys of the values here."""
+        return list(self.data)
+
+    def stateof(self, key: Key) -> dict[str, Any]:
+        """What is known of a task's state here."""
+        task = self.state.tasks[key]
+        return {
+            "executing": task.state == "executing",
+            "waiting_for_data": bool(task.waiting_for_data),
+            "heap": task.state in ("ready", "constrained"),
+            "data": key in self.data,
+        }
+
+    def story(self, *keys: Key) -> list[tuple[Any, ...]]:
+        """What happened to these keys here."""
+        return self.state.story(*keys)
+
+    def validate_state(self) -> None:
+        """Check the state's invariants."""
+        self.state.validate_state()
+
+    def identity(self) -> dict[str, Any]:
+        """What this is."""
+        return {
+            "type": type(self).__name__,
+            "id": self.id,
+            "scheduler": self.scheduler_address,
+            "nthreads": self.nthreads,
+            "memory_limit": self.memory_limit,
+            "name": self.name,
+            "address": self.address,
+            "host": get_address_host(self.address),
+            "nanny": self.nanny,
+            "local_directory": self.local_directory,
+            "status": self.status.name,
+            "services": self.services,
+        }
+
+
+_FROM_STATE = frozenset(
+    {
+        "data_needed",
+        "ready",
+        "constrained",
+        "executing",
+        "long_running",
+        "has_what",
+        "in_flight_tasks",
+        "in_flight_workers",
+        "log",
+        "total_resources",
+        "available_resources",
+    }
+)
+
+
+def _seconds(value: float | str | None) -> float | None:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    from headrace.config import parse_seconds
+
+    return parse_seconds(value)
+
+
+def _executors(executor: Any) -> dict[str, Executor]:
+    if executor is None:
+        return {}
+    if executor == "offload":  # all tasks in one background thread
+        from concurrent.futures import ThreadPoolExecutor
+
+        return {"default": ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")}
+    if isinstance(executor, Executor):
+        return {"default": executor}
+    if isinstance(executor, Mapping):
+        return dict(executor)
+    raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
+
+
+def _ports(port: Any) -> list[Any]:
+    """The ports to try, in order."""
+    if isinstance(port, str) and ":" in port:
+        first, last = map(int, port.split(":"))
+        if last < first:
+            raise ValueError(f"port range {port!r} ends before it begins")
+        return list(range(first, last + 1))
+    if port is None or isinstance(port, (int, str)):
+        return [port]
+    return list(port)
+
+
+def _listed(ports: list[Any]) -> str:
+    return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
+
+
+def _parameters(function: Any) -> Iterable[str]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+
+
+def _on_loop(loop: Any) -> bool:
+    try:
+        return loop is not None and asyncio.get_running_loop() is loop.asyncio_loop
+    except RuntimeError:
+        return False
+
+
+__all__ = ["Worker"]

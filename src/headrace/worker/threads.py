@@ -1,0 +1,178 @@
+"""The threads that run tasks: fixed in number, fed from one queue, and able to leave it for a while.
+
+A `concurrent.futures.Executor`, so that users may submit to it; tasks come as they are and are given to `run`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from itertools import count
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_numbers = count()
+
+
+class _Call:
+    """A function that a user submitted."""
+
+    __slots__ = ("args", "function", "future", "kwargs")
+
+    def __init__(self, future: Future[Any], function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.future = future
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self.function(*self.args, **self.kwargs)
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class _Leave:
+    """Asks one thread to end, because another comes back."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+
+class TaskPool(Executor):
+    """Threads that run tasks.
+
+    Args:
+        nthreads: how many.
+        run: called in a thread with each object given to `feed`; must not raise.
+        name: of the threads.
+        initializer: called in each new thread.
+    """
+
+    def __init__(
+        self,
+        nthreads: int,
+        run: Callable[[Any], None],
+        name: str = "Headrace-Tasks",
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
+        self._max_workers = nthreads
+        self._run = run
+        self._name = name
+        self._initializer = initializer
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._members = 0
+        self._closed = False
+        #: give the pool one task; it is run by the next free thread
+        self.feed = self._queue.put
+        for _ in range(nthreads):
+            self._add_thread()
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{next(_numbers)}", daemon=True)
+        with self._lock:
+            self._members += 1
+            self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        local = self._local
+        local.member = True
+        if self._initializer is not None:
+            self._initializer()
+        get, run = self._queue.get, self._run
+        try:
+            while local.member:
+                item = get()
+                kind = type(item)
+                if kind is _Call:
+                    item.run()
+                elif kind is _Leave:
+                    self._leave()
+                    item.left.set()
+                elif item is None:
+                    self._leave()
+                else:
+                    run(item)
+                item = None  # a thread that waits holds on to nothing
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    def _leave(self) -> None:
+        self._local.member = False
+        with self._lock:
+            self._members -= 1
+
+    def is_member(self) -> bool:
+        """Whether the calling thread is one of the pool's that has not seceded."""
+        return getattr(self._local, "member", False)
+
+    def secede(self) -> None:
+        """The calling thread leaves the pool after what it runs now; another takes its place at once."""
+        if self.is_member():
+            self._leave()
+            if not self._closed:
+                self._add_thread()
+
+    def rejoin(self) -> None:
+        """The calling thread, which has seceded, takes another's place as soon as one is free."""
+        if self.is_member() or self._closed:
+            return
+        request = _Leave()
+        self._queue.put(request)
+        request.left.wait()
+        self._local.member = True
+        with self._lock:
+            self._members += 1
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call a function in a free thread.
+
+        Raises:
+            RuntimeError: the pool is shut down.
+        """
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        future: Future[T] = Future()
+        self._queue.put(_Call(future, function, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
+        """End the threads after what is queued, or at once after what they run now with `cancel_futures`.
+
+        Args:
+            timeout: seconds to wait for them all; a thread that runs longer is left behind (they are daemons).
+        """
+        if not self._closed:
+            self._closed = True
+            waiting = self._empty_queue() if cancel_futures else []
+            for item in waiting:
+                if type(item) is _Call:
+                    item.future.cancel()
+                elif type(item) is _Leave:
+                    item.left.set()
+            for _ in range(self._members):
+                self._queue.put(None)
+        if wait:
+            for thread in list(self._threads):
+                if thread is not threading.current_thread():
+                    thread.join(timeout)
+
+    def _empty_queue(self) -> list[Any]:
+        items = []
+        while not self._queue.empty():
+            items.append(self._queue.get())
+        return items

@@ -1,0 +1,176 @@
+"""Data between workers: fetches what the core decides to fetch, and serves what others ask for, within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from headrace.comm import Comm
+from headrace.common.keys import Key
+from headrace.protocol import Serialize, unwrap
+from headrace.rpc import NO_REPLY, ConnectionPool
+
+from .executor import failure
+from .sizes import nbytes_of
+from .state.effects import GatherData
+from .state.events import BusyOver, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
+
+if TYPE_CHECKING:
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+#: Seconds after which a busy peer is asked again.
+BUSY_PAUSE = 0.15
+
+
+class Transfers:
+    """Both directions of one worker's transfers.
+
+    Attributes:
+        incoming_limit: requests of others that are answered at a time; beyond it the answer is "busy".
+        outgoing_count, outgoing_total: answers under way, and so far.
+        sent, received: bytes so far.
+    """
+
+    def __init__(self, worker: Worker, incoming_limit: int) -> None:
+        self._worker = worker
+        self.incoming_limit = incoming_limit
+        self.outgoing_count = 0
+        self.outgoing_total = 0
+        self.sent = 0
+        self.received = 0
+        self.pool = ConnectionPool(deserialize=False, connection_args=worker.connection_args)
+
+    # what we fetch
+
+    def start(self, request: GatherData) -> None:
+        """Ask a peer, in the background; the answer goes to the core as an event."""
+        self._worker.run_in_background(self._gather(request))
+
+    async def _gather(self, request: GatherData) -> None:
+        worker = self._worker
+        try:
+            reply = await self._request(request.worker, request.keys)
+        except OSError as error:
+            logger.info("Could not fetch data from %s: %s", request.worker, error)
+            worker.take(GatherFailed(request.worker))
+            return
+        if reply["status"] == "busy":
+            worker.take(GatherBusy(request.worker))
+            return
+        done = await self._store(request.worker, reply["data"])
+        done.broken.update(reply.get("broken", {}))
+        worker.take(done)
+
+    async def _request(self, address: str, keys: list[Key]) -> dict[str, Any]:
+        """A peer's reply; with `broken` for the values that it could not pickle."""
+        try:
+            return dict(await self.pool.rpc(address).get_data(keys=keys, who=self._worker.address))
+        except OSError:
+            raise
+        except Exception as error:
+            if len(keys) == 1:
+                now = time.time()
+                return {"status": "OK", "data": {}, "broken": {keys[0]: failure(keys[0], error, None, now, now, 0)}}
+        joined: dict[str, Any] = {"status": "OK", "data": {}, "broken": {}}
+        for key in keys:
+            reply = await self._request(address, [key])
+            joined["data"].update(reply.get("data", {}))
+            joined["broken"].update(reply.get("broken", {}))
+        return joined
+
+    async def _store(self, address: str, data: dict[Key, Any]) -> GatherDone:
+        """Unpickle and keep what came; what cannot be unpickled is reported with the reason."""
+        nbytes: dict[Key, int] = {}
+        broken: dict[Key, ExecuteFailed] = {}
+        for key, value in data.items():
+            try:
+                value = unwrap(value)
+                size = nbytes_of(value)
+                self._worker.data[key] = value
+            except Exception as error:
+                now = time.time()
+                broken[key] = failure(key, error, error.__traceback__, now, now, 0)
+            else:
+                nbytes[key] = size
+                self.received += size
+        return GatherDone(address, nbytes, broken)
+
+    def retry_later(self, address: str) -> None:
+        """Announce a busy peer to the core after a pause."""
+        asyncio.get_running_loop().call_later(BUSY_PAUSE, self._retry, address)
+
+    def _retry(self, address: str) -> None:
+        if self._worker.is_running:
+            self._worker.take(BusyOver(address))
+
+    async def gather(self, who_has: dict[Key, list[str]]) -> dict[str, Any]:
+        """Fetch copies for the scheduler, trying each holder in turn.
+
+        Returns `{"status": "OK"}`, or `"partial-fail"` with the `keys` that nobody had.
+        """
+        from .state.events import DataStored
+
+        worker = self._worker
+        left = {key: list(holders) for key, holders in who_has.items() if key not in worker.data}
+        stored: dict[Key, int] = {}
+        while left:
+            by_holder: dict[str, list[Key]] = {}
+            for key, holders in left.items():
+                if holders:
+                    by_holder.setdefault(holders.pop(), []).append(key)
+            if not by_holder:
+                break
+            answers = await asyncio.gather(*[self._ask(address, keys) for address, keys in by_holder.items()])
+            for address, data in zip(by_holder, answers, strict=True):
+                done = await self._store(address, data)
+                stored |= done.data
+                for key in done.data:
+                    left.pop(key, None)
+        if stored:
+            worker.take(DataStored(stored))
+        return {"status": "partial-fail", "keys": list(left)} if left else {"status": "OK"}
+
+    async def _ask(self, address: str, keys: list[Key]) -> dict[Key, Any]:
+        try:
+            for _ in range(100):
+                reply = await self._request(address, keys)
+                if reply["status"] != "busy":
+                    return dict(reply["data"])
+                await asyncio.sleep(BUSY_PAUSE)
+        except OSError as error:
+            logger.info("Could not fetch data from %s: %s", address, error)
+        return {}
+
+    # what we serve
+
+    async def get_data(self, comm: Comm, keys: list[Key], who: str | None = None, **_: Any) -> Any:
+        """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later."""
+        worker = self._worker
+        if who is not None and self.outgoing_count >= self.incoming_limit:
+            return {"status": "busy"}
+        data, tasks = worker.data, worker.state.tasks
+        found = {}
+        nbytes = 0
+        for key in keys:
+            try:
+                found[key] = Serialize(data[key])
+            except KeyError:
+                continue
+            task = tasks.get(key)
+            nbytes += task.get_nbytes() if task is not None else 0
+        self.outgoing_count += 1
+        try:
+            await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
+        finally:
+            self.outgoing_count -= 1
+        self.outgoing_total += 1
+        self.sent += nbytes
+        return NO_REPLY
+
+    async def close(self) -> None:
+        """Close the connections to peers."""
+        await self.pool.close()

@@ -1,0 +1,164 @@
+"""The pure state: messages in, records and keys to release out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.client.state import ClientState, FutureState
+from headrace.messages.client import (
+    CancelledKeys,
+    ClientEvent,
+    GraphRefused,
+    KeyInMemory,
+    LostData,
+    Restarted,
+    SchedulerClosing,
+    TaskErred,
+    TaskRetried,
+)
+
+
+def wanting(*keys: Any) -> tuple[ClientState, list[FutureState]]:
+    state = ClientState()
+    return state, [state.want(key)[0] for key in keys]
+
+
+def erred(key: str) -> TaskErred:
+    return TaskErred(key, b"exception", b"traceback", None, "text", "lines")
+
+
+def test_the_first_future_of_a_key_is_news_and_the_second_is_not() -> None:
+    state = ClientState()
+    first, new = state.want("x")
+    second, again = state.want("x")
+    assert first is second
+    assert (new, again) == (True, False)
+    assert first.references == 2
+
+
+def test_the_last_future_releases_the_key() -> None:
+    state, (x, _) = wanting("x", "x")
+    assert state.release([x]) == []
+    assert state.release([x]) == ["x"]
+    assert not state.futures
+
+
+def test_a_released_pending_future_is_done() -> None:
+    state, (x,) = wanting("x")
+    called: list[FutureState] = []
+    state.add_waiter(x, called.append)
+    state.release([x])
+    assert x.status == "cancelled"
+    assert x.reason == "released"
+    assert state.take_woken() == [([called.append], x)]
+
+
+def test_memory_finishes_and_wakes_once() -> None:
+    state, (x, y) = wanting("x", "y")
+    waiter = [].append
+    state.add_waiter(x, waiter)
+    state.handle([KeyInMemory("x", "int", b"1"), KeyInMemory("stranger", "int", b"1")])
+    assert (x.status, x.type, x.result) == ("finished", "int", b"1")
+    assert y.status == "pending"
+    assert state.take_woken() == [([waiter], x)]
+    assert state.take_woken() == []
+    assert not state.add_waiter(x, waiter)
+
+
+def test_a_second_report_without_the_result_keeps_it() -> None:
+    state, (x,) = wanting("x")
+    state.handle([KeyInMemory("x", "int", b"1"), KeyInMemory("x", "int")])
+    assert x.result == b"1"
+
+
+def test_error_retry_and_success() -> None:
+    state, (x,) = wanting("x")
+    state.handle([erred("x")])
+    assert x.status == "error"
+    assert x.error is not None
+    state.handle([TaskRetried("x")])
+    assert x.status == "pending"
+    assert x.error is None
+    state.handle([KeyInMemory("x", "int")])
+    assert x.status == "finished"
+
+
+def test_lost_data_waits_again_unless_the_result_is_here() -> None:
+    state, (large, small) = wanting("large", "small")
+    state.handle([KeyInMemory("large", "int"), KeyInMemory("small", "int", b"1")])
+    state.handle([LostData("large"), LostData("small")])
+    assert large.status == "lost"
+    assert small.status == "finished"
+    assert state.add_waiter(large, print)
+
+
+def test_own_cancellation_is_at_once_and_its_confirmation_spares_a_new_submission() -> None:
+    state, (old,) = wanting("x")
+    assert state.cancel(["x", "unknown"], "because", "more") == ["x"]
+    assert (old.status, old.reason, old.message) == ("cancelled", "because", "more")
+    new, first = state.want("x")
+    assert first
+    state.handle([CancelledKeys(["x"], "because")])
+    assert new.status == "pending"
+    state.handle([CancelledKeys(["x"], "again")])
+    assert (new.status, new.reason) == ("cancelled", "again")
+    assert not state.futures
+
+
+def test_refused_graphs_and_restarts_cancel() -> None:
+    state, (x, y, z) = wanting("x", "y", "z")
+    state.handle([GraphRefused(["x"], "a column does not fit")])
+    assert (x.status, x.reason) == ("cancelled", "a column does not fit")
+    state.handle([KeyInMemory("y", "int"), Restarted()])
+    assert y.status == z.status == "cancelled"
+    assert not state.futures
+
+
+def test_an_ended_connection_cancels_what_is_not_done() -> None:
+    state, (x, y) = wanting("x", "y")
+    state.handle([KeyInMemory("y", "int", b"1")])
+    state.cancel_pending("gone")
+    assert (x.status, x.reason) == ("cancelled", "gone")
+    assert y.status == "finished"
+
+
+def test_a_new_connection_asks_again() -> None:
+    state, (pending, inline, remote, failed) = wanting("pending", "inline", "remote", "failed")
+    state.handle([KeyInMemory("inline", "int", b"1"), KeyInMemory("remote", "int"), erred("failed")])
+    assert state.lose_all() == ["pending", "inline", "remote"]
+    assert [f.status for f in (pending, inline, remote, failed)] == ["pending", "finished", "lost", "error"]
+
+
+def test_events_and_closing_are_kept_for_the_shell() -> None:
+    state, _ = wanting()
+    state.handle([ClientEvent("topic", 1), SchedulerClosing("bye")])
+    assert [event.event for event in state.take_events()] == [1]
+    assert state.take_events() == []
+    assert state.closing == "bye"
+
+
+def test_a_submission_that_failed_leaves_nothing() -> None:
+    state, (x,) = wanting("x")
+    state.forget([x])
+    assert x.status == "cancelled"
+    assert state.want("x")[1]
+    assert state.release([x]) == []
+
+
+def test_graph_numbers_grow() -> None:
+    state, _ = wanting()
+    assert [state.next_graph() for _ in range(3)] == [1, 2, 3]
+
+
+def test_records_of_the_documented_names() -> None:
+    record = FutureState("x")
+    record.finish("int")
+    assert record.done()
+    record.lose()
+    assert (record.status, record.done()) == ("lost", False)
+    record.reset()
+    record.cancel("why", "msg")
+    assert record.done()
+    record.retry()
+    assert record.status == "pending"
+    assert "pending" in repr(record)

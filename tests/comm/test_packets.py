@@ -1,0 +1,126 @@
+"""The cutting of byte streams into packets, without sockets."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.comm.packets import (
+    MAX_FRAMES,
+    SCRATCH_BYTES,
+    PacketError,
+    PacketReader,
+    allocate,
+    buffers_to_write,
+)
+
+
+def packet(frames: list[bytes]) -> bytes:
+    return b"".join(buffers_to_write(list(frames)))
+
+
+def feed(reader: PacketReader, data: bytes, pieces: list[int]) -> None:
+    """Give the reader its data in pieces of the given sizes, over and over."""
+    position, turn = 0, 0
+    while position < len(data):
+        buffer = reader.get_buffer()
+        assert len(buffer) > 0
+        size = min(len(buffer), len(data) - position, pieces[turn % len(pieces)])
+        buffer[:size] = data[position : position + size]
+        reader.buffer_updated(size)
+        position += size
+        turn += 1
+
+
+def read_all(data: bytes, pieces: list[int]) -> list[list[bytes]]:
+    packets: list[list[bytes]] = []
+    reader = PacketReader(lambda frames, flags: packets.append([bytes(frame) for frame in frames]))
+    feed(reader, data, pieces)
+    assert reader.idle
+    return packets
+
+
+sizes = st.one_of(st.integers(0, 50), st.sampled_from([16_383, 16_384, 65_536, 70_000, 200_000]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(sizes, min_size=1, max_size=5), max_size=6),
+    st.lists(st.sampled_from([1, 3, 7, 100, 5_000, 66_000, 10**9]), min_size=1, max_size=4),
+)
+def test_any_pieces_give_the_same_packets(shape: list[list[int]], pieces: list[int]) -> None:
+    packets = [[bytes([size % 251]) * size for size in frames] for frames in shape]
+    data = b"".join(map(packet, packets))
+    if len(data) > 100_000 and max(pieces) < 1000:
+        pieces = [*pieces, 66_000]
+    assert read_all(data, pieces) == packets
+
+
+def test_more_frames_than_fit_into_one_read() -> None:
+    frames = [b"%d" % number for number in range(20_000)]
+    large = [bytes(100)] * 10_000
+    assert read_all(packet(frames) + packet(large), [SCRATCH_BYTES]) == [frames, large]
+    assert read_all(packet(frames), [70_000, 1, 13]) == [frames]
+
+
+def test_frames_survive_what_comes_after_them() -> None:
+    """All but the first frame are the receiver's own memory."""
+    kept = []
+    reader = PacketReader(lambda frames, flags: kept.extend(frames[1:]))
+    for number in range(5):
+        feed(reader, packet([b"head", bytes([number]) * 100, bytes([number]) * 100_000]), [10**9])
+    assert [bytes(frame[:1]) for frame in kept] == [bytes([number]) for number in range(5) for _ in range(2)]
+    kept[0][0] = 1  # writable
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        struct.pack("<I", 0),
+        struct.pack("<I", MAX_FRAMES + 1),
+        struct.pack("<IQ", 1, 2**60),
+        struct.pack("<IQ", 1, 1001),
+        struct.pack("<IQQ", 2, 1, 1001),
+    ],
+)
+def test_limits(head: bytes) -> None:
+    reader = PacketReader(lambda frames, flags: None, max_frame_bytes=1000)
+    with pytest.raises(PacketError):
+        feed(reader, head, [10**9])
+
+
+def test_a_stopped_reader_ignores_the_rest() -> None:
+    packets: list[bytes] = []
+
+    def on_packet(frames: object, flags: object) -> None:
+        packets.append(b"")
+        reader.stopped = True
+
+    reader = PacketReader(on_packet)
+    feed(reader, packet([b"a"]) * 5, [10**9])
+    assert len(packets) == 1
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 65_536, 10_000_000])
+def test_allocated_memory_is_writable(nbytes: int) -> None:
+    memory = allocate(nbytes)
+    assert len(memory) == nbytes
+    assert memory.format == "B"
+    if nbytes:
+        memory[nbytes - 1] = 3
+
+
+def test_too_much_memory() -> None:
+    with pytest.raises(MemoryError):
+        allocate(1 << 62)
+
+
+def test_small_frames_are_joined_and_large_ones_are_not() -> None:
+    large = bytes(100_000)
+    buffers = buffers_to_write([b"head", b"x", large, b"y", b"z"])
+    assert len(buffers) == 3
+    assert buffers[1] is large
+    assert len(buffers_to_write([b"head"])) == 1

@@ -1,0 +1,107 @@
+"""Pairs of comms of each scheme, and what a stream delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.comm import Comm, Listener, connect, listen
+from headrace.security import Security
+
+
+@dataclass
+class Transport:
+    """How to open a pair of comms of one scheme."""
+
+    scheme: str
+    listen_args: dict[str, Any] = field(default_factory=dict)
+    connect_args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return "inproc://" if self.scheme == "inproc" else f"{self.scheme}://127.0.0.1:0"
+
+    @property
+    def on_sockets(self) -> bool:
+        return self.scheme != "inproc"
+
+    @asynccontextmanager
+    async def listening(self, handle: Callable[[Comm], Any], **kwargs: Any) -> AsyncIterator[Listener]:
+        listener = await listen(self.address, handle, **self.listen_args, **kwargs)
+        try:
+            yield listener
+        finally:
+            listener.stop()
+
+    async def connect(self, listener: Listener, **kwargs: Any) -> Comm:
+        return await connect(listener.contact_address, **{"timeout": 10, **self.connect_args, **kwargs})
+
+    @asynccontextmanager
+    async def pair(self, *, deserialize: bool = True) -> AsyncIterator[tuple[Comm, Comm]]:
+        """The connecting end and the accepting end."""
+        accepted: asyncio.Future[Comm] = asyncio.get_running_loop().create_future()
+
+        async def handle(comm: Comm) -> None:
+            accepted.set_result(comm)
+
+        async with self.listening(handle, deserialize=deserialize) as listener:
+            near = await self.connect(listener, deserialize=deserialize)
+            far = await accepted
+            try:
+                yield near, far
+            finally:
+                near.abort()
+                far.abort()
+                await asyncio.gather(near.close(), far.close())
+
+
+def make_transport(scheme: str, security: Security) -> Transport:
+    if scheme == "tls":
+        return Transport(scheme, security.get_listen_args("scheduler"), security.get_connection_args("client"))
+    return Transport(scheme)
+
+
+class Collected:
+    """What a stream delivered, and its end."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.errors: list[Exception | None] = []
+        self.changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def messages(self) -> list[Any]:
+        return [message for batch in self.batches for message in batch]
+
+    def on_batch(self, messages: list[Any]) -> None:
+        assert not self.errors, "messages after the end"
+        self.batches.append(messages)
+        self._notify()
+
+    def on_close(self, error: Exception | None) -> None:
+        self.errors.append(error)
+        self._notify()
+
+    async def wait_for(self, count: int) -> list[Any]:
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: len(self.messages) >= count)
+        return self.messages
+
+    async def wait_closed(self) -> Exception | None:
+        async with asyncio.timeout(20), self.changed:
+            await self.changed.wait_for(lambda: bool(self.errors))
+        assert len(self.errors) == 1
+        return self.errors[0]
+
+    def _notify(self) -> None:
+        async def notify() -> None:
+            async with self.changed:
+                self.changed.notify_all()
+
+        task = asyncio.get_running_loop().create_task(notify())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,196 @@
+"""Messages to frames and back."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.common.keys import to_wire
+from headrace.exceptions import DeserializationError, SerializationError
+from headrace.messages import FromWorker
+from headrace.messages.worker import AddKeys, TaskFinished
+from headrace.protocol import Frames, Serialize, Serialized, StreamCodec, decode, dumps, encode, unwrap
+
+texts = st.text(st.characters())  # lone surrogates included
+atoms = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), texts, st.binary())
+keys = st.recursive(
+    st.one_of(texts, st.binary(), st.integers(), st.floats(allow_nan=False)),
+    lambda parts: st.lists(parts, max_size=3).map(tuple),
+    max_leaves=6,
+)
+values = st.recursive(
+    atoms,
+    lambda parts: st.one_of(
+        st.lists(parts, max_size=4),
+        st.lists(parts, max_size=4).map(tuple),
+        st.dictionaries(keys, parts, max_size=4),
+        st.sets(keys, max_size=4),
+        st.frozensets(keys, max_size=4),
+    ),
+    max_leaves=15,
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal, with the same types all the way down."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict):
+        return same(list(left.items()), list(right.items()))
+    return bool(left == right)
+
+
+@settings(deadline=None)
+@given(values)
+def test_rpc_values_come_back_as_they_were(value: Any) -> None:
+    assert same(decode(encode(value)), value)
+
+
+@settings(deadline=None)
+@given(keys)
+def test_keys_come_back_as_they_were(key: Any) -> None:
+    assert same(decode(encode({key: key})), {key: key})
+
+
+wire_texts = st.text()
+wire_keys = st.recursive(
+    st.one_of(wire_texts, st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False)),
+    lambda parts: st.lists(parts, max_size=3).map(tuple),
+    max_leaves=5,
+).map(to_wire)
+
+
+@settings(deadline=None)
+@given(st.lists(wire_keys, max_size=5))
+def test_stream_keys_come_back_as_they_were(keys: list[Any]) -> None:
+    codec = StreamCodec(FromWorker)
+    (message,) = codec.decode(codec.encode([AddKeys(keys)]))
+    assert same(message.keys, keys)
+
+
+def test_numbers_at_the_edges() -> None:
+    for value in (2**63, 2**64, -(2**63), -(2**63) - 1, 10**100, -(10**100), -1, 255, -129, math.inf, -0.0):
+        assert same(decode(encode([value])), [value])
+    assert math.isnan(decode(encode(math.nan)))
+
+
+def test_large_buffers_go_out_of_band() -> None:
+    large = bytes(100_000)
+    frames = encode({"a": large, "b": (bytearray(large), memoryview(large)), "c": Frames([b"x", large])})
+    assert [len(frame) for frame in frames[1:]] == [100_000, 100_000, 100_000, 1, 100_000]
+    assert frames[1] is large
+    back = decode(frames)
+    assert back["a"] == large
+    assert back["b"] == (large, large)
+    assert back["c"] == Frames([b"x", large])
+
+
+def test_marks() -> None:
+    message = {"f": Serialize(len), "data": {"x": Serialize(b"y" * 100_000)}}
+    assert decode(encode(message)) == {"f": len, "data": {"x": b"y" * 100_000}}
+    closed = decode(encode(message), deserialize=False)
+    assert isinstance(closed["f"], Serialized)
+    assert unwrap(closed["f"]) is len
+    assert unwrap(3) == 3
+    assert unwrap(Serialize(4)) == 4
+    assert decode(encode(closed)) == {"f": len, "data": {"x": b"y" * 100_000}}
+    assert "Serialize" in repr(message["f"])
+    assert "Serialized" in repr(closed["f"])
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+def test_subclasses_become_their_base() -> None:
+    assert same(decode(encode([Text("a"), {Text("k"): 1}])), ["a", {"k": 1}])
+
+
+@pytest.mark.parametrize("value", [object(), 1j, Decimal(1), Colour.RED, range(3), Exception("x"), {"a": [object()]}])
+def test_what_messages_cannot_carry_is_named(value: Any) -> None:
+    inner = value["a"][0] if isinstance(value, dict) else value
+    with pytest.raises(TypeError, match=rf"cannot carry a \S*{type(inner).__name__}.*Serialize"):
+        encode({"x": value})
+
+
+def test_a_mark_on_something_unpicklable() -> None:
+    with pytest.raises(SerializationError, match="generator"):
+        encode({"x": Serialize(x for x in ())})
+
+
+def test_a_pickle_that_cannot_be_loaded() -> None:
+    frames = encode([Serialized(b"cno_such_module\nx\n."), 1])
+    with pytest.raises(DeserializationError, match="no_such_module"):
+        decode(frames)
+    assert decode(frames, deserialize=False)[1] == 1
+
+
+def test_too_deep() -> None:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(ValueError, match="too deep"):
+        encode(value)
+    while value:  # without recursion in the collector
+        (value,) = value
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60))
+def test_garbage_is_refused(data: bytes) -> None:
+    with contextlib.suppress(msgspec.MsgspecError, DeserializationError):
+        decode([data])
+    with contextlib.suppress(msgspec.MsgspecError):
+        StreamCodec(FromWorker).decode([data])
+
+
+@pytest.mark.parametrize("code", range(12))
+def test_malformed_extensions_are_refused(code: int) -> None:
+    for data in (b"", b"\x01", b"\xff" * 8, b"\x01\x00\x00\x00\x05\x00\x00\x00"):
+        frames = [msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data))]
+        try:
+            decode(frames)
+        except (msgspec.MsgspecError, DeserializationError):
+            continue
+        assert code in (6, 10) or code == 7, code  # any bytes are an integer
+
+
+def test_streams_carry_payloads() -> None:
+    codec = StreamCodec(FromWorker)
+    payload = dumps(b"z" * 200_000)
+    messages = [
+        TaskFinished("a", 1, 3, "int", 0.0, 1.0, result=b"small"),
+        TaskFinished("b", 1, 3, "int", 0.0, 1.0, result=payload),
+        TaskFinished("c", 1, 3, "int", 0.0, 1.0),
+        TaskFinished("d", 1, 3, "int", 0.0, 1.0, result=Frames([b"1", b"2"])),
+    ]
+    frames = codec.encode(messages)
+    assert len(frames) == 5
+    assert codec.decode(frames) == messages
+    assert len(codec.encode(messages[:1])) == 1
+
+
+def test_stream_messages_are_checked() -> None:
+    codec = StreamCodec(FromWorker)
+    with pytest.raises(TypeError, match=r"cannot carry a object.*dumps"):
+        codec.encode([TaskFinished("a", 1, 3, "int", 0.0, 1.0, result=object())])
+    for wrong in ([["TaskFinished", "a"]], [["NoSuchMessage"]], {"a": 1}, [AddKeys([None])]):  # type: ignore[list-item]
+        with pytest.raises(msgspec.ValidationError):
+            codec.decode([msgspec.msgpack.encode(wrong)])
+    frames = codec.encode([TaskFinished("a", 1, 3, "int", 0.0, 1.0, result=Frames([b"1"]))])
+    with pytest.raises(msgspec.ValidationError, match="frames"):
+        codec.decode(frames[:1])

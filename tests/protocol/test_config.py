@@ -1,0 +1,50 @@
+"""Defaults, and the options that are read from them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import dask.config
+import pytest
+
+from headrace import config
+
+
+def test_defaults_have_the_documented_names() -> None:
+    assert config.get("distributed.comm.timeouts.connect") == "30s"
+    assert config.get("distributed.scheduler.worker-saturation") == 1.1
+    assert config.get("distributed.no-such-key", 3) == 3
+
+
+def test_options_follow_the_configuration() -> None:
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s", "distributed.comm.max-frame-bytes": "1MiB"}):
+        options = config.CommOptions.from_config()
+    assert options.connect_timeout == 5
+    assert options.max_frame_bytes == 1 << 20
+    assert options.compression is None
+
+
+@pytest.fixture
+def nothing_configured() -> Iterator[None]:
+    before = copy.deepcopy(dask.config.config)
+    dask.config.config.clear()
+    yield
+    dask.config.config.update(before)
+
+
+@pytest.mark.usefixtures("nothing_configured")
+def test_defaults_survive_a_setting_that_began_before_them() -> None:
+    with dask.config.set({"distributed.comm.timeouts.connect": "7s"}):
+        assert config.CommOptions.from_config().connect_timeout == 7
+    assert config.CommOptions.from_config().connect_timeout == 30
+
+
+def test_times_and_sizes() -> None:
+    assert config.parse_seconds("500ms") == 0.5
+    assert config.parse_seconds(3) == 3
+    assert config.parse_seconds(None, 2) == 2
+    assert config.parse_bytes("64MiB") == 64 << 20
+    assert config.parse_bytes(7.0) == 7
+    with pytest.raises(ValueError, match="missing"):
+        config.parse_seconds(None)
