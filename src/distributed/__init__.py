@@ -5,8 +5,9 @@ Nothing is defined here. Submodules are found by `headrace.alias`, which `import
 
 __headrace__ = True  # before the import below: tells it that this package is its own
 
-import headrace  # noqa: F401
+import sys
+
 from headrace.alias import install, populate
 
 install()
-populate(globals())
+populate(sys.modules[__name__])
