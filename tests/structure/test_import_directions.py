@@ -31,7 +31,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
-ALLOWED_LAZY: dict[tuple[str, str], str] = {}
+ALLOWED_LAZY: dict[tuple[str, str], str] = {
+    ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
+    ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
+    ("headrace.nanny.server", "headrace.worker"): "a nanny takes a worker's arguments and runs functions as it does",
+    ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
+}
 
 PURE = (
     "headrace.scheduler.state",
