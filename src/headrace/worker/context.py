@@ -86,51 +86,33 @@ def current_key() -> Key | None:
     return key
 
 
-def get_client(address: str | None = None, timeout: float | str | None = None, resolve_address: bool = True) -> Any:
+def get_client(address: Any = None, timeout: float | str | None = None, resolve_address: bool = True) -> Any:
     """A client of the scheduler that the calling task was submitted to; outside of tasks, the default client.
 
     Args:
-        address: the scheduler's; of another one if you must.
+        address: the scheduler's, if another is meant.
         timeout: seconds, or text such as "5s", to connect.
-        resolve_address: whether to look the host name in `address` up.
+        resolve_address: accepted for compatibility.
 
     Raises:
-        ValueError: there is neither a worker nor a client in this process, or none of that address.
+        ValueError: there is neither a worker nor a client here, and no address.
     """
-    from headrace.client import Client
+    from headrace.client.current import get_client as find
 
-    if address and resolve_address:
-        from headrace.comm import resolve_address as resolve
-
-        address = resolve(address)
-    try:
-        worker = get_worker()
-    except ValueError:
-        pass
-    else:
-        if not address or worker.scheduler_address == address:
-            return worker.get_client(timeout=timeout)
-    try:
-        client = Client.current()
-    except ValueError:
-        client = None
-    if client is not None and (not address or client.scheduler.address == address):
-        return client
-    if address:
-        return Client(address, timeout=timeout)
-    raise ValueError("No global client found and no address provided")
+    return find(address, timeout, resolve_address)
 
 
 def secede() -> None:
     """The calling task no longer counts as one of the worker's threads; another task takes its place.
 
-    For tasks that wait for other tasks. Does nothing when the task has seceded already.
+    For tasks that wait for other tasks.
 
     Raises:
-        ValueError: not called from a task's own thread.
+        ValueError: not called from a task's own thread, or it has seceded already.
     """
     worker, key = _calling_task("secede")
-    worker.task_executor.secede(key, time.time() - thread_state.start_time)
+    if not worker.task_executor.secede(key, time.time() - thread_state.start_time):
+        raise ValueError(f"the task {from_wire(key)!r} has seceded already, or runs in an executor of the user's")
 
 
 def rejoin() -> None:
@@ -163,13 +145,21 @@ def worker_client(timeout: float | str | None = None, separate_thread: bool = Tr
     """
     worker = get_worker()
     client = worker.get_client(timeout=timeout)
-    if separate_thread:
-        secede()
+    seceded = separate_thread and _seceded()
     try:
         yield client
     finally:
-        if separate_thread:
+        if seceded:
             rejoin()
+
+
+def _seceded() -> bool:
+    """Secede, unless that has been done further out."""
+    try:
+        secede()
+    except ValueError:
+        return False
+    return True
 
 
 local_client = worker_client

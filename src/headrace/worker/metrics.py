@@ -83,6 +83,6 @@ class Metrics:
             with open("/proc/self/statm", "rb") as file:
                 return int(file.read().split()[1]) * self._page
         except OSError:
-            import psutil
+            import psutil  # type: ignore[import-untyped]
 
             return int(psutil.Process().memory_info().rss)
