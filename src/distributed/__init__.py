@@ -5,8 +5,11 @@ Nothing is defined here. Submodules are found by `headrace.alias`, which `import
 
 __headrace__ = True  # before the import below: tells it that this package is its own
 
-import headrace  # noqa: F401
-from headrace.alias import install, populate
+import sys
 
+import headrace  # noqa: F401
+from headrace.alias import Facade, install, populate
+
+sys.modules[__name__].__class__ = Facade
 install()
 populate(globals())

@@ -121,6 +121,18 @@ def _target(role: str) -> str | None:
     return None
 
 
+class Facade(ModuleType):
+    """A module some of whose public names are also names of its submodules (`rpc`, `worker_client`).
+
+    The import machinery binds a submodule to its parent; here the public name stays what it is.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in self.__dict__.get("__all__", ()):
+            return
+        super().__setattr__(name, value)
+
+
 class AliasFinder(MetaPathFinder):
     """Answers for `distributed` and everything below it."""
 
@@ -144,6 +156,7 @@ class FacadeLoader(InspectLoader):
     """Makes the module `distributed` without a file: it must not matter whose `distributed/__init__.py` is there."""
 
     def exec_module(self, module: ModuleType) -> None:
+        module.__class__ = Facade
         populate(module.__dict__)
 
     def get_source(self, fullname: str) -> str:

@@ -32,10 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
-    ("headrace.client.client", "headrace.deploy"): "a client without an address starts a local cluster",
-    ("headrace.nanny.child", "headrace.worker"): "what runs in the process that a nanny keeps is a worker",
-    ("headrace.worker.context", "headrace.client"): "get_client inside a task",
-    ("headrace.worker.server", "headrace.client"): "get_client inside a task",
+    ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
+    ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
+    ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
 }
 
 PURE = (

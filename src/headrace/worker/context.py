@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reschedule",
-    "get_client",
     "get_current_task",
     "get_worker",
     "local_client",
@@ -84,22 +83,6 @@ def current_key() -> Key | None:
         context = running.get()
         key = context[1] if context is not None else None
     return key
-
-
-def get_client(address: Any = None, timeout: float | str | None = None, resolve_address: bool = True) -> Any:
-    """A client of the scheduler that the calling task was submitted to; outside of tasks, the default client.
-
-    Args:
-        address: the scheduler's, if another is meant.
-        timeout: seconds, or text such as "5s", to connect.
-        resolve_address: accepted for compatibility.
-
-    Raises:
-        ValueError: there is neither a worker nor a client here, and no address.
-    """
-    from headrace.client.current import get_client as find
-
-    return find(address, timeout, resolve_address)
 
 
 def secede() -> None:
