@@ -19,6 +19,7 @@ from headrace.nanny import Nanny, WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.scheduler import Scheduler
+from headrace.security import Security
 
 
 @pytest.fixture
@@ -160,3 +161,14 @@ async def test_nanny_needs_a_scheduler_that_processes_can_reach() -> None:
     async with Scheduler(protocol="inproc") as scheduler:
         with pytest.raises(ValueError, match="inproc"):
             await Nanny(scheduler.address)
+
+
+async def test_encrypted(tmp_path: Path) -> None:
+    security = Security.temporary()
+    async with (
+        Scheduler(host="127.0.0.1", security=security) as scheduler,
+        WorkerProcess(scheduler.address, nthreads=1, security=security, local_directory=str(tmp_path)) as process,
+    ):
+        assert process.address is not None
+        assert process.address.startswith("tls://")
+        assert process.address in scheduler.workers

@@ -15,7 +15,7 @@ def system_memory_limit() -> int:
     try:
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
-        import psutil  # type: ignore[import-untyped]
+        import psutil
 
         limit = int(psutil.virtual_memory().total)
     for path in _CGROUP_MEMORY:
