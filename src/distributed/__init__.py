@@ -7,7 +7,9 @@ __headrace__ = True  # before the import below: tells it that this package is it
 
 import sys
 
-from headrace.alias import install, populate
+import headrace  # noqa: F401
+from headrace.alias import Facade, install, populate
 
+sys.modules[__name__].__class__ = Facade
 install()
-populate(sys.modules[__name__])
+populate(globals())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
-from .alias import install
+from .alias import Facade, install
 
 __version__ = "0.1.0"
 
@@ -15,6 +16,7 @@ _NAMES = {
     "Future": "headrace.client",
     "KilledWorker": "headrace.scheduler",
     "LocalCluster": "headrace.deploy",
+    "Lock": "headrace.extensions.locks",
     "Nanny": "headrace.nanny",
     "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
@@ -30,17 +32,15 @@ _NAMES = {
     "default_client": "headrace.client",
     "fire_and_forget": "headrace.client",
     "futures_of": "headrace.client",
-    "get_client": "headrace.worker",
+    "get_client": "headrace.client",
     "get_worker": "headrace.worker",
     "local_client": "headrace.worker",
-    "print": "headrace.worker",
     "progress": "headrace.diagnostics.progressbar",
     "rejoin": "headrace.worker",
     "rpc": "headrace.rpc",
     "secede": "headrace.worker",
     "sync": "headrace.rpc",
     "wait": "headrace.client",
-    "warn": "headrace.worker",
     "worker_client": "headrace.worker",
 }
 
@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
     module = _NAMES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if module == f"{__name__}.{name}":
+    if name == "config":  # the one public name that is a module
         return import_module(module)
     value = getattr(import_module(module), name)
     globals()[name] = value
@@ -65,4 +65,5 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 
 
+sys.modules[__name__].__class__ = Facade
 install()

@@ -27,7 +27,7 @@ _BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "kiB": 2**10, "KiB": 2**10, "Mi
 @lru_cache
 def defaults() -> dict[str, Any]:
     """What `headrace.yaml` says."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with open(Path(__file__).with_name("headrace.yaml")) as file:

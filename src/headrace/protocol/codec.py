@@ -200,7 +200,7 @@ def _prepare_other(value: Any, frames: list[Frame]) -> Any:
         return Ext(_FRAMES, _add_frames(value.frames, frames))
     if isinstance(value, (bytes, bytearray, memoryview)):
         if isinstance(value, memoryview):
-            value = value.cast("B") if value.contiguous else bytes(value)
+            value = value.cast("B") if value.contiguous and value.nbytes else bytes(value)
         if len(value) < OUT_OF_BAND_BYTES:
             return bytes(value)
         return Ext(_LARGE_BYTES, _add_frames([value], frames))

@@ -31,8 +31,11 @@ CACHED_FUNCTION_BYTES = 1_000_000
 
 _pickle_dumps = pickle.dumps
 _pickle_loads = pickle.loads
+_BYTES = (bytes, bytearray)
 _CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
 
+#: cloudpickle's own set of the modules registered by value, once it has been imported by anyone
+_registry: set[str] | None = None
 _dumped: dict[int, tuple[weakref.ref[Any], bytes]] = {}
 _loaded: OrderedDict[bytes, Any] = OrderedDict()
 
@@ -55,12 +58,12 @@ def dumps(value: Any) -> bytes | Frames:
         buffers.append(raw)
         return False
 
-    kind = type(value)
-    if (kind is bytes or kind is bytearray) and len(value) >= OUT_OF_BAND_BYTES:
+    if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
         value = _LargeBytes(value)
     try:
         data = _pickle_dumps(value, 5, buffer_callback=keep_large)
-        by_value = b"__main__" in data or _names_module_by_value(data)
+        # `find`, because `in` costs twice as much: it tries a bytes' index first
+        by_value = data.find(b"__main__") >= 0 or ((_registry is None or _registry) and _names_module_by_value(data))
     except Exception:
         by_value = True
     if by_value:
@@ -89,7 +92,7 @@ def dumps_function(function: Callable[..., Any]) -> bytes:
         return entry[1]
     try:
         data = _pickle_dumps(function, 5)
-        by_value = b"__main__" in data or _names_module_by_value(data)
+        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
     except Exception:
         by_value = True
     if by_value:
@@ -145,11 +148,10 @@ class _LargeBytes:
 
 def _names_module_by_value(data: bytes) -> bool:
     """Whether a pickle names a module that the user registered with `cloudpickle.register_pickle_by_value`."""
-    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
-    if cloudpickle is None:
-        return False
-    registered = cloudpickle._PICKLE_BY_VALUE_MODULES
-    return bool(registered) and any(name.encode() in data for name in tuple(registered))
+    global _registry
+    if _registry is None:
+        _registry = getattr(sys.modules.get("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", None)
+    return bool(_registry) and any(name.encode() in data for name in tuple(_registry or ()))
 
 
 def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:

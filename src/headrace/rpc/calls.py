@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.exceptions import RemoteError
+from headrace.exceptions import DeserializationError, RemoteError
 from headrace.protocol import Serialize, dumps_exception, loads_exception, loads_traceback
 from headrace.protocol.serialize import Serialized
 
@@ -31,7 +31,7 @@ async def send_recv(comm: Comm, *, op: str, reply: bool = True, **kwargs: Any) -
         if not reply:
             return None
         answer = await comm.read()
-    except (TypeError, ValueError):  # the message could not be sent: nothing was
+    except (TypeError, ValueError, DeserializationError):  # nothing was sent, or all of the reply has come
         raise
     except BaseException:
         comm.abort()

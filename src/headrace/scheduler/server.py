@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from importlib import import_module
 from typing import Any
 
 from headrace import config
@@ -43,6 +44,8 @@ from .state.options import StateOptions
 from .state.state import SchedulerState
 from .state.workers import WorkerState
 
+#: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
+EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
 #: Seconds between a worker's heartbeats.
 HEARTBEAT_SECONDS = 0.5
 
@@ -77,7 +80,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         scheduler_file: where to write how to reach this scheduler, as JSON.
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
-        extensions: {name: class}; each is made with the scheduler as its argument.
+        extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
 
     Raises:
         OSError: when started, if the address cannot be had.
@@ -143,7 +146,8 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
             connection_args=self.security.get_listen_args("scheduler"),
             name="scheduler",
         )
-        self.extensions = {name: make(self) for name, make in (extensions or {}).items()}
+        chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
+        self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
         self.recent = RecentLines()
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self._backlogs: dict[str, deque[Any]] = {}
@@ -485,6 +489,11 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         stream = self.client_comms.get(client)
         if stream is not None:
             stream.send(msg)
+
+
+def _load(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
 async def _call(plugin: Any, hook: str) -> None:

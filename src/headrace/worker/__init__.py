@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.client import get_client
+
     from .context import (
         Reschedule,
-        get_client,
         get_current_task,
         get_worker,
         local_client,
@@ -30,7 +31,7 @@ _HOMES = {
     "TaskState": "state",
     "WorkerState": "state",
     "Reschedule": "context",
-    "get_client": "context",
+    "get_client": "headrace.client.current",
     "get_current_task": "context",
     "get_worker": "context",
     "local_client": "context",
@@ -64,6 +65,6 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
+    value = getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

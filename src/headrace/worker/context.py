@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reschedule",
-    "get_client",
     "get_current_task",
     "get_worker",
     "local_client",
@@ -84,41 +83,6 @@ def current_key() -> Key | None:
         context = running.get()
         key = context[1] if context is not None else None
     return key
-
-
-def get_client(address: str | None = None, timeout: float | str | None = None, resolve_address: bool = True) -> Any:
-    """A client of the scheduler that the calling task was submitted to; outside of tasks, the default client.
-
-    Args:
-        address: the scheduler's; of another one if you must.
-        timeout: seconds, or text such as "5s", to connect.
-        resolve_address: whether to look the host name in `address` up.
-
-    Raises:
-        ValueError: there is neither a worker nor a client in this process, or none of that address.
-    """
-    from headrace.client import Client
-
-    if address and resolve_address:
-        from headrace.comm import resolve_address as resolve
-
-        address = resolve(address)
-    try:
-        worker = get_worker()
-    except ValueError:
-        pass
-    else:
-        if not address or worker.scheduler_address == address:
-            return worker.get_client(timeout=timeout)
-    try:
-        client = Client.current()
-    except ValueError:
-        client = None
-    if client is not None and (not address or client.scheduler.address == address):
-        return client
-    if address:
-        return Client(address, timeout=timeout)
-    raise ValueError("No global client found and no address provided")
 
 
 def secede() -> None:

@@ -1,0 +1,1 @@
+"""Features beside the core, one folder each: `scheduler.py` is loaded into the scheduler by name."""
