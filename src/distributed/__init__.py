@@ -7,9 +7,7 @@ __headrace__ = True  # before the import below: tells it that this package is it
 
 import sys
 
-import headrace  # noqa: F401
-from headrace.alias import Facade, install, populate
+from headrace.alias import install, populate
 
-sys.modules[__name__].__class__ = Facade
 install()
-populate(globals())
+populate(sys.modules[__name__])

@@ -32,15 +32,17 @@ _NAMES = {
     "default_client": "headrace.client",
     "fire_and_forget": "headrace.client",
     "futures_of": "headrace.client",
-    "get_client": "headrace.client",
+    "get_client": "headrace.worker",
     "get_worker": "headrace.worker",
     "local_client": "headrace.worker",
+    "print": "headrace.worker",
     "progress": "headrace.diagnostics.progressbar",
     "rejoin": "headrace.worker",
     "rpc": "headrace.rpc",
     "secede": "headrace.worker",
     "sync": "headrace.rpc",
     "wait": "headrace.client",
+    "warn": "headrace.worker",
     "worker_client": "headrace.worker",
 }
 

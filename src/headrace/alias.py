@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
@@ -27,6 +27,9 @@ RENAMED = {
     "cli.dask_scheduler": "headrace.cli.scheduler",
     "cli.dask_worker": "headrace.cli.worker",
 }
+
+#: Public names that `headrace` cannot offer by the same name, because that is a package of its own.
+ELSEWHERE = {"rpc": "headrace.rpc"}
 
 #: Set in the environment once the warning was shown, so that worker processes do not repeat it.
 _WARNED = "HEADRACE_ALIAS_WARNED"
@@ -60,22 +63,24 @@ def install() -> None:
         )
 
 
-def populate(namespace: MutableMapping[str, Any]) -> None:
-    """Turn a module's namespace into the facade `distributed`: headrace's public names, resolved when they are used."""
+def populate(module: ModuleType) -> None:
+    """Turn a module into the facade `distributed`: headrace's public names, resolved when they are used."""
     headrace = importlib.import_module("headrace")
 
     def __getattr__(name: str) -> Any:
+        if name in ELSEWHERE:
+            return getattr(importlib.import_module(ELSEWHERE[name]), name)
+        if name in headrace.__all__:
+            return getattr(headrace, name)
         if not name.startswith("__"):
             try:
-                return getattr(headrace, name)
-            except AttributeError:
-                try:
-                    return importlib.import_module(f"distributed.{name}")
-                except ModuleNotFoundError as error:
-                    if error.name != f"distributed.{name}":
-                        raise
+                return importlib.import_module(f"distributed.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"distributed.{name}":
+                    raise
         raise AttributeError(f"module 'distributed' has no attribute {name!r}")
 
+    namespace = module.__dict__
     namespace.update(
         {
             _MARK: True,
@@ -86,6 +91,15 @@ def populate(namespace: MutableMapping[str, Any]) -> None:
             "__dir__": lambda: sorted({"__all__", "__doc__", "__name__", "__version__", *namespace["__all__"]}),
         }
     )
+    module.__class__ = Facade
+
+
+class Facade(ModuleType):
+    """Keeps a public name when a submodule of that name is imported, as of `distributed.worker_client`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in self.__dict__["__all__"]):
+            super().__setattr__(name, value)
 
 
 def _peer_location() -> str | None:
@@ -121,18 +135,6 @@ def _target(role: str) -> str | None:
     return None
 
 
-class Facade(ModuleType):
-    """A module some of whose public names are also names of its submodules (`rpc`, `worker_client`).
-
-    The import machinery binds a submodule to its parent; here the public name stays what it is.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and name in self.__dict__.get("__all__", ()):
-            return
-        super().__setattr__(name, value)
-
-
 class AliasFinder(MetaPathFinder):
     """Answers for `distributed` and everything below it."""
 
@@ -156,11 +158,10 @@ class FacadeLoader(InspectLoader):
     """Makes the module `distributed` without a file: it must not matter whose `distributed/__init__.py` is there."""
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__class__ = Facade
-        populate(module.__dict__)
+        populate(module)
 
     def get_source(self, fullname: str) -> str:
-        return "from headrace.alias import populate\n\npopulate(globals())\n"
+        return "import sys\n\nfrom headrace.alias import populate\n\npopulate(sys.modules[__name__])\n"
 
     def is_package(self, fullname: str) -> bool:
         return True

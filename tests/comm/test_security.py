@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.config
 import pytest
+
 from headrace.comm import Comm, connect, listen
 from headrace.security import Security
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gc
 import math
+import weakref
 from decimal import Decimal
 from typing import Any
 
@@ -93,6 +95,27 @@ def test_large_buffers_go_out_of_band() -> None:
     assert back["a"] == large
     assert back["b"] == (large, large)
     assert back["c"] == Frames([b"x", large])
+
+
+def test_frames_are_let_go_of_at_once() -> None:
+    """Without help of the garbage collector, which may come late."""
+
+    class Buffer(bytearray):
+        pass
+
+    large = Buffer(100_000)
+    gone = weakref.ref(large)
+    gc.disable()
+    try:
+        frames = encode([(1, Frames([memoryview(large)])), Serialize(1)])
+        del large
+        message = decode(frames)
+        codec = StreamCodec(FromWorker)
+        codec.decode(codec.encode([TaskFinished("a", 1, 3, "int", 0.0, 1.0, result=message[0][1])]))
+        del frames, message
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_marks() -> None:

@@ -10,7 +10,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 LIMIT = 30
 
 
-@contextlib.contextmanager
-def running(script: Path) -> Iterator[subprocess.Popen[bytes]]:
+@contextlib.asynccontextmanager
+async def running(script: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A program that has ended by itself, without errors, when the block ends."""
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         yield process
-        output, errors = process.communicate(timeout=LIMIT)
+        output, errors = await asyncio.to_thread(process.communicate, timeout=LIMIT)
     except BaseException:
         process.kill()
         output, errors = process.communicate()
@@ -49,7 +49,8 @@ async def scheduler_of(process: subprocess.Popen[bytes]) -> str:
         for connection in psutil.Process(process.pid).net_connections("tcp"):
             if connection.status != psutil.CONN_LISTEN:
                 continue
-            address = f"tcp://127.0.0.1:{connection.laddr.port}"
+            host = connection.laddr.ip
+            address = f"tcp://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{connection.laddr.port}"
             async with rpc(address) as server:
                 if (await server.identity())["type"] == "Scheduler":
                     found.append(address)
@@ -77,17 +78,15 @@ def test_a_computation_is_run_and_everything_closes(name: str) -> None:
 
 
 async def test_a_scheduler_runs_until_it_is_told_to_stop() -> None:
-    with running(EXAMPLES / "scheduler.py") as process:
-        async with rpc(await scheduler_of(process)) as scheduler:
-            await scheduler.terminate(reply=False)
+    async with running(EXAMPLES / "scheduler.py") as process, rpc(await scheduler_of(process)) as scheduler:
+        await scheduler.terminate(reply=False)
 
 
 @pytest.mark.parametrize("name", ["many", "context_managers"])
 async def test_scheduler_and_worker_run_in_one_loop_until_told_to_stop(name: str) -> None:
-    with running(EXAMPLES / f"{name}.py") as process:
-        async with rpc(await scheduler_of(process)) as scheduler:
-            assert len(await workers_of(scheduler, 1)) == 1
-            await scheduler.terminate(reply=False)
+    async with running(EXAMPLES / f"{name}.py") as process, rpc(await scheduler_of(process)) as scheduler:
+        assert len(await workers_of(scheduler, 1)) == 1
+        await scheduler.terminate(reply=False)
 
 
 async def test_a_nanny_takes_the_place_of_a_worker(tmp_path: Path) -> None:
@@ -96,12 +95,11 @@ async def test_a_nanny_takes_the_place_of_a_worker(tmp_path: Path) -> None:
     text = text.replace("import Scheduler, Worker", "import Scheduler, Nanny").replace("Worker(s", "Nanny(s")
     script = tmp_path / "nanny.py"
     script.write_text(text)
-    with running(script) as process:
-        async with rpc(await scheduler_of(process)) as scheduler:
-            workers = await workers_of(scheduler, 1)
-            assert all(worker["nanny"] for worker in workers.values())
-            assert len(psutil.Process(process.pid).children()) >= 1
-            await scheduler.terminate(reply=False)
+    async with running(script) as process, rpc(await scheduler_of(process)) as scheduler:
+        workers = await workers_of(scheduler, 1)
+        assert all(worker["nanny"] for worker in workers.values())
+        assert len(psutil.Process(process.pid).children()) >= 1
+        await scheduler.terminate(reply=False)
 
 
 async def test_a_worker_joins_the_scheduler_that_it_is_given(tmp_path: Path) -> None:
@@ -113,11 +111,10 @@ async def test_a_worker_joins_the_scheduler_that_it_is_given(tmp_path: Path) -> 
             pytest.skip("port 8786, which the example names, is in use")
     from headrace.scheduler import Scheduler
 
-    async with Scheduler(host="127.0.0.1", port=8786) as scheduler:
-        with running(EXAMPLES / "worker.py"):
-            await async_poll_for(lambda: len(scheduler.workers) == 1, LIMIT, period=0.02)
-            await scheduler.close_worker(next(iter(scheduler.workers)))
-            await asyncio.to_thread(lambda: None)
+    async with Scheduler(host="127.0.0.1", port=8786) as scheduler, running(EXAMPLES / "worker.py"):
+        await async_poll_for(lambda: len(scheduler.workers) == 1, LIMIT, period=0.02)
+        scheduler.close_worker(next(iter(scheduler.workers)))
+        await async_poll_for(lambda: not scheduler.workers, LIMIT, period=0.02)
 
 
 async def test_servers_are_closed_by_awaiting_close() -> None:

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
-from .current import task_key
+#: Seconds for which a task may wait for others before it gives its place in the worker's threads to another.
+PATIENCE = 0.05
 
 
 @contextlib.contextmanager
 def outside_of_slot() -> Iterator[None]:
-    """Give the thread's slot back while a task waits for other tasks: they may need it."""
+    """Give the place of the task that runs here to another one: what it waits for may need it.
+
+    Nothing happens outside of tasks, or when the task has seceded by itself.
+    """
     context = sys.modules.get("headrace.worker.context")
-    if context is None or task_key() is None:
+    state = getattr(context.thread_state, "execution_state", None) if context is not None else None
+    if context is None or not state or not state["worker"].task_executor.pool.is_member():
         yield
         return
-    try:
-        context.secede()
-        seceded = True
-    except Exception:  # it has seceded already, or is none of the worker's threads
-        seceded = False
+    context.secede()
     try:
         yield
     finally:
-        if seceded:
-            context.rejoin()
+        context.rejoin()
+
+
+def acquire(gate: threading.Lock, timeout: float | None) -> bool:
+    """Wait for a lock, in a way that lets other tasks run meanwhile if this is a task.
+
+    Args:
+        timeout: seconds.
+    """
+    seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
+    if "headrace.worker.context" not in sys.modules:
+        return gate.acquire(timeout=seconds)
+    if seconds >= 0 and seconds <= PATIENCE:
+        return gate.acquire(timeout=seconds)
+    start = time.monotonic()
+    if gate.acquire(timeout=PATIENCE):
+        return True
+    with outside_of_slot():
+        return gate.acquire(timeout=-1 if seconds < 0 else max(seconds - (time.monotonic() - start), 0))

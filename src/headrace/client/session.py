@@ -28,6 +28,7 @@ from headrace.messages.client import ToClient as Incoming
 from headrace.rpc import ConnectionPool, IOLoop, PeriodicCallback, Stream, remote_exception, rpc
 
 from .errors import ClosedClientError
+from .in_task import acquire
 from .state import ClientState, FutureState
 
 logger = logging.getLogger("distributed.client")
@@ -218,9 +219,7 @@ class Session:
         if countdown is None:
             return True
         try:
-            if timeout is None:
-                return gate.acquire()
-            if gate.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+            if acquire(gate, timeout):
                 return True
         except BaseException:
             self._unregister(states, countdown)

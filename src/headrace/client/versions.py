@@ -20,10 +20,10 @@ def own_versions(packages: Iterable[Any] = ()) -> dict[str, Any]:
         packages: further names.
     """
     names = [*REQUIRED, *OPTIONAL, *(name if isinstance(name, str) else name[0] for name in packages)]
-    found: dict[str, str | None] = {"python": ".".join(map(str, sys.version_info)), "headrace": _version("headrace")}
+    found: dict[str, str | None] = {"python": _python(), "headrace": _version("headrace")}
     found.update({name: _version(name) for name in names})
     host = {
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}.final.0",
+        "python": _python(),
         "python-bits": 64 if sys.maxsize > 2**32 else 32,
         "OS": platform.system(),
         "OS-release": platform.release(),
@@ -37,7 +37,7 @@ def own_versions(packages: Iterable[Any] = ()) -> dict[str, Any]:
 def handshake_versions() -> dict[str, Any]:
     """The few versions that a client tells the scheduler when it registers; imports nothing that is not loaded."""
     return {
-        "python": ".".join(map(str, sys.version_info[:3])),
+        "python": _python(),
         **{name: getattr(sys.modules.get(name), "__version__", None) for name in REQUIRED},
     }
 
@@ -56,6 +56,10 @@ def difference(versions: Mapping[str, Any]) -> str:
         if wrong:
             lines.append(f"{name}: {here.get(name)} here, " + ", ".join(f"{v} at {p}" for p, v in wrong.items()))
     return "Mismatched versions found\n" + "\n".join(lines) if lines else ""
+
+
+def _python() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
 
 
 def _version(name: str) -> str | None:

@@ -7,21 +7,18 @@ and memory is only touched as bytes arrive, so that announcing much costs nothin
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import struct
-import sys
 import threading
 from collections.abc import Callable
 
 from headrace.protocol.frames import Frame
 
+from .memory import allocate
+
 #: Bytes that one read takes at most while no large frame is under way.
 SCRATCH_BYTES = 512 * 1024
 #: A packet no longer than this is read over when only a part of it came, instead of frame by frame.
 SMALL_PACKET_BYTES = 64 * 1024
-#: From this size on a frame gets pages of its own from the system, which are not cleared or touched in advance.
-MAPPED_BYTES = 8 * 1024 * 1024
 #: Frames in a packet, at most.
 MAX_FRAMES = 1 << 20
 #: Longest frame by default (`distributed.comm.max-frame-bytes`).
@@ -78,30 +75,6 @@ def buffers_to_write(frames: list[Frame], flags: list[int] | None = None) -> lis
     if small:
         buffers.append(b"".join(small))
     return buffers
-
-
-def allocate(nbytes: int) -> memoryview:
-    """Writable memory for a frame, not touched before bytes arrive if it is large.
-
-    Raises:
-        MemoryError: the system does not have as much.
-    """
-    empty = getattr(sys.modules.get("numpy"), "empty", None)
-    if empty is not None and nbytes >= SMALL_PACKET_BYTES:
-        # Uncleared, and recycled by its allocator: where numpy is loaded, nothing else costs as little.
-        return empty(nbytes, "u1").data  # type: ignore[no-any-return]
-    if nbytes < MAPPED_BYTES:
-        return memoryview(bytearray(nbytes))
-    try:
-        if not hasattr(mmap, "MAP_PRIVATE"):
-            return memoryview(mmap.mmap(-1, nbytes))
-        pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # a kernel without them
-                pages.madvise(mmap.MADV_HUGEPAGE)
-        return memoryview(pages)
-    except (OSError, OverflowError, ValueError) as error:
-        raise MemoryError(f"no memory for a frame of {nbytes} bytes: {error}") from error
 
 
 class PacketReader:
@@ -175,10 +148,9 @@ class PacketReader:
             self._target = None
             if self._lengths:
                 self._frames.append(target)
-                if len(self._frames) == len(self._lengths):
-                    self._finish()
             else:
                 self._begin_packet(struct.unpack(f"<{len(target) // 8}Q", target))
+            self._take_frames(target, 0, 0)  # nothing is left to take but empty frames
 
     def _parse(self, view: memoryview, end: int) -> None:
         position = 0

@@ -31,6 +31,7 @@ _SERIALIZED_FRAMES = 9
 _LONE_SURROGATES = 10
 
 _range = struct.Struct("<II")
+_NO_FRAMES: list[Frame] = []
 
 
 class StreamCodec:
@@ -58,6 +59,7 @@ class StreamCodec:
         head: Frame = self._encode(messages)
         if not frames:
             return [head]
+        self._outgoing = []  # not kept alive until the next message
         frames.insert(0, head)
         return frames
 
@@ -69,7 +71,10 @@ class StreamCodec:
         """
         assert self._decode is not None, "this end only encodes"
         self._incoming = frames
-        return self._decode(frames[0])
+        try:
+            return self._decode(frames[0])
+        finally:
+            self._incoming = _NO_FRAMES  # not kept alive until the next message
 
     def _on_unknown(self, value: Any) -> Any:
         if type(value) is Frames:
@@ -147,13 +152,15 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
             return bytes(data).decode("utf-8", "surrogatepass")
         raise msgspec.ValidationError(f"unknown extension {code} in a message")
 
-    inner = msgspec.msgpack.Decoder(ext_hook=on_extension).decode
+    inner: Any = msgspec.msgpack.Decoder(ext_hook=on_extension).decode
     try:
         message = inner(frames[0])
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, msgspec.MsgspecError):
             raise
         raise msgspec.DecodeError(f"malformed message: {error}") from error
+    finally:
+        inner = None  # or the frames would live in a circle until the garbage collector comes
     if failures:
         cause = failures[0]
         raise DeserializationError(f"Could not load a value from a message: {type(cause).__name__}: {cause}") from cause

@@ -23,8 +23,9 @@ T = TypeVar("T")
 
 #: Seconds to wait for a loop's thread to start or stop.
 THREAD_TIMEOUT = 10
-#: How often a blocked thread looks for signals, in seconds (Windows; elsewhere they interrupt the wait).
-_SIGNAL_POLL = 0.5 if os.name == "nt" else 3600.0
+#: How often a blocked thread looks for signals, in seconds: one may be delivered to another thread, which then does not
+#: interrupt the wait.
+_SIGNAL_POLL = 0.1
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -45,7 +45,7 @@ def reset_config() -> Iterator[None]:
 @contextlib.contextmanager
 def new_config_file(c: dict[str, Any]) -> Iterator[None]:
     """A configuration file, in the environment of this process and its children, within the block."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     before = os.environ.get("DASK_CONFIG")
     with tempfile.TemporaryDirectory() as folder:

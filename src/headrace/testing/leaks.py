@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 #: Seconds that threads and processes get to end after the test.
 _GRACE = 10

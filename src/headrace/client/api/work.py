@@ -349,11 +349,8 @@ class WorkMethods(ClientBase):
             asynchronous = self.asynchronous
         if asynchronous:
             return self._get_async(packed, list(futures.values()), direct)
-        from ..in_task import outside_of_slot
-
         try:
-            with outside_of_slot():
-                return self.gather(packed, direct=direct, asynchronous=False)  # type: ignore[attr-defined]
+            return self.gather(packed, direct=direct, asynchronous=False)  # type: ignore[attr-defined]
         finally:
             self._release_now(futures.values())
 

@@ -1,0 +1,215 @@
+"""The client with the real scheduler and workers, over tcp and in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from operator import add
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+
+from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
+from headrace.client import FutureCancelledError
+from headrace.deploy import LocalCluster
+
+pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def fail(x: Any) -> None:
+    raise ZeroDivisionError(x)
+
+
+def inner_sum(count: int) -> int:
+    client = get_client()
+    return sum(client.gather(client.map(inc, range(count))))
+
+
+class Holder:
+    """Hides a future inside an object that nobody looks into."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def key(self) -> Any:
+        return self.future.key
+
+
+@pytest.fixture(params=["tcp://127.0.0.1", "inproc://"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    protocol = request.param.split("://")[0]
+    keywords: dict[str, Any] = {"protocol": protocol}
+    if protocol == "tcp":
+        keywords["host"] = "127.0.0.1"
+    async with (
+        Scheduler(dashboard_address=":0", **keywords) as scheduler,
+        Worker(scheduler.address, nthreads=1, **keywords),
+        Worker(scheduler.address, nthreads=2, **keywords),
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def local() -> Iterator[Client]:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+async def test_submit_map_gather(client: Client) -> None:
+    a = client.submit(inc, 1)
+    b = client.submit(add, a, [10][0], key=("b", 1))
+    assert await b == 12
+    assert await client.submit(sum, [a, b]) == 14
+    futures = client.map(inc, range(2000), batch_size=300)
+    assert await client.gather(futures) == list(range(1, 2001))
+    assert await client.gather({"x": [a, (b,)]}) == {"x": [2, (12,)]}
+    assert await client.submit(inc, 1, key=b"bytes") == 2
+
+
+async def test_errors_come_from_the_users_code(client: Client) -> None:
+    bad = client.submit(fail, "boom")
+    dependent = client.submit(inc, bad)
+    for future in (bad, dependent):
+        with pytest.raises(ZeroDivisionError, match="boom") as caught:
+            await future
+        assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "fail"
+    assert await client.gather([client.submit(inc, 1), bad], errors="skip") == [2]
+    await bad.retry()
+    await wait(bad)
+    assert bad.status == "error"
+
+
+async def test_large_results_and_scatter(client: Client) -> None:
+    array = np.arange(200_000)
+    (future,) = await client.scatter([array])
+    assert (await client.submit(np.sum, future)) == array.sum()
+    assert (await future == array).all()
+    assert (await client.gather(future, direct=False) == array).all()
+    everywhere = await client.scatter({"x": array}, broadcast=True)
+    assert len((await client.who_has([everywhere["x"]]))["x"]) == 2
+    made = client.map(np.ones, [50_000, 50_001])
+    assert [len(value) for value in await client.gather(made)] == [50_000, 50_001]
+    through = await client.scatter([array + 1], direct=False)
+    assert (await through[0] == array + 1).all()
+
+
+async def test_graphs_and_collections(client: Client) -> None:
+    da = pytest.importorskip("dask.array")
+    dsk: dict[Any, Any] = {("x", i): (inc, i) for i in range(5000)}
+    dsk["total"] = (sum, [("x", i) for i in range(5000)])
+    assert await client.get(dsk, ["total", ("x", 3)]) == [12_502_500, 4]
+    x = da.ones((20, 20), chunks=5) + 1
+    kept = await client.persist(x)
+    assert len(futures_of(kept)) == 16
+    assert await client.compute((kept + kept.T).sum()) == 1600
+    assert await client.compute([x.sum(), dask.delayed(inc)(1), 5])[1] == 2
+    with pytest.raises(ValueError, match="Cycle"):
+        client.get({"x": (inc, "y"), "y": (inc, "x")}, "x")
+    assert await client.submit(inc, 1) == 2
+
+
+async def test_released_keys_are_forgotten_by_the_scheduler(client: Client) -> None:
+    future = client.submit(inc, 1)
+    await future
+    assert await client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)) == 1
+    del future
+    gc.collect()
+    for _ in range(200):
+        if not await client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the task is still known")
+
+
+async def test_cancel_and_submit_again(client: Client) -> None:
+    for _ in range(5):
+        future = client.submit(inc, 1)
+        await future.cancel()
+        assert future.cancelled()
+        with pytest.raises(FutureCancelledError):
+            await future
+        assert await client.submit(inc, 1) == 2
+    with pytest.raises(FutureCancelledError):
+        await client.submit(inc, future).result(timeout=5)
+
+
+async def test_clients_inside_tasks(client: Client) -> None:
+    assert await client.submit(inner_sum, 10) == 55
+    future = client.submit(inc, 1)
+    await future
+    assert await client.submit(Holder.key, Holder(future)) == future.key
+
+
+async def test_two_clients_share_results(client: Client) -> None:
+    first = client.submit(inc, 1)
+    await first
+    async with Client(client.scheduler.address, asynchronous=True, set_as_default=False) as other:
+        second = other.submit(inc, 1)
+        assert second.key == first.key
+        assert await second == 2
+        assert await other.submit(inc, first) == 3
+
+
+async def test_questions(client: Client) -> None:
+    future = client.submit(inc, 1)
+    await future
+    threads = await client.nthreads()
+    assert sorted(threads.values()) == [1, 2]
+    assert set(await client.has_what()) == set(threads)
+    assert await client.run(lambda dask_worker: dask_worker.address) == {address: address for address in threads}
+    with pytest.raises(ZeroDivisionError):
+        await client.run(fail, 1)
+    assert set((await client.run(fail, 1, on_error="ignore")).values()) == set()
+    assert sum((await client.nbytes()).values()) > 0
+    assert len((await client.scheduler_info())["workers"]) == 2
+    await client.wait_for_workers(2, timeout=5)
+    await client.set_metadata(["a", "b"], 1)
+    assert await client.get_metadata(["a", "b"]) == 1
+    assert set(await client.get_versions(check=True)) == {"scheduler", "workers", "client"}
+    assert await client.get_events("nothing") is not None
+
+
+async def test_worker_restrictions(client: Client) -> None:
+    addresses = list(await client.nthreads())
+    future = client.submit(inc, 1, workers=addresses[0])
+    await future
+    assert await client.who_has([future]) == {future.key: (addresses[0],)}
+    with dask.annotate(workers=[addresses[1]]):
+        other = client.submit(inc, 2)
+    await other
+    assert await client.who_has([other]) == {other.key: (addresses[1],)}
+
+
+def test_a_local_cluster(local: Client) -> None:
+    assert local.submit(inc, 1).result() == 2
+    assert local.gather(local.map(inc, range(100))) == list(range(1, 101))
+    assert dask.delayed(inc)(1).compute() == 2
+    assert sorted(result for _, result in as_completed(local.map(inc, range(5)), with_results=True)) == [1, 2, 3, 4, 5]
+    assert local.submit(lambda: dask.delayed(inc)(5).compute()).result() == 6
+    with pytest.raises(ZeroDivisionError):
+        local.submit(fail, 1).result()
+
+
+def test_a_client_that_starts_its_own_cluster() -> None:
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        assert client.cluster.scheduler is not None
+        assert client.submit(inc, 1).result() == 2
+    assert client.status == "closed"
+
+
+def test_shutdown() -> None:
+    client = Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    client.shutdown()
+    assert client.status == "closed"
