@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
 IGNORED = frozenset(
