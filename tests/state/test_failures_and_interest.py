@@ -6,7 +6,7 @@ import pytest
 from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
-from headrace.messages.client import TaskErred
+from headrace.messages.client import DesireKeys, TaskErred
 from headrace.messages.worker import LongRunning, ReleasedData, RequestWhoHas, RescheduleTask, TaskFinished
 from headrace.scheduler.state.invariants import InvariantError, check
 from headrace.scheduler.state.transitions.engine import InvalidTransition
@@ -195,3 +195,18 @@ def test_invariants_notice_damage() -> None:
     cluster.state.workers["tcp://w0:1"].processing.clear()
     with pytest.raises(InvariantError, match="'a'"):
         check(cluster.state)
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_fire_and_forget_outlives_the_client_and_leaves_nothing(fail: bool) -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": [], "b": ["a"]}, ["b"])
+    cluster.state.on_desire(alice, DesireKeys(["b"], until_done=True), 0.0)
+    cluster.drain()
+    cluster.state.remove_client("alice", 1.0)
+    cluster.drain()
+    assert cluster.state.tasks["b"].state == "waiting"
+    cluster.run_one("tcp://w0:1")
+    cluster.run_one("tcp://w0:1", fail=fail)
+    assert not cluster.state.tasks

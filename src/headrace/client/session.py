@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 from collections import deque
@@ -37,6 +38,9 @@ logger = logging.getLogger("distributed.client")
 RELEASE_DELAY = 0.005
 #: Seconds to wait for the scheduler to close its end.
 CLOSE_TIMEOUT = 2
+
+
+_barriers = itertools.count()
 
 
 class Countdown:
@@ -178,13 +182,17 @@ class Session:
                 self.post(message)
         return state
 
-    def want_all(self, keys: Iterable[Any]) -> tuple[list[FutureState], set[int]]:
-        """One more future of each key; the positions of those that we had already. The caller submits the others."""
+    def want_all(self, keys: Iterable[Any], drain: bool = True) -> tuple[list[FutureState], set[int]]:
+        """One more future of each key; the positions of those that we had already. The caller submits the others.
+
+        Args:
+            drain: let go of what was released before; without, a key that was released just now is kept instead.
+        """
         known = set()
         states = []
         self.check_open()
         with self.lock:
-            if self._released:
+            if self._released and drain:
                 self.drain_released()
             want = self.state.want
             for position, key in enumerate(keys):
@@ -303,6 +311,13 @@ class Session:
             for task in (self._reconnecting,):
                 if task is not None:
                     task.cancel()
+
+    async def barrier(self) -> None:
+        """Wait until the scheduler has handled what was posted: requests go other ways than the stream, and faster."""
+        key = f"barrier-{self.id}-{next(_barriers)}"
+        state = self.want(key)  # which it does not know, and says so
+        await self.wait_async([state])
+        self.release_later(state)
 
     def add_waiter(self, state: FutureState, waiter: Callable[[FutureState], Any]) -> bool:
         """Have `waiter(state)` called on the loop's thread; `False` (and no call) when it is done already."""

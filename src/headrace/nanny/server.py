@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 from collections.abc import Iterable, Mapping
@@ -11,8 +12,8 @@ from typing import Any
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
 from headrace.common.status import Status
-from headrace.protocol import Frames, loads, unwrap
-from headrace.rpc.node import Node
+from headrace.rpc.functions import opened, run_function
+from headrace.rpc.node import Node, scheduler_address_of
 
 from .process import WorkerProcess
 
@@ -78,9 +79,6 @@ class Nanny(Node):
         plugins: Iterable[Any] = (),
         **worker_kwargs: Any,
     ) -> None:
-        # late, and for a function that the two have in common: a nanny is beside a worker, not above it
-        from headrace.worker.options import scheduler_address_of
-
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
         super().__init__("Nanny", {}, security, "distributed.nanny")
         self.server.handlers.update(
@@ -299,15 +297,11 @@ class Nanny(Node):
 
     async def _run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
         """Call a function in the nanny's process; it gets `dask_worker` (the nanny) if it takes that."""
-        from headrace.worker.operations import run_function
-
         return await run_function(self, function, args, kwargs, wait)
 
     async def plugin_add(self, plugin: Any, name: str | None = None) -> dict[str, Any]:
         """Install a nanny plugin; the worker starts again if the plugin wants that."""
-        import inspect
-
-        plugin = loads(plugin) if isinstance(plugin, (bytes, Frames)) else unwrap(plugin)
+        plugin = opened(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"
         if name in self.plugins:
             if getattr(plugin, "idempotent", False):
@@ -324,8 +318,6 @@ class Nanny(Node):
 
     async def plugin_remove(self, name: str) -> dict[str, Any]:
         """Remove a nanny plugin."""
-        import inspect
-
         plugin = self.plugins.pop(name, None)
         if plugin is not None and hasattr(plugin, "teardown"):
             result = plugin.teardown(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import uuid
 from collections import deque
@@ -239,3 +240,40 @@ class Node:
     def echo(self, data: Any = None) -> Any:
         """Give back what came; for tests of the connection."""
         return data
+
+
+def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:
+    """The scheduler's address as the constructor's arguments give it.
+
+    Raises:
+        ValueError: none of them does, or the file does not name one.
+        TypeError: the address is not text.
+    """
+    if scheduler_file is not None:
+        with open(scheduler_file) as file:
+            address = json.load(file).get("address")
+        if not address:
+            raise ValueError(f"the scheduler file {scheduler_file!r} names no address")
+        return str(address)
+    if ip is None:
+        ip = _configured_address()
+    if ip is None:
+        raise ValueError(
+            "name the scheduler: its address (Worker('tcp://host:8786')), host and port, or scheduler_file=..."
+        )
+    if hasattr(ip, "scheduler_address"):  # a cluster
+        ip = ip.scheduler_address
+    if not isinstance(ip, str):
+        raise TypeError(f"the scheduler's address must be text such as 'tcp://host:8786', not {type(ip).__name__}")
+    if port is not None:
+        return f"{ip}:{int(port)}" if "://" in ip else f"tcp://{ip}:{int(port)}"
+    from headrace.comm.addressing import normalize_address
+
+    return normalize_address(ip)
+
+
+def _configured_address() -> str | None:
+    from headrace import config
+
+    address = config.get("scheduler-address", None)
+    return str(address) if address else None

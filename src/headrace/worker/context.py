@@ -88,13 +88,14 @@ def current_key() -> Key | None:
 def secede() -> None:
     """The calling task no longer counts as one of the worker's threads; another task takes its place.
 
-    For tasks that wait for other tasks. Does nothing when the task has seceded already.
+    For tasks that wait for other tasks.
 
     Raises:
-        ValueError: not called from a task's own thread.
+        ValueError: not called from a task's own thread, or it has seceded already.
     """
     worker, key = _calling_task("secede")
-    worker.task_executor.secede(key, time.time() - thread_state.start_time)
+    if not worker.task_executor.secede(key, time.time() - thread_state.start_time):
+        raise ValueError(f"the task {from_wire(key)!r} has seceded already, or runs in an executor of the user's")
 
 
 def rejoin() -> None:
@@ -127,13 +128,21 @@ def worker_client(timeout: float | str | None = None, separate_thread: bool = Tr
     """
     worker = get_worker()
     client = worker.get_client(timeout=timeout)
-    if separate_thread:
-        secede()
+    seceded = separate_thread and _seceded()
     try:
         yield client
     finally:
-        if separate_thread:
+        if seceded:
             rejoin()
+
+
+def _seceded() -> bool:
+    """Secede, unless that has been done further out."""
+    try:
+        secede()
+    except ValueError:
+        return False
+    return True
 
 
 local_client = worker_client

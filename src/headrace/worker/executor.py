@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key
 from headrace.exceptions import Reschedule
 from headrace.protocol import dumps, dumps_exception, loads, loads_function
+from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
 from .run_spec import by_user_key, resolve
@@ -43,8 +43,6 @@ logger = logging.getLogger("distributed.worker")
 
 #: Results whose pickle is longer do not ride on the answer to the scheduler, in bytes.
 RESULT_RIDES = 8 * 1024
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_GRAPH_NODES = os.path.join("dask", "_task_spec.py")
 
 
 class _Nothing:
@@ -233,11 +231,13 @@ class TaskExecutor:
             except RuntimeError:  # the loop is closed: nobody waits for this
                 logger.debug("A task ended after its worker")
 
-    def secede(self, key: Key, seconds: float) -> None:
-        """The calling thread's task leaves the pool."""
-        if self.pool.is_member():
-            self.pool.secede()
-            self._put(_NOTHING, ExecuteSeceded(key, seconds), None)
+    def secede(self, key: Key, seconds: float) -> bool:
+        """The calling thread's task leaves the pool; returns whether it was in it."""
+        if not self.pool.is_member():
+            return False
+        self.pool.secede()
+        self._put(_NOTHING, ExecuteSeceded(key, seconds), None)
+        return True
 
     def rejoin(self) -> None:
         """The calling thread's task comes back."""
@@ -324,17 +324,6 @@ def failure(
     return ExecuteFailed(
         key, dumped.exception, dumped.traceback, dumped.exception_text, dumped.traceback_text, start, stop, thread
     )
-
-
-def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback without our frames, and those of graph nodes, above the user's; all of it if there are no others."""
-    inner = traceback
-    while inner is not None:
-        filename = inner.tb_frame.f_code.co_filename
-        if not (filename.startswith(_PACKAGE) or filename.endswith(_GRAPH_NODES)):
-            return inner
-        inner = inner.tb_next
-    return traceback
 
 
 def forget(data: MutableMapping[Key, Any], keys: list[Key]) -> None:

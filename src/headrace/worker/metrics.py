@@ -41,8 +41,7 @@ class Metrics:
         )
         found = {
             "task_counts": dict(tasks),
-            "bandwidth": {"total": 100_000_000, "workers": {}, "types": {}},
-            "digests_total_since_heartbeat": {},
+            "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
             "managed_bytes": state.nbytes,
             "spilled_bytes": {"memory": 0, "disk": 0},
             "transfer": {
@@ -53,12 +52,10 @@ class Metrics:
                 "outgoing_count_total": transfers.outgoing_total,
                 "outgoing_bytes_total": transfers.sent,
             },
-            "event_loop_interval": 0.0,
             "executing": state.executing_count,
             "in_memory": state.in_memory,
             "in_flight": len(state.in_flight_tasks),
             "ready": len(state.ready),
-            "num_fds": 0,
             "time": time.time(),
             "cpu": self._cpu(),
             "memory": self._memory(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import os
@@ -12,12 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key
-from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
-from headrace.protocol.serialize import Serialized
-from headrace.rpc.node import Node
+from headrace.protocol import Frames, loads, unwrap
+from headrace.rpc.functions import error_reply, opened, run_function
 
 from .context import running
-from .executor import users_part
 from .sizes import nbytes_of
 from .state.events import DataStored
 
@@ -116,12 +113,12 @@ class Operations:
     async def plugin_add(self, plugin: Any, name: str | None = None, catch_errors: bool = True) -> dict[str, Any]:
         """Install a plugin, replacing one of the same name; with `catch_errors` its failure is the answer."""
         try:
-            await self.install(_opened(plugin), name)
+            await self.install(opened(plugin), name)
         except Exception as error:
             if not catch_errors:
                 raise
             logger.exception("A plugin failed in setup")
-            return _error(error)
+            return error_reply(error)
         return {"status": "OK"}
 
     async def install(self, plugin: Any, name: str | None = None) -> None:
@@ -147,7 +144,7 @@ class Operations:
                 await _call_hook(plugin, "teardown", worker)
             except Exception as error:
                 logger.exception("Plugin %s failed in teardown", name)
-                return _error(error)
+                return error_reply(error)
         return {"status": "OK"}
 
     def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
@@ -159,7 +156,7 @@ class Operations:
         filename = str(filename)
         if os.path.basename(filename) != filename or filename in ("", ".", ".."):
             raise ValueError(f"upload_file takes a file name without directories, not {filename!r}")
-        data = _opened_text(data)
+        data = _file_content(data)
         path = os.path.join(self._worker.local_directory, filename)
         with open(path, "wb") as file:
             file.write(data)
@@ -168,66 +165,15 @@ class Operations:
                 _import_file(path)
             except Exception as error:
                 logger.exception("Could not import %s", filename)
-                return _error(error)
+                return error_reply(error)
         return {"status": "OK", "nbytes": len(data)}
 
 
-async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any] | None:
-    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
-
-    Args:
-        wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
-    """
-    try:
-        function = _opened(function)
-        args, kwargs = _opened(args), dict(_opened(kwargs) or {})
-        if _takes(function, "dask_worker"):
-            kwargs["dask_worker"] = node
-        result = function(*args, **kwargs)
-        if inspect.isawaitable(result):
-            if not wait:
-                node.run_in_background(_log_errors(result))
-                return None
-            result = await result
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        logger.warning("Run failed: %r", function, exc_info=True)
-        return _error(error)
-    return {"status": "OK", "result": Serialize(result)} if wait else None
-
-
-def _opened(value: Any) -> Any:
-    """A value that came as itself, as a `Serialize`, or as a pickle."""
-    if isinstance(value, (bytes, Frames)):
-        return loads(value)
-    return unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
-
-
-def _opened_text(value: Any) -> bytes:
-    value = unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
+def _file_content(value: Any) -> bytes:
+    value = unwrap(value)
     if isinstance(value, Frames):
         return bytes(loads(value))
     return value.encode() if isinstance(value, str) else bytes(value)
-
-
-def _takes(function: Any, name: str) -> bool:
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-def _error(error: BaseException) -> dict[str, Any]:
-    dumped = dumps_exception(error, users_part(error.__traceback__))
-    return {
-        "status": "error",
-        "exception": Serialized(dumped.exception),
-        "traceback": Serialized(dumped.traceback),
-        "exception_text": dumped.exception_text,
-        "traceback_text": dumped.traceback_text,
-        "text": dumped.exception_text,
-    }
 
 
 async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
@@ -236,15 +182,6 @@ async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
         result = function(*args)
         if inspect.isawaitable(result):
             await result
-
-
-async def _log_errors(awaitable: Any) -> None:
-    try:
-        await awaitable
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        logger.exception("A function that was run without waiting has failed")
 
 
 def _import_file(path: str) -> None:

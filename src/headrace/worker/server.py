@@ -26,14 +26,14 @@ from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, rpc, send_recv
-from headrace.rpc.node import Node
+from headrace.rpc.node import Node, scheduler_address_of
 
 from . import context
 from .executor import TaskExecutor, forget
 from .machine import cpu_count, parse_memory_limit
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions, scheduler_address_of
+from .options import IGNORED, WorkerOptions
 from .state import TaskState, WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -461,38 +461,43 @@ class Worker(Node):
     # For tasks
 
     def get_client(self, timeout: float | str | None = None) -> Any:
-        """A client of this worker's scheduler that lives on this worker's loop, or the one this process has already.
+        """A client of this worker's scheduler on this worker's loop, or one that this process has already.
 
-        For threads of tasks; in coroutines it must be awaited before its first use.
+        Called in a coroutine, it is an asynchronous one.
+
+        Raises:
+            OSError: it cannot connect within `timeout`.
         """
         from headrace.client import Client
+        from headrace.client.current import global_client
 
-        with contextlib.suppress(ValueError):
-            client = Client.current()
-            if client.scheduler is not None and self._is_my_scheduler(client):
-                return client
         asynchronous = _on_loop(self.loop)
+        present = global_client()
+        if present is not None and self._serves(present) and present.asynchronous == asynchronous:
+            return present
         kind = "asynchronous" if asynchronous else "synchronous"
         with self._client_lock:
             client = self._clients.get(kind)
-            if client is None or client.status not in ("running", "connecting", "newly-created"):
-                client = Client(
+            if client is None or client.status in ("closing", "closed"):
+                client = self._clients[kind] = Client(
                     self.scheduler_address,
                     loop=self.loop,
                     security=self.security,
-                    set_as_default=True,
+                    set_as_default=present is None and not asynchronous,
                     asynchronous=asynchronous,
                     direct_to_workers=True,
                     name="worker",
-                    timeout=timeout,
+                    **({} if timeout is None else {"timeout": timeout}),
                 )
-                self._clients[kind] = client
         return client
 
-    def _is_my_scheduler(self, client: Any) -> bool:
-        if getattr(client.scheduler, "address", None) == self.scheduler_address:
-            return True
-        return self.scheduler_id is not None and getattr(client, "scheduler_id", None) == self.scheduler_id
+    def _serves(self, client: Any) -> bool:
+        """Whether a client is one of this worker's scheduler, which may have several addresses."""
+        session = client.session
+        return bool(
+            session.address == self.scheduler_address
+            or (self.scheduler_id is not None and session.scheduler_id == self.scheduler_id)
+        )
 
     def get_current_task(self) -> Any:
         """The key of the calling task.

@@ -24,6 +24,8 @@ logger = logging.getLogger("distributed.worker")
 
 #: Seconds after which a busy peer is asked again.
 BUSY_PAUSE = 0.15
+#: Transfers of fewer bytes measure the round trip and not the bandwidth.
+TELLING_BYTES = 1_000_000
 
 
 class Transfers:
@@ -32,6 +34,7 @@ class Transfers:
     Attributes:
         incoming_limit: requests of others that are answered at a time; beyond it the answer is "busy".
         outgoing_count, outgoing_total: answers under way, and so far.
+        bandwidth: bytes per second of late, from transfers that are large enough to tell.
         sent, received: bytes so far.
     """
 
@@ -40,6 +43,7 @@ class Transfers:
         self.incoming_limit = incoming_limit
         self.outgoing_count = 0
         self.outgoing_total = 0
+        self.bandwidth = 100e6
         self.sent = 0
         self.received = 0
         self.pool = ConnectionPool(deserialize=False, connection_args=worker.connection_args)
@@ -52,6 +56,7 @@ class Transfers:
 
     async def _gather(self, request: GatherData) -> None:
         worker = self._worker
+        start = time.perf_counter()
         try:
             reply = await self._request(request.worker, request.keys)
         except OSError as error:
@@ -63,6 +68,9 @@ class Transfers:
             return
         done = await self._store(request.worker, reply["data"])
         done.broken.update(reply.get("broken", {}))
+        nbytes = sum(done.data.values())
+        if nbytes > TELLING_BYTES:
+            self.bandwidth += 0.05 * (nbytes / (time.perf_counter() - start) - self.bandwidth)
         worker.take(done)
 
     async def _request(self, address: str, keys: list[Key]) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class DataMethods(ClientBase):
         if direct is None:
             direct = self.direct_to_workers is not False
         # interest first: the scheduler must not forget what it is about to be told of
-        states, _ = self.session.want_all(values)
+        states, _ = self.session.want_all(values, drain=False)
         try:
             await self._send_data(values, chosen, direct, timeout)
         except BaseException:
@@ -269,7 +269,8 @@ class DataMethods(ClientBase):
     ) -> None:
         if direct:
             threads = await self._threads_of(workers, timeout)
-            who_has, nbytes = await self._send_to_workers(values, threads)
+            # a release of the same keys that is still under way must not come after the news that they are there
+            (who_has, nbytes), _ = await asyncio.gather(self._send_to_workers(values, threads), self.session.barrier())
             await self._call(
                 "update_data",
                 who_has=who_has,
@@ -278,6 +279,7 @@ class DataMethods(ClientBase):
                 types={key: _type_name(value) for key, value in values.items()},
             )
             return
+        await self.session.barrier()
         await self._call(
             "scatter",
             data={key: Serialize(value) for key, value in values.items()},

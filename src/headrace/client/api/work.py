@@ -71,16 +71,8 @@ class WorkMethods(ClientBase):
             raise TypeError("First input to submit must be a callable function")
         actor = actor or actors
         wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor)
-        if (
-            workers is None
-            and resources is None
-            and not retries
-            and not priority
-            and fifo_timeout == "100 ms"
-            and not allow_other_workers
-            and not actor
-            and not dask.get_annotations()
-        ):
+        asked = workers or resources or retries or priority or allow_other_workers or actor
+        if not asked and fifo_timeout == "100 ms" and not dask.get_annotations():
             options: list[TaskOptions] = []
         else:
             options = self._call_options(
@@ -95,11 +87,10 @@ class WorkMethods(ClientBase):
             )
         if packed.dependencies:
             self._check_ours(packed.dependencies)
-        session = self.session
-        message = submit_message(session.state.next_graph(), wire, info, packed, options, task_key())
+        message = submit_message(self.session.state.next_graph(), wire, info, packed, options, task_key())
         if type(packed.payload) is Frames:
             self._warn_if_large([message])
-        return Future._of(self, session.submit(wire, message))  # type: ignore[arg-type]
+        return Future._of(self, self.session.submit(wire, message))  # type: ignore[arg-type]
 
     def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
         around = dask.get_annotations()
@@ -170,16 +161,9 @@ class WorkMethods(ClientBase):
             actor=actor,
         )
         kwargs, held = self._send_large_kwargs(func, kwargs)
-        keys: Any = None
-        prefix = None
-        if isinstance(key, str):
-            prefix = key
-        elif key is not None:
-            rows = list(rows_of(iterables))
-            keys = list(key)
-            if len(keys) < len(rows):
-                raise ValueError(f"map was given {len(keys)} keys for {len(rows)} calls")
-            iterables = tuple(zip(*rows, strict=True)) if rows else ()
+        prefix, keys = (key, None) if isinstance(key, str) else (None, key)
+        if keys is not None:
+            keys, iterables = _keys_for(keys, iterables)
         packer = MapPacker(func, kwargs, pure and not actor, prefix, None if keys is None else iter(keys))
         futures = self._map_chunks(packer, iterables, [] if options is NO_OPTIONS else [options], batch_size)
         del held  # the tasks hold their large arguments from here on
@@ -438,6 +422,14 @@ class _LargeGraphWarner:
                 "data into the graph without repetition.",
                 stacklevel=5,
             )
+
+
+def _keys_for(keys: Iterable[Any], iterables: Sequence[Iterable[Any]]) -> tuple[list[Any], tuple[Any, ...]]:
+    """The keys that a map was given, once it is sure that they are enough, and its iterables, which may be used up."""
+    rows, keys = list(rows_of(iterables)), list(keys)
+    if len(keys) < len(rows):
+        raise ValueError(f"map was given {len(keys)} keys for {len(rows)} calls")
+    return keys, tuple(zip(*rows, strict=True))
 
 
 def common_options(

@@ -27,6 +27,7 @@ class ClientState:
         last_seen: time of its last sign of life by the scheduler's clock.
         graphs: submissions whose last part has not come, by the client's number.
         outbox: messages to it that the shell has not sent yet.
+        silent: whether it is nobody's client but the scheduler's own, to which nothing is said.
     """
 
     __slots__ = (
@@ -36,12 +37,16 @@ class ClientState:
         "last_seen",
         "last_submission",
         "outbox",
+        "silent",
         "versions",
         "wants_what",
     )
 
-    def __init__(self, client: str, versions: dict[str, Any] | None = None, now: float = 0.0) -> None:
+    def __init__(
+        self, client: str, versions: dict[str, Any] | None = None, now: float = 0.0, *, silent: bool = False
+    ) -> None:
         self.client_key = client
+        self.silent = silent
         self.versions = versions or {}
         self.last_seen = now
         self.last_submission = float("-inf")

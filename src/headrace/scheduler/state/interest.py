@@ -49,6 +49,20 @@ def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[Ta
     return recommendations
 
 
+def desire_until_done(state: SchedulerState, keys: Iterable[Key]) -> None:
+    """Keep tasks on behalf of nobody until they are done (`fire_and_forget`)."""
+    for key in keys:
+        task = state.tasks.get(key)
+        if task is not None and task.state not in ("memory", "erred"):
+            add_interest(state.until_done, task)
+
+
+def let_go_when_done(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """A task that was kept until done is done."""
+    if task in state.until_done.wants_what:
+        recommendations.update(release_tasks(state, state.until_done, [task]))
+
+
 def desire_keys(state: SchedulerState, client: ClientState, keys: Iterable[Key]) -> Recommendations:
     """The client wants existing tasks; it is told where they stand."""
     from .transitions.erring import tell_erred  # the table's functions use this module's neighbours
@@ -87,7 +101,7 @@ def cancel_keys(
         if force or not (task.who_wants - client.alone):
             pending.extend(task._dependents or ())
     for wanting, tasks in cancelled.items():
-        if wanting is not state.holder:
+        if not wanting.silent:
             state.send(wanting, CancelledKeys([task.key for task in tasks], reason))
         recommendations.update(release_tasks(state, wanting, tasks))
     return recommendations

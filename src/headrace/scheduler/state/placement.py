@@ -238,7 +238,7 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
         function.number,
         task.arguments,
         duration,
-        bool(task.who_wants) and task.who_wants is not state.holder.alone,
+        _somebody_listens(task),
         keys,
         who_has,
         nbytes,
@@ -248,6 +248,15 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
     if not outbox:
         state.dirty.append(worker)
     outbox.append(message)
+
+
+def _somebody_listens(task: TaskState) -> bool:
+    """Whether a client wants the result itself, and not only its being kept."""
+    wanting = task.who_wants
+    if len(wanting) == 1:
+        (client,) = wanting
+        return not client.silent
+    return any(not client.silent for client in wanting)
 
 
 def extras_of(task: TaskState) -> TaskExtras | None:

@@ -76,8 +76,10 @@ class SchedulerState:
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
-        #: keeps tasks of unfinished submissions; nobody hears what is "sent" to it
-        self.holder = ClientState("held")
+        #: keeps tasks of unfinished submissions
+        self.holder = ClientState("held", silent=True)
+        #: keeps what `fire_and_forget` was called for
+        self.until_done = ClientState("fire-and-forget", silent=True)
         self.now = 0.0
         self.stimulus = ""
 
@@ -103,7 +105,10 @@ class SchedulerState:
     def on_desire(self, client: ClientState, message: DesireKeys, now: float) -> None:
         """A client wants existing tasks."""
         self._begin("client-desires-keys", now)
-        self._end(interest.desire_keys(self, client, message.keys))
+        if message.until_done:
+            interest.desire_until_done(self, message.keys)
+        else:
+            self._end(interest.desire_keys(self, client, message.keys))
 
     def on_release(self, client: ClientState, message: ReleaseKeys, now: float) -> None:
         """A client no longer wants tasks."""

@@ -20,9 +20,10 @@ def check(state: WorkerState) -> None:
     Raises:
         InvariantViolation: with the story of the task concerned.
     """
+    queued = queued_tasks(state)
     for key, task in state.tasks.items():
         problem = None if task.key == key else "is filed under another key"
-        problem = problem or check_links(task) or check_task(state, task)
+        problem = problem or check_links(task) or check_task(state, task, queued)
         if problem:
             story = "\n  ".join(map(repr, state.story(key)))
             raise InvariantViolation(f"{task!r} {problem}; its story:\n  {story}")
@@ -47,18 +48,27 @@ def check_links(task: TaskState) -> str | None:
     return None
 
 
-def check_task(state: WorkerState, task: TaskState) -> str | None:
+def queued_tasks(state: WorkerState) -> dict[str, set[TaskState]]:
+    """The tasks that are in each kind of queue, looked up once."""
+    return {
+        "ready": {entry[2] for entry in state.ready},
+        "constrained": {entry[2] for heap in state.constrained.values() for entry in heap},
+        "fetch": {entry[2] for entry in state.fetch_queue},
+    }
+
+
+def check_task(state: WorkerState, task: TaskState, queued: dict[str, set[TaskState]]) -> str | None:
     """A record agrees with its state."""
     conditions: dict[str, dict[str, bool]] = {
         "released": {"is held by nothing": bool(task.dependents)},
         "waiting": {"waits for nothing": bool(task.waiting_for_data), "is not filed": task in state.waiting},
         "ready": {
             "waits for data": not task.waiting_for_data,
-            "is not queued": any(entry[2] is task for entry in state.ready),
+            "is not queued": task in queued["ready"],
         },
         "constrained": {
             "waits for data": not task.waiting_for_data,
-            "is not queued": any(entry[2] is task for heap in state.constrained.values() for entry in heap),
+            "is not queued": task in queued["constrained"],
         },
         "executing": {"has no slot": task in state.executing},
         "long-running": {"is not filed": task in state.long_running},

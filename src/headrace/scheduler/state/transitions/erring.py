@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.messages.client import TaskErred, TaskRetried
+from headrace.scheduler.state.interest import let_go_when_done
 from headrace.scheduler.state.load import end_processing
 
 from .engine import Recommendations
@@ -49,13 +50,15 @@ def _err(state: SchedulerState, task: TaskState, recommendations: Recommendation
     task._waiters = None
     if not task.who_wants and not task._dependents:
         recommendations[task] = "forgotten"
+    if state.until_done.wants_what:
+        let_go_when_done(state, task, recommendations)
 
 
 def tell_erred(state: SchedulerState, task: TaskState) -> None:
     """Send the failure that the task shares to the clients that want it."""
     cause = task.exception_blame or task
     for client in task.who_wants:
-        if client is not state.holder:
+        if not client.silent:
             state.send(client, erred_message(task, cause))
 
 
@@ -71,7 +74,7 @@ def erred_released(state: SchedulerState, task: TaskState, recommendations: Reco
     rare.exception_text = rare.traceback_text = ""
     state.move(task, "released")
     for client in task.who_wants:
-        if client is not state.holder:
+        if not client.silent:
             state.send(client, TaskRetried(task.key))
     for dependent in task._dependents or ():
         if dependent.state == "erred":

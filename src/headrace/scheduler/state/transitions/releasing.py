@@ -38,7 +38,7 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
                 waiter._waiting_on.add(task)
             recommendations.pop(waiter, None)
     for client in task.who_wants:
-        if client is not state.holder:
+        if not client.silent:
             state.send(client, LostData(task.key))
     _then(task, recommendations)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.client import KeyInMemory
 from headrace.scheduler.state import placement
+from headrace.scheduler.state.interest import let_go_when_done
 from headrace.scheduler.state.load import end_processing
 
 from .engine import Recommendations
@@ -75,6 +76,8 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
         wake(waiters, task, recommendations)
     elif not task.who_wants:
         recommendations[task] = "released" if task._dependents else "forgotten"
+    if state.until_done.wants_what:
+        let_go_when_done(state, task, recommendations)
 
 
 def finish(state: SchedulerState, task: TaskState, result: object, recommendations: Recommendations) -> None:
@@ -89,12 +92,14 @@ def finish(state: SchedulerState, task: TaskState, result: object, recommendatio
         wake(waiters, task, recommendations)
     elif not task.who_wants:
         recommendations[task] = "released" if task._dependents else "forgotten"
+    if state.until_done.wants_what:
+        let_go_when_done(state, task, recommendations)
 
 
 def tell_in_memory(state: SchedulerState, task: TaskState, result: object) -> None:
     """Tell the clients that want it."""
     for client in task.who_wants:
-        if client is not state.holder:
+        if not client.silent:
             state.send(client, KeyInMemory(task.key, task.type, result))
 
 
