@@ -32,9 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
-    ("headrace.client.client", "headrace.deploy"): "Client() without an address starts a LocalCluster",
-    ("headrace.worker.server", "headrace.client"): "the worker keeps the client that its tasks share",
-    ("headrace.nanny.child", "headrace.worker"): "the child's process is a worker's, started by a nanny's",
+    ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
+    ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
+    ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
 }
 
 PURE = (

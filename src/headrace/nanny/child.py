@@ -70,6 +70,18 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
+def _become_daemon() -> None:
+    """Forbid tasks to start processes with `multiprocessing` unless `distributed.worker.daemon` is false.
+
+    A worker's tasks fill its CPUs already; libraries such as joblib look at this flag to stay within one process.
+    """
+    from multiprocessing import process
+
+    from headrace import config
+
+    process.current_process()._config["daemon"] = bool(config.get("distributed.worker.daemon", True))  # type: ignore[attr-defined]
+
+
 class _Child:
     """The worker of this process and the pipes to its parent."""
 
@@ -92,6 +104,7 @@ class _Child:
             self._say_failure(error)
             return 1
         worker = self._worker
+        _become_daemon()
         self._say(
             {
                 "op": "started",

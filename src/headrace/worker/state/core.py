@@ -160,9 +160,12 @@ class WorkerState:
         outbox, self.outbox = self.outbox, Outbox()
         return outbox
 
-    def story(self, *keys: Key) -> list[tuple[Any, ...]]:
-        """What happened to these keys, oldest first, as `(key, start, asked, reached)`."""
-        wanted = set(keys)
+    def story(self, *keys: Key | TaskState) -> list[tuple[Any, ...]]:
+        """What happened to these tasks, or keys, oldest first, as `(key, start, asked, reached)`.
+
+        What a client scattered here has `"receive-from-scatter"` for its start.
+        """
+        wanted = {key.key if isinstance(key, TaskState) else key for key in keys}
         return [entry for entry in self.log if entry[0] in wanted]
 
     def validate_state(self) -> None:

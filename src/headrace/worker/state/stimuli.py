@@ -478,6 +478,7 @@ def on_find_missing(state: WorkerState, event: events.FindMissing) -> None:
 def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
     """Data were scattered here."""
     for key, nbytes in event.nbytes.items():
+        state.log.append((key, "receive-from-scatter", "memory", "memory"))
         task = state.tasks.get(key)
         if task is None:
             task = state.tasks[key] = TaskState(key)
