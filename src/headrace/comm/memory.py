@@ -18,8 +18,10 @@ MAPPED_BYTES = 8 * 1024 * 1024
 _UNCLEARED_BYTES = 64 * 1024
 #: Bytes of unused mappings kept, at most, in a thread.
 KEPT_BYTES = 256 * 1024 * 1024
-#: Seconds between looks at what is unused; it is given back at the second look that finds it so.
+#: Seconds between looks at what is unused; it is given back when `IDLE_LOOKS` of them found it so.
 LOOK_EVERY = 0.5
+#: Looks that find a mapping unused before it is given back: a result, its use and its release take seconds.
+IDLE_LOOKS = 10
 #: Looks after which a mapping in use is no longer followed.
 _FOLLOWED_LOOKS = 20
 #: References to a mapping that is not in use: the record's, the loop variable's of who asks, and the call's.
@@ -93,7 +95,7 @@ class _Kept(threading.local):
                 continue
             record.idle_looks += 1
             unused += len(mapping)
-            if record.idle_looks < 2 and unused <= KEPT_BYTES:
+            if record.idle_looks < IDLE_LOOKS and unused <= KEPT_BYTES:
                 still.append(record)
         self.records = still[::-1]
         self._timer = self._loop.call_later(LOOK_EVERY, self.look) if self._loop is not None and still else None

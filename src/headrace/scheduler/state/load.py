@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: seconds cover a turn of the scheduler's loop; the number bounds what a wrong estimate can pile on one worker.
 AHEAD_SECONDS = 0.02
 AHEAD_TASKS = 256
+#: A worker without short tasks draws from the queue when it has room for so many.
+RUN = 2
 
 
 def expected_duration(state: SchedulerState, task: TaskState) -> float:
@@ -68,7 +70,9 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
 def check_load(state: SchedulerState, worker: WorkerState) -> None:
     """Keep the sets of idle, saturated and open workers in step with one worker.
 
-    Idle: fewer tasks than threads. Saturated: more tasks than threads and over 0.4 s of work a thread waiting.
+    Idle: fewer tasks than threads. Saturated: more tasks than threads and over 0.4 s of work a thread waiting. Open:
+    from when there is room for a run of root-like tasks until there is none for another task; neighbours in the graph,
+    which tend to be needed together, then go to one worker although several draw from the queue.
     """
     threads = worker.nthreads
     count = len(worker.processing) - len(worker.long_running)
@@ -81,9 +85,13 @@ def check_load(state: SchedulerState, worker: WorkerState) -> None:
         state.saturated[worker] = None
     elif worker in state.saturated:
         del state.saturated[worker]
-    if running and (
-        count < worker.slots or (count < AHEAD_TASKS * threads and worker.occupancy < AHEAD_SECONDS * threads)
+    if worker in state.open_workers:
+        if not running or (
+            count >= worker.slots and (count >= AHEAD_TASKS * threads or worker.occupancy >= AHEAD_SECONDS * threads)
+        ):
+            del state.open_workers[worker]
+    elif running and (
+        count <= max(0, worker.slots - RUN)
+        or (count < AHEAD_TASKS * threads / 2 and worker.occupancy < AHEAD_SECONDS * threads / 2)
     ):
         state.open_workers[worker] = None
-    elif worker in state.open_workers:
-        del state.open_workers[worker]
