@@ -12,8 +12,10 @@ import json
 import os
 import signal
 import sys
+from multiprocessing.process import current_process
 from typing import Any
 
+from headrace import config
 from headrace.rpc.loop import new_event_loop
 
 #: Seconds after the start until dask is imported, if the worker has nothing to do.
@@ -134,6 +136,9 @@ class _Child:
 
             module, _, name = worker_class.replace(":", ".").rpartition(".")
             worker_class = getattr(import_module(module), name)
+        if config.get("distributed.worker.daemon", True):
+            # Libraries that start processes of their own look at this, and use threads inside workers.
+            current_process().daemon = True
         self._worker = worker_class(**options)
         await self._worker
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
 IGNORED = frozenset(
@@ -56,3 +58,43 @@ class WorkerOptions:
             connect_timeout=config.parse_seconds(config.get("distributed.comm.timeouts.connect")),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
         )
+
+
+def seconds_of(value: float | str | None) -> float | None:
+    """Seconds in a number or a text; None stays None."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    from headrace.config import parse_seconds
+
+    return parse_seconds(value)
+
+
+def executors_of(executor: Any) -> dict[str, Executor]:
+    """Executors by name, from what the constructor takes.
+
+    Raises:
+        TypeError: neither an executor nor several by name.
+    """
+    if executor is None:
+        return {}
+    if executor == "offload":  # all tasks in one background thread
+        from concurrent.futures import ThreadPoolExecutor
+
+        return {"default": ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")}
+    if isinstance(executor, Executor):
+        return {"default": executor}
+    if isinstance(executor, Mapping):
+        return dict(executor)
+    raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
+
+
+def ports_of(port: Any) -> list[Any]:
+    """The ports to try, in order."""
+    if isinstance(port, str) and ":" in port:
+        first, last = map(int, port.split(":"))
+        if last < first:
+            raise ValueError(f"port range {port!r} ends before it begins")
+        return list(range(first, last + 1))
+    if port is None or isinstance(port, (int, str)):
+        return [port]
+    return list(port)

@@ -33,7 +33,7 @@ from .executor import TaskExecutor, forget
 from .machine import cpu_count, parse_memory_limit
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions
+from .options import IGNORED, WorkerOptions, executors_of, ports_of, seconds_of
 from .state import TaskState, WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -120,13 +120,13 @@ class Worker(Node):
         self.nanny = nanny
         self.memory_limit = parse_memory_limit(memory_limit, self.nthreads)
         self.contact_address = contact_address
-        self.death_timeout = _seconds(death_timeout)
-        self.heartbeat_interval = _seconds(heartbeat_interval)
+        self.death_timeout = seconds_of(death_timeout)
+        self.heartbeat_interval = seconds_of(heartbeat_interval)
         if silence_logs:
             logger.setLevel(silence_logs)
         self.local_directory = local_directory or local_dir or ""
         self._listen = {"host": host, "port": port, "interface": interface, "protocol": protocol}
-        self._executors = _executors(executor)
+        self._executors = executors_of(executor)
         limit = self.memory_limit
         fraction = options.incoming_fraction
         self.state = WorkerState(
@@ -190,7 +190,7 @@ class Worker(Node):
         listen = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
-        ports = _ports(listen.pop("port"))
+        ports = ports_of(listen.pop("port"))
         failure: OSError | None = None
         for port in ports:
             addresses = addresses_from_user_args(
@@ -654,40 +654,6 @@ _FROM_STATE = frozenset(
         "available_resources",
     }
 )
-
-
-def _seconds(value: float | str | None) -> float | None:
-    if value is None or isinstance(value, (int, float)):
-        return value
-    from headrace.config import parse_seconds
-
-    return parse_seconds(value)
-
-
-def _executors(executor: Any) -> dict[str, Executor]:
-    if executor is None:
-        return {}
-    if executor == "offload":  # all tasks in one background thread
-        from concurrent.futures import ThreadPoolExecutor
-
-        return {"default": ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")}
-    if isinstance(executor, Executor):
-        return {"default": executor}
-    if isinstance(executor, Mapping):
-        return dict(executor)
-    raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
-
-
-def _ports(port: Any) -> list[Any]:
-    """The ports to try, in order."""
-    if isinstance(port, str) and ":" in port:
-        first, last = map(int, port.split(":"))
-        if last < first:
-            raise ValueError(f"port range {port!r} ends before it begins")
-        return list(range(first, last + 1))
-    if port is None or isinstance(port, (int, str)):
-        return [port]
-    return list(port)
 
 
 def _listed(ports: list[Any]) -> str:

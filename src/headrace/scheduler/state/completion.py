@@ -37,9 +37,10 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
         return _on_stale_result(state, worker, task, message)
     group = task.group
     start, stop = message.start, message.stop
-    elapsed = stop - start
-    group.prefix.observe(elapsed if elapsed > 0 else 0.0)
-    group.add_duration("compute", start, stop)
+    if stop:  # zero: the result was there already, and says nothing of how long it takes
+        elapsed = stop - start
+        group.prefix.observe(elapsed if elapsed > 0 else 0.0)
+        group.add_duration("compute", start, stop)
     for action, began, ended in message.startstops:
         group.add_duration(action, began, ended)
     if message.metadata:
