@@ -71,6 +71,7 @@ ROWS = (
             Metric("scatter_seconds", "scatter 200 MB", "s", goal=8),
             Metric("move_seconds", "worker to worker 200 MB", "s", goal=1.5),
             Metric("gather_seconds", "gather 200 MB", "s", goal=8),
+            Metric("scatter_hashed_seconds", "scatter 200 MB, key from the content", "s"),
         ),
     ),
     Row(

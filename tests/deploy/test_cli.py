@@ -140,3 +140,33 @@ def test_resources() -> None:
 def test_dask_offers_the_commands() -> None:
     scheduler: Any = command.commands["scheduler"]  # type: ignore[attr-defined]
     assert {"--host", "--port", "--scheduler-file"} <= {name for option in scheduler.params for name in option.opts}
+
+
+STUBBORN = """
+import asyncio
+from headrace.cli.lifetime import serve
+
+class Stubborn:
+    async def finished(self):
+        await asyncio.Event().wait()
+    close = finished
+
+async def start():
+    print("up", flush=True)
+    return [Stubborn()]
+
+serve(start, "scheduler")
+"""
+
+
+def test_a_second_signal_forces_the_end() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for_log_line(b"up", process.stdout)
+        process.send_signal(signal.SIGTERM)
+        wait_for_log_line(b"Received SIGTERM", process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,4 +1,4 @@
-"""Shuffles and rechunks on a cluster: cut into tasks, also where dask would choose p2p; a clear word where it cannot."""
+"""Shuffles and rechunks on a cluster: cut into tasks, also where dask would choose p2p; else a clear word."""
 
 from __future__ import annotations
 

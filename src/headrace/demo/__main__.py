@@ -11,7 +11,7 @@ from typing import Any
 from headrace import Client, LocalCluster
 from headrace.diagnostics.progressbar import TextProgressBar
 
-from .report import heading, sparkline, styled, table
+from .report import heading, shortened, sparkline, styled, table
 from .sources import SIZE_CLASSES, Summary, find_sources, merge, parse_file, summary_of, to_frame
 
 #: Summaries merged by one task.
@@ -121,7 +121,8 @@ def show_failures(summary: Summary) -> None:
         print(heading("Every file parses"))
         return
     print(heading(f"{len(summary.failed):,} files do not parse"))
-    print(table(["file", "because"], [[path, reason[:70]] for path, reason in sorted(summary.failed)]))
+    rows = [[shortened(path, 60), reason.replace(path, "the file")[:80]] for path, reason in sorted(summary.failed)]
+    print(table(["file", "because"], rows))
 
 
 if __name__ == "__main__":

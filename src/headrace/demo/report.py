@@ -33,6 +33,18 @@ def sparkline(counts: Sequence[float]) -> str:
     return "".join(_BARS[max(0, round(count / top * len(_BARS)) - 1)] if count else " " for count in counts)
 
 
+def shortened(path: str, length: int) -> str:
+    """The end of a path, whole folders only, of at most `length` characters.
+
+    >>> shortened("/usr/lib/python3.13/lib2to3/tests/bom.py", 24)
+    '…/lib2to3/tests/bom.py'
+    """
+    if len(path) <= length:
+        return path
+    tail = path[-(length - 1) :]
+    return "…" + tail[max(0, tail.find("/")) :]
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Aligned columns; numbers to the right, with thousands separated.
 

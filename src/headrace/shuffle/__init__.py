@@ -16,6 +16,4 @@ def rechunk_p2p(
     """Rechunk a dask array, as `x.rechunk(chunks, method="tasks")`; see there for the arguments."""
     from dask.array.rechunk import rechunk
 
-    return rechunk(
-        x, chunks, threshold=threshold, block_size_limit=block_size_limit, balance=balance, method="tasks"
-    )
+    return rechunk(x, chunks, threshold=threshold, block_size_limit=block_size_limit, balance=balance, method="tasks")
