@@ -71,7 +71,7 @@ def plan_graph(dsk: Mapping[Any, Any], wanted: Iterable[Any], is_known: Callable
     missing = [key for key, wire in zip(outside, external, strict=True) if not is_known(wire)]
     if missing:
         raise _missing(missing, culled)
-    wire = {key: key if type(key) is str else to_wire(key) for key in culled}
+    wire = {key: key if type(key) is str and key.isascii() else to_wire(key) for key in culled}
     if tangled:
         culled = _in_order(culled)
     return Plan(culled, wire, external)

@@ -21,6 +21,8 @@ _Depth5: TypeAlias = _Atom | tuple[_Depth4, ...]
 Key: TypeAlias = _Atom | tuple[_Depth5, ...]
 
 MAX_DEPTH = 6
+#: What msgpack carries.
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 _BYTES_PREFIX = "\x00bytes:"
 _HEX_LETTERS = re.compile("[a-f]+")
 _HEX_TOKEN = re.compile("[a-f0-9]+")
@@ -31,13 +33,22 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
 
     Raises:
         TypeError: the key, or a part of it, has a type that keys may not have, or is nested too deep.
+        ValueError: it is of such a type, but no message could carry it, or nobody could find it again.
     """
     kind = type(key)
-    if kind is str or kind is int or kind is float:
-        return key  # type: ignore[no-any-return]
+    if kind is str:
+        return key if key.isascii() else _text(key)
+    if kind is int:
+        if MIN_INTEGER <= key <= MAX_INTEGER:
+            return key  # type: ignore[no-any-return]
+        raise ValueError(f"a task's key must be an integer of 64 bits or less, not {_short(key)}: use a str instead")
+    if kind is float:
+        if key == key:
+            return key  # type: ignore[no-any-return]
+        raise ValueError("a task's key must not be nan, which is not equal to itself: use a str instead")
     if kind is tuple:
         if not depth:
-            raise TypeError(f"key is nested more than {MAX_DEPTH} tuples deep: {key!r}")
+            raise TypeError(f"a task's key must not be nested more than {MAX_DEPTH} tuples deep: …{_short(key)}")
         parts: Any = tuple([to_wire(part, depth - 1) for part in key])
         return cast(Key, parts)
     if isinstance(key, bytes):
@@ -46,14 +57,30 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
         return int(key)
     for base in (str, int, float):
         if isinstance(key, base):
-            return base(key)
+            return to_wire(base(key))
     if isinstance(key, tuple):
         return to_wire(tuple(key), depth)
     if hasattr(key, "__index__"):  # numpy integers
-        return int(key.__index__())
+        return to_wire(int(key.__index__()))
     raise TypeError(
-        f"a task's key must be a str, bytes, int, float or a tuple of these, not {kind.__qualname__}: {key!r}"
+        f"a task's key must be a str, bytes, int, float or a tuple of these, not {kind.__qualname__}: {_short(key)}"
     )
+
+
+def _text(key: str) -> str:
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a task's key must be valid text: {ascii(key)[:100]} cannot be encoded as UTF-8") from error
+    return key
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = hex(value)
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def from_wire(key: Any) -> Any:

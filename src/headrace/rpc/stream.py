@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 from headrace.comm import Comm
 from headrace.comm.core import OnBatch, OnClose
 
 logger = logging.getLogger("distributed.core")
+
+OnUnsendable: TypeAlias = Callable[[Any, Exception], bool]
 
 
 class Stream:
@@ -20,12 +22,22 @@ class Stream:
 
     Args:
         comm, incoming, on_batch, on_close: see `Comm.start_stream`.
+        on_unsendable: called with a message that cannot be encoded, and the error; whether the peer can do without it.
+            If not (or without such a function) the stream closes, since the peer would wait for it.
     """
 
-    __slots__ = ("_call_soon", "_outbox", "_scheduled", "comm", "peer_address")
+    __slots__ = ("_call_soon", "_on_unsendable", "_outbox", "_scheduled", "comm", "peer_address")
 
-    def __init__(self, comm: Comm, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def __init__(
+        self,
+        comm: Comm,
+        incoming: Any,
+        on_batch: OnBatch,
+        on_close: OnClose,
+        on_unsendable: OnUnsendable | None = None,
+    ) -> None:
         self.comm = comm
+        self._on_unsendable = on_unsendable
         self.peer_address = comm.peer_address
         self._call_soon = asyncio.get_running_loop().call_soon
         self._outbox: list[Any] = []
@@ -72,13 +84,16 @@ class Stream:
             self._send_separately(messages)
 
     def _send_separately(self, messages: list[Any]) -> None:
-        """One message of a batch cannot be encoded: send the others, and close, since the peer would wait for it."""
+        """One message of a batch cannot be encoded: send the others."""
         for message in messages:
             try:
                 self.comm.send([message])
             except OSError:
                 return
-            except Exception:
+            except Exception as error:
+                if self._on_unsendable is not None and self._on_unsendable(message, error):
+                    logger.error("Dropped a %s that cannot be sent: %s", type(message).__name__, error)
+                    continue
                 logger.exception("Closing %r: a %s cannot be sent", self.comm, type(message).__name__)
                 self.comm.abort()
                 return

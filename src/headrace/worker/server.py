@@ -268,7 +268,7 @@ class Worker(Node):
             comm.abort()
             raise
         self.scheduler_id = reply.get("id")
-        self.batched_stream = Stream(comm, ToWorker, self._take_messages, self._on_scheduler_gone)
+        self.batched_stream = Stream(comm, ToWorker, self._take_messages, self._on_scheduler_gone, _is_event)
         # a plugin that comes with the registration is there before the first task: messages wait for this turn's end
         for name, plugin in (reply.get("worker_plugins") or {}).items():
             await self.operations.plugin_add(plugin, name)
@@ -654,6 +654,11 @@ _FROM_STATE = frozenset(
         "available_resources",
     }
 )
+
+
+def _is_event(message: Any, error: Exception) -> bool:
+    """Whether a message that cannot be sent is one that nobody waits for (what tasks publish may be anything)."""
+    return isinstance(message, WorkerEvent)
 
 
 def _listed(ports: list[Any]) -> str:

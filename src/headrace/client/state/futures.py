@@ -159,6 +159,10 @@ class ClientState:
                 state.cancel("not submitted")
                 self._wake(state)
 
+    def cancel_unsent(self, keys: Iterable[Key], reason: str) -> None:
+        """The message that names these cannot be sent."""
+        self._cancel(keys, reason)
+
     def cancel(self, keys: Iterable[Key], reason: str | None = None, message: str | None = None) -> list[Key]:
         """The user cancels these; returns the ones that we hold, to be named in `CancelKeys`."""
         held = self._cancel(keys, reason, message)
