@@ -468,6 +468,18 @@ async def _nothing() -> None:
     return None
 
 
+def _after_fork() -> None:
+    """What a forked child has of its parent's clients is of no use to it, and not its to close."""
+    for client in list(_open_clients):
+        client.session.disown()
+        client._own_cluster = False
+        client._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @atexit.register
 def _close_open_clients() -> None:
     for client in list(_open_clients):

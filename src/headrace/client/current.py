@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import threading
 import weakref
@@ -151,3 +152,13 @@ def get_client(address: Any = None, timeout: Any = None, resolve_address: bool =
     from .client import Client as ClientClass
 
     return ClientClass(wanted, timeout=timeout) if timeout is not None else ClientClass(wanted)
+
+
+def _after_fork() -> None:
+    """Another thread may have held the lock, and it is not in the child."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

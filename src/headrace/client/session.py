@@ -87,6 +87,7 @@ class Session:
         self.scheduler: rpc | None = None
         self.stream: Stream | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed_text = "Client is closed: it cannot send anything to the scheduler any more."
         self._on_event = on_event
         self._outbox: deque[Any] = deque()
         self._scheduled = False
@@ -108,7 +109,13 @@ class Session:
     def check_open(self) -> None:
         """Raise `ClosedClientError` when nothing can be sent any more."""
         if self.status in ("closing", "closed"):
-            raise ClosedClientError("Client is closed: it cannot send anything to the scheduler any more.")
+            raise ClosedClientError(self.closed_text)
+
+    def same_scheduler(self, other: Session) -> bool:
+        """Whether another session is with the same scheduler, which may have several addresses."""
+        if self.scheduler_id is not None and other.scheduler_id is not None:
+            return bool(self.scheduler_id == other.scheduler_id)
+        return self.address == other.address
 
     def post(self, message: Any) -> None:
         """Send a message soon; from any thread, in order.
@@ -304,6 +311,15 @@ class Session:
                 if state is not None and self.state.add_waiter(state, self.release_later):
                     state.references += 1
 
+    def disown(self) -> None:
+        """This process was forked from the one whose session this is: forget all without touching what both share."""
+        self.lock = threading.Lock()  # the old one may have been held, and its holder is not here
+        self.status = "closed"
+        self.closed_text = "this client is that of the process from which this one was forked: make a new Client here"
+        self.state.cancel_pending("it belongs to a client of the process from which this one was forked")
+        self.state.take_woken()
+        self._released.clear()
+
     def abort(self) -> None:
         """Leave without a word; on the loop's thread."""
         if self.status not in ("closing", "closed"):
@@ -375,7 +391,7 @@ class Session:
             raise
         self.scheduler = self.pool.rpc(self.address)
         self._stream_ended = asyncio.Event()
-        self.stream = Stream(comm, Incoming, self._on_batch, self._on_close)
+        self.stream = Stream(comm, Incoming, self._on_batch, self._on_close, self._on_unsendable)
         self.status = "running"
         self._flush()
 
@@ -432,6 +448,14 @@ class Session:
             self._on_event(event)
         if state.closing is not None and self.status == "running":
             self._end(state.closing)
+
+    def _on_unsendable(self, message: Any, error: Exception) -> bool:
+        """A message cannot be encoded: whoever waits for what it asks for must not wait for ever."""
+        keys = list(getattr(message, "keys", ()))
+        with self.lock:
+            self.state.cancel_unsent(keys, f"it could not be sent to the scheduler: {error}")
+        self.notify()
+        return True
 
     def _on_close(self, error: Exception | None) -> None:
         self.stream = None

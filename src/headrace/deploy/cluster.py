@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import os
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -68,6 +69,8 @@ class Cluster:
         if not asynchronous or loop is not None or _running_loop() is not None:
             self._runner = LoopRunner(loop=loop, asynchronous=asynchronous)
         self._client: Any = None
+        #: whether this process was forked from the one whose cluster this is
+        self._inherited = False
         self._starting: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -190,6 +193,8 @@ class Cluster:
         Raises:
             TimeoutError: the timeout is over.
         """
+        if self._inherited:
+            return None
         if self.asynchronous:
             closing = self._closed()
             return closing if timeout is None else asyncio.wait_for(closing, parse_seconds(timeout))
@@ -320,6 +325,17 @@ def close_clusters() -> None:
 
 
 atexit.register(close_clusters)
+
+
+def _after_fork() -> None:
+    """A forked child must leave its parent's clusters alone."""
+    for cluster in list(_open):
+        cluster._inherited = True
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
