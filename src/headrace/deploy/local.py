@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dask.system import CPU_COUNT
@@ -15,6 +16,7 @@ from dask.system import CPU_COUNT
 from headrace.common.sizing import workers_and_threads, workers_for
 from headrace.common.status import Status
 from headrace.config import parse_bytes
+from headrace.nanny.process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess, described
 from headrace.security import Security
 
 from .cluster import Cluster, gather_or_cancel, logger, silence
@@ -109,6 +111,10 @@ class LocalCluster(Cluster):
         self.worker_spec: dict[Any, dict[str, Any]] = {}
         self._want(count)
         self._correcting = asyncio.Lock()
+        #: when each worker was started, and how long to wait before its next start should it die again
+        self._born: dict[Any, float] = {}
+        self._pauses: dict[Any, float] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
         self._restore_logging: Callable[[], None] | None = None
         if not asynchronous:
             self._start_sync()
@@ -134,6 +140,10 @@ class LocalCluster(Cluster):
 
     async def _close(self) -> None:
         self.worker_spec = {}
+        for task in self._restarts:
+            task.cancel()
+        if self._restarts:
+            await asyncio.wait(self._restarts)
         try:
             await self._stop_workers(list(self.workers))
             if self.scheduler is not None:
@@ -178,7 +188,11 @@ class LocalCluster(Cluster):
 
     async def _start_worker(self, name: Any) -> None:
         spec = self.worker_spec[name]
-        worker = spec["cls"](self.scheduler.address, **spec["options"])
+        options = spec["options"]
+        if spec["cls"] is WorkerProcess:
+            options = {"on_exit": partial(self._on_worker_exit, name), **options}
+        worker = spec["cls"](self.scheduler.address, **options)
+        self._born[name] = asyncio.get_running_loop().time()
         self.workers[name] = worker  # from now on it is closed with the cluster, however far it gets
         try:
             await worker
@@ -186,6 +200,28 @@ class LocalCluster(Cluster):
             self.workers.pop(name, None)
             await _close_quietly(worker)
             raise RuntimeError(f"worker {name} of {type(self).__name__} did not start: {error}") from error
+
+    def _on_worker_exit(self, name: Any, code: int) -> None:
+        """A worker's process has ended. If nobody wanted that, another takes its place."""
+        worker = self.workers.get(name)
+        if self.status is not Status.running or not isinstance(worker, WorkerProcess):
+            return
+        if worker.is_alive() or worker.status is Status.closing or worker.closed_itself is not None:
+            return
+        logger.warning("Worker %s (%s) ended with %s; starting another", name, worker.address, described(code))
+        del self.workers[name]
+        if asyncio.get_running_loop().time() - self._born[name] > LIVED:
+            self._pauses.pop(name, None)
+        task = asyncio.ensure_future(self._start_again(name))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    async def _start_again(self, name: Any) -> None:
+        pause = self._pauses.get(name, FIRST_PAUSE)
+        while self.status is Status.running and name in self.worker_spec and name not in self.workers:
+            await asyncio.sleep(pause)
+            self._pauses[name] = pause = min(2 * pause, LONGEST_PAUSE)
+            await self._correct_and_log()
 
     async def _stop_workers(self, names: list[Any]) -> None:
         workers = [self.workers.pop(name) for name in names]
@@ -258,8 +294,6 @@ def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
 
 def _default_worker_class(processes: bool) -> Callable[..., Any]:
     if processes:
-        from headrace.nanny.process import WorkerProcess
-
         return WorkerProcess
     from headrace.worker import Worker
 

@@ -11,10 +11,13 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 from headrace.common.status import Status
@@ -28,6 +31,11 @@ logger = logging.getLogger("distributed.nanny")
 POLL_SECONDS = 0.1
 #: Seconds from an order to close, and from SIGTERM, until the next harder means.
 PATIENCE = 5.0
+#: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+#: Seconds after which a worker counts as having lived.
+LIVED = 10.0
 
 
 class WorkerProcess:
@@ -244,12 +252,14 @@ class WorkerProcess:
         if self.process.stdin is not None:
             self.process.stdin.close()
         if not self._started.done():
-            self._started.set_exception(RuntimeError(f"the worker process ended with {_described(code)} as it started"))
+            self._started.set_exception(RuntimeError(f"the worker process ended with {described(code)} as it started"))
             self._started.exception()  # may have been given up on
         if not self._exited.done():
             self._exited.set_result(code)
         if self.status is Status.running:
             self.status = Status.closed
+        if self.worker_dir is not None and os.path.isdir(self.worker_dir):
+            _remove_in_thread(self.worker_dir)  # one that was killed could not do this itself
         if self._on_exit is not None:
             self._on_exit(code)
 
@@ -296,6 +306,15 @@ class WorkerProcess:
             self.process.send_signal(number)
 
 
+def _remove_in_thread(directory: str) -> None:
+    """Remove a worker's directory, which may hold much, without stopping the loop for it."""
+    if not os.path.basename(directory).startswith("worker-"):
+        return
+    remove = partial(shutil.rmtree, directory, ignore_errors=True)
+    with contextlib.suppress(RuntimeError):  # the interpreter shuts down
+        threading.Thread(target=remove, name="remove a worker's directory", daemon=True).start()
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write everything to a blocking pipe."""
     view = memoryview(data)
@@ -303,7 +322,8 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _described(code: int) -> str:
+def described(code: int) -> str:
+    """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -15,15 +15,9 @@ from headrace.common.status import Status
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
 
-from .process import WorkerProcess
+from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess
 
 logger = logging.getLogger("distributed.nanny")
-
-#: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young.
-FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
-#: Seconds after which a worker counts as having lived.
-LIVED = 10.0
 
 
 class Nanny(Node):
