@@ -18,10 +18,14 @@ from typing import Any
 
 from headrace import config
 from headrace.comm import Comm
+from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.exceptions import KilledWorker
 from headrace.messages import FromClient, FromWorker
+from headrace.messages.base import Payload
 from headrace.messages.client import (
     CancelKeys,
+    ClientEvent,
     ClientHeartbeat,
     CloseClient,
     DesireKeys,
@@ -31,6 +35,7 @@ from headrace.messages.client import (
     SubmitGraph,
 )
 from headrace.messages.worker import CloseWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
+from headrace.protocol import dumps
 from headrace.rpc import ConnectionPool, PeriodicCallback, Server, Stream
 from headrace.security import Security
 
@@ -62,8 +67,25 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         bandwidth=float(config.parse_bytes(config.get("distributed.scheduler.bandwidth", 100_000_000))),
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
+        killed_payload=killed_payload,
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
+
+
+def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payload:
+    """What clients raise for a task under which too many workers died."""
+    last = WorkerState(
+        worker.address,
+        name=worker.name,
+        nthreads=worker.nthreads,
+        memory_limit=worker.memory_limit,
+        local_directory=worker.local_directory,
+        pid=worker.pid,
+        nanny=worker.nanny,
+        status=Status.closed,
+        now=worker.last_seen,
+    )  # of its own: without the tasks
+    return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
 class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
@@ -304,7 +326,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
             if self.client_comms.get(client) is stream:
                 self.remove_client(client)
 
-        stream = Stream(comm, FromClient, on_batch, on_close)
+        stream = Stream(comm, FromClient, on_batch, on_close, is_event)
         self.client_comms[client] = stream
         logger.info("Receive client connection: %s", client)
         self.log_event(["all", client], {"action": "add-client", "client": client})
@@ -489,6 +511,11 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         stream = self.client_comms.get(client)
         if stream is not None:
             stream.send(msg)
+
+
+def is_event(message: Any, error: Exception) -> bool:
+    """Whether a message that cannot be sent is one that nobody waits for (what users publish may be anything)."""
+    return isinstance(message, ClientEvent)
 
 
 def _load(path: str) -> Callable[..., Any]:

@@ -78,6 +78,8 @@ def remove_worker(
             rare.suspicious += 1
             task.prefix.suspicious += 1
             if rare.suspicious > state.options.allowed_failures:
+                if state.options.killed_payload is not None:
+                    rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures)
                 rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
                 recommendations[task] = "erred"
     lost: list[Key] = []

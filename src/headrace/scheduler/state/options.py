@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+
+if TYPE_CHECKING:
+    from .workers import WorkerState
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,8 @@ class StateOptions:
         unknown_duration: assumed seconds of a task whose prefix has not run yet.
         default_durations: assumed seconds by prefix, until the first has run.
         log_length: how many transitions the story keeps.
+        killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
+            from its key, the last worker's record and `allowed_failures`; without, there is only a text.
     """
 
     validate: bool = False
@@ -26,3 +36,4 @@ class StateOptions:
     unknown_duration: float = 0.5
     default_durations: dict[str, float] = field(default_factory=dict)
     log_length: int = 100_000
+    killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
