@@ -122,6 +122,14 @@ class Walker:
             return self._walk_named_tuple(value)
         return value
 
+    def walk_safely(self, value: Any) -> Any:
+        """As `walk`; a value that holds itself, or is nested too deep to look through, comes back as it is."""
+        try:
+            return self.walk(value)
+        except RecursionError:
+            self.simple = False
+            return value
+
     def _walk_sequence(self, kind: type, value: Any) -> Any:
         self.seen += len(value)
         if self.seen > MANY_ELEMENTS:
@@ -173,12 +181,8 @@ def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed
         SerializationError: an argument cannot be pickled; names the function, the argument and its type.
     """
     walker = Walker()
-    try:
-        new_args = walker.walk(args)
-        new_kwargs = {name: walker.walk(value) for name, value in kwargs.items()} if kwargs else kwargs
-    except RecursionError:  # a list that holds itself
-        walker, new_args, new_kwargs = Walker(), args, kwargs
-        walker.simple = False
+    new_args = walker.walk_safely(args)
+    new_kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else kwargs
     if walker.simple and len(kwargs) < 2:
         payload = _pickler()((new_args, new_kwargs))
         return Packed(as_payload(payload), walker.dependencies, payload)
@@ -223,10 +227,7 @@ def _explain(function: Any, args: Any, kwargs: Any, error: SerializationError) -
         try:
             dumps(value)
         except SerializationError as cause:
-            return SerializationError(
-                f"{name} of the task {function_name(function)} cannot be sent: it is a "
-                f"{type(value).__module__}.{type(value).__qualname__}. {cause}"
-            )
+            return SerializationError(f"{name} of the task {function_name(function)} cannot be sent. {cause}")
     return SerializationError(f"the arguments of the task {function_name(function)} cannot be sent. {error}")
 
 

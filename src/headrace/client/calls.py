@@ -220,7 +220,7 @@ class MapPacker:
         self._pickle = MemolessPickler()
         self._seed = self.info.seed.copy()
         walker = Walker()
-        self._kwargs = {name: walker.walk(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
+        self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)
         self._shared = list(self.futures)
         self._kwargs_body = b""
@@ -280,7 +280,7 @@ class MapPacker:
 
     def _pack_general(self, args: tuple[Any, ...]) -> Packed:
         walker = Walker()
-        new = walker.walk(args)
+        new = walker.walk_safely(args)
         if walker.dependencies:
             self.futures.update(walker.dependencies)
         if walker.simple and not self._kwargs:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dask._task_spec import TaskRef
 
 from headrace.common.keys import from_wire, to_wire
+from headrace.exceptions import DeserializationError
 from headrace.protocol import loads, loads_exception, loads_traceback
 
 from .current import client_for_future
@@ -36,6 +37,26 @@ def load_error(state: FutureState) -> BaseException:
     if traceback is None and state.error.traceback_text and hasattr(exception, "add_note"):
         exception.add_note(state.error.traceback_text)
     return exception.with_traceback(traceback)
+
+
+def load_result(state: FutureState) -> Any:
+    """The result that a finished record carries.
+
+    Raises:
+        DeserializationError: it cannot be unpickled here; names the task and the cause.
+    """
+    try:
+        return loads(state.result)
+    except Exception as error:
+        raise cannot_load(state.key, error) from error
+
+
+def cannot_load(key: Any, error: BaseException) -> DeserializationError:
+    """What to raise when a result has come but cannot be unpickled."""
+    hint = "; its module must be installed here as well" if isinstance(error, ModuleNotFoundError) else ""
+    return DeserializationError(
+        f"the result of the task {from_wire(key)!r} cannot be loaded here: {type(error).__name__}: {error}{hint}"
+    )
 
 
 class Future(TaskRef, Generic[T]):  # type: ignore[misc]
@@ -144,7 +165,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         if client.asynchronous:
             return client._result_async(self, timeout)  # type: ignore[return-value]
         if state.status == "finished" and state.result is not None:
-            return loads(state.result)  # type: ignore[no-any-return]
+            return load_result(state)  # type: ignore[no-any-return]
         return client._result_sync(self, timeout)  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | str | None = None, **kwargs: Any) -> BaseException | None:

@@ -16,12 +16,11 @@ from dask.base import is_dask_collection
 
 from headrace.config import parse_seconds
 from headrace.messages.client import DesireKeys
-from headrace.protocol import loads
 from headrace.rpc import IOLoop
 
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
-from .future import Future, load_error
+from .future import Future, load_error, load_result
 from .state import FutureState
 
 
@@ -336,7 +335,7 @@ class as_completed:
         if fetched is not None and fetched[1] is None:
             return future, fetched[0]
         if fetched is None and state.status == "finished" and state.result is not None:
-            return future, loads(state.result)
+            return future, load_result(state)
         error = fetched[1] if fetched is not None else load_error(state)
         if self.raise_errors and not isinstance(error, FutureCancelledError):
             raise error

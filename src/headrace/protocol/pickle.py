@@ -162,6 +162,9 @@ def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:
     except Exception as error:
         if isinstance(value, _LargeBytes):
             value = value.value
+        from .culprit import describe_culprit
+
         raise SerializationError(
             f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
+            f"{describe_culprit(value)}"
         ) from error

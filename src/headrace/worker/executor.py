@@ -17,8 +17,8 @@ from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key
-from headrace.exceptions import Reschedule
+from headrace.common.keys import Key, from_wire
+from headrace.exceptions import DeserializationError, Reschedule
 from headrace.protocol import dumps, dumps_exception, loads, loads_function
 from headrace.rpc.functions import users_part
 
@@ -183,8 +183,11 @@ class TaskExecutor:
         run.thread = get_ident()
         local.key = run.key
         try:
-            function = loads_function(run.function)
-            args, kwargs = loads(run.arguments)
+            try:
+                function = loads_function(run.function)
+                args, kwargs = loads(run.arguments)
+            except Exception as error:
+                raise _cannot_load(run, self._worker.address, error) from error
             values = run.values
             if values is not None:
                 named = by_user_key(values)
@@ -323,6 +326,20 @@ def failure(
     dumped = dumps_exception(error, users_part(traceback))
     return ExecuteFailed(
         key, dumped.exception, dumped.traceback, dumped.exception_text, dumped.traceback_text, start, stop, thread
+    )
+
+
+def _cannot_load(run: Execute, address: str, error: Exception) -> DeserializationError:
+    """What to raise when a task's function or arguments could not be unpickled."""
+    try:
+        loads_function(run.function)
+        what = "arguments"
+    except Exception:
+        what = "function"
+    hint = "; install or upload that module on the workers" if isinstance(error, ModuleNotFoundError) else ""
+    return DeserializationError(
+        f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}: "
+        f"{type(error).__name__}: {error}{hint}"
     )
 
 

@@ -22,6 +22,13 @@ _type_names: dict[type, str] = {}
 
 def nbytes_of(value: Any) -> int:
     """Bytes that a value takes in memory, as `dask.sizeof` sees it; never raises."""
+    try:
+        return _nbytes_of(value)
+    except RecursionError:  # lists in lists in lists …
+        return UNKNOWN
+
+
+def _nbytes_of(value: Any) -> int:
     kind = type(value)
     if kind in _PLAIN:
         return _getsizeof(value)
@@ -30,7 +37,7 @@ def nbytes_of(value: Any) -> int:
     if kind in _SEQUENCES and len(value) <= _SMALL:
         total = _getsizeof(value)
         for item in value:
-            total += nbytes_of(item)
+            total += _nbytes_of(item)
         return total
     if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.kind != "O" and 0 not in value.strides:
         return int(value.nbytes)

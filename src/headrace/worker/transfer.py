@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm
-from headrace.common.keys import Key
-from headrace.protocol import Serialize, unwrap
+from headrace.common.keys import Key, from_wire
+from headrace.exceptions import DeserializationError, SerializationError
+from headrace.protocol import Serialize, dumps, unwrap
 from headrace.rpc import NO_REPLY, ConnectionPool
 
 from .executor import failure
@@ -101,7 +102,12 @@ class Transfers:
                 self._worker.data[key] = value
             except Exception as error:
                 now = time.time()
-                broken[key] = failure(key, error, error.__traceback__, now, now, 0)
+                unloadable = DeserializationError(
+                    f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
+                    f"{self._worker.address}: {type(error).__name__}: {error}"
+                )
+                unloadable.__cause__ = error
+                broken[key] = failure(key, unloadable, error.__traceback__, now, now, 0)
             else:
                 nbytes[key] = size
                 self.received += size
@@ -173,11 +179,25 @@ class Transfers:
         self.outgoing_count += 1
         try:
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
+        except SerializationError as error:
+            raise self._cannot_send(found, error) from error
         finally:
             self.outgoing_count -= 1
         self.outgoing_total += 1
         self.sent += nbytes
         return NO_REPLY
+
+    def _cannot_send(self, found: dict[Key, Serialize], error: SerializationError) -> SerializationError:
+        """The error of an answer in which a value cannot be pickled; names the task."""
+        for key, value in found.items():
+            try:
+                dumps(value.value)
+            except SerializationError as cause:
+                return SerializationError(
+                    f"the result of the task {from_wire(key)!r} cannot be sent. {cause}. Tasks that run on the same "
+                    f"worker ({self._worker.address}) can use it; for others, return something that can be pickled"
+                )
+        return error
 
     async def close(self) -> None:
         """Close the connections to peers."""

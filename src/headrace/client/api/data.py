@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dask.base import tokenize
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds
-from headrace.protocol import Serialize, loads
+from headrace.exceptions import DeserializationError
+from headrace.protocol import Serialize
 
 from ..calls import unique_suffix
 from ..containers import SKIPPED, collect_futures, refuse_iterators, replace_futures
-from ..future import Future, load_error
+from ..future import Future, cannot_load, load_error, load_result
 from ..options import normalize_workers
 from ..state import FutureState
 from .base import ClientBase, no_default
@@ -100,7 +101,7 @@ class DataMethods(ClientBase):
                 raise timed_out(timeout)
             if state.status == "finished":
                 if state.result is not None:
-                    return loads(state.result)
+                    return load_result(state)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
                 try:
                     found = self.sync(self._fetch, [state], None, callback_timeout=left, asynchronous=False)
@@ -119,7 +120,7 @@ class DataMethods(ClientBase):
                     await self.session.wait_async([state])
                     if state.status == "finished":
                         if state.result is not None:
-                            return loads(state.result)
+                            return load_result(state)
                         found = await self._fetch_here([state])
                         if state.key in found:
                             return found[state.key]
@@ -156,7 +157,7 @@ class DataMethods(ClientBase):
         for _ in range(ATTEMPTS):
             for state in states:
                 if state.result is not None and state.key not in results:
-                    results[state.key] = loads(state.result)
+                    results[state.key] = load_result(state)
             keys = [state.key for state in states if state.status == "finished" and state.key not in results]
             if not keys:
                 return results
@@ -164,8 +165,7 @@ class DataMethods(ClientBase):
                 results.update(await self._fetch_from_workers(keys))
                 keys = [key for key in keys if key not in results]
             if keys:
-                reply = await self._call("gather", keys=keys)
-                results.update(reply.get("data") or {})
+                results.update(await self._fetch_from_scheduler(keys))
             if all(state.key in results or state.status != "finished" for state in states):
                 return results
             await asyncio.sleep(pause)
@@ -183,18 +183,28 @@ class DataMethods(ClientBase):
         found = await asyncio.gather(*[self._fetch_from(address, chosen) for address, chosen in plan.items()])
         return {key: value for part in found for key, value in part.items()}
 
+    async def _fetch_from_scheduler(self, keys: list[Key]) -> dict[Key, Any]:
+        async def ask(keys: list[Key]) -> dict[Key, Any]:
+            reply = await self._call("gather", keys=keys)
+            return dict(reply.get("data") or {})
+
+        return await _naming_key(ask, keys)
+
     async def _fetch_from(self, address: str, keys: list[Key]) -> dict[Key, Any]:
-        pause = 0.01
-        try:
+        async def ask(keys: list[Key]) -> dict[Key, Any]:
+            pause = 0.01
             for _ in range(ATTEMPTS):
                 reply = await self.session.pool.rpc(address).get_data(keys=keys, who=self.id)
                 if reply.get("status") != "busy":
                     return dict(reply.get("data") or {})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+            return {}
+
+        try:
+            return await _naming_key(ask, keys)
         except OSError:
-            pass  # the scheduler, which is asked next, may reach it, or learns of the loss
-        return {}
+            return {}  # the scheduler, which is asked next, may reach it, or learns of the loss
 
     def scatter(
         self,
@@ -363,6 +373,19 @@ class DataMethods(ClientBase):
         return futures_of(value, client=self)
 
 
+async def _naming_key(ask: Callable[[list[Key]], Awaitable[dict[Key, Any]]], keys: list[Key]) -> dict[Key, Any]:
+    """What `ask` answers; if a value in it cannot be unpickled, ask for each by itself, and name that one."""
+    try:
+        return await ask(keys)
+    except DeserializationError as error:
+        if len(keys) == 1:
+            raise cannot_load(keys[0], error.__cause__ or error) from error.__cause__
+    results: dict[Key, Any] = {}
+    for key in keys:
+        results.update(await _naming_key(ask, [key]))
+    return results
+
+
 _scatters = itertools.count()
 #: What `scatter` takes for several values.
 _SEVERAL = (list, tuple, set, frozenset, range)
@@ -376,7 +399,7 @@ def _take_results(states: Sequence[FutureState], results: dict[Key, Any], errors
         if status == "finished":
             if state.key not in results:
                 if state.result is not None:
-                    results[state.key] = loads(state.result)
+                    results[state.key] = load_result(state)
                 else:
                     missing[state.key] = state
         elif status == "error" or status == "cancelled":

@@ -105,7 +105,7 @@ class WorkMethods(ClientBase):
             if isinstance(future, Future) and future._client is not self:
                 if future._state is None:
                     future.bind_client(self)  # type: ignore[arg-type]
-                elif future._client is not None and future._client.session.address != self.session.address:
+                elif future._client is not None and not self.session.same_scheduler(future._client.session):
                     raise ValueError(
                         f"{future!r} is of a client of another scheduler ({future._client.session.address})"
                     )
@@ -233,7 +233,7 @@ class WorkMethods(ClientBase):
         result = dict(kwargs)
         for name, value in kwargs.items():
             walker = Walker()
-            walker.walk(value)
+            walker.walk_safely(value)
             if walker.simple or walker.dependencies:
                 continue
             try:

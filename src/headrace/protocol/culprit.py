@@ -1,0 +1,83 @@
+"""Finds what inside a value cannot be pickled, so that an error can name it. Only used once pickling has failed."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+from typing import Any
+
+#: How deep it looks.
+_MAX_DEPTH = 10
+#: How many parts of one container or object it tries.
+_MAX_PARTS = 1000
+
+
+def describe_culprit(value: Any) -> str:
+    """Which part of a value cannot be pickled, and its type, to be put after the value's type; may be empty.
+
+    >>> import threading
+    >>> describe_culprit({"x": [1, threading.Lock()]})
+    " (['x'] is a list, ['x'][1] is a _thread.lock)"
+    """
+    path = ""
+    steps: list[str] = []
+    part = value
+    for _ in range(_MAX_DEPTH):
+        found = next((found for found in _parts(part) if not _can_be_pickled(found[1])), None)
+        if found is None:
+            break
+        path += found[0]
+        part = found[1]
+        steps.append(f"{path.lstrip('.')} is {_name(part)}")
+    own = f"{value.__module__}.{value.__qualname__}" if isinstance(value, (types.FunctionType, type)) else ""
+    text = ", ".join(steps[-2:])  # a container or an object says more with what is in it that fails
+    return f" ({own}{': ' if own and text else ''}{text})" if own or text else ""
+
+
+def _name(value: Any) -> str:
+    from .pickle import type_name
+
+    if isinstance(value, (types.FunctionType, type)):
+        return f"the {type(value).__name__} {value.__module__}.{value.__qualname__}"
+    return f"a {type_name(value)}"
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of a value, each with how to get there from it."""
+    parts: Iterator[tuple[str, Any]]
+    kind = type(value)
+    if kind in (list, tuple):
+        parts = ((f"[{index}]", item) for index, item in enumerate(value))
+    elif kind in (set, frozenset):
+        parts = ((f"{{{_name(item)}}}", item) for item in value)
+    elif kind is dict:
+        parts = ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, types.FunctionType):
+        parts = ((f"variable {name!r}", item) for name, item in _variables(value))
+    elif isinstance(value, type) or not isinstance(getattr(value, "__dict__", None), dict):
+        return
+    else:
+        parts = ((f".{name}", item) for name, item in vars(value).items())
+    for _, part in zip(range(_MAX_PARTS), parts, strict=False):
+        yield part
+
+
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function that is pickled by value takes along: what it closes over, and the globals that it names."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            yield name, cell.cell_contents
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def _can_be_pickled(value: Any) -> bool:
+    from .by_value import cloudpickle_dumps
+
+    try:
+        cloudpickle_dumps(value, lambda _: False)
+    except Exception:
+        return False
+    return True
