@@ -38,7 +38,7 @@ class UnknownOperationError(ValueError):
 
 
 class RemoteError(RuntimeError):
-    """Stands for a remote exception whose class cannot be loaded here; its text names the class and the message."""
+    """Stands for a remote exception that cannot be loaded, or must not be raised, here; its text says what it was."""
 
 
 class Reschedule(Exception):

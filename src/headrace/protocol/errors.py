@@ -6,6 +6,7 @@ and carries its text. Chained exceptions (`__cause__`, `__context__`) and their 
 
 from __future__ import annotations
 
+import asyncio
 import traceback as traceback_module
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from .pickle import dumps, loads
 
 #: Longest text of an exception or a traceback, in characters.
 MAX_ERROR_LENGTH = 10_000
+#: What Python acts upon wherever it is raised.
+_CONTROL = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 #: Chained exceptions beyond this number are left out.
 _MAX_CHAIN = 20
 
@@ -41,9 +44,21 @@ def dumps_exception(
     """
     if traceback is None:
         traceback = exception.__traceback__
+    exception = _harmless(exception)
     text = truncate(_text(exception), max_length)
     lines = truncate("".join(_format_traceback(traceback)), max_length)
     return DumpedException(_dump(exception, text, max_length), _dump_traceback(traceback), text, lines)
+
+
+def _harmless(exception: BaseException) -> BaseException:
+    """A stand-in for exceptions that would end the reader's program, loop or task if they were raised again there."""
+    if not isinstance(exception, _CONTROL):
+        return exception
+    stand_in = RemoteError(
+        f"{_text(exception)} was raised: it ended the call there, and arrives as this error so that nothing ends here"
+    )
+    stand_in.__cause__, stand_in.__context__ = exception.__cause__, exception.__context__
+    return stand_in
 
 
 def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseException:

@@ -37,12 +37,18 @@ async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: 
                 node.run_in_background(_log_errors(result))
                 return None
             result = await result
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
+    except BaseException as error:  # not even sys.exit() in there ends this server
+        if is_own_cancellation(error):
+            raise
         logger.warning("Run failed: %r", function, exc_info=True)
         return error_reply(error)
     return {"status": "OK", "result": Serialize(result)} if wait else None
+
+
+def is_own_cancellation(error: BaseException) -> bool:
+    """Whether an exception out of a user's function means that the calling task is being cancelled."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def opened(value: Any) -> Any:
@@ -75,9 +81,9 @@ def error_reply(error: BaseException) -> dict[str, Any]:
 async def _log_errors(awaitable: Any) -> None:
     try:
         await awaitable
-    except asyncio.CancelledError:
-        raise
-    except Exception:
+    except BaseException as error:
+        if is_own_cancellation(error):
+            raise
         logger.exception("A function that was run without waiting has failed")
 
 

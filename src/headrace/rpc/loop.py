@@ -202,6 +202,10 @@ def sync(
     asyncio_loop = IOLoop.of(loop).asyncio_loop
     if asyncio_loop.is_closed():
         raise RuntimeError("the event loop is closed")
+    if asyncio_loop in _inherited:
+        raise RuntimeError(
+            "the event loop runs in the process that this one was forked from: make a new Client or cluster here"
+        )
     if asyncio._get_running_loop() is asyncio_loop:
         raise RuntimeError("cannot wait for the event loop on its own thread: use the asynchronous form (await)")
 
@@ -317,6 +321,7 @@ class _LoopThread:
         self.loop = loop
         self._ready = threading.Event()
         self._close = True
+        _loop_threads.add(self)
         self._thread = threading.Thread(target=self._run, name="IO loop", daemon=True)
         self._thread.start()
         if not self._ready.wait(THREAD_TIMEOUT):
@@ -330,10 +335,20 @@ class _LoopThread:
     def _run(self) -> None:
         self.loop.asyncio_loop.call_soon(self._ready.set)
         try:
-            self.loop.start()
+            while not self._run_until_stopped():
+                pass
         finally:
             if self._close:
                 self.loop.close()
+
+    def _run_until_stopped(self) -> bool:
+        """Run the loop; `False` when `sys.exit()` or the like in a callback has ended it, while others need it."""
+        try:
+            self.loop.start()
+        except (SystemExit, KeyboardInterrupt, GeneratorExit):
+            logger.exception("A callback tried to end the event loop's thread; the loop goes on")
+            return False
+        return True
 
     def stop(self, timeout: float, close: bool = True) -> None:
         """Stop the loop and wait for the thread, unless called on it."""
@@ -343,8 +358,14 @@ class _LoopThread:
             self._thread.join(timeout)
 
 
+_loop_threads: weakref.WeakSet[_LoopThread] = weakref.WeakSet()
+#: Loops of the process that this one was forked from. Kept, because their end would reach into what both share.
+_inherited: set[asyncio.AbstractEventLoop] = set()
+
+
 def _after_fork() -> None:
     """A forked child has the parent's objects but not its threads."""
+    _inherited.update(thread.loop.asyncio_loop for thread in _loop_threads)
     LoopRunner._lock = threading.Lock()
     LoopRunner._shared = None
     LoopRunner._users = 0

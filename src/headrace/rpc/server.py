@@ -115,7 +115,11 @@ class Server:
                 except OSError:
                     return
                 except DeserializationError as error:
-                    await self._answer(comm, error_message(error), "?")
+                    named = DeserializationError(
+                        f"the {self.name} at {comm.local_address} cannot read a request: {error}"
+                    )
+                    named.__cause__ = error.__cause__
+                    await self._answer(comm, error_message(named), "?")
                     continue
                 taken = await self._handle_request(comm, request)
                 if taken is not None:
@@ -154,7 +158,7 @@ class Server:
                 result = await result
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a handler may run what users sent
             if not (isinstance(error, CommClosedError) and comm.closed()):
                 logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
             result = error_message(error)
@@ -169,7 +173,7 @@ class Server:
                 await result
         except CommClosedError:
             comm.abort()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
             await self._answer(comm, error_message(error), op)
             await comm.close()

@@ -127,7 +127,12 @@ class DataHandlers(SchedulerBase):
         if not isinstance(addr, str):
             raise TypeError(f"a worker's address must be text or (host, port), not {addr!r}")
         address = normalize_address(addr)
-        return resolve_address(address) if resolve and address not in self.workers else address
+        if not resolve or address in self.workers:
+            return address
+        try:
+            return resolve_address(address)
+        except OSError:  # no such host: then it is no worker's either, and whoever asks says so
+            return address
 
     async def update_data(
         self,

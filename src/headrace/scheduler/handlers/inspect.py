@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.protocol import Serialize, dumps_exception
+from headrace.rpc.functions import is_own_cancellation
 from headrace.scheduler.base import Operations, SchedulerBase, opened
 
 #: Lines of the log that are kept for `get_logs`.
@@ -74,7 +75,9 @@ class InspectHandlers(SchedulerBase):
             result = call(*arguments, **keywords)
             if inspect.isawaitable(result):
                 result = await result
-        except Exception as error:
+        except BaseException as error:  # not even sys.exit() in there ends this server
+            if is_own_cancellation(error):
+                raise
             dumped = dumps_exception(error)
             return {
                 "status": "error",
