@@ -9,11 +9,12 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-pure lint format bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
 	@echo "make test    run the test-suite"
+	@echo "make test-pure   run the tests of the pure cores, which need only msgspec"
 	@echo "make lint    formatting, lint and types"
 	@echo "make format  reformat and apply safe fixes"
 	@echo "make bench   run headrace and distributed 2026.8 alternately and print the ratios (ARGS=--quick for a short run)"
@@ -24,6 +25,11 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)
+
+# Scheduler, worker and client state and what they stand on: no sockets, no dask.
+test-pure: $(VENV)/.created
+	@$(PIP) msgspec hypothesis pytest pytest-asyncio pytest-timeout
+	$(BIN)/python -m pytest tests/common tests/state tests/worker_state tests/client_state $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

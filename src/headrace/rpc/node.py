@@ -1,4 +1,4 @@
-"""The life that workers and nannies have in common: made cheaply, started by `await`, closed once, waited for."""
+"""The life of schedulers, workers and nannies: made cheaply, started by `await`, closed once, waited for."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ class Node:
     """A server with a life. Subclasses give `_start` and `_close`.
 
     Args:
-        kind: "Worker" or "Nanny"; for names and messages.
-        handlers: see `Server`.
+        kind: "Scheduler", "Worker" or "Nanny"; for names and messages.
+        handlers, takeovers: see `Server`.
         security: certificates.
         log_of: the logger whose lines `get_logs` gives.
+        deserialize: whether pickles that reach it are loaded.
 
     Attributes:
         status: where it is in its life.
@@ -64,15 +65,24 @@ class Node:
         handlers: Mapping[str, Callable[..., Any]],
         security: Security | Mapping[str, Any] | None,
         log_of: str,
+        *,
+        takeovers: Mapping[str, Callable[..., Any]] | None = None,
+        deserialize: bool = True,
     ) -> None:
         self.kind = kind
         self.id = f"{kind}-{uuid.uuid4()}"
         self.status = Status.created
         self.security = security if isinstance(security, Security) else Security(**(security or {}))
-        self.connection_args = self.security.get_connection_args("worker")
-        self.rpc = ConnectionPool(connection_args=self.connection_args)
+        role = "scheduler" if kind == "Scheduler" else "worker"
+        self.connection_args = self.security.get_connection_args(role)
+        self.rpc = ConnectionPool(deserialize=deserialize, connection_args=self.connection_args)
         self.server = Server(
-            handlers, connection_args=self.security.get_listen_args("worker"), name=kind.lower(), timeout=1
+            handlers,
+            takeovers,
+            deserialize=deserialize,
+            connection_args=self.security.get_listen_args(role),
+            name=kind.lower(),
+            timeout=1,
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self.loop: IOLoop | None = None

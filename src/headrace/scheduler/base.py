@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.protocol import Frames, loads, unwrap
-from headrace.rpc import ConnectionPool, Stream
+from headrace.rpc import Stream
+from headrace.rpc.node import Node
+from headrace.security import Security
 
 from .state.clients import ClientState
 from .state.state import SchedulerState
@@ -35,24 +37,21 @@ def opened(value: Any) -> Any:
     return value
 
 
-class SchedulerBase:
+class SchedulerBase(Node):
     """State, streams and the sending of effects.
 
     Attributes:
         state: the state machine; its records are offered under their documented names below.
-        pool: connections for requests to workers.
+        rpc: connections for requests to workers.
         client_comms: the stream to each client, by its name.
         stream_comms: the stream to each worker, by its address.
         plugins: scheduler plugins by name.
         events: what was logged, by topic.
     """
 
-    id: str
-
-    def __init__(self, state: SchedulerState, pool: ConnectionPool) -> None:
+    def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
+        super().__init__("Scheduler", {}, security, "distributed", deserialize=False)
         self.state = state
-        self.pool = pool
-        self.rpc = pool
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
         self.plugins: dict[str, Any] = {}
@@ -220,7 +219,7 @@ class SchedulerBase:
 
     def worker_rpc(self, address: str) -> Any:
         """Requests to a worker, as methods."""
-        return self.pool.rpc(address)
+        return self.rpc.rpc(address)
 
 
 Operations = dict[str, Callable[..., Any]]

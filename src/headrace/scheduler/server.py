@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -36,13 +34,13 @@ from headrace.messages.client import (
 )
 from headrace.messages.worker import CloseWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.protocol import dumps
-from headrace.rpc import ConnectionPool, PeriodicCallback, Server, Stream
+from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
-from .handlers.inspect import InspectHandlers, RecentLines
+from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
@@ -140,21 +138,15 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
     ) -> None:
         if kwargs:
             raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
-        self.security = Security(**security) if isinstance(security, dict) else security or Security()
-        super().__init__(
-            SchedulerState(state_options(allowed_failures, validate)),
-            ConnectionPool(deserialize=False, connection_args=self.security.get_connection_args("scheduler")),
-        )
-        self.id = f"Scheduler-{uuid.uuid4()}"
+        super().__init__(SchedulerState(state_options(allowed_failures, validate)), security)
         self.name = self.id
-        self.status = Status.created
         self.started = 0.0
         self.services: dict[str, Any] = {}
         self.scheduler_file = scheduler_file
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
-        self.server = Server(
+        self.server.handlers.update(
             {
                 **self.data_operations(),
                 **self.cluster_operations(),
@@ -162,20 +154,12 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
                 **self.plugin_operations(),
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
-            },
-            {"register-client": self.add_client, "register-worker": self.add_worker},
-            deserialize=False,
-            connection_args=self.security.get_listen_args("scheduler"),
-            name="scheduler",
+            }
         )
+        self.server.takeovers.update({"register-client": self.add_client, "register-worker": self.add_worker})
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
         self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
-        self.recent = RecentLines()
-        self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self._backlogs: dict[str, deque[Any]] = {}
-        self._background: set[asyncio.Task[Any]] = set()
-        self._finished: asyncio.Event | None = None
-        self.loop: Any = None
 
     def __repr__(self) -> str:
         where = self.server.address if self.server.listeners else self.status.name
@@ -185,34 +169,16 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
 
     # Life
 
-    def __await__(self) -> Generator[Any, None, Scheduler]:
-        return self.start().__await__()
-
-    async def __aenter__(self) -> Scheduler:
-        return await self.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def start(self) -> Scheduler:
-        """Listen, and start plugins. Does nothing on a scheduler that runs."""
-        if self.status is not Status.created:
-            return self
-        from headrace.rpc import IOLoop
-
-        self.status = Status.starting
-        self.loop = IOLoop.current()
-        self._finished = asyncio.Event()
+    async def _start(self) -> None:
+        """Listen, and start plugins."""
         self.started = time.time()
         await self.server.listen(self._listen_address())
-        logging.getLogger("distributed").addHandler(self.recent)
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
         if self.scheduler_file:
             self._write_scheduler_file()
         logger.info("Scheduler at: %s", self.address)
-        return self
 
     def _listen_address(self) -> str:
         from headrace.comm.addressing import address_from_user_args
@@ -231,26 +197,12 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
             json.dump(self.identity(), file, indent=2, default=str)
         os.replace(partial, self.scheduler_file)
 
-    async def close(
-        self,
-        fast: bool | None = None,
-        close_workers: bool = False,
-        timeout: float | None = None,
-        reason: str = "unknown",
-    ) -> None:
-        """Tell clients and workers, and stop. Waits for a close under way."""
-        if self.status in (Status.closing, Status.closed, Status.created):
-            if self._finished is not None:
-                await self._finished.wait()
-            self.status = Status.closed
-            return
-        self.status = Status.closing
+    async def _close(self, **options: Any) -> None:
+        """Tell clients and workers, and stop. Of the documented options, only `reason` makes a difference."""
+        reason = options["reason"]
         logger.info("Closing scheduler: %s", reason)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "before_close")
-        for callback in self.periodic_callbacks.values():
-            callback.stop()
-        self.server.stop_listening()
         for stream in self.client_comms.values():
             stream.send(SchedulerClosing(reason))
         for stream in self.stream_comms.values():
@@ -261,56 +213,17 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
-        for task in self._background - {asyncio.current_task()}:
-            task.cancel()
-        await self.pool.close()
-        await self.server.close_comms()
-        logging.getLogger("distributed").removeHandler(self.recent)
         if self.scheduler_file and os.path.exists(self.scheduler_file):
             os.unlink(self.scheduler_file)
-        self.status = Status.closed
-        if self._finished is not None:
-            self._finished.set()
-
-    async def finished(self) -> None:
-        """Wait until the scheduler has closed."""
-        if self._finished is None:
-            raise RuntimeError("the scheduler has not been started; await it first")
-        await self._finished.wait()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
-        self._run(self.close(reason=reason))
+        asyncio.get_running_loop().call_soon(asyncio.ensure_future, self.close(reason=reason))
         return {"status": "OK"}
-
-    def _run(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     @property
     def address(self) -> str:
         """Where workers and clients reach this scheduler."""
         return self.contact_address or self.server.address
-
-    @property
-    def address_safe(self) -> str:
-        """The address, or a text that says that there is none yet."""
-        return self.address if self.server.listeners else "not-running"
-
-    @property
-    def listen_address(self) -> str:
-        return self.server.listen_address
-
-    @property
-    def port(self) -> int:
-        return self.server.port
-
-    @property
-    def ip(self) -> str:
-        """The host part of the address."""
-        from headrace.comm import get_address_host
-
-        return str(get_address_host(self.address))
 
     # Clients
 
@@ -345,13 +258,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         self.state.remove_client(client, time.time())
         self.flush()
         if stream is not None and not stream.closed:
-            self._close_soon(stream)
+            self.run_in_background(stream.close())
         logger.info("Remove client %s", client)
         self.log_event(["all", client], {"action": "remove-client", "client": client})
         self.notify_plugins("remove_client", self, client)
-
-    def _close_soon(self, stream: Any) -> None:
-        self._run(stream.close())
 
     def _client_batch(self, client: ClientState, messages: list[Any]) -> None:
         backlog = self._backlogs.get(client.client_key)

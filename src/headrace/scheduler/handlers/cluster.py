@@ -48,10 +48,6 @@ class ClusterHandlers(SchedulerBase):
             "workers": {address: worker.identity() for address, worker in listed},
         }
 
-    def echo(self, data: Any = None) -> Any:
-        """The data itself."""
-        return data
-
     async def broadcast(
         self,
         msg: dict[str, Any],
@@ -83,7 +79,7 @@ class ClusterHandlers(SchedulerBase):
         request.pop("reply", None)
 
         async def ask(address: str) -> Any:
-            return await self.pool.rpc(address).call(op, **request)
+            return await self.worker_rpc(address).call(op, **request)
 
         answers = await asyncio.gather(*[ask(address) for address in addresses], return_exceptions=True)
         found: dict[str, Any] = {}
@@ -125,7 +121,7 @@ class ClusterHandlers(SchedulerBase):
             stream.send(CloseWorker(reason))
         lost = self.state.remove_worker(address, reason, time.time(), expected=expected)
         if stream is not None:
-            self._close_soon(stream)
+            self.run_in_background(stream.close())
         if lost:
             logger.warning(
                 "Worker %s left (%s) with the only copy of %d scattered results: %s",
@@ -138,9 +134,6 @@ class ClusterHandlers(SchedulerBase):
         self.notify_plugins("remove_worker", self, address, stimulus_id=stimulus_id)
         self.flush()
         return "OK"
-
-    def _close_soon(self, stream: Any) -> None:
-        raise NotImplementedError  # pragma: no cover - the shell's
 
     def close_worker(self, worker: str) -> None:
         """Tell a worker to shut down."""
@@ -262,7 +255,7 @@ class ClusterHandlers(SchedulerBase):
         self.flush()
         nannies = [worker.nanny for worker in self.workers.values() if worker.nanny]
         if nannies:
-            await asyncio.gather(*[self.pool.rpc(nanny).restart(timeout=timeout) for nanny in nannies])
+            await asyncio.gather(*[self.worker_rpc(nanny).restart(timeout=timeout) for nanny in nannies])
         self.log_event(["all", client or "all"], {"action": "restart", "client": client})
         self.notify_plugins("restart", self)
         return {"status": "OK"}

@@ -70,7 +70,7 @@ class DataHandlers(SchedulerBase):
         """Ask a worker for results; one that is busy is asked again."""
         pause = 0.02
         while True:
-            answer = await self.pool.rpc(address).get_data(keys=keys, who=None)
+            answer = await self.worker_rpc(address).get_data(keys=keys, who=None)
             if answer["status"] != "busy":
                 return dict(answer["data"])
             await asyncio.sleep(pause)
@@ -104,7 +104,7 @@ class DataHandlers(SchedulerBase):
             for address in who_has[key]:
                 by_worker.setdefault(address, {})[key] = value
         answers = await asyncio.gather(
-            *[self.pool.rpc(address).update_data(data=part) for address, part in by_worker.items()]
+            *[self.worker_rpc(address).update_data(data=part) for address, part in by_worker.items()]
         )
         nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
         await self.update_data(who_has, nbytes, client)
@@ -173,7 +173,7 @@ class DataHandlers(SchedulerBase):
             if not plan:
                 break
             answers = await asyncio.gather(
-                *[self.pool.rpc(address).gather(who_has=part) for address, part in plan.items()]
+                *[self.worker_rpc(address).gather(who_has=part) for address, part in plan.items()]
             )
             failed = self._note_copies(plan, answers)
             if failed:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,26 +11,10 @@ from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
 from headrace.scheduler.base import Operations, SchedulerBase, opened
 
-#: Lines of the log that are kept for `get_logs`.
-LOG_LINES = 10_000
-
-
-class RecentLines(logging.Handler):
-    """Keeps the latest records of a logger."""
-
-    def __init__(self, length: int = LOG_LINES) -> None:
-        super().__init__(logging.INFO)
-        self.lines: deque[tuple[str, str]] = deque(maxlen=length)
-        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append((record.levelname, self.format(record)))
-
 
 class InspectHandlers(SchedulerBase):
     """Questions about the past and present, and `run_function`."""
 
-    recent: RecentLines
     broadcast: Callable[..., Any]
 
     def inspect_operations(self) -> Operations:
@@ -97,11 +79,6 @@ class InspectHandlers(SchedulerBase):
     def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[Any]:
         """As `story`."""
         return self.state.story(*keys_or_stimuli)
-
-    def get_logs(self, start: int = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[str, str]]:
-        """The latest lines of this process's log, newest last: (level, text)."""
-        lines = list(self.recent.lines)[start:]
-        return lines if n is None else lines[-n:]
 
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
@@ -179,7 +156,7 @@ class InspectHandlers(SchedulerBase):
                 by_worker.setdefault(task.processing_on.address, []).append(key)
         found = {}
         for address, wanted in by_worker.items():
-            found[address] = await self.pool.rpc(address).call_stack(keys=wanted)
+            found[address] = await self.worker_rpc(address).call_stack(keys=wanted)
         return found
 
     def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:
@@ -187,9 +164,3 @@ class InspectHandlers(SchedulerBase):
         retried = self.state.retry(keys, time.time())
         self.flush()
         return retried
-
-    def versions(self, packages: Any = None) -> dict[str, Any]:
-        """Versions of Python and of the packages that must agree."""
-        from headrace.common.versions import get_versions
-
-        return get_versions()

@@ -68,20 +68,11 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
     elif start == "no-worker":
         del state.unrunnable[task]
     task._waiting_on = None
-    state.move(task, "memory")
-    tell_in_memory(state, task, None)
-    let_go_of_dependencies(task, recommendations)
-    waiters = task._waiters
-    if waiters:
-        wake(waiters, task, recommendations)
-    elif not task.who_wants:
-        recommendations[task] = "released" if task._dependents else "forgotten"
-    if state.until_done.wants_what:
-        let_go_when_done(state, task, recommendations)
+    finish(state, task, None, recommendations)
 
 
 def finish(state: SchedulerState, task: TaskState, result: object, recommendations: Recommendations) -> None:
-    """`processing → memory` for the common case, as `to_memory`: its worker answered and holds the result."""
+    """The result is held and the task accounted for as off its worker: tell, wake and let go."""
     state.move(task, "memory")
     if task.who_wants:
         tell_in_memory(state, task, result)
