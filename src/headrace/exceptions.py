@@ -13,6 +13,10 @@ class DeserializationError(Exception):
     """A payload that arrived whole cannot be turned back into a value here."""
 
 
+class MessageTooLargeError(ValueError):
+    """A value is larger than what may be sent; names the sizes and the setting."""
+
+
 class CommClosedError(OSError):
     """The connection is closed, or was closed while in use."""
 

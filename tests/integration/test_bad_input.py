@@ -15,9 +15,9 @@ import pytest
 from dask._task_spec import Task, TaskRef
 from dask.delayed import Delayed
 
-from headrace import Client, Worker, get_worker
+from headrace import Client, Scheduler, Worker, get_worker
 from headrace.client import FutureCancelledError
-from headrace.exceptions import DeserializationError, RemoteError, SerializationError
+from headrace.exceptions import DeserializationError, MessageTooLargeError, RemoteError, SerializationError
 
 from .conftest import Served
 
@@ -409,3 +409,39 @@ async def test_cancel_what_runs(served: Served) -> None:
             await cancelled
     assert await served.client.submit(inc, 1) == 2  # beside the one that still runs
     go_on.set()
+
+
+# Sizes
+
+
+async def test_value_larger_than_the_limit() -> None:
+    text = "2000000 bytes in one piece are more than the limit of 1000000 .*max-frame-bytes"
+    with dask.config.set({"distributed.comm.max-frame-bytes": 1_000_000}):
+        async with (
+            Scheduler(host="127.0.0.1", port=0, validate=True) as scheduler,
+            Worker(scheduler.address, nthreads=1) as one,
+            Worker(scheduler.address, nthreads=1) as other,
+            Client(scheduler.address, asynchronous=True) as client,
+        ):
+            future = client.submit(bytes, 2_000_000, workers=[one.address], key="large")
+            for failing in (
+                future,
+                client.gather([future], direct=False),
+                client.submit(len, future, workers=[other.address]),
+            ):
+                with pytest.raises(MessageTooLargeError, match=f"result of the task 'large' cannot be sent: {text}"):
+                    await failing
+            with pytest.raises(MessageTooLargeError, match=text):
+                await client.scatter(bytes(2_000_000))
+            with pytest.raises(FutureCancelledError, match=r"could not be sent to the scheduler: 20000.. bytes"):
+                await client.submit(len, bytes(2_000_000))
+            assert await client.submit(len, future, workers=[one.address], pure=False) == 2_000_000
+
+
+async def test_task_that_prints_much(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
+    def chatter() -> None:
+        for _ in range(100):
+            print("x" * 50_000)
+
+    await client.submit(chatter)
+    assert len(capfd.readouterr().out) == 100 * 50_001

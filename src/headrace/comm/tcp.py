@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.exceptions import CommClosedError, FatalCommClosedError, ProtocolVersionError
+from headrace.exceptions import CommClosedError, FatalCommClosedError, MessageTooLargeError, ProtocolVersionError
 from headrace.protocol.codec import StreamCodec, decode, encode
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
@@ -287,6 +287,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             raise self._closed_error()
         codec = self._codec
         frames = encode(message) if codec is None else codec.encode(message)
+        limit = self._reader.max_frame_bytes
+        for frame in frames:
+            if len(frame) > limit:  # the other side, most likely with the same settings, would close the connection
+                raise MessageTooLargeError(
+                    f"{len(frame)} bytes in one piece are more than the limit of {limit} (setting "
+                    "distributed.comm.max-frame-bytes, on both sides): split the value into several"
+                )
         flags = None
         if self._compressor is not None:
             frames, flags = self._compressor.compress_frames(frames)

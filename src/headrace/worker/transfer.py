@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
-from headrace.exceptions import DeserializationError, SerializationError
+from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.protocol import Serialize, dumps, unwrap
 from headrace.rpc import NO_REPLY, ConnectionPool
 
@@ -181,6 +181,9 @@ class Transfers:
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
+        except MessageTooLargeError as error:
+            names = ", ".join(repr(from_wire(key)) for key in list(found)[:5])
+            raise MessageTooLargeError(f"the result of the task {names} cannot be sent: {error}") from error
         finally:
             self.outgoing_count -= 1
         self.outgoing_total += 1
