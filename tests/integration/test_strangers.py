@@ -1,4 +1,4 @@
-"""Strangers at the ports of a scheduler and a worker, wrong addresses, other versions: one clear error, no harm done."""
+"""Strangers at the ports of a scheduler and a worker, wrong addresses and versions: one clear error, no harm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from headrace import Client, Scheduler, Worker
+from headrace import Client, Worker
 from headrace.comm import connect
 from headrace.comm.handshake import encode_handshake, handshake_info
 from headrace.messages import ToWorker
@@ -162,7 +162,7 @@ async def test_client_stream_that_makes_no_sense(served: Served, name: str) -> N
 
 
 async def test_worker_stream_that_makes_no_sense(served: Served) -> None:
-    from headrace.messages.worker import TaskFinished, AddKeys, MissingData, LongRunning, TaskFailed
+    from headrace.messages.worker import AddKeys, LongRunning, MissingData, TaskFailed, TaskFinished
 
     for nonsense in (
         [TaskFinished("nothing", 1, 5, "int", 0.0, 1.0)],
@@ -275,7 +275,11 @@ async def test_other_version(served: Served, caplog: pytest.LogCaptureFixture) -
         """
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        sys.executable,
+        "-c",
+        script,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     output, _ = await process.communicate()
     print("VERSION", output.decode(), [r.getMessage() for r in caplog.records])
