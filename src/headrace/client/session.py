@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from headrace.comm import Comm, connect
-from headrace.exceptions import CommClosedError
+from headrace.exceptions import CommClosedError, UnknownOperationError
 from headrace.messages.client import (
     ClientEvent,
     ClientHeartbeat,
@@ -400,7 +400,10 @@ class Session:
         await comm.write({"op": "register-client", "reply": True, "client": self.id, "versions": self._versions})
         reply = await comm.read()
         if isinstance(reply, dict) and reply.get("status") == "uncaught-error":
-            raise remote_exception(reply)
+            problem = remote_exception(reply)
+            if isinstance(problem, UnknownOperationError):
+                raise CommClosedError(f"{self.address} is no scheduler's address: {problem}")
+            raise problem
         if not isinstance(reply, dict) or reply.get("status") != "OK":
             said = reply.get("message") if isinstance(reply, dict) else reply
             raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")

@@ -63,7 +63,7 @@ def parse_host_port(location: str, default_port: int | None = None) -> tuple[str
         raise ValueError(f"malformed address {location!r}: put an IPv6 host in brackets, [host]:port")
     if not port_text:
         if default_port is None:
-            raise ValueError(f"missing port number in address {location!r}")
+            raise ValueError(f"missing port number in address {location!r}: write host:port, such as '127.0.0.1:8786'")
         return host, default_port
     try:
         port = int(port_text)

@@ -45,7 +45,10 @@ def ensure_ip(host: str) -> str:
             return host
         except OSError:
             pass
-    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"cannot look up the host {host!r}: {error.strerror}") from error
     entries.sort(key=lambda entry: entry[0] != socket.AF_INET)
     return str(entries[0][4][0])
 

@@ -24,6 +24,7 @@ from headrace.comm import connect, get_address_host
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.exceptions import UnknownOperationError
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, rpc, send_recv
 from headrace.rpc.node import Node, scheduler_address_of
@@ -241,7 +242,8 @@ class Worker(Node):
     async def _register(self, timeout: float) -> None:
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
-        comm = await connect(self.scheduler_address, timeout=timeout, **self.connection_args)
+        # a little less than what the whole start may take, so that it is this error that is seen, with its cause
+        comm = await connect(self.scheduler_address, timeout=0.9 * timeout, **self.connection_args)
         comm.name = "Worker->Scheduler"
         try:
             reply = await send_recv(
@@ -264,6 +266,9 @@ class Worker(Node):
             )
             if reply["status"] != "OK":
                 raise ValueError(f"the scheduler at {self.scheduler_address} refused this worker: {reply['message']}")
+        except UnknownOperationError as error:
+            comm.abort()
+            raise ValueError(f"{self.scheduler_address} is no scheduler's address: {error}") from error
         except BaseException:
             comm.abort()
             raise

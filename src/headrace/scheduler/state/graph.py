@@ -29,6 +29,9 @@ def problem_of(message: SubmitGraph) -> str | None:
     size = len(message.keys)
     if not message.functions and size:
         return "a submission needs at least one function"
+    for function in message.functions:
+        if type(function) is not bytes and not hasattr(function, "nbytes"):
+            return f"a function must be a payload, not {type(function).__name__}"
     for name, bound in (("calls", len(message.functions)), ("option_of", len(message.options))):
         column = getattr(message, name)
         if column and (len(column) != size or min(column) < 0 or max(column) >= bound):
