@@ -9,7 +9,9 @@ worker has room are queued here. Policy: documented `worker_objective`, `worker-
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
@@ -98,8 +100,7 @@ def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | N
         return None
     worker = next(iter(state.open_workers))
     # To the end of the line, so that runs go round.
-    del state.open_workers[worker]
-    state.open_workers[worker] = None
+    state.open_workers.move_to_end(worker)
     share = max(1, math.ceil(group.count / max(1, state.total_nthreads)) * worker.nthreads)
     group.last_worker = worker
     group.last_worker_tasks_left = int(min(share, worker.slots)) - 1
@@ -110,40 +111,28 @@ def _least_busy(state: SchedulerState) -> WorkerState | None:
     """An idle worker, in turn, or the least occupied of some."""
     for worker in state.idle:
         if not worker.processing or len(state.idle) == 1:
-            del state.idle[worker]
-            state.idle[worker] = None
+            state.idle.move_to_end(worker)
             return worker
         break
     if state.idle:
-        return min(_some(state, state.idle, BUSY_SAMPLE), key=_load)
+        return min(_some(state.idle, BUSY_SAMPLE), key=_load)
     if not state.running:
         return None
-    return min(_some(state, state.running, BUSY_SAMPLE), key=_load)
+    return min(_some(state.running, BUSY_SAMPLE), key=_load)
 
 
 def _load(worker: WorkerState) -> tuple[float, float, int]:
     return (worker.occupancy / worker.nthreads, len(worker.processing) / worker.nthreads, worker.nbytes)
 
 
-def _some(state: SchedulerState, workers: dict[WorkerState, None], number: int) -> Iterable[WorkerState]:
+def _some(workers: OrderedDict[WorkerState, None], number: int) -> Iterable[WorkerState]:
     """So many of the workers, other ones each time; all if there are not more."""
     if len(workers) <= number:
         return workers
-    listed = list(workers) if len(workers) < 64 else None
-    if listed is None:
-        # A full copy per task would grow with the cluster: take a window, moving its members to the end.
-        window: list[WorkerState] = []
-        for worker in workers:
-            window.append(worker)
-            if len(window) == number:
-                break
-        for worker in window:
-            del workers[worker]
-            workers[worker] = None
-        return window
-    state.rotation += number
-    start = state.rotation % len(listed)
-    return (listed + listed)[start : start + number]
+    window = list(islice(workers, number))
+    for worker in window:
+        workers.move_to_end(worker)
+    return window
 
 
 def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
@@ -162,7 +151,7 @@ def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerSta
             here[holder] = here.get(holder, 0) + nbytes
     if candidates is None:
         pool = [worker for worker in here if worker in state.running]
-        pool += [worker for worker in _some(state, state.idle, IDLE_SAMPLE) if worker not in here]
+        pool += [worker for worker in _some(state.idle, IDLE_SAMPLE) if worker not in here]
         if not pool:
             return _least_busy(state)
     else:
@@ -284,8 +273,7 @@ def fill_all(state: SchedulerState) -> None:
         task = state.queued.peek()
         if task is None:
             break
-        del state.open_workers[worker]
-        state.open_workers[worker] = None
+        state.open_workers.move_to_end(worker)
         assign(state, task, worker)
 
 

@@ -11,7 +11,7 @@ This file must not decide: no placement, no policy.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -59,10 +59,10 @@ class SchedulerState:
         self.host_info: dict[str, dict[str, Any]] = {}
         self.resources: dict[str, dict[str, float]] = {}
         self.clients: dict[str, ClientState] = {}
-        self.running: dict[WorkerState, None] = {}
-        self.idle: dict[WorkerState, None] = {}
+        self.running: OrderedDict[WorkerState, None] = OrderedDict()
+        self.idle: OrderedDict[WorkerState, None] = OrderedDict()
         self.saturated: dict[WorkerState, None] = {}
-        self.open_workers: dict[WorkerState, None] = {}
+        self.open_workers: OrderedDict[WorkerState, None] = OrderedDict()
         self.unrunnable: dict[TaskState, float] = {}
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
@@ -71,7 +71,6 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.rotation = 0
         self.computations: deque[Computation] = deque(maxlen=100)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
