@@ -9,6 +9,7 @@ import click
 from dask.system import CPU_COUNT
 
 from headrace.common.sizing import workers_and_threads
+from headrace.nanny.tuning import tune_allocator, tune_interpreter
 
 from .lifetime import pid_file, serve, start_logging
 from .options import parse_resources, security, tls_options, version_option
@@ -71,6 +72,8 @@ def worker(
     if count > 1 and not nanny:
         raise click.UsageError("--no-nanny runs the worker in this process: there can be only one (--nworkers 1)")
     start_logging()
+    if not nanny:
+        tune_allocator()
     keywords: dict[str, Any] = {
         "scheduler_file": scheduler_file,
         "nthreads": threads,
@@ -85,7 +88,10 @@ def worker(
     names = [name] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
 
     async def start() -> list[Any]:
-        return await _start(scheduler, nanny, [{**keywords, "name": one} for one in names])
+        servers = await _start(scheduler, nanny, [{**keywords, "name": one} for one in names])
+        if not nanny:
+            tune_interpreter()
+        return servers
 
     with pid_file(pid_path):
         serve(start, "worker")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -18,15 +17,10 @@ from typing import Any
 from headrace import config
 from headrace.rpc.loop import new_event_loop
 
+from .tuning import tune_interpreter
+
 #: Seconds after the start until dask is imported, if the worker has nothing to do.
 IMPORT_AFTER = 0.3
-#: Allocations between two collections of the youngest generation. Records of tasks are no garbage: collecting often
-#: finds nothing and costs as much as the tasks.
-GC_THRESHOLDS = (50_000, 20, 50)
-#: Seconds for which a thread keeps the interpreter while others want it. The loop has to ask several times for each
-#: batch of outcomes: at the usual 5 ms, threads that run tasks of 1 ms in pure Python were idle for two thirds of the
-#: time, waiting for the loop, which waited for them.
-SWITCH_INTERVAL = 0.0005
 
 
 def main(replies: int) -> None:
@@ -113,10 +107,7 @@ class _Child:
                 "local_directory": worker.local_directory,
             }
         )
-        sys.setswitchinterval(SWITCH_INTERVAL)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        tune_interpreter()
         loop.call_later(IMPORT_AFTER, self._import_dask)
         await worker.finished()
         for task in list(self._tasks):
