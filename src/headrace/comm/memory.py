@@ -17,7 +17,7 @@ MAPPED_BYTES = 8 * 1024 * 1024
 #: From this size on the allocator of numpy is preferred, if that is loaded.
 _UNCLEARED_BYTES = 64 * 1024
 #: Bytes of unused mappings kept, at most, in a thread.
-KEPT_BYTES = 256 * 1024 * 1024
+KEPT_BYTES = 512 * 1024 * 1024
 #: Seconds between looks at what is unused; it is given back when `IDLE_LOOKS` of them found it so.
 LOOK_EVERY = 0.5
 #: Looks that find a mapping unused before it is given back: a result, its use and its release take seconds.
