@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from headrace.common.facade import lazy_names
 
 _NAMES = {"Cluster": ".cluster", "LocalCluster": ".local"}
 
 __all__ = ["Cluster", "LocalCluster"]
 
-
-def __getattr__(name: str) -> Any:
-    module = _NAMES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(module, __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _NAMES)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from headrace.common.facade import lazy_names
 
 if TYPE_CHECKING:
     from .process import WorkerProcess
     from .server import Nanny
 
-_HOMES = {"Nanny": "server", "WorkerProcess": "process"}
+_HOMES = {"Nanny": ".server", "WorkerProcess": ".process"}
 
 __all__ = ["Nanny", "WorkerProcess"]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{home}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

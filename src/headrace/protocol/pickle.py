@@ -13,14 +13,11 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
-
-#: What `dumps` returns.
-Pickled: TypeAlias = "bytes | Frames"
 
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
 OUT_OF_BAND_BYTES = 64 * 1024

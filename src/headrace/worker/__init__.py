@@ -5,8 +5,9 @@ The names are loaded when they are used, so that importing a pure part does not 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from headrace.common.facade import lazy_names
 
 if TYPE_CHECKING:
     from headrace.client import get_client
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
     from .state import TaskState, WorkerState
 
 _HOMES = {
-    "Worker": "server",
-    "TaskState": "state",
-    "WorkerState": "state",
-    "Reschedule": "context",
+    "Worker": ".server",
+    "TaskState": ".state",
+    "WorkerState": ".state",
+    "Reschedule": ".context",
     "get_client": "headrace.client.current",
-    "get_current_task": "context",
-    "get_worker": "context",
-    "local_client": "context",
-    "print": "context",
-    "rejoin": "context",
-    "secede": "context",
-    "thread_state": "context",
-    "warn": "context",
-    "worker_client": "context",
+    "get_current_task": ".context",
+    "get_worker": ".context",
+    "local_client": ".context",
+    "print": ".context",
+    "rejoin": ".context",
+    "secede": ".context",
+    "thread_state": ".context",
+    "warn": ".context",
+    "worker_client": ".context",
 }
 
 __all__ = [
@@ -60,11 +61,4 @@ __all__ = [
     "worker_client",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home if "." in home else f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

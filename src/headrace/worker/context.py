@@ -18,7 +18,6 @@ from weakref import WeakSet
 
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
-from headrace.messages.worker import WorkerEvent
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -194,8 +193,3 @@ def warn(
 
         worker.send_event(["warn"], {"message": dumps(message), "category": dumps(category)})
     warnings.warn(message, category, stacklevel=stacklevel + 1, source=source)
-
-
-def worker_event(topics: list[str], event: Any) -> WorkerEvent:
-    """The message that publishes something on topics."""
-    return WorkerEvent(topics, event)

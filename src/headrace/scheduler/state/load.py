@@ -22,21 +22,6 @@ AHEAD_TASKS = 256
 RUN = 2
 
 
-def expected_duration(state: SchedulerState, task: TaskState) -> float:
-    """Expected seconds of computing; the configured default where nothing of its prefix has run."""
-    average = task.group.prefix.duration_average
-    return average if average >= 0 else state.options.unknown_duration
-
-
-def transfer_seconds(state: SchedulerState, task: TaskState, worker: WorkerState) -> float:
-    """Expected seconds of moving to the worker what the task needs and it lacks: bytes over bandwidth."""
-    missing = 0
-    for dependency in task._dependencies:
-        if worker not in dependency.who_has:
-            missing += dependency.get_nbytes()
-    return missing / state.bandwidth
-
-
 def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
     """Account for a task that is sent to a worker."""
     worker.processing[task] = cost

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
-from .load import begin_processing, expected_duration
+from .load import begin_processing
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -196,7 +196,7 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
     if start == "queued":
         state.queued.left()
     duration = task.group.prefix.duration_average
-    cost = duration if duration >= 0 else expected_duration(state, task)
+    cost = duration if duration >= 0 else state.options.unknown_duration
     dependencies = task._dependencies
     who_has: list[list[str]] = []
     nbytes: list[int] = []
