@@ -253,12 +253,13 @@ class DataMethods(ClientBase):
         if direct is None:
             direct = self.direct_to_workers is not False
         # interest first: the scheduler must not forget what it is about to be told of
-        states, _ = self.session.want_all(values, drain=False)
-        try:
-            await self._send_data(values, chosen, direct, timeout)
-        except BaseException:
-            self.session.release_now(states)
-            raise
+        with self.session.submitting(values):
+            states, _ = self.session.want_all(values, drain=False)
+            try:
+                await self._send_data(values, chosen, direct, timeout)
+            except BaseException:
+                self.session.release_now(states)
+                raise
         with self.session.lock:
             for key, value in values.items():
                 self.session.state.finish(key, _type_name(value))

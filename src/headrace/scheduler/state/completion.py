@@ -132,7 +132,7 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         task = state.tasks.get(key)
         if task is not None and task.state == "memory":
             add_replica(task, worker)
-        else:
+        elif task is None or task.processing_on is not worker:  # if it is, its answer to that will come
             unknown.append(key)
     if unknown:
         state.send(worker, FreeKeys(unknown))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.common.status import Status
-from headrace.messages.worker import FreeKeys
 
 from .load import check_load, end_processing
-from .replicas import add_replica, drop_replica
+from .replicas import add_replica, drop_replica, set_nbytes
 
 if TYPE_CHECKING:
     from .state import SchedulerState
+    from .tasks import TaskState
     from .transitions.engine import Recommendations
     from .workers import WorkerState
 
 
-def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Record a worker and the results it already holds; those that no task is known for are freed."""
+def add_worker(state: SchedulerState, worker: WorkerState) -> None:
+    """Record a worker."""
     state.workers[worker.address] = worker
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
@@ -30,19 +31,44 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     if worker.status is Status.running:
         state.running[worker] = None
     check_load(state, worker)
+
+
+def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int) -> Recommendations:
+    """A worker came with a result; one that nobody needs is freed."""
+    task = state.tasks.get(key)
+    if task is None or task.state in ("erred", "released"):
+        state.free(worker, key)
+        return {}
+    if task.nbytes < 0:
+        set_nbytes(task, nbytes)
+    add_replica(task, worker)
+    return {} if task.state == "memory" else {task: "memory"}
+
+
+def lose_unheld(state: SchedulerState, worker: WorkerState, held: Container[Key]) -> Recommendations:
+    """A worker that came back no longer has what is not in `held`."""
     recommendations: Recommendations = {}
-    unknown: list[Key] = []
-    for key in held:
-        task = state.tasks.get(key)
-        if task is None or task.state in ("erred", "released"):
-            unknown.append(key)
-            continue
-        add_replica(task, worker)
-        if task.state != "memory":
-            recommendations[task] = "memory"
-    if unknown:
-        state.send(worker, FreeKeys(unknown))
+    for task in [task for task in worker.has_what if task.key not in held]:
+        drop_replica(task, worker)
+        if not task.who_has and task.state == "memory":
+            recommendations[task] = "released"
     return recommendations
+
+
+def place_anew(state: SchedulerState, worker: WorkerState) -> Recommendations:
+    """A worker that came back has forgotten what it had not started."""
+    tasks = list(worker.processing)
+    for task in tasks:
+        end_processing(state, worker, task)
+    return dict.fromkeys(tasks, "released")
+
+
+def pardon(tasks: Iterable[TaskState]) -> None:
+    """A worker that was taken for dead, with these tasks, has come back: it was the connection that broke."""
+    for task in tasks:
+        if task.state != "erred" and task.rare.suspicious > 0:
+            task.rare.suspicious -= 1
+            task.prefix.suspicious -= 1
 
 
 def remove_worker(
@@ -79,7 +105,9 @@ def remove_worker(
             task.prefix.suspicious += 1
             if rare.suspicious > state.options.allowed_failures:
                 if state.options.killed_payload is not None:
-                    rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures)
+                    rare.exception = state.options.killed_payload(
+                        task.key, worker, state.options.allowed_failures, reason
+                    )
                 rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
                 recommendations[task] = "erred"
     lost: list[Key] = []

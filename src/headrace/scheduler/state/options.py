@@ -26,7 +26,8 @@ class StateOptions:
         default_durations: assumed seconds by prefix, until the first has run.
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
-            from its key, the last worker's record and `allowed_failures`; without, there is only a text.
+            from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
+            only a text.
     """
 
     validate: bool = False
@@ -36,4 +37,4 @@ class StateOptions:
     unknown_duration: float = 0.5
     default_durations: dict[str, float] = field(default_factory=dict)
     log_length: int = 100_000
-    killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
+    killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None

@@ -132,7 +132,22 @@ class SchedulerState:
     def add_worker(self, worker: WorkerState, held: dict[Key, int], now: float) -> None:
         """A worker has connected, with the results in `held` (key → bytes)."""
         self._begin("add-worker", now)
-        self.settle(membership.add_worker(self, worker, held))
+        membership.add_worker(self, worker)
+        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
+            self.settle(membership.take_held(self, worker, key, nbytes))
+        self._end(placement.run_unrunnable(self))
+
+    def rejoin_worker(self, worker: WorkerState, held: dict[Key, int], status: str, now: float) -> None:
+        """A connected worker has connected again, with the results in `held`; what was sent last may not have come."""
+        self._begin("rejoin-worker", now)
+        worker.outbox.clear()
+        worker.first_attempt = self.attempts
+        self.functions.forget_worker(worker)
+        for key, nbytes in held.items():
+            self.settle(membership.take_held(self, worker, key, nbytes))
+        self.settle(membership.lose_unheld(self, worker, held))
+        self.settle(membership.set_status(self, worker, status))
+        self.settle(membership.place_anew(self, worker))
         self._end(placement.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
