@@ -172,6 +172,18 @@ def test_where_is_it() -> None:
     assert answer.who_has == [[worker.address for worker in cluster.state.tasks["a"].who_has], []]
 
 
+def test_submitting_a_released_task_again_runs_it_again() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": [], "b": ["a"]}, ["a", "b"])
+    cluster.run_all()
+    cluster.release(alice, ["a"])
+    assert cluster.state.tasks["a"].state == "released"
+    cluster.submit(alice, {"a": []}, ["a"])
+    assert cluster.run_all() == ["a"]
+    assert cluster.heard["alice"]["a"] == "finished"
+
+
 def test_story_tells_a_task_s_transitions() -> None:
     cluster = Cluster(workers=1)
     cluster.submit(cluster.add_client(), {"a": []})
