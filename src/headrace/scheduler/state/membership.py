@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def add_worker(state: SchedulerState, worker: WorkerState) -> None:
     """Record a worker."""
     state.workers[worker.address] = worker
+    worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
