@@ -20,7 +20,7 @@ from headrace.messages.worker import (
 )
 
 from .load import check_load, end_processing
-from .replicas import add_replica, drop_replica
+from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
 
 if TYPE_CHECKING:
@@ -68,13 +68,21 @@ def _on_stale_answer(
     """The answer to an assignment that has been taken back.
 
     It cannot be used, even if somebody wants the result again: the worker was told to free the key when the
-    assignment was taken back, and will when it reads that. Only what it did in an earlier life, before it
-    registered (again), has it not been told of.
+    assignment was taken back, and will when it reads that. Only of what it did in an earlier life, before its
+    connection broke and it registered again, it has not been told that; such a result is as good as any.
     """
     earlier_life = message.attempt <= worker.first_attempt
-    if earlier_life and (task is None or (task.processing_on is not worker and worker not in task.who_has)):
+    if not earlier_life or (task is not None and (task.processing_on is worker or worker in task.who_has)):
+        return {}
+    if task is None or task.state in ("released", "erred") or type(message) is TaskFailed:
         state.free(worker, message.key)
-    return {}
+        return {}
+    assert isinstance(message, TaskFinished)
+    if task.state != "memory":
+        task.type = message.type
+        set_nbytes(task, message.nbytes)
+    add_replica(task, worker)
+    return {} if task.state == "memory" else {task: "memory"}
 
 
 def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
