@@ -54,6 +54,7 @@ class WorkerProcess:
         address: the worker's; None before it has started.
         worker_dir: its local directory.
         closed_itself: why the worker closed in good order; None if it did not.
+        exit_cause: why the nanny ended the process, in words for people; None if it did not.
 
     Raises:
         RuntimeError: when started, if the worker did not start; says why.
@@ -76,6 +77,7 @@ class WorkerProcess:
         self.address: str | None = None
         self.worker_dir: str | None = None
         self.closed_itself: str | None = None
+        self.exit_cause: str | None = None
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | None = None
         self._worker_class = worker_class
@@ -327,6 +329,11 @@ def described(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     try:
-        return f"signal {signal.Signals(-code).name}"
+        return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
+
+
+def cause_of_death(code: int) -> str:
+    """What a process died of, in words."""
+    return f"it was killed by {described(code)}" if code < 0 else f"its process ended with {described(code)}"

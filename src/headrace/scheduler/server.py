@@ -25,6 +25,7 @@ from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
+from .handlers.restarting import RestartHandlers
 from .handlers.workers import WorkerConnections, killed_payload
 from .state.options import StateOptions
 from .state.state import SchedulerState
@@ -50,7 +51,15 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
     )
 
 
-class Scheduler(ClientConnections, WorkerConnections, DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
+class Scheduler(
+    ClientConnections,
+    WorkerConnections,
+    DataHandlers,
+    ClusterHandlers,
+    InspectHandlers,
+    PluginHandlers,
+    RestartHandlers,
+):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -118,6 +127,7 @@ class Scheduler(ClientConnections, WorkerConnections, DataHandlers, ClusterHandl
                 **self.cluster_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
+                **self.restart_operations(),
                 "terminate": self._terminate,
             }
         )

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.common.status import Status
-from headrace.messages.client import Restarted
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.workers import WorkerState
@@ -27,7 +26,6 @@ class ClusterHandlers(SchedulerBase):
             "proxy": self.proxy,
             "retire_workers": self.retire_workers,
             "workers_to_close": self.workers_to_close,
-            "restart": self.restart,
             "unregister": self.unregister,
             "echo": self.echo,
         }
@@ -238,24 +236,3 @@ class ClusterHandlers(SchedulerBase):
             memory -= limit
             count -= len(group)
         return [getattr(worker, attribute) for worker in chosen]
-
-    async def restart(
-        self, client: str | None = None, timeout: float = 30, wait_for_workers: bool = True, stimulus_id: str = ""
-    ) -> dict[str, str]:
-        """Drop all work: every client's futures are cancelled and every worker is emptied.
-
-        Workers that have a nanny are started anew.
-        """
-        for state in list(self.clients.values()):
-            keys = [task.key for task in state.wants_what]
-            self.state.send(state, Restarted())
-            from headrace.messages.client import ReleaseKeys
-
-            self.state.on_release(state, ReleaseKeys(keys), time.time())
-        self.flush()
-        nannies = [worker.nanny for worker in self.workers.values() if worker.nanny]
-        if nannies:
-            await asyncio.gather(*[self.worker_rpc(nanny).restart(timeout=timeout) for nanny in nannies])
-        self.log_event(["all", client or "all"], {"action": "restart", "client": client})
-        self.notify_plugins("restart", self)
-        return {"status": "OK"}
