@@ -106,7 +106,7 @@ class WorkerState:
         self.nbytes = 0
         self.occupancy = 0.0
         self.outbox: list[Any] = []
-        #: assignments up to this number were made before this worker registered
+        #: assignments up to this number were made before it was connected
         self.first_attempt = 0
         #: the set of this worker only, shared by every task that it alone holds
         self.alone: frozenset[WorkerState] = frozenset((self,))
