@@ -1,4 +1,7 @@
-"""What this machine lets this process have: memory and processors."""
+"""What this machine lets this process have, memory and processors, and what memory a process takes.
+
+Workers and nannies use it. Starts no process, and reads nothing but the system's tables.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,24 @@ def system_memory_limit() -> int:
     except (ImportError, OSError):
         hard = -1
     return min(limit, hard) if hard > 0 else limit
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def process_memory(pid: int | None = None) -> int:
+    """Resident bytes of a process, this one by default, by the cheapest way there is; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid or 'self'}/statm", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        pass
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 @lru_cache
