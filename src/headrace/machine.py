@@ -5,6 +5,7 @@ Workers and nannies use it. Starts no process, and reads nothing but the system'
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -70,20 +71,24 @@ def cpu_count() -> int:
     return count
 
 
-def parse_memory_limit(value: str | float | None, nthreads: int) -> int | None:
+def parse_memory_limit(
+    value: str | float | None, nthreads: int, total_cores: int | None = None, logger: logging.Logger | None = None
+) -> int | None:
     """Bytes that a worker may use; None for no limit.
 
     Args:
         value: "auto" for this worker's share by its threads, a text such as "5 GB", bytes, a fraction of the system's
-            memory (a float below 1), or 0 or None for no limit.
+            memory (a float of at most 1), or 0 or None for no limit. More than there is, is what there is.
+        total_cores: processors by which threads share; by default those of this process.
+        logger: is told when the limit is more than there is.
 
     Raises:
-        ValueError: a text that is not a number of bytes.
+        ValueError: a text that is not a number of bytes, or a negative number.
     """
     if not value:
         return None
     if value == "auto":
-        value = system_memory_limit() * min(1.0, nthreads / cpu_count())
+        value = int(system_memory_limit() * min(1.0, nthreads / (total_cores or cpu_count())))
     if isinstance(value, str):
         from headrace.config import parse_bytes
 
@@ -93,4 +98,11 @@ def parse_memory_limit(value: str | float | None, nthreads: int) -> int | None:
             value = parse_bytes(value)
     if isinstance(value, float) and value <= 1:
         value = value * system_memory_limit()
-    return min(int(value), system_memory_limit())
+    if value < 0:
+        raise ValueError(f"memory_limit must not be negative, and is {value}")
+    if not value:
+        return None
+    system = system_memory_limit()
+    if value > system and logger is not None:
+        logger.warning("Ignoring the memory limit of %d bytes: there are %d", value, system)
+    return min(int(value), system)

@@ -35,6 +35,8 @@ logger = logging.getLogger("distributed.spill")
 SMALLEST_SPILLED = 256
 #: Seconds until a disk that was full is tried again.
 RETRY_SECONDS = 5.0
+#: Seconds until a thread asks again whether its task may run.
+ADMIT_SECONDS = 0.02
 
 _ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
 
@@ -51,6 +53,8 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     Attributes:
         crowded: whether threads that are about to add to memory should call `wait_for_room`.
+        tight: whether they have to ask `admit` there, which looks at the process's memory.
+        admit: tells whether a task may run now; in any thread.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self.target = target
         self.max_spill = float("inf") if max_spill is False else float(max_spill)
         self.crowded = False
+        self.tight = False
+        self.admit: Callable[[], bool] | None = None
         self._slack = slack
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -194,9 +200,12 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._stuck = False  # there is room on disk again
             self._spiller.wake()
 
-    def _update_crowded(self) -> None:
+    def _wants_patience(self) -> bool:
         wanted = self._pressed or self._memory_bytes + self._reserved > self.target + self._slack
-        self.crowded = wanted and not self._stuck and bool(self._memory)
+        return wanted and not self._stuck and bool(self._memory)
+
+    def _update_crowded(self) -> None:
+        self.crowded = self.tight or self._wants_patience()
 
     def _note_room(self) -> None:
         """Something left memory, or cannot. With the lock."""
@@ -293,7 +302,11 @@ class SpillBuffer(MutableMapping[Key, Any]):
     def wait_for_room(self) -> None:
         """Wait, in a thread that is about to add to memory, until the spiller has made room or cannot make any."""
         with self._lock:
-            self._wait(lambda: not self.crowded)
+            self._wait(lambda: not self._wants_patience())
+        if self.tight and self.admit is not None:
+            while self._spiller.alive and not self.admit():
+                with self._lock:
+                    self._room.wait(ADMIT_SECONDS)
 
     def _wait(self, done: Any) -> None:
         """Wait for room. With the lock."""
@@ -406,6 +419,14 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._update_crowded()
 
     # What the monitor does
+
+    def tighten(self, tight: bool) -> None:
+        """The process nears its limits, or no longer: threads ask `admit` before they run a task."""
+        if tight is not self.tight:
+            with self._lock:
+                self.tight = tight
+                self._update_crowded()
+                self._room.notify_all()
 
     def press(self, pressed: bool) -> None:
         """The process takes too much memory, or no longer: values are evicted even below the target."""

@@ -111,6 +111,7 @@ class WorkerMemoryManager:
             self._relief = Relief(limit, fraction * limit, self.buffer)
             if self.buffer is not None:
                 self.buffer.after_eviction(self._relief.after_eviction)
+                self.buffer.admit = self._admits
 
     @property
     def monitored(self) -> bool:
@@ -146,17 +147,32 @@ class WorkerMemoryManager:
     def look(self) -> None:
         """Compare the memory of the process with the limits, and have done what they ask for. On the loop."""
         limit, options = self.memory_limit, self.options
+        fraction = options.spill or options.pause
         if not limit or self._relief is None:
             return
         process = process_memory()
-        if process > limit * (options.target or options.spill or options.pause):
+        near = process > limit * (options.target or fraction)
+        if near:
             drop_kept()
+        if self.buffer is not None:
+            self.buffer.tighten(near)
         if process > self._relief.threshold:
             self._relieve(process)
         elif self.buffer is not None and self.buffer.pressed:
             self.buffer.press(False)
         if options.pause:
             self._pause_or_resume(process, limit)
+
+    def _admits(self) -> bool:
+        """Whether a task may run now; in its thread. Between two looks several threads could take what is left."""
+        options, limit = self.options, self.memory_limit
+        assert limit is not None
+        assert self.buffer is not None
+        process = process_memory()
+        if options.spill and process > options.spill * limit and self.buffer.evictable_bytes:
+            self.buffer.press(True)
+            return False
+        return not options.pause or process <= options.pause * limit
 
     def _relieve(self, process: int) -> None:
         assert self._relief is not None
