@@ -171,6 +171,7 @@ class Transfers:
         held = [key for key in keys if key in data]
         values = worker.memory_manager.values_of(held)
         nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
+        found: dict[Key, Any] = {}
         self.outgoing_count += 1
         try:
             if type(values) is SpilledValues:

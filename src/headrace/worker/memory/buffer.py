@@ -31,8 +31,8 @@ from .storage import Storage, StoredFile
 
 logger = logging.getLogger("distributed.spill")
 
-#: Smaller values are not worth a file: what is kept in memory about a file takes as much.
-SMALLEST_SPILLED = 256
+#: Smaller values are not worth a file, which takes 0.1 ms to write and, with what is kept about it, half a kilobyte.
+SMALLEST_SPILLED = 1000
 #: Seconds until a disk that was full is tried again.
 RETRY_SECONDS = 5.0
 #: Seconds until a thread asks again whether its task may run.
