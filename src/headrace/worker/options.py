@@ -11,9 +11,8 @@ from typing import Any
 IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "profile_cycle_interval", "reconnect", "memory_monitor_interval", "scheduler_sni",
+        "low_level_profiler", "profile_cycle_interval", "reconnect", "scheduler_sni",
         "lifetime", "lifetime_stagger", "lifetime_restart", "transition_counter_max", "WorkerStateClass",
-        "memory_target_fraction", "memory_spill_fraction", "memory_pause_fraction", "memory_terminate_fraction",
         "preload", "preload_argv", "extensions",
     }
 )  # fmt: skip
