@@ -37,9 +37,11 @@ def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
     """
     try:
         signalled = run(_serve(start, kind))
-    except (OSError, RuntimeError, TimeoutError, ValueError, TypeError) as error:
+    except click.ClickException:
+        raise
+    except Exception as error:
         logging.getLogger("distributed").debug("start failed", exc_info=True)
-        raise click.ClickException(f"the {kind} did not start: {error}") from error
+        raise click.ClickException(f"the {kind} did not start: {str(error) or repr(error)}") from error
     click.echo(f"End {kind}", err=True)
     if signalled is not None and signalled != signal.SIGINT:
         sys.exit(0)

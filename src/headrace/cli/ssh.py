@@ -60,44 +60,32 @@ def _lines(file: str) -> list[str]:
 
 async def _start(scheduler: str, hosts: list[str], **given: Any) -> Any:
     from headrace.deploy.spec import SpecCluster
-    from headrace.deploy.ssh import Scheduler, Worker
+    from headrace.deploy.ssh import specifications
 
     connect: dict[str, Any] = {"port": given["ssh_port"]}
     if given["ssh_username"]:
         connect["username"] = given["ssh_username"]
     if given["ssh_private_key"]:
         connect["client_keys"] = [given["ssh_private_key"]]
-    options = {
-        "nthreads": given["nthreads"] or None,
-        "n_workers": given["nworkers"],
-        "memory_limit": given["memory_limit"],
-        "worker_port": given["worker_port"] or None,
-        "nanny_port": given["nanny_port"] or None,
-        "local_directory": given["local_directory"],
-    }
-    shared = {
-        "connect_options": connect,
-        "remote_python": given["remote_python"],
-        "log_directory": given["log_directory"],
-    }
     command = given["remote_dask_worker"]
-    several = {"group": [f"-{number}" for number in range(given["nworkers"])]} if given["nworkers"] != 1 else {}
-    workers = {
-        number: {
-            "cls": Worker,
-            "options": {
-                "address": host,
-                "kwargs": {**options, **({} if given["nohost"] else {"host": host})},
-                "command": "headrace.cli.worker" if command == WORKER_COMMAND else command,
-                **shared,
-            },
-            **several,
-        }
-        for number, host in enumerate(hosts)
-    }
-    where = {"port": given["scheduler_port"], **({} if given["nohost"] else {"host": scheduler})}
-    spec = {"cls": Scheduler, "options": {"address": scheduler, "kwargs": where, **shared}}
-    return await SpecCluster(workers, spec, asynchronous=True, name="dask-ssh")
+    workers, scheduler_spec = specifications(
+        [scheduler, *hosts],
+        connect,
+        {
+            "nthreads": given["nthreads"] or None,
+            "n_workers": given["nworkers"],
+            "memory_limit": given["memory_limit"],
+            "worker_port": given["worker_port"] or None,
+            "nanny_port": given["nanny_port"] or None,
+            "local_directory": given["local_directory"],
+        },
+        {"port": given["scheduler_port"]},
+        remote_python=given["remote_python"],
+        command="headrace.cli.worker" if command == WORKER_COMMAND else command,
+        log_directory=given["log_directory"],
+        tell_host=not given["nohost"],
+    )
+    return await SpecCluster(workers, scheduler_spec, asynchronous=True, name="dask-ssh")
 
 
 class _Running:

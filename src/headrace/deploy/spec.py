@@ -242,6 +242,8 @@ class SpecCluster(Cluster):
             missing = [name for name in self.worker_spec if name not in self.workers]
             if missing and self.status in (Status.starting, Status.running):
                 await self._start_workers(missing)
+            if surplus or missing:
+                await super()._look()
 
     async def _start_workers(self, names: list[Any]) -> None:
         work = [self._start_worker(name) for name in names]
@@ -279,7 +281,9 @@ class SpecCluster(Cluster):
 
     async def _retire(self, names: list[Any]) -> None:
         """Have the scheduler move what only these workers hold to others before they end."""
-        members = [member for name in names for member in self._members(name)]
+        members = sorted(self._expanded(names) & self.observed, key=str)
+        if not members:
+            return
         try:
             await self.scheduler_comm.retire_workers(names=members, close_workers=True, remove=True)
         except Exception as error:

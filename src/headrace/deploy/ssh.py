@@ -35,11 +35,11 @@ old_cluster_kwargs = {
     "worker_addrs",
     "nthreads",
     "n_workers",
-    "nprocs",
     "ssh_username",
     "ssh_port",
     "ssh_private_key",
     "nohost",
+    "local_directory",
     "logdir",
     "remote_python",
     "memory_limit",
@@ -273,33 +273,60 @@ def SSHCluster(
             "SSHCluster needs a list of at least two hosts: the scheduler's, then one for each worker "
             f"(the same one may be repeated), not {hosts!r}"
         )
+    workers, scheduler = specifications(
+        hosts,
+        connect_options,
+        worker_options,
+        scheduler_options,
+        worker_class=worker_class,
+        remote_python=remote_python,
+    )
+    return SpecCluster(workers, scheduler, **{"name": "SSHCluster", **kwargs})
+
+
+def specifications(
+    hosts: Sequence[str],
+    connect_options: Any = None,
+    worker_options: dict[str, Any] | None = None,
+    scheduler_options: dict[str, Any] | None = None,
+    *,
+    worker_class: str = "distributed.Nanny",
+    remote_python: Any = None,
+    command: str | None = None,
+    log_directory: str | None = None,
+    tell_host: bool = False,
+) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
+    """Those of the workers and of the scheduler, for `SpecCluster`.
+
+    Args:
+        hosts, connect_options, worker_options, scheduler_options, worker_class, remote_python: as for `SSHCluster`.
+        command: module to run for the workers with the options of `headrace worker`, instead of the class.
+        log_directory: directory of the machines into which to write what is printed.
+        tell_host: whether servers are to listen at the name under which their machine is given here.
+
+    Raises:
+        ValueError: lists differ in length.
+    """
     connections = _each("connect_options", connect_options or {}, hosts, dict)
     pythons = _each("remote_python", remote_python, hosts, str)
-    worker_options = dict(worker_options or {})
-    n_workers = int(worker_options.get("n_workers", 1))
+    n_workers = int((worker_options or {}).get("n_workers", 1))
     group = {"group": [f"-{number}" for number in range(n_workers)]} if n_workers != 1 else {}
-    command = kwargs.pop("remote_dask_worker", None)
-    log_directory = kwargs.pop("log_directory", None)
-    workers = {}
-    for number, host in enumerate(hosts[1:]):
-        options = {
+    made: list[dict[str, Any]] = [
+        {
             "address": host,
-            "connect_options": connections[number + 1],
-            "kwargs": worker_options,
-            "worker_class": worker_class,
-            "remote_python": pythons[number + 1],
-            "command": command,
+            "connect_options": connection,
+            "remote_python": python,
             "log_directory": log_directory,
+            "kwargs": {"host": host} if tell_host else {},
         }
-        workers[number] = {"cls": Worker, "options": options, **group}
-    scheduler = {
-        "address": hosts[0],
-        "connect_options": connections[0],
-        "kwargs": dict(scheduler_options or {}),
-        "remote_python": pythons[0],
-        "log_directory": log_directory,
-    }
-    return SpecCluster(workers, {"cls": Scheduler, "options": scheduler}, **{"name": "SSHCluster", **kwargs})
+        for host, connection, python in zip(hosts, connections, pythons, strict=True)
+    ]
+    for options in made[1:]:
+        options["kwargs"].update(worker_options or {})
+        options.update(worker_class=worker_class, command=command)
+    made[0]["kwargs"].update(scheduler_options or {})
+    workers = {number: {"cls": Worker, "options": options, **group} for number, options in enumerate(made[1:])}
+    return workers, {"cls": Scheduler, "options": made[0]}
 
 
 def _old_cluster(hosts: Any, worker_class: str, remote_python: Any, kwargs: dict[str, Any]) -> SpecCluster:
@@ -311,7 +338,6 @@ def _old_cluster(hosts: Any, worker_class: str, remote_python: Any, kwargs: dict
         stacklevel=3,
     )
     old = {name: kwargs.pop(name) for name in list(kwargs) if name in old_cluster_kwargs}
-    n_workers = old.get("n_workers", old.get("nprocs"))
     connect = {
         "username": old.get("ssh_username"),
         "port": old.get("ssh_port"),
@@ -319,21 +345,24 @@ def _old_cluster(hosts: Any, worker_class: str, remote_python: Any, kwargs: dict
     }
     worker = {
         "nthreads": old.get("nthreads") or None,
-        "n_workers": n_workers,
+        "n_workers": old.get("n_workers"),
         "memory_limit": old.get("memory_limit"),
         "worker_port": old.get("worker_port"),
+        "local_directory": old.get("local_directory"),
         "nanny_port" if old.get("remote_dask_worker") else "port": old.get("nanny_port"),
     }
-    return SSHCluster(
-        [old.get("scheduler_addr") or next(iter(hosts or old["worker_addrs"])), *old.get("worker_addrs", hosts or [])],
-        connect_options=_without_none(connect),
-        worker_options=_without_none(worker),
-        scheduler_options=_without_none({"port": old.get("scheduler_port")}),
+    workers, scheduler = specifications(
+        [old.get("scheduler_addr") or old["worker_addrs"][0], *old.get("worker_addrs", hosts or [])],
+        _without_none(connect),
+        _without_none(worker),
+        _without_none({"port": old.get("scheduler_port")}),
         worker_class=worker_class,
         remote_python=remote_python,
-        **_without_none({"log_directory": old.get("logdir"), "remote_dask_worker": old.get("remote_dask_worker")}),
-        **kwargs,
+        command=old.get("remote_dask_worker"),
+        log_directory=old.get("logdir"),
+        tell_host=not old.get("nohost"),
     )
+    return SpecCluster(workers, scheduler, **{"name": "SSHCluster", **kwargs})
 
 
 def _asyncssh() -> Any:

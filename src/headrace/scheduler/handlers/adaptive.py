@@ -28,6 +28,8 @@ class AdaptiveHandlers(SchedulerBase):
         Args:
             target_duration: that time, in seconds or as text; `distributed.adaptive.target-duration` by default.
         """
+        if not self.tasks:
+            return 0
         if target_duration is None:
             target_duration = get("distributed.adaptive.target-duration")
         workers = self.workers.values()
