@@ -137,7 +137,7 @@ async def test_a_restart_that_takes_too_long_goes_on(scheduler: Scheduler, nanny
 
 async def test_restart_of_a_worker_without_nanny(scheduler: Scheduler, client: Client) -> None:
     async with Worker(scheduler.address, name="bob", nthreads=1) as worker:
-        with pytest.raises(ValueError, match="requires a nanny.*bob"):
+        with pytest.raises(ValueError, match=r"requires a nanny.*bob"):
             await client.restart_workers(["bob"])
         assert worker.address in scheduler.workers
         with pytest.raises(TimeoutError, match=r"1 of them had no nanny and were only shut down"):

@@ -8,7 +8,6 @@ from state.drive import Cluster
 from headrace.messages.base import TaskOptions
 from headrace.messages.client import DesireKeys, TaskErred
 from headrace.messages.worker import (
-    AddKeys,
     FreeKeys,
     LongRunning,
     ReleasedData,
@@ -266,35 +265,24 @@ def test_fire_and_forget_outlives_the_client_and_leaves_nothing(fail: bool) -> N
     assert not cluster.state.tasks
 
 
-def test_copies_of_a_worker_that_is_computing_the_same_are_not_freed() -> None:
-    cluster = Cluster(workers=1)
-    cluster.submit(cluster.add_client(), {"x": []})
-    worker = cluster.state.workers["tcp://w0:1"]
-    assert cluster.state.tasks["x"].processing_on is worker
-    cluster.state.on_worker_batch(worker, [AddKeys(["x"])], cluster.now)
-    assert not any(isinstance(message, FreeKeys) for message in worker.outbox)
-
-
 def test_a_worker_that_rejoins_keeps_what_it_holds() -> None:
-    cluster = Cluster(workers=1)
+    cluster = Cluster(workers=0)
     alice = cluster.add_client()
+    cluster.add_worker("tcp://w0:1", server_id="one")
     cluster.submit(alice, {"a": [], "b": ["a"], "c": ["b"], "d": []}, ["c", "d"])
-    worker = cluster.state.workers["tcp://w0:1"]
-    cluster.state.tasks["a"].rare.suspicious = 0
     tasks = cluster.state.tasks
-    running = [task for task in tasks.values() if task.state == "processing"]
-    attempts = {task.key: task.attempt for task in running}
+    attempts = {task.key: task.attempt for task in tasks.values() if task.state == "processing"}
     assert "a" in attempts
     # it has finished "a" without our hearing of it, and lost the order for the rest
-    cluster.state.rejoin_worker(worker, {"a": 8, "strange": 1}, "running", cluster.now)
+    cluster.add_worker("tcp://w0:1", held={"a": 8, "strange": 1}, server_id="one")
     assert tasks["a"].state == "memory"
     assert tasks["a"].get_nbytes() == 8
     assert tasks["b"].state == "processing"
     assert all(tasks[key].attempt > attempt for key, attempt in attempts.items() if key != "a")
-    assert any(isinstance(message, FreeKeys) and "strange" in message.keys for message in worker.outbox)
+    assert any(isinstance(message, FreeKeys) and "strange" in message.keys for message in cluster.inbox["tcp://w0:1"])
     assert all(task.suspicious == 0 for task in tasks.values())
     # and again, now without it
-    cluster.state.rejoin_worker(worker, {}, "running", cluster.now)
+    cluster.add_worker("tcp://w0:1", server_id="one")
     assert tasks["a"].state == "processing"
     assert tasks["b"].state == "waiting"
 

@@ -302,6 +302,11 @@ class WorkerProcess:
         if self.status is not Status.closing:
             self.status = Status.closed
 
+    def kill_now(self) -> None:
+        """End the process at once, without waiting; `on_exit` tells when it is gone."""
+        if self.is_alive():
+            self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
     def _signal(self, number: int) -> None:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):

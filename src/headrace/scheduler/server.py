@@ -20,6 +20,7 @@ from headrace.messages.worker import CloseWorker
 from headrace.security import Security
 
 from .base import logger
+from .handlers.adaptive import AdaptiveHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
@@ -59,6 +60,7 @@ class Scheduler(
     InspectHandlers,
     PluginHandlers,
     RestartHandlers,
+    AdaptiveHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -128,6 +130,7 @@ class Scheduler(
                 **self.inspect_operations(),
                 **self.plugin_operations(),
                 **self.restart_operations(),
+                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
             }
         )

@@ -153,6 +153,9 @@ class SchedulerSession:
         self._interval = interval
         self._every("heartbeat", self.heartbeat, interval)
         self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        memory = self._worker.memory_manager
+        if memory.monitored:
+            self._every("memory_monitor", memory.look, memory.memory_monitor_interval)
 
     def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
         callbacks = self._worker.periodic_callbacks

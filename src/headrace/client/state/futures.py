@@ -113,6 +113,8 @@ class ClientState:
         woken: records that became done, with the waiters to call; the shell takes them after each batch.
         events: published events, likewise.
         received: how many of our messages the scheduler has confirmed, if it said so since that was last looked at.
+        dropped: keys that the scheduler cancelled; the shell names them in `ReleaseKeys`, for what we sent before we
+            heard of it may have asked for them anew.
         closing: why the scheduler is going away, once it said so.
     """
 
@@ -120,6 +122,7 @@ class ClientState:
         self.futures: dict[Key, FutureState] = {}
         self.woken: list[tuple[list[Waiter], FutureState]] = []
         self.events: list[ClientEvent] = []
+        self.dropped: list[Key] = []
         self.received = 0
         self.closing: str | None = None
         self._graphs = itertools.count(1)
@@ -187,12 +190,12 @@ class ClientState:
     def _cancel_by_scheduler(self, keys: Iterable[Key], reason: str) -> None:
         unconfirmed = self._unconfirmed
         if not unconfirmed:
-            self._cancel(keys, reason)
+            self.dropped += self._cancel(keys, reason)
             return
         for key in keys:
             count = unconfirmed.get(key)
             if count is None:
-                self._cancel((key,), reason)
+                self.dropped += self._cancel((key,), reason)
             elif count == 1:
                 del unconfirmed[key]
             else:
@@ -273,6 +276,11 @@ class ClientState:
         """The waiters to call, which are then forgotten here."""
         woken, self.woken = self.woken, []
         return woken
+
+    def take_dropped(self) -> list[Key]:
+        """The keys to release, which are then forgotten here."""
+        dropped, self.dropped = self.dropped, []
+        return dropped
 
     def take_events(self) -> list[ClientEvent]:
         """The events to hand out, which are then forgotten here."""

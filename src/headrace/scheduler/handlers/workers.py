@@ -113,21 +113,18 @@ class WorkerConnections(SchedulerBase):
         before = self.workers.get(address)
         if before is not None:
             self._end_connection(before)
-        if before is not None and before.server_id and before.server_id == details.get("server_id"):
-            self._start_worker_stream(before, comm)
-            self.state.rejoin_worker(before, held, status, time.time())
-            self.flush()
-            logger.info("Worker %s is back", address)
-            return
-        if before is not None:
-            self.remove_worker(address, close=False, reason="another worker has registered with its address")
         worker = self._new_worker(address, name, nthreads, status, details)
+        if before is not None and (before.server_id != worker.server_id or not worker.server_id):
+            self.remove_worker(address, close=False, reason="another worker has registered at its address")
+            before = None
         _, suspected = self._suspects.pop(worker.server_id, (0, ()))
         membership.pardon(suspected)
         self._start_worker_stream(worker, comm)
         self.state.add_worker(worker, held, time.time())
         self.flush()
         logger.info("Register worker addr: %s name: %s", address, worker.name)
+        if before is not None:
+            return  # to everyone else it has not been away
         self.log_event(["all", address], {"action": "add-worker", "worker": address})
         self.notify_plugins("add_worker", self, address)
 
@@ -199,7 +196,7 @@ class WorkerConnections(SchedulerBase):
 
     def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
         worker.time_delay = message.now - now
-        worker.metrics = message.metrics
+        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
         worker.executing = {
             task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
         }
@@ -229,7 +226,7 @@ class WorkerConnections(SchedulerBase):
         if worker.nanny:
             return worker.status in (Status.running, Status.paused)
         limit = self.state.options.allowed_failures
-        return any(task.suspicious >= limit for task in worker.processing if task not in worker.long_running) or any(
+        return any(task.suspicious >= limit for task in membership.suspects(worker)) or any(
             task.function is None and len(task.who_has) == 1 for task in worker.has_what
         )
 
@@ -248,7 +245,7 @@ class WorkerConnections(SchedulerBase):
         for server_id, (since, _) in list(self._suspects.items()):
             if since < now - RETURN_SECONDS:
                 del self._suspects[server_id]
-        tasks = [task for task in worker.processing if task not in worker.long_running]
+        tasks = membership.suspects(worker)
         if tasks:
             self._suspects[worker.server_id] = (now, tasks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from .workers import WorkerState
 
 
-def add_worker(state: SchedulerState, worker: WorkerState) -> None:
-    """Record a worker."""
+def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+    """Record a worker, in place of the one that its address had before, if any."""
+    recommendations: Recommendations = {}
+    old = state.workers.get(worker.address)
+    if old is not None:
+        recommendations = _replace(state, old, worker, held)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
@@ -32,6 +36,7 @@ def add_worker(state: SchedulerState, worker: WorkerState) -> None:
     if worker.status is Status.running:
         state.running[worker] = None
     check_load(state, worker)
+    return recommendations
 
 
 def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int) -> Recommendations:
@@ -46,13 +51,30 @@ def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int)
     return {} if task.state == "memory" else {task: "memory"}
 
 
-def lose_unheld(state: SchedulerState, worker: WorkerState, held: Container[Key]) -> Recommendations:
-    """A worker that came back no longer has what is not in `held`."""
-    recommendations: Recommendations = {}
-    for task in [task for task in worker.has_what if task.key not in held]:
-        drop_replica(task, worker)
-        if not task.who_has and task.state == "memory":
-            recommendations[task] = "released"
+def suspects(worker: WorkerState) -> list[TaskState]:
+    """The tasks that a worker was probably running when it went.
+
+    These are those that its last heartbeat named, and as many more as it has threads for: what had its data there
+    first, then by priority. A task that kills as soon as it starts is in no heartbeat. One that has seceded is
+    suspected only when there is no other.
+    """
+    long_running, executing = worker.long_running, worker.executing
+    running = [task for task in executing if task in worker.processing and task not in long_running]
+    room = worker.nthreads - len(running)
+    if room > 0:
+        rest = [task for task in worker.processing if task not in executing and task not in long_running]
+        rest.sort(key=lambda task: (any(worker not in needed.who_has for needed in task._dependencies), task.priority))
+        running += rest[:room]
+    return running or list(long_running)
+
+
+def _replace(state: SchedulerState, old: WorkerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+    """Forget the record that the address has, but for the results that are there still."""
+    for task in [task for task in old.has_what if task.key in held]:
+        add_replica(task, worker)
+    same = bool(worker.server_id) and old.server_id == worker.server_id
+    reason = "it has registered again" if same else "another worker has registered at its address"
+    recommendations, _ = remove_worker(state, old, reason, expected=same)
     return recommendations
 
 
@@ -96,21 +118,19 @@ def remove_worker(
     worker.outbox.clear()
     state.functions.forget_worker(worker)
     recommendations: Recommendations = {}
+    suspected = [] if expected else suspects(worker)
     for task in list(worker.processing):
-        long_running = task in worker.long_running
         end_processing(state, worker, task)
         recommendations[task] = "released"
-        if not expected and not long_running:
-            rare = task.rare
-            rare.suspicious += 1
-            task.prefix.suspicious += 1
-            if rare.suspicious > state.options.allowed_failures:
-                if state.options.killed_payload is not None:
-                    rare.exception = state.options.killed_payload(
-                        task.key, worker, state.options.allowed_failures, reason
-                    )
-                rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
-                recommendations[task] = "erred"
+    for task in suspected:
+        rare = task.rare
+        rare.suspicious += 1
+        task.prefix.suspicious += 1
+        if rare.suspicious > state.options.allowed_failures:
+            if state.options.killed_payload is not None:
+                rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures, reason)
+            rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
+            recommendations[task] = "erred"
     lost: list[Key] = []
     for task in list(worker.has_what):
         drop_replica(task, worker)

@@ -177,6 +177,9 @@ def on_free_keys(state: WorkerState, message: FreeKeys) -> None:
         task = state.tasks.get(key)
         if task is not None:
             task.replica = False
+            if task.attempt < 0 and task.state == "memory":
+                # The news that this copy is here may not have reached the scheduler when it sent this.
+                state.outbox.messages.append(ReleasedData(key))
             release(state, task)
 
 

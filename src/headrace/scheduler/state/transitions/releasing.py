@@ -41,7 +41,8 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
                 waiter._waiting_on = {task}
             else:
                 waiter._waiting_on.add(task)
-            recommendations.pop(waiter, None)
+            if recommendations.get(waiter) == "processing":
+                del recommendations[waiter]
     for client in task.who_wants:
         if not client.silent:
             state.send(client, LostData(task.key))
