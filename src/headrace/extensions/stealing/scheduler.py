@@ -14,10 +14,11 @@ from headrace.scheduler.state.stealing import EVEN_LEVEL, LAST_LEVEL, balance, l
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
 
-#: A worker that runs idle is noticed in this share of the interval. A look that finds nothing to steal, though some
-#: worker is idle, is not repeated before the whole interval has passed.
+#: A worker that runs idle is noticed in this share of the interval.
 LOOKS_PER_INTERVAL = 20
 SHORTEST_LOOK = 0.01
+#: Looks may take this share of the scheduler's time while workers are idle and there is nothing to steal for them.
+FRUITLESS_SHARE = 0.02
 
 
 class InFlightInfo(dict[str, Any]):
@@ -79,11 +80,11 @@ class WorkStealing:
         if state.steals.log:
             self._log_outcomes()
         if not state.idle or state.total_occupancy <= 0:
-            self._not_before = 0.0  # what comes next is news
             return
-        now = time.monotonic()
-        if now >= self._not_before and not self.balance():
-            self._not_before = now + self.interval
+        began = time.perf_counter()
+        if began >= self._not_before and not self.balance():
+            ended = time.perf_counter()
+            self._not_before = ended + min(self.interval, (ended - began) / FRUITLESS_SHARE)
 
     def balance(self) -> int:
         """Ask tasks back from busy workers for idle ones, now; returns how many."""
