@@ -20,19 +20,24 @@ from headrace.messages.worker import CloseWorker
 from headrace.security import Security
 
 from .base import logger
-from .handlers.adaptive import AdaptiveHandlers
+from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
+from .handlers.scaling import ScalingHandlers
 from .handlers.workers import WorkerConnections, killed_payload
 from .state.options import StateOptions
 from .state.state import SchedulerState
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
-EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
+EXTENSIONS = {
+    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+}
 
 
 def state_options(allowed_failures: int | None, validate: bool | None) -> StateOptions:
@@ -57,10 +62,11 @@ class Scheduler(
     WorkerConnections,
     DataHandlers,
     ClusterHandlers,
+    BalanceHandlers,
+    ScalingHandlers,
     InspectHandlers,
     PluginHandlers,
     RestartHandlers,
-    AdaptiveHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -127,17 +133,19 @@ class Scheduler(
             {
                 **self.data_operations(),
                 **self.cluster_operations(),
+                **self.balance_operations(),
+                **self.scaling_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
                 **self.restart_operations(),
-                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
             }
         )
         self.prepare_clients()
         self.prepare_workers(worker_ttl)
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
-        self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
+        for name, make in chosen.items():
+            self.extensions[name] = make(self)
 
     def __repr__(self) -> str:
         where = self.server.address if self.server.listeners else self.status.name
@@ -155,6 +163,10 @@ class Scheduler(
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
         self.watch_workers()
+        self.periodic_callbacks["reevaluate-occupancy"].start()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_started"):
+                extension.scheduler_started()
         if self.scheduler_file:
             self._write_scheduler_file()
         logger.info("Scheduler at: %s", self.address)

@@ -15,10 +15,12 @@ from headrace.messages.worker import (
     ReleasedData,
     RequestWhoHas,
     RescheduleTask,
+    StealAnswer,
     TaskFailed,
     TaskFinished,
 )
 
+from . import steals
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
@@ -213,4 +215,5 @@ HANDLERS: dict[type, Handler] = {
     ReleasedData: on_released_data,
     MissingData: on_missing,
     RequestWhoHas: on_request_who_has,
+    StealAnswer: steals.on_answer,
 }

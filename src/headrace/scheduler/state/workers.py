@@ -20,6 +20,7 @@ class WorkerState:
         executing: tasks that run there now, with the seconds so far, as of its last heartbeat.
         long_running: tasks that have seceded there.
         has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
+        copies: those of them that another worker held already when it came here.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
         resources, used_resources: abstract resources by name, all and taken.
@@ -34,6 +35,7 @@ class WorkerState:
         "address",
         "alone",
         "bandwidth",
+        "copies",
         "executing",
         "extra",
         "first_attempt",
@@ -105,6 +107,7 @@ class WorkerState:
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
         self.has_what: dict[TaskState, None] = {}
+        self.copies: dict[TaskState, None] = {}
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0
