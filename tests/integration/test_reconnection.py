@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -14,7 +17,9 @@ from integration.proxy import Proxy
 
 from headrace import Client, Scheduler, Worker
 from headrace.client import FutureCancelledError
+from headrace.nanny import WorkerProcess
 from headrace.testing.waiting import async_poll_for
+from headrace.worker.state.events import DataStored
 
 from .conftest import PATIENCE, inc
 
@@ -284,3 +289,30 @@ async def test_fetching_over_a_connection_that_breaks(gate: threading.Event) -> 
                     assert await user == 100_000
                     proxy.cut()
                     assert await big == large(n)
+
+
+async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_scheduler(tmp_path: Path) -> None:
+    async with (
+        Scheduler(host="127.0.0.1", validate=True) as scheduler,
+        WorkerProcess(scheduler.address, name="stops", nthreads=1, local_directory=str(tmp_path)) as process,
+        Worker(scheduler.address, name="a", nthreads=1, local_directory=str(tmp_path)) as a,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        a.transfers.calls.first = client.session.calls.first = scheduler.patient_calls.first = 0.3
+        lonely = client.submit(large, 1, workers=["stops"], pure=False)
+        await lonely
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            user = client.submit(len, lonely, workers=["a"])
+            asked = asyncio.ensure_future(client.gather(lonely))
+            await until(lambda: process.address in a.transfers.calls._next and client.session.calls._next)
+            async with Worker(scheduler.address, name="b", nthreads=1, local_directory=str(tmp_path)) as b:
+                b.data[lonely.key] = large(1)
+                scheduler.state.add_data(None, {lonely.key: [b.address]}, {lonely.key: 100_000}, {}, 0.0)
+                b.take(DataStored({lonely.key: 100_000}))
+                assert await user == 100_000
+                assert await asked == large(1)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        assert await client.submit(inc, 1, workers=["stops"]) == 2

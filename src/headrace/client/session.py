@@ -26,7 +26,7 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PeriodicCallback, Stream, remote_exception, rpc
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception, rpc
 
 from .delivery import Delivery
 from .errors import ClosedClientError
@@ -77,7 +77,7 @@ class Session:
         state: what is known about the client's keys; only with `lock` held.
         status: "connecting", "running", "closing" or "closed".
         scheduler: proxy for requests to the scheduler.
-        pool: connections to scheduler and workers.
+        pool: connections to scheduler and workers; `calls` for requests to those that may have stopped.
     """
 
     def __init__(self, id: str, on_event: Callable[[ClientEvent], None]) -> None:
@@ -88,6 +88,7 @@ class Session:
         self.address = ""
         self.scheduler_id: Any = None
         self.pool = ConnectionPool()
+        self.calls = PatientCalls(self.pool)
         self.scheduler: rpc | None = None
         self.stream: Stream | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -415,6 +416,7 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self._connection_args, self._versions, self._timeout = connection_args, versions, timeout
         self.pool = ConnectionPool(limit=connection_limit, connection_args=connection_args)
+        self.calls = PatientCalls(self.pool)
         self.address = address
         await self._open()
         self._heartbeat = PeriodicCallback(self._send_heartbeat, heartbeat * 1000)

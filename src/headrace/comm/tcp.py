@@ -354,6 +354,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return self._closed
 
     @property
+    def progress(self) -> Any:
+        """Differs from what it was when anything has come since, in the middle of a message, too."""
+        return len(self._packets), *self._reader.position
+
+    @property
     def extra_info(self) -> dict[str, Any]:
         """The peer's certificate and the cipher, over TLS."""
         if self._transport is None:
