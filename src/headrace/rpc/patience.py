@@ -60,6 +60,7 @@ class PatientCalls:
         loop = asyncio.get_running_loop()
         silent = False
         seen = comm.progress
+        timer: asyncio.TimerHandle
 
         def look() -> None:
             nonlocal seen, silent, timer
