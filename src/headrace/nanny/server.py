@@ -238,7 +238,7 @@ class Nanny(Node):
                 await self.instantiate()
             except RuntimeError as error:
                 logger.error("Could not start the worker again: %s", error)
-                if isinstance(error.__cause__, OSError):
+                if isinstance(error.__cause__, TimeoutError):
                     self._close_soon(f"its scheduler is gone: {error}")
                     return
             else:
