@@ -87,6 +87,8 @@ class SimulatedClient:
         """The connection is new: say again what has not come, and ask how all stands."""
         assert self._connection is not None
         if received is None:
+            if self._kept:
+                self.forgotten()
             self._confirmed = self.state.received = 0
         else:
             self._confirm(received)

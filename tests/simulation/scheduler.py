@@ -123,6 +123,9 @@ class SimulatedScheduler:
             network.link("scheduler", worker.address, worker, lambda batch: None, lambda: None),
         )
         worker.connecting(connection)
+        for key in details["keys"]:
+            if self.world.universe.calls[key].kind == "data" and key not in state.tasks:
+                self.lost.add(key)  # it is freed, perhaps before the client tells us of it
         if old is not None:
             self._note_departure(old)
             self._close_stream(old)
