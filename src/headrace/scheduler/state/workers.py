@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.common.status import Status
 
+from .memory import MemoryState, UnmanagedHistory, spilled_of
 from .tasks import TaskState
 
 
@@ -56,6 +57,7 @@ class WorkerState:
         "slots",
         "status",
         "time_delay",
+        "unmanaged_history",
         "used_resources",
         "versions",
     )
@@ -98,6 +100,7 @@ class WorkerState:
         self.last_seen = now
         self.time_delay = 0.0
         self.metrics: dict[str, Any] = {}
+        self.unmanaged_history = UnmanagedHistory()
         self.processing: dict[TaskState, float] = {}
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
@@ -126,19 +129,27 @@ class WorkerState:
         location = self.address.partition("://")[2]
         return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
 
+    def on_metrics(self, metrics: dict[str, Any], now: float, recent_to_old: float) -> None:
+        """Take the readings of a heartbeat.
+
+        Args:
+            recent_to_old: seconds after which unmanaged memory counts as old.
+        """
+        self.metrics = metrics
+        process = int(metrics.get("memory", 0))
+        managed = max(0, self.nbytes - spilled_of(metrics)[0])
+        self.unmanaged_history.add(now, max(0, process - managed), recent_to_old)
+
     @property
-    def memory(self) -> dict[str, int]:
-        """Memory in bytes: the process, what the results take, and the rest."""
-        process = int(self.metrics.get("memory", 0))
-        spilled = self.metrics.get("spilled_bytes") or {}
-        on_disk = int(spilled.get("disk", 0)) if isinstance(spilled, dict) else 0
-        in_memory = max(0, self.nbytes - on_disk)
-        return {
-            "process": process,
-            "managed": in_memory,
-            "spilled": on_disk,
-            "unmanaged": max(0, process - in_memory),
-        }
+    def memory(self) -> MemoryState:
+        """Memory of its process and of its results, as of the last heartbeat."""
+        in_memory, on_disk = spilled_of(self.metrics)
+        return MemoryState(
+            process=int(self.metrics.get("memory", 0)),
+            unmanaged_old=self.unmanaged_history.least,
+            managed=self.nbytes - in_memory,
+            spilled=on_disk,
+        )
 
     def identity(self) -> dict[str, Any]:
         """What `Client.scheduler_info` shows of it; msgpack types only."""
