@@ -177,15 +177,18 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
-    """A worker asks where data is."""
+    """A worker asks where data is; it is not where the question comes from, whatever we believed."""
+    recommendations: Recommendations = {}
     who_has = []
     nbytes = []
     for key in message.keys:
         task = state.tasks.get(key)
+        if task is not None and worker in task.who_has:
+            recommendations.update(lose_missing(state, key, worker.address))
         who_has.append([holder.address for holder in task.who_has] if task is not None else [])
         nbytes.append(task.get_nbytes() if task is not None else 0)
     state.send(worker, RefreshWhoHas(message.keys, who_has, nbytes))
-    return {}
+    return recommendations
 
 
 def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
