@@ -66,6 +66,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 

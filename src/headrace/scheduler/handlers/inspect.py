@@ -33,6 +33,7 @@ class InspectHandlers(SchedulerBase):
             "get_task_status": self.get_task_status,
             "get_task_prefix_states": self.get_task_prefix_states,
             "get_error_cause": self.get_error_cause,
+            "count_running": self.count_running,
             "call_stack": self.get_call_stack,
             "retry": self.stimulus_retry,
             "versions": self.versions,
@@ -135,6 +136,13 @@ class InspectHandlers(SchedulerBase):
             for name, prefix in self.task_prefixes.items()
             if prefix.active
         }
+
+    def count_running(self) -> int:
+        """How many tasks run now, as far as the scheduler can tell: workers may hold more than they have threads."""
+        return sum(
+            min(worker.nthreads, len(worker.processing) - len(worker.long_running)) + len(worker.long_running)
+            for worker in self.workers.values()
+        )
 
     def get_error_cause(self, keys: Iterable[Any]) -> Any:
         """The key whose failure the first erred one of these shares."""

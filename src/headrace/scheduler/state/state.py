@@ -71,7 +71,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()

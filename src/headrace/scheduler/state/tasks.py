@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, key_group, key_prefix
+from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 
 if TYPE_CHECKING:
@@ -449,16 +450,27 @@ class TaskTable(dict[Key, TaskState]):
 
 
 class Computation:
-    """What clients submitted while the cluster was busy without a break: its groups and source texts."""
+    """What clients submitted while the cluster was busy without a break.
 
-    __slots__ = ("annotations", "code", "groups", "id", "started")
+    Attributes:
+        id: unique among the computations of this scheduler.
+        groups: the groups of its tasks.
+        sources: frames of the user's code from which it was submitted, a tuple a submission; see `code`.
+    """
+
+    __slots__ = ("annotations", "groups", "id", "sources", "started")
 
     def __init__(self, identifier: str, now: float) -> None:
         self.id = identifier
         self.started = now
         self.groups: set[TaskGroup] = set()
-        self.code: dict[Any, None] = {}
+        self.sources: set[tuple[SourceCode, ...]] = set()
         self.annotations: dict[str, Any] = {}
+
+    @property
+    def code(self) -> list[tuple[SourceCode, ...]]:
+        """Frames of the user's code from which it was submitted, outermost first; each submission once, sorted."""
+        return sorted(self.sources)
 
     @property
     def start(self) -> float:
