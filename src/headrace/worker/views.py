@@ -1,0 +1,184 @@
+"""What the documents promise to be readable on a Worker, over what its state and its executor hold.
+
+Views only: nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from concurrent.futures import Executor
+from typing import Any
+
+from headrace.comm import get_address_host
+from headrace.common.keys import Key
+from headrace.rpc import rpc
+from headrace.rpc.node import Node
+
+from .executor import TaskExecutor
+from .options import WorkerOptions
+from .state import TaskState, WorkerState
+
+_FROM_STATE = frozenset(
+    {
+        "data_needed",
+        "ready",
+        "constrained",
+        "executing",
+        "long_running",
+        "has_what",
+        "in_flight_tasks",
+        "in_flight_workers",
+        "log",
+        "total_resources",
+        "available_resources",
+    }
+)
+
+
+class WorkerViews(Node):
+    """The documented attributes of a `Worker`."""
+
+    state: WorkerState
+    options: WorkerOptions
+    task_executor: TaskExecutor
+    data: MutableMapping[Key, Any]
+    scheduler_address: str
+    local_directory: str
+    nthreads: int
+    memory_limit: int | None
+    name: Any
+    nanny: str | None
+    services: dict[str, Any]
+    get_client: Callable[[], Any]
+
+    @property
+    def scheduler(self) -> rpc:
+        """Calls the scheduler: `await worker.scheduler.identity()`."""
+        return self.rpc(self.scheduler_address)
+
+    @property
+    def worker_address(self) -> str:
+        """The address; so that Worker and Nanny can be used alike."""
+        return self.address
+
+    @property
+    def local_dir(self) -> str:
+        """The local directory; likewise."""
+        return self.local_directory
+
+    @property
+    def executor(self) -> Executor:
+        """Where tasks run by default."""
+        return self.task_executor.executors["default"]
+
+    @property
+    def executors(self) -> dict[str, Executor]:
+        """Where tasks run, by name."""
+        return self.task_executor.executors
+
+    @property
+    def client(self) -> Any:
+        """See `get_client`."""
+        return self.get_client()
+
+    @property
+    def tasks(self) -> dict[Key, TaskState]:
+        """Records of all tasks and data that concern this worker."""
+        return self.state.tasks
+
+    @property
+    def task_state(self) -> dict[Key, str]:
+        """State of every task."""
+        return {key: task.state for key, task in self.state.tasks.items()}
+
+    @property
+    def nbytes(self) -> dict[Key, int]:
+        """Size in bytes of each value here."""
+        return {key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"}
+
+    @property
+    def active_threads(self) -> dict[int, Key]:
+        """Key of the task that runs in each thread."""
+        return self.task_executor.active_threads()
+
+    @property
+    def threads(self) -> dict[Key, int]:
+        """Thread in which each running task runs."""
+        return {key: thread for thread, key in self.active_threads.items()}
+
+    @property
+    def executed_count(self) -> int:
+        """Tasks that have run here."""
+        return self.state.executed_count
+
+    @property
+    def executing_count(self) -> int:
+        """Tasks handed to threads now."""
+        return self.state.executing_count
+
+    @property
+    def waiting_for_data_count(self) -> int:
+        """Tasks that wait for data."""
+        return len(self.state.waiting)
+
+    @property
+    def total_out_connections(self) -> int:
+        """Peers that are asked for data at a time."""
+        return self.options.outgoing
+
+    @property
+    def total_in_connections(self) -> int:
+        """Peers that are served at a time."""
+        return self.options.incoming
+
+    @property
+    def comm_bytes(self) -> int:
+        """Bytes on their way here."""
+        return self.state.transfer_incoming_bytes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FROM_STATE:
+            return getattr(self.state, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def keys(self) -> list[Key]:
+        """Keys of the values here."""
+        return list(self.data)
+
+    def stateof(self, key: Key) -> dict[str, Any]:
+        """What is known of a task's state here."""
+        task = self.state.tasks[key]
+        return {
+            "executing": task.state == "executing",
+            "waiting_for_data": bool(task.waiting_for_data),
+            "heap": task.state in ("ready", "constrained"),
+            "data": key in self.data,
+        }
+
+    def story(self, *keys: Key) -> list[tuple[Any, ...]]:
+        """What happened to these keys here."""
+        return self.state.story(*keys)
+
+    def validate_state(self) -> None:
+        """Check the state's invariants."""
+        self.state.validate_state()
+
+    def identity(self) -> dict[str, Any]:
+        """What this is."""
+        return {
+            "type": type(self).__name__,
+            "id": self.id,
+            "scheduler": self.scheduler_address,
+            "nthreads": self.nthreads,
+            "memory_limit": self.memory_limit,
+            "name": self.name,
+            "address": self.address,
+            "host": get_address_host(self.address),
+            "nanny": self.nanny,
+            "local_directory": self.local_directory,
+            "status": self.status.name,
+            "services": self.services,
+        }
+
+
+__all__ = ["WorkerViews"]
