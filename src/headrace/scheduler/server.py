@@ -389,7 +389,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
-                self._heartbeat(worker, message, now)
+                self.state.on_heartbeat(worker, message, now)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
@@ -397,14 +397,6 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         self.state.on_worker_batch(worker, messages, now)
         if self.state.dirty:
             self.flush()
-
-    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
-        worker.last_seen = now
-        worker.time_delay = message.now - now
-        worker.metrics = message.metrics
-        worker.executing = {
-            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
-        }
 
     def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
         """A worker asks whether it is known."""

@@ -17,9 +17,9 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
@@ -161,6 +161,12 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
+        """A worker lives."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:

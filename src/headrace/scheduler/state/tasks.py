@@ -7,6 +7,7 @@ first use, and sets that would be empty are one shared empty set. Nothing here d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, key_group, key_prefix
@@ -214,11 +215,13 @@ class TaskState:
 
     @property
     def worker_restrictions(self) -> set[str]:
-        return set(self.options.workers)
+        """Addresses and names of workers that may run it; with no restriction at all, every worker may."""
+        return {name for name in self.options.workers if not is_host(name)}
 
     @property
     def host_restrictions(self) -> set[str]:
-        return {worker for worker in self.options.workers if "://" not in worker}
+        """IP addresses of hosts whose workers may run it; a host's name cannot be told from a worker's."""
+        return {name for name in self.options.workers if is_host(name)}
 
     @property
     def resource_restrictions(self) -> dict[str, float]:
@@ -243,6 +246,15 @@ class TaskState:
         link(self, dependency)
         if dependency.group is not self.group:
             self.group.dependencies.add(dependency.group)
+
+
+def is_host(name: str) -> bool:
+    """Whether what a user restricted a task to is the IP address of a host."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def link(task: TaskState, dependency: TaskState) -> None:

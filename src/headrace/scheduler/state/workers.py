@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.status import Status
 
 from .tasks import TaskState
+
+
+class OrderedTasks(dict[TaskState, None]):
+    """A set of tasks in the order in which they came: the keys of a dictionary, compared and combined like a set."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self.keys() == (other.keys() if isinstance(other, dict) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __and__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() & other
+
+    def __or__(self, other: Iterable[TaskState]) -> set[TaskState]:  # type: ignore[override]
+        return self.keys() | other
+
+    def __sub__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() - other
+
+    __rand__ = __and__
+    __ror__ = __or__  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self))}}}"
 
 
 class WorkerState:
@@ -18,10 +46,11 @@ class WorkerState:
         processing: tasks sent to it, each with its expected cost in seconds (computing and transfers).
         executing: tasks that run there now, with the seconds so far, as of its last heartbeat.
         long_running: tasks that have seceded there.
-        has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
+        has_what: tasks whose results it holds, oldest first.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
-        resources, used_resources: abstract resources by name, all and taken.
+        resources: abstract resources by name, all of them.
+        claimed_resources: what all tasks of `processing` ask for, of which some may have to wait; see `used_resources`.
         last_seen: time of its last heartbeat by the scheduler's clock.
         time_delay: its clock minus the scheduler's, in seconds.
         outbox: messages to it that the shell has not sent yet.
@@ -33,6 +62,7 @@ class WorkerState:
         "address",
         "alone",
         "bandwidth",
+        "claimed_resources",
         "executing",
         "extra",
         "has_what",
@@ -55,7 +85,6 @@ class WorkerState:
         "slots",
         "status",
         "time_delay",
-        "used_resources",
         "versions",
     )
 
@@ -88,7 +117,7 @@ class WorkerState:
         self.nanny = nanny
         self.server_id = server_id
         self.resources = dict(resources or {})
-        self.used_resources = dict.fromkeys(self.resources, 0.0)
+        self.claimed_resources = dict.fromkeys(self.resources, 0.0)
         self.services = services or {}
         self.versions = versions or {}
         self.extra = extra or {}
@@ -100,7 +129,7 @@ class WorkerState:
         self.processing: dict[TaskState, float] = {}
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
-        self.has_what: dict[TaskState, None] = {}
+        self.has_what = OrderedTasks()
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0
@@ -122,6 +151,12 @@ class WorkerState:
         """The host part of its address."""
         location = self.address.partition("://")[2]
         return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
+
+    @property
+    def used_resources(self) -> dict[str, float]:
+        """Abstract resources that its tasks take, by name; never above `resources`: the rest waits there."""
+        claimed = self.claimed_resources
+        return {name: min(claimed.get(name, 0.0), amount) for name, amount in self.resources.items()}
 
     @property
     def memory(self) -> dict[str, int]:
