@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.comm",),
     ("headrace.protocol",),
     ("headrace.security",),
+    ("headrace.profile",),
     ("headrace.config", "headrace.metrics"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
     ("headrace.messages",),

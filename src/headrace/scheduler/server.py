@@ -214,6 +214,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
+        self.end_watching()
         if self.scheduler_file and os.path.exists(self.scheduler_file):
             os.unlink(self.scheduler_file)
 

@@ -47,6 +47,8 @@ class Operations:
             "call_stack": self.call_stack,
             "get_logs": worker.get_logs,
             "versions": worker.versions,
+            "profile": worker.get_profile,
+            "profile_metadata": worker.get_profile_metadata,
             "get_story": self.get_story,
             "dump_state": self.dump_state,
             "terminate": self.terminate,

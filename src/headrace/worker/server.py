@@ -35,6 +35,7 @@ from .machine import cpu_count, parse_memory_limit
 from .metrics import Metrics
 from .operations import Operations
 from .options import IGNORED, WorkerOptions, executors_of, ports_of, seconds_of
+from .profiler import ProfileMethods, Profiler
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -46,7 +47,7 @@ logger = logging.getLogger("distributed.worker")
 FIND_MISSING_SECONDS = 1.0
 
 
-class Worker(WorkerViews):
+class Worker(WorkerViews, ProfileMethods):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -69,6 +70,7 @@ class Worker(WorkerViews):
         plugins: worker plugins to start with.
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
+        profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
@@ -104,6 +106,7 @@ class Worker(WorkerViews):
         validate: bool | None = None,
         memory_limit: str | float | None = "auto",
         data: Any = None,
+        profile_cycle_interval: float | str | None = None,
         ncores: int | None = None,
         local_dir: str | None = None,
         options: WorkerOptions | None = None,
@@ -142,6 +145,8 @@ class Worker(WorkerViews):
             log_length=options.log_length,
         )
         self._data_source = data
+        self._profile_cycle = profile_cycle_interval
+        self.profiler: Profiler | None = None
         self.data: MutableMapping[Key, Any] = {}
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
@@ -176,6 +181,10 @@ class Worker(WorkerViews):
                 self._make_directory()
                 self._make_data()
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                if self.options.profile_interval:
+                    cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
+                    self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
+                    self.profiler.start()
                 context.workers.add(self)
                 await self._register(timeout)
         except TimeoutError as error:
@@ -331,6 +340,8 @@ class Worker(WorkerViews):
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
         if executor is not None:
+            if self.profiler is not None:
+                self.profiler.close()
             await executor.close(executor_wait, timeout)
         self.data.clear()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):

@@ -153,6 +153,62 @@ class InfoMethods(ClientBase):
             wire += [future._bound().key for future in self._futures_in(futures)]  # type: ignore[attr-defined]
         return self._ask("call_stack", keys=wire or None)
 
+    def profile(
+        self,
+        key: str | None = None,
+        start: float | str | None = None,
+        stop: float | str | None = None,
+        workers: Any = None,
+        merge_workers: bool = True,
+        plot: bool | str = False,
+        filename: str | None = None,
+        server: bool = False,
+        scheduler: bool = False,
+    ) -> Any:
+        """The statistical profile of what ran: how often each call stack was seen, as a tree.
+
+        Args:
+            key: only tasks whose keys have this prefix.
+            start, stop: the span of time, in seconds since the epoch, or text such as "5 minutes" before now.
+            workers: addresses, names or hosts; all by default.
+            merge_workers: one profile for all; else they come by address.
+            plot: return a bokeh figure as well: `(profile, figure)`; "save" writes it to "dask-profile.html".
+            filename: write a page that shows it, with or without bokeh.
+            server, scheduler: of the workers', or the scheduler's, event loops instead, from the first call on.
+
+        Raises:
+            ImportError: with `plot`, bokeh is not installed.
+            ValueError: `plot` or `filename` for profiles that are not merged.
+        """
+        if (plot or filename) and not merge_workers:
+            raise ValueError("a page shows one profile: give merge_workers=True with plot and filename")
+        return self.sync(
+            self._profile,
+            {
+                "key": key,
+                "start": _moment(start),
+                "stop": _moment(stop),
+                "workers": normalize_workers(workers) or None,
+                "merge_workers": merge_workers,
+                "server": server,
+                "scheduler": scheduler,
+            },
+            plot,
+            filename or ("dask-profile.html" if plot == "save" else None),
+        )
+
+    async def _profile(self, question: dict[str, Any], plot: bool | str, filename: str | None) -> Any:
+        from headrace.profile import plot_data, plot_figure, write_page
+
+        profile = await self._call("profile", **question)
+        if filename:
+            with open(filename, "w", encoding="utf-8") as file:
+                file.write(write_page(profile))
+        if not plot:
+            return profile
+        figure, _ = plot_figure(plot_data(profile), sizing_mode="stretch_both")
+        return profile, figure
+
     def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
         """What happened to these keys at the scheduler."""
         keys = [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli]
@@ -203,3 +259,8 @@ class InfoMethods(ClientBase):
     def get_events(self, topic: str | None = None) -> Any:
         """Events published under a topic, or under all: tuples of the time in seconds and the event."""
         return self._ask("events", topic=topic)
+
+
+def _moment(value: float | str | None) -> float | None:
+    """Seconds since the epoch; a text is a time before now."""
+    return time.time() - parse_seconds(value) if isinstance(value, str) else value

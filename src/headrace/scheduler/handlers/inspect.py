@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
-from headrace.scheduler.base import Operations, SchedulerBase, opened
+from headrace.scheduler.base import Operations, opened
+
+from .profiles import ProfileHandlers
 
 
-class InspectHandlers(SchedulerBase):
+class InspectHandlers(ProfileHandlers):
     """Questions about the past and present, and `run_function`."""
-
-    broadcast: Callable[..., Any]
 
     def inspect_operations(self) -> Operations:
         return {
+            **self.profile_operations(),
             "run_function": self.run_function,
             "get_story": self.get_story,
             "get_logs": self.get_logs,
