@@ -18,6 +18,7 @@ from headrace.security import Security
 
 from .state.clients import ClientState
 from .state.state import SchedulerState
+from .state.story import Transition, transitions
 from .state.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.workers import WorkerState
 
@@ -155,8 +156,9 @@ class SchedulerBase(Node):
         return self.state.computations
 
     @property
-    def transition_log(self) -> deque[Any]:
-        return self.state.transition_log
+    def transition_log(self) -> deque[Transition]:
+        """The latest transitions of all tasks, oldest first."""
+        return deque(transitions(self.state.transition_log))
 
     @property
     def transition_counter(self) -> int:

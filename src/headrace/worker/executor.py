@@ -96,8 +96,6 @@ class TaskExecutor:
         Args:
             data: where the values of their dependencies are.
         """
-        if self.on_work is not None:
-            self.on_work()
         feed = self.pool.feed
         plain = self._default is self.pool
         for run in runs:
@@ -113,6 +111,8 @@ class TaskExecutor:
                 feed(run)
             else:
                 self._submit_elsewhere(run)
+        if self.on_work is not None:
+            self.on_work()
 
     def _submit_elsewhere(self, run: Execute) -> None:
         name = run.annotations.get("executor", "default")

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc.functions import error_reply, opened, run_function
 
@@ -98,7 +98,7 @@ class Operations:
 
     def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: Any) -> list[Any]:
         """What happened to these keys here."""
-        return self._worker.state.story(*keys_or_stimuli)
+        return self._worker.story(*map(from_wire, keys_or_stimuli))
 
     def dump_state(self, **_: Any) -> dict[str, Any]:
         """This worker's tasks, for people."""

@@ -389,7 +389,7 @@ class Worker(WorkerViews, ProfileMethods):
 
     def _handle(self, events: Iterable[Any]) -> None:
         try:
-            self.state.handle_batch(events)
+            self.state.handle_batch(events, time.time())
             self._act()
         except ValueError as error:
             logger.error("Worker at %s got a message that makes no sense and closes: %s", self.address_safe, error)
@@ -422,7 +422,7 @@ class Worker(WorkerViews, ProfileMethods):
             if outbox.transitions:
                 self._tell_plugins(outbox.transitions)
             if answers:
-                state.handle_batch(answers)
+                state.handle_batch(answers, time.time())
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
+from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
 
 from ..options import normalize_workers
@@ -210,9 +210,33 @@ class InfoMethods(ClientBase):
         return profile, figure
 
     def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
-        """What happened to these keys at the scheduler."""
-        keys = [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli]
-        return self._ask("get_story", keys_or_stimuli=keys)
+        """What happened to these keys, at the scheduler and on the workers.
+
+        Args:
+            keys_or_stimuli: keys, futures, or what brought transitions about.
+            on_error: what to do about workers that cannot be asked: "raise", or "ignore".
+
+        Returns:
+            Lines of the scheduler, `("scheduler", key, start, finish, {}, stimulus, time)`, then those of each worker,
+            `(address, key, start, asked, reached, {}, stimulus, time)`; each oldest first, times in seconds since the
+            epoch by their own clocks.
+
+        Raises:
+            ValueError: `on_error` is neither.
+            OSError: a worker cannot be reached.
+        """
+        if on_error not in ("raise", "ignore"):
+            raise ValueError(f"on_error must be 'raise' or 'ignore'; got {on_error!r}")
+        return self.sync(self._story, [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli], on_error)
+
+    async def _story(self, keys: list[Key], on_error: str) -> list[tuple[Any, ...]]:
+        await self.session.barrier()
+        lines = [
+            ("scheduler", from_wire(key), *rest) for key, *rest in await self._call("get_story", keys_or_stimuli=keys)
+        ]
+        message = {"op": "get_story", "keys_or_stimuli": keys}
+        by_worker = await self._call("broadcast", msg=message, on_error=on_error)
+        return lines + [(address, *line) for address, story in by_worker.items() for line in story]
 
     def get_scheduler_logs(self, n: int | None = None) -> Any:
         """The last `n` (all that are kept) log lines of the scheduler: `((level, text), …)`."""

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
 from headrace.scheduler.base import Operations, opened
+from headrace.scheduler.state.story import Transition, transitions
 
 from .profiles import ProfileHandlers
 
@@ -72,15 +73,15 @@ class InspectHandlers(ProfileHandlers):
             }
         return {"status": "OK", "result": Serialize(result)}
 
-    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Any]:
-        """The logged transitions of these tasks, oldest first: (key, start, finish, stimulus, time)."""
-        return self.state.story(*keys_or_tasks_or_stimuli)
+    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+        """The logged transitions of these tasks, or with these stimuli, oldest first."""
+        return transitions(self.state.story(*keys_or_tasks_or_stimuli))
 
     transition_story = story
 
-    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[Any]:
-        """As `story`."""
-        return self.state.story(*keys_or_stimuli)
+    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """As `story`, in plain tuples."""
+        return [tuple(line) for line in self.story(*keys_or_stimuli)]
 
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False

@@ -71,11 +71,11 @@ def on_compute_task(state: WorkerState, message: ComputeTask) -> None:
     if state.running and not state.ready and room(state, expected):
         task.expected = expected
         computing.start(state, task)
-        state.log.append((key, "released", "executing", "executing"))
+        state.log.append((key, "released", "executing", "executing", state.stimulus, state.now))
     else:
         task.state = "ready"
         computing.push_ready(state, task)
-        state.log.append((key, "released", "ready", "ready"))
+        state.log.append((key, "released", "ready", "ready", state.stimulus, state.now))
     if state.watched:
         state.outbox.transitions.append((key, "released", task.state))
 
@@ -296,7 +296,7 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
             return
         computing.stop(state, task)
         enter_memory(state, task)
-        state.log.append((key, "executing", "memory", "memory"))
+        state.log.append((key, "executing", "memory", "memory", state.stimulus, state.now))
         if state.watched:
             state.outbox.transitions.append((key, "executing", "memory"))
     else:
@@ -478,7 +478,7 @@ def on_find_missing(state: WorkerState, event: events.FindMissing) -> None:
 def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
     """Data were scattered here."""
     for key, nbytes in event.nbytes.items():
-        state.log.append((key, "receive-from-scatter", "memory", "memory"))
+        state.log.append((key, "receive-from-scatter", "memory", "memory", state.stimulus, state.now))
         task = state.tasks.get(key)
         if task is None:
             task = state.tasks[key] = TaskState(key)
