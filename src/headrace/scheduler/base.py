@@ -51,7 +51,7 @@ class SchedulerBase(Node):
     """
 
     def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
-        super().__init__("Scheduler", {}, security, "distributed", deserialize=False)
+        super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.state = state
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}

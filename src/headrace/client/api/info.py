@@ -239,12 +239,23 @@ class InfoMethods(ClientBase):
         return lines + [(address, *line) for address, story in by_worker.items() for line in story]
 
     def get_scheduler_logs(self, n: int | None = None) -> Any:
-        """The last `n` (all that are kept) log lines of the scheduler: `((level, text), …)`."""
-        return self._ask("logs", n=n)
+        """The last `n` (all that are kept) log lines of the scheduler, newest first: `((level, text), …)`."""
+        return self.sync(self._logs, "logs", n=n)
+
+    async def _logs(self, op: str, **question: Any) -> Any:
+        found = await self._call(op, **question)
+        if isinstance(found, dict):
+            return {address: tuple(map(tuple, lines)) for address, lines in found.items()}
+        return tuple(map(tuple, found))
 
     def get_worker_logs(self, n: int | None = None, workers: Any = None, nanny: bool = False) -> Any:
-        """The last `n` (all that are kept) log lines of workers: `{address: ((level, text), …)}`."""
-        return self._ask("worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
+        """The last `n` (all that are kept) log lines of workers, newest first: `{address: ((level, text), …)}`.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+            nanny: of their nannies instead; still by the workers' addresses.
+        """
+        return self.sync(self._logs, "worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
 
     def set_metadata(self, key: Any, value: Any) -> Any:
         """Store a small value at the scheduler.

@@ -86,8 +86,11 @@ class InspectHandlers(ProfileHandlers):
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:
-        """The latest lines of the workers' logs, by address."""
-        return dict(await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore"))
+        """The latest lines of the logs of workers (with `nanny`, of their nannies), by the worker's address."""
+        found = await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore")
+        if nanny:
+            return {each.address: found[each.nanny] for each in self.workers.values() if each.nanny in found}
+        return dict(found)
 
     def get_events(self, topic: str | None = None) -> Any:
         """Events of a topic, or of all by topic, oldest first: (time, event)."""

@@ -20,7 +20,7 @@ from headrace.messages.worker import (
 )
 
 from .load import change_cost, end_processing
-from .replicas import add_replica, drop_replica, set_nbytes
+from .replicas import add_replica, drop_replica
 from .transitions.running import finish
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
     """A worker has computed a result, and holds it."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        return _on_stale_result(state, worker, task, message)
+        return _on_stale_answer(state, worker, task, message)
     group = task.group
     start, stop = message.start, message.stop
     if stop:  # zero: the result was there already, and says nothing of how long it takes
@@ -62,32 +62,26 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
     return recommendations
 
 
-def _on_stale_result(
-    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished
+def _on_stale_answer(
+    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished | TaskFailed
 ) -> Recommendations:
-    """The answer to an assignment that has been taken back."""
-    if task is None or task.state in ("released", "forgotten", "erred"):
+    """The answer to an assignment that has been taken back.
+
+    It cannot be used, even if somebody wants the result again: the worker was told to free the key when the
+    assignment was taken back, and will when it reads that. Only what it did in an earlier life, before it
+    registered (again), has it not been told of.
+    """
+    earlier_life = message.attempt <= worker.first_attempt
+    if earlier_life and (task is None or (task.processing_on is not worker and worker not in task.who_has)):
         state.free(worker, message.key)
-        return {}
-    if task.processing_on is worker:
-        return {}  # sent there again since: that answer will come
-    if task.state == "memory":
-        add_replica(task, worker)
-        return {}
-    # Someone still wants it, and here it is.
-    task.type = message.type
-    set_nbytes(task, message.nbytes)
-    add_replica(task, worker)
-    return {task: "memory"}
+    return {}
 
 
 def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
     """A task raised: run it again if it has retries left, else it has erred."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        if task is None or task.processing_on is not worker:
-            state.free(worker, message.key)
-        return {}
+        return _on_stale_answer(state, worker, task, message)
     task.group.add_duration("compute", message.start, message.stop)
     rare = task.rare
     rare.erred_on.add(worker.address)

@@ -69,7 +69,7 @@ def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph)
     if message.dependencies:
         _connect(message, listed, created, external)
     _note_computation(state, message, created)
-    told = _mark_wanted(state, client, message, listed)
+    told = _mark_wanted(state, client, message, listed, created)
     recommendations = _start(state, created)
     recommendations.update(told)
     if not message.more:
@@ -177,15 +177,21 @@ def _connect(
 
 
 def _mark_wanted(
-    state: SchedulerState, client: ClientState, message: SubmitGraph, listed: list[TaskState]
+    state: SchedulerState,
+    client: ClientState,
+    message: SubmitGraph,
+    listed: list[TaskState],
+    created: list[TaskState],
 ) -> Recommendations:
     """Record what the client wants; it is told of what is there already. The rest of an open graph is held."""
     wanted = listed if message.wanted is None else [listed[position] for position in message.wanted]
     known = []
+    # a task that was known may be released, too: something else that was computed from it keeps it; it must run again
+    new = set(created) if len(created) < len(listed) else None
     alone = client.alone
     wants_what = client.wants_what
     for task in wanted:
-        if not task.who_wants and task.state == "released":
+        if not task.who_wants and (new is None or task in new):
             task.who_wants = alone
             wants_what.add(task)
         else:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
     """Record a worker and the results it already holds; those that no task is known for are freed."""
     state.workers[worker.address] = worker
+    worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
