@@ -100,11 +100,11 @@ class Operations:
         """What happened to these keys here."""
         return self._worker.story(*map(from_wire, keys_or_stimuli))
 
-    def dump_state(self, **_: Any) -> dict[str, Any]:
-        """This worker's tasks, for people."""
-        state = self._worker.state
-        tasks = {str(key): {"state": task.state, "nbytes": task.nbytes} for key, task in state.tasks.items()}
-        return {**self._worker.identity(), "tasks": tasks, "log": [list(map(str, entry)) for entry in state.log]}
+    def dump_state(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
+        """This worker's state, for people."""
+        from .dump import dump_state
+
+        return dump_state(self._worker, frozenset(exclude))
 
     def terminate(self, reason: str = "asked to terminate", **options: Any) -> dict[str, str]:
         """Close, after the answer has left."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any
 
+from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
 
@@ -237,6 +239,43 @@ class InfoMethods(ClientBase):
         message = {"op": "get_story", "keys_or_stimuli": keys}
         by_worker = await self._call("broadcast", msg=message, on_error=on_error)
         return lines + [(address, *line) for address, story in by_worker.items() for line in story]
+
+    def dump_cluster_state(
+        self,
+        filename: str = "dask-cluster-dump",
+        write_from_scheduler: bool | None = None,
+        exclude: Collection[str] = (),
+        format: str = "msgpack",
+        **storage_options: Any,
+    ) -> Any:
+        """Write all that scheduler and workers know to a file, for finding bugs; the scheduler is busy meanwhile.
+
+        Read it back with `headrace.cluster_dump.load_cluster_dump`: a dictionary with the keys "scheduler", "workers"
+        (by address) and "versions".
+
+        Args:
+            filename: path or URL as for `fsspec.open`; the suffix ".msgpack.gz" or ".yaml" is appended.
+            write_from_scheduler: write where the scheduler is, without sending it here; by default for URLs.
+            exclude: names that are left out, of parts or of the records' attributes.
+            format: "msgpack" (gzipped) or "yaml".
+            storage_options: for `fsspec.open`.
+
+        Raises:
+            ValueError: there is no such format.
+            OSError: it cannot be written.
+        """
+        path_of(filename, format)
+        at_scheduler = "://" in filename if write_from_scheduler is None else write_from_scheduler
+        return self.sync(self._dump_cluster_state, str(filename), at_scheduler, list(exclude), format, storage_options)
+
+    async def _dump_cluster_state(
+        self, filename: str, at_scheduler: bool, exclude: list[str], format: str, options: dict[str, Any]
+    ) -> None:
+        if at_scheduler:
+            await self._call("dump_cluster_state_to_url", url=filename, exclude=exclude, format=format, **options)
+            return
+        state = await self._call("get_cluster_state", exclude=exclude)
+        await asyncio.to_thread(write_state, state, filename, format, **options)
 
     def get_scheduler_logs(self, n: int | None = None) -> Any:
         """The last `n` (all that are kept) log lines of the scheduler, newest first: `((level, text), …)`."""

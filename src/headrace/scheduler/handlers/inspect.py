@@ -12,15 +12,16 @@ from headrace.rpc.functions import is_own_cancellation
 from headrace.scheduler.base import Operations, opened
 from headrace.scheduler.state.story import Transition, transitions
 
-from .profiles import ProfileHandlers
+from .dump import DumpHandlers
 
 
-class InspectHandlers(ProfileHandlers):
+class InspectHandlers(DumpHandlers):
     """Questions about the past and present, and `run_function`."""
 
     def inspect_operations(self) -> Operations:
         return {
             **self.profile_operations(),
+            **self.dump_operations(),
             "run_function": self.run_function,
             "get_story": self.get_story,
             "get_logs": self.get_logs,
