@@ -145,7 +145,7 @@ class InfoMethods(ClientBase):
         return result
 
     def call_stack(self, futures: Any = None, keys: Any = None) -> Any:
-        """The frames of what runs now: `{address: {key: (text, …)}}`.
+        """The frames of what runs now, outermost first: `{address: {key: [text, …]}}`; idle workers are left out.
 
         Args:
             futures, keys: which tasks; all by default.
@@ -153,7 +153,13 @@ class InfoMethods(ClientBase):
         wire = [to_wire(key) for key in keys or ()]
         if futures is not None:
             wire += [future._bound().key for future in self._futures_in(futures)]  # type: ignore[attr-defined]
-        return self._ask("call_stack", keys=wire or None)
+        return self.sync(self._call_stack, wire if wire or futures is not None or keys is not None else None)
+
+    async def _call_stack(self, keys: list[Key] | None) -> dict[str, dict[Any, list[str]]]:
+        found = await self._call("call_stack", keys=keys)
+        return {
+            address: {from_wire(key): list(stack) for key, stack in each.items()} for address, each in found.items()
+        }
 
     def profile(
         self,

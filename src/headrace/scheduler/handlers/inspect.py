@@ -162,7 +162,8 @@ class InspectHandlers(DumpHandlers):
         """What running tasks (all, or these) are doing, by worker."""
         if keys is None:
             workers = [address for address, worker in self.workers.items() if worker.processing]
-            return dict(await self.broadcast({"op": "call_stack", "keys": None}, workers=workers)) if workers else {}
+            stacks = await self.broadcast({"op": "call_stack", "keys": None}, workers=workers, on_error="ignore")
+            return {address: stack for address, stack in stacks.items() if stack}
         by_worker: dict[str, list[Any]] = {}
         for key in keys:
             task = self.tasks.get(key)
@@ -170,7 +171,8 @@ class InspectHandlers(DumpHandlers):
                 by_worker.setdefault(task.processing_on.address, []).append(key)
         found = {}
         for address, wanted in by_worker.items():
-            found[address] = await self.worker_rpc(address).call_stack(keys=wanted)
+            stacks = await self.broadcast({"op": "call_stack", "keys": wanted}, workers=[address], on_error="ignore")
+            found.update({address: stack for address, stack in stacks.items() if stack})
         return found
 
     def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:
