@@ -30,7 +30,7 @@ from headrace.messages.worker import (
 
 from . import computing, events, gathering
 from .computing import room
-from .tasks import LAST, NO_ANNOTATIONS, TaskState
+from .tasks import LAST, NO_ANNOTATIONS, NO_TRANSFERS, TaskState
 from .transitions import attach, enter_memory, finished_message, transition
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def set_run(state: WorkerState, task: TaskState, function: Payload, message: Com
     task.function_number = message.function
     task.arguments = message.arguments
     task.duration = message.duration
+    if task.transfers is not None:
+        task.transfers = None  # these were for an earlier run
     extras = message.extras
     if extras is None:
         task.resource_restrictions = None
@@ -287,8 +289,8 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
                 stop,
                 event.result,
                 event.thread,
-                event.startstops,
-                event.metadata,
+                task.transfers or NO_TRANSFERS,
+                task.metadata if state.watched else task.given_metadata,
             )
         )
         if task.waiters or task.held_resources or before != "executing":
@@ -388,10 +390,13 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
 def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
     """A peer answered with some or all of what it was asked for."""
     worker = event.worker
+    told: set[TaskState] = set()
     for task in gathering.close_request(state, worker):
         nbytes = event.data.get(task.key)
         if nbytes is not None:
             task.nbytes = nbytes
+            if event.stop:
+                note_transfer(task, event, told)
             arrived(state, task)
         elif task.key in event.broken:
             fail_waiters(state, task, event.broken[task.key])
@@ -400,6 +405,17 @@ def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
             state.outbox.messages.append(MissingData(task.key, worker))
             not_arrived(state, task)
     gathering.reopen(state, worker)
+
+
+def note_transfer(task: TaskState, event: events.GatherDone, told: set[TaskState]) -> None:
+    """Account a transfer to one task that waited for it; once a request, however many of its keys the task needs."""
+    for waiter in task.waiters:
+        if waiter not in told:
+            told.add(waiter)
+            if waiter.transfers is None:
+                waiter.transfers = []
+            waiter.transfers.append(("transfer", event.start, event.stop))
+        return
 
 
 def arrived(state: WorkerState, task: TaskState) -> None:
