@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 OVERDUE = 2
 
 
-def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHeartbeat) -> None:
-    """Record a heartbeat, and expect more of tasks that are overdue: twice their elapsed time (documented policy)."""
+def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHeartbeat, recent_to_old: float) -> None:
+    """Record a heartbeat, and expect more of tasks that are overdue: twice their elapsed time (documented policy).
+
+    Args:
+        recent_to_old: see `WorkerState.on_metrics`.
+    """
     worker.last_seen = state.now
     worker.time_delay = message.now - state.now
-    worker.metrics = message.metrics
+    worker.on_metrics(message.metrics, state.now, recent_to_old)
     bandwidth = message.metrics.get("bandwidth")
     if isinstance(bandwidth, dict) and isinstance(bandwidth.get("total"), (int, float)):
         worker.bandwidth = bandwidth["total"]
