@@ -21,7 +21,7 @@ from headrace.messages.worker import (
 )
 
 from . import steals
-from .load import check_load, end_processing
+from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
 
@@ -121,11 +121,7 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     if task not in worker.long_running:
         worker.long_running.add(task)
         task.group.prefix.observe(message.compute_duration)
-        cost = worker.processing[task]
-        worker.processing[task] = 0.0
-        worker.occupancy -= cost
-        state.total_occupancy -= cost
-        check_load(state, worker)
+        change_cost(state, worker, task, 0.0)
     return {}
 
 

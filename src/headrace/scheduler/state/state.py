@@ -17,9 +17,9 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
@@ -74,7 +74,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
@@ -172,6 +172,14 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(
+        self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
+    ) -> None:
+        """A worker lives; `recent_to_old`: see `WorkerState.on_metrics`."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:
