@@ -146,9 +146,10 @@ class FakeScheduler:
                     stream.send(KeyInMemory(key, type(self.data[key]).__name__, payload if small else None))
 
     def retry(self, keys: list[Any], client: str) -> list[Any]:
-        again = [key for key in keys if key in self.errors]
-        self.streams[client].send_all([TaskRetried(key) for key in again])
-        return again
+        erred = [key for key in keys if key in self.errors]
+        for stream in self.streams.values():
+            stream.send_all([TaskRetried(key) for key in erred])
+        return erred
 
     def who_has(self, keys: Any = None) -> dict[Any, list[str]]:
         return {key: [self.address] for key in (self.data if keys is None else keys) if key in self.data}
