@@ -16,6 +16,7 @@ from headrace.common.status import Status
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
 
+from .memory import NannyMemoryManager
 from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess
 
 logger = logging.getLogger("distributed.nanny")
@@ -33,6 +34,8 @@ class Nanny(Node):
         config: configuration for the worker's process, in place of this one's.
         worker_class: class of the worker.
         host, port, interface, protocol: where the nanny listens; the worker uses the same but the port.
+        memory_limit: as for Worker; a worker over the share `distributed.worker.memory.terminate` of it
+            (`memory_terminate_fraction`) is killed and started again.
         worker_kwargs: for the Worker.
 
     Raises:
@@ -96,7 +99,12 @@ class Nanny(Node):
             logger.setLevel(silence_logs)
         self.name = name
         self.nthreads = nthreads
-        self.memory_limit = memory_limit
+        self.memory_manager = NannyMemoryManager(
+            self,
+            memory_limit=memory_limit,
+            memory_terminate_fraction=worker_kwargs.pop("memory_terminate_fraction", None),
+            memory_monitor_interval=worker_kwargs.get("memory_monitor_interval"),
+        )
         self.contact_address = contact_address
         self.auto_restart = True
         self.process: WorkerProcess | None = None
@@ -151,6 +159,7 @@ class Nanny(Node):
         for plugin in self._start_plugins:
             await self.plugin_add(plugin)
         await self.instantiate()
+        self.memory_manager.start()
         self.status = Status.running
 
     async def _listen_somewhere(self, peer: str) -> None:
@@ -192,7 +201,8 @@ class Nanny(Node):
             logger.info("Worker closed: %s", self.process.closed_itself)
             self._close_soon(f"the worker has closed: {self.process.closed_itself}")
             return
-        logger.warning("Worker process %s ended with code %s; starting another", self.process.pid, code)
+        cause = self.process.exit_cause or f"ended with code {code}"
+        logger.warning("Worker process %s: %s; starting another", self.process.pid, cause)
         self.run_in_background(self._start_again())
 
     async def _start_again(self) -> None:
@@ -261,6 +271,20 @@ class Nanny(Node):
     def worker_address(self) -> str | None:
         """The worker's, or None while there is none."""
         return self.process.address if self.process is not None else None
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that the worker may take; None for no limit."""
+        return self.memory_manager.memory_limit
+
+    @property
+    def memory_terminate_fraction(self) -> float | bool:
+        """Share of the limit above which the worker is killed; False for never."""
+        return self.memory_manager.memory_terminate_fraction
+
+    def memory_monitor(self) -> None:
+        """Look now how much memory the worker takes; kill it if it is too much."""
+        self.memory_manager.look()
 
     @property
     def worker_dir(self) -> str | None:

@@ -6,6 +6,7 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "Scheduler": ".server",
+    "MemoryState": ".state.memory",
     "KilledWorker": "headrace.exceptions",
     "SchedulerState": ".state.state",
     "TaskState": ".state.tasks",
@@ -15,6 +16,7 @@ _NAMES = {
     "Computation": ".state.tasks",
     "WorkerState": ".state.workers",
     "ClientState": ".state.clients",
+    "Transition": ".state.story",
 }
 
 __all__ = sorted(_NAMES)

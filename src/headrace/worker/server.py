@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -26,16 +26,17 @@ from headrace.common.keys import Key, from_wire
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.exceptions import UnknownOperationError
+from headrace.machine import cpu_count
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, send_recv
 from headrace.rpc.node import scheduler_address_of
 
-from . import context
-from .executor import TaskExecutor, forget
-from .machine import cpu_count, parse_memory_limit
+from . import context, memory
+from .executor import TaskExecutor
 from .metrics import Metrics
 from .operations import Operations
 from .options import IGNORED, WorkerOptions, executors_of, seconds_of
+from .profiler import ProfileMethods, Profiler
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -47,7 +48,7 @@ logger = logging.getLogger("distributed.worker")
 FIND_MISSING_SECONDS = 1.0
 
 
-class Worker(WorkerViews):
+class Worker(WorkerViews, ProfileMethods):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -64,12 +65,15 @@ class Worker(WorkerViews):
         death_timeout: seconds to be registered within.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
+        memory_target_fraction, memory_spill_fraction, memory_pause_fraction, max_spill, memory_monitor_interval: as in
+            the configuration under `distributed.worker.memory`.
         host, port, interface, protocol: where to listen; `port` may be a range "9000:9010".
         contact_address: the address that others are told, if not the one listened on.
         nanny: address of its nanny.
         plugins: worker plugins to start with.
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
+        profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
@@ -105,11 +109,13 @@ class Worker(WorkerViews):
         validate: bool | None = None,
         memory_limit: str | float | None = "auto",
         data: Any = None,
+        profile_cycle_interval: float | str | None = None,
         ncores: int | None = None,
         local_dir: str | None = None,
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
+        memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
@@ -121,7 +127,10 @@ class Worker(WorkerViews):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.name = name
         self.nanny = nanny
-        self.memory_limit = parse_memory_limit(memory_limit, self.nthreads)
+        self.memory_manager = memory.WorkerMemoryManager(
+            self, nthreads=self.nthreads, memory_limit=memory_limit, data=data, **memory_keywords
+        )
+        self.memory_limit = self.memory_manager.memory_limit
         self.contact_address = contact_address
         self.death_timeout = seconds_of(death_timeout)
         self.heartbeat_interval = seconds_of(heartbeat_interval)
@@ -142,8 +151,9 @@ class Worker(WorkerViews):
             seed=hash(self.id),
             log_length=options.log_length,
         )
-        self._data_source = data
-        self.data: MutableMapping[Key, Any] = {}
+        self._profile_cycle = profile_cycle_interval
+        self.profiler: Profiler | None = None
+        self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.transfers = Transfers(self, options.incoming)
@@ -175,8 +185,13 @@ class Worker(WorkerViews):
             async with asyncio.timeout(self.death_timeout):
                 await self._listen_somewhere()
                 self._make_directory()
-                self._make_data()
+                self.memory_manager.start(self.local_directory)
+                self.data = self.memory_manager.data
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                if self.options.profile_interval:
+                    cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
+                    self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
+                    self.profiler.start()
                 context.workers.add(self)
                 await self._register(timeout)
         except TimeoutError as error:
@@ -227,20 +242,6 @@ class Worker(WorkerViews):
         if self.local_directory not in sys.path:
             sys.path.append(self.local_directory)
 
-    def _make_data(self) -> None:
-        source = self._data_source
-        if source is None:
-            return
-        if callable(source):
-            takes_directory = "worker_local_directory" in _parameters(source)
-            source = source(worker_local_directory=self.local_directory) if takes_directory else source()
-        elif isinstance(source, tuple):
-            function, keywords = source
-            source = function(**keywords)
-        if not isinstance(source, MutableMapping):
-            raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
-        self.data = source
-
     async def _register(self, timeout: float) -> None:
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
@@ -282,6 +283,8 @@ class Worker(WorkerViews):
         interval = self.heartbeat_interval or float(reply["heartbeat_interval"])
         self._every("heartbeat", self.heartbeat, interval)
         self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        if self.memory_manager.monitored:
+            self._every("memory_monitor", self.memory_manager.look, self.memory_manager.memory_monitor_interval)
         self.heartbeat()
         self._act()
 
@@ -332,8 +335,10 @@ class Worker(WorkerViews):
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
         if executor is not None:
+            if self.profiler is not None:
+                self.profiler.close()
             await executor.close(executor_wait, timeout)
-        self.data.clear()
+        await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
@@ -379,7 +384,7 @@ class Worker(WorkerViews):
 
     def _handle(self, events: Iterable[Any]) -> None:
         try:
-            self.state.handle_batch(events)
+            self.state.handle_batch(events, time.time())
             self._act()
         except ValueError as error:
             logger.error("Worker at %s got a message that makes no sense and closes: %s", self.address_safe, error)
@@ -399,10 +404,10 @@ class Worker(WorkerViews):
         while state.outbox:
             outbox = state.drain()
             if outbox.execute:
-                self.task_executor.submit(outbox.execute, self.data)
+                self.task_executor.submit(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             if outbox.free:
-                forget(self.data, outbox.free)
+                self.memory_manager.drop(outbox.free)
             for request in outbox.gather:
                 self.transfers.start(request)
             for address in outbox.retry_later:
@@ -412,7 +417,7 @@ class Worker(WorkerViews):
             if outbox.transitions:
                 self._tell_plugins(outbox.transitions)
             if answers:
-                state.handle_batch(answers)
+                state.handle_batch(answers, time.time())
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""
@@ -522,13 +527,6 @@ def _is_event(message: Any, error: Exception) -> bool:
 
 def _listed(ports: list[Any]) -> str:
     return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
-
-
-def _parameters(function: Any) -> Iterable[str]:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return ()
 
 
 def _user() -> str:

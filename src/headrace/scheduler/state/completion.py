@@ -15,12 +15,14 @@ from headrace.messages.worker import (
     ReleasedData,
     RequestWhoHas,
     RescheduleTask,
+    StealAnswer,
     TaskFailed,
     TaskFinished,
 )
 
-from .load import check_load, end_processing
-from .replicas import add_replica, drop_replica
+from . import steals
+from .load import change_cost, end_processing
+from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
     """A worker has computed a result, and holds it."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        return _on_stale_answer(state, worker, task, message)
+        return _on_stale_result(state, worker, task, message)
     group = task.group
     start, stop = message.start, message.stop
     if stop:  # zero: the result was there already, and says nothing of how long it takes
@@ -62,26 +64,34 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
     return recommendations
 
 
-def _on_stale_answer(
-    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished | TaskFailed
+def _on_stale_result(
+    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished
 ) -> Recommendations:
-    """The answer to an assignment that has been taken back.
-
-    It cannot be used, even if somebody wants the result again: the worker was told to free the key when the
-    assignment was taken back, and will when it reads that. Only what it did in an earlier life, before it
-    registered (again), has it not been told of.
-    """
-    earlier_life = message.attempt <= worker.first_attempt
-    if earlier_life and (task is None or (task.processing_on is not worker and worker not in task.who_has)):
+    """The answer to an assignment that has been taken back."""
+    if task is None or task.state in ("released", "forgotten", "erred"):
         state.free(worker, message.key)
-    return {}
+        return {}
+    if message.attempt > worker.first_attempt:
+        return {}  # it was called off on this very connection: the worker has freed it, or will
+    if task.processing_on is worker:
+        return {}  # sent there again since: that answer will come
+    if task.state == "memory":
+        add_replica(task, worker)
+        return {}
+    # From before its connection broke. Someone still wants it, and here it is.
+    task.type = message.type
+    set_nbytes(task, message.nbytes)
+    add_replica(task, worker)
+    return {task: "memory"}
 
 
 def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
     """A task raised: run it again if it has retries left, else it has erred."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        return _on_stale_answer(state, worker, task, message)
+        if task is None or task.processing_on is not worker:
+            state.free(worker, message.key)
+        return {}
     task.group.add_duration("compute", message.start, message.stop)
     rare = task.rare
     rare.erred_on.add(worker.address)
@@ -111,26 +121,28 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     if task not in worker.long_running:
         worker.long_running.add(task)
         task.group.prefix.observe(message.compute_duration)
-        cost = worker.processing[task]
-        worker.processing[task] = 0.0
-        worker.occupancy -= cost
-        state.total_occupancy -= cost
-        check_load(state, worker)
+        change_cost(state, worker, task, 0.0)
     return {}
 
 
 def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) -> Recommendations:
-    """A worker holds copies of results; those of tasks that are not in memory are superfluous."""
+    """A worker holds copies of results; those that nobody needs are freed, and those that are missing are welcome.
+
+    A copy that it has been told to free meanwhile is on record until it says that it has.
+    """
+    recommendations: Recommendations = {}
     unknown = []
     for key in message.keys:
         task = state.tasks.get(key)
-        if task is not None and task.state == "memory":
-            add_replica(task, worker)
-        else:
+        if task is None or task.state in ("released", "erred"):
             unknown.append(key)
+            continue
+        add_replica(task, worker)
+        if task.state != "memory":
+            recommendations[task] = "memory"
     if unknown:
         state.send(worker, FreeKeys(unknown))
-    return {}
+    return recommendations
 
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
@@ -148,9 +160,18 @@ def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recom
 
 def on_missing(state: SchedulerState, worker: WorkerState, message: MissingData) -> Recommendations:
     """A worker did not find data where it should have been."""
-    holder = state.workers.get(message.worker)
-    recommendations = _lose_replica(state, message.key, holder) if holder is not None else {}
+    recommendations = lose_missing(state, message.key, message.worker)
     return {**recommendations, **on_request_who_has(state, worker, RequestWhoHas([message.key]))}
+
+
+def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendations:
+    """A worker that was asked for a copy did not have it. If it has it now, it is not to keep it unknown to us."""
+    holder = state.workers.get(address)
+    task = state.tasks.get(key)
+    if holder is None or task is None or holder not in task.who_has:
+        return {}
+    state.free(holder, key)
+    return _lose_replica(state, key, holder)
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
@@ -190,4 +211,5 @@ HANDLERS: dict[type, Handler] = {
     ReleasedData: on_released_data,
     MissingData: on_missing,
     RequestWhoHas: on_request_who_has,
+    StealAnswer: steals.on_answer,
 }

@@ -186,16 +186,16 @@ def _mark_wanted(
     """Record what the client wants; it is told of what is there already. The rest of an open graph is held."""
     wanted = listed if message.wanted is None else [listed[position] for position in message.wanted]
     known = []
-    # a task that was known may be released, too: something else that was computed from it keeps it; it must run again
-    new = set(created) if len(created) < len(listed) else None
     alone = client.alone
     wants_what = client.wants_what
+    old = set(listed).difference(created) if len(created) < len(listed) else ()
     for task in wanted:
-        if not task.who_wants and (new is None or task in new):
+        if not task.who_wants and task not in old:
             task.who_wants = alone
             wants_what.add(task)
         else:
             known.append(task.key)
+    recommendations = desire_keys(state, client, known) if known else {}
     if message.more and message.wanted is not None:
         held = client.graphs[message.graph].held
         rest = set(wanted)
@@ -203,7 +203,9 @@ def _mark_wanted(
             if task not in rest:
                 add_interest(state.holder, task)
                 held.append(task)
-    return desire_keys(state, client, known) if known else {}
+                if task.state == "released" and task in old:
+                    recommendations[task] = "waiting"
+    return recommendations
 
 
 def _close(state: SchedulerState, client: ClientState, message: SubmitGraph) -> Recommendations:
@@ -225,5 +227,4 @@ def _note_computation(state: SchedulerState, message: SubmitGraph, created: list
         if task.group is not group:
             group = task.group
             computation.groups.add(group)
-    for source in message.code:
-        computation.code[tuple(source) if isinstance(source, list) else source] = None
+    computation.sources.update(message.code)

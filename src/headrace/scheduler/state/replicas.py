@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
-from headrace.messages.client import KeyInMemory
+from headrace.messages.client import CancelledKeys, KeyInMemory
 
 from . import interest
-from .tasks import NOTHING
+from .tasks import LOST, NOTHING
 
 if TYPE_CHECKING:
     from .clients import ClientState
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def add_replica(task: TaskState, worker: WorkerState) -> None:
     """The worker holds a copy of the result."""
     if worker not in task.who_has:
-        task.who_has = task.who_has | worker.alone if task.who_has else worker.alone
+        if task.who_has:
+            task.who_has = task.who_has | worker.alone
+            worker.copies[task] = None
+        else:
+            task.who_has = worker.alone
         worker.has_what[task] = None
         worker.nbytes += task.get_nbytes()
 
@@ -31,6 +35,7 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
     if worker in task.who_has:
         task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
         del worker.has_what[task]
+        worker.copies.pop(task, None)
         worker.nbytes -= task.get_nbytes()
 
 
@@ -39,6 +44,8 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
     nbytes = task.get_nbytes()
     for worker in task.who_has:
         del worker.has_what[task]
+        if worker.copies:
+            worker.copies.pop(task, None)
         worker.nbytes -= nbytes
         state.free(worker, task.key)
     task.who_has = NOTHING
@@ -67,6 +74,8 @@ def add_data(
         task = state.tasks.get(key)
         if task is None:
             if not holders:
+                if client is not None and not client.silent:
+                    state.send(client, CancelledKeys([key], LOST))
                 continue
             task = state.tasks.new(key)
         task.type = types.get(key, task.type)

@@ -17,13 +17,14 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
+from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_transitions
 from .workers import WorkerState
@@ -41,6 +42,7 @@ class SchedulerState:
         clients: connected clients by name.
         running: workers that may be given tasks.
         idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
+        steals: tasks that workers are asked to give back.
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
@@ -64,6 +66,7 @@ class SchedulerState:
         self.saturated: dict[WorkerState, None] = {}
         self.open_workers: OrderedDict[WorkerState, None] = OrderedDict()
         self.unrunnable: dict[TaskState, float] = {}
+        self.steals = Steals()
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
@@ -71,7 +74,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
@@ -130,9 +133,15 @@ class SchedulerState:
     # Events from workers
 
     def add_worker(self, worker: WorkerState, held: dict[Key, int], now: float) -> None:
-        """A worker has connected, with the results in `held` (key → bytes)."""
+        """A worker has connected, with the results in `held` (key → bytes).
+
+        A record that its address has already is replaced: the same process (`server_id`) has come back before its
+        absence was noticed, or another has taken its place.
+        """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
+        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
+            self.settle(membership.take_held(self, worker, key, nbytes))
         self._end(placement.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
@@ -151,6 +160,8 @@ class SchedulerState:
 
     def on_worker_batch(self, worker: WorkerState, messages: list[Any], now: float) -> None:
         """A worker's messages, in order; afterwards it is given more of what is queued."""
+        if self.workers.get(worker.address) is not worker:
+            return  # late words of one that has gone
         self._begin("worker", now)
         handlers = completion.HANDLERS
         for message in messages:
@@ -161,6 +172,14 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(
+        self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
+    ) -> None:
+        """A worker lives; `recent_to_old`: see `WorkerState.on_metrics`."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:
@@ -180,6 +199,25 @@ class SchedulerState:
         """Results that no task computed (scattered data) are on these workers."""
         self._begin("update-data", now)
         self._end(replicas.add_data(self, client, who_has, nbytes, types))
+
+    def add_data_of(
+        self,
+        name: str,
+        who_has: dict[Key, list[str]],
+        nbytes: dict[Key, int],
+        types: dict[Key, str],
+        now: float,
+    ) -> None:
+        """The same, for a client that may have gone meanwhile: then the data goes, too."""
+        client = self.clients.get(name) or ClientState(name, silent=True)
+        self.add_data(client, who_has, nbytes, types, now)
+        if name not in self.clients:
+            self._end(interest.drop_client(self, client))
+
+    def on_missing_data(self, key: Key, address: str, now: float) -> None:
+        """A worker that should have a result did not have it when a client asked."""
+        self._begin("missing-data", now)
+        self._end(completion.lose_missing(self, key, address))
 
     # What events are made of
 

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.status import Status
 
+from .memory import MemoryState, UnmanagedHistory, spilled_of
 from .tasks import TaskState
+
+
+class OrderedTasks(dict[TaskState, None]):
+    """A set of tasks in the order in which they came: the keys of a dictionary, compared and combined like a set."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self.keys() == (other.keys() if isinstance(other, dict) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __and__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() & other
+
+    def __or__(self, other: Iterable[TaskState]) -> set[TaskState]:  # type: ignore[override]
+        return self.keys() | other
+
+    def __sub__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() - other
+
+    __rand__ = __and__
+    __ror__ = __or__  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self))}}}"
 
 
 class WorkerState:
@@ -18,10 +47,12 @@ class WorkerState:
         processing: tasks sent to it, each with its expected cost in seconds (computing and transfers).
         executing: tasks that run there now, with the seconds so far, as of its last heartbeat.
         long_running: tasks that have seceded there.
-        has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
+        has_what: tasks whose results it holds, oldest first.
+        copies: those of them that another worker held already when it came here.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
-        resources, used_resources: abstract resources by name, all and taken.
+        resources: abstract resources by name, all of them.
+        claimed_resources: what all tasks of `processing` ask for, of which some may have to wait; see `used_resources`.
         last_seen: time of its last heartbeat by the scheduler's clock.
         time_delay: its clock minus the scheduler's, in seconds.
         outbox: messages to it that the shell has not sent yet.
@@ -33,6 +64,8 @@ class WorkerState:
         "address",
         "alone",
         "bandwidth",
+        "claimed_resources",
+        "copies",
         "executing",
         "extra",
         "first_attempt",
@@ -56,7 +89,7 @@ class WorkerState:
         "slots",
         "status",
         "time_delay",
-        "used_resources",
+        "unmanaged_history",
         "versions",
     )
 
@@ -89,7 +122,7 @@ class WorkerState:
         self.nanny = nanny
         self.server_id = server_id
         self.resources = dict(resources or {})
-        self.used_resources = dict.fromkeys(self.resources, 0.0)
+        self.claimed_resources = dict.fromkeys(self.resources, 0.0)
         self.services = services or {}
         self.versions = versions or {}
         self.extra = extra or {}
@@ -98,15 +131,17 @@ class WorkerState:
         self.last_seen = now
         self.time_delay = 0.0
         self.metrics: dict[str, Any] = {}
+        self.unmanaged_history = UnmanagedHistory()
         self.processing: dict[TaskState, float] = {}
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
-        self.has_what: dict[TaskState, None] = {}
+        self.has_what = OrderedTasks()
+        self.copies: dict[TaskState, None] = {}
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0
         self.outbox: list[Any] = []
-        #: assignments up to this number were made before this worker registered
+        #: assignments up to this number were made before it was connected
         self.first_attempt = 0
         #: the set of this worker only, shared by every task that it alone holds
         self.alone: frozenset[WorkerState] = frozenset((self,))
@@ -126,19 +161,33 @@ class WorkerState:
         location = self.address.partition("://")[2]
         return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
 
+    def on_metrics(self, metrics: dict[str, Any], now: float, recent_to_old: float) -> None:
+        """Take the readings of a heartbeat.
+
+        Args:
+            recent_to_old: seconds after which unmanaged memory counts as old.
+        """
+        self.metrics = metrics
+        process = int(metrics.get("memory", 0))
+        managed = max(0, self.nbytes - spilled_of(metrics)[0])
+        self.unmanaged_history.add(now, max(0, process - managed), recent_to_old)
+
     @property
-    def memory(self) -> dict[str, int]:
-        """Memory in bytes: the process, what the results take, and the rest."""
-        process = int(self.metrics.get("memory", 0))
-        spilled = self.metrics.get("spilled_bytes") or {}
-        on_disk = int(spilled.get("disk", 0)) if isinstance(spilled, dict) else 0
-        in_memory = max(0, self.nbytes - on_disk)
-        return {
-            "process": process,
-            "managed": in_memory,
-            "spilled": on_disk,
-            "unmanaged": max(0, process - in_memory),
-        }
+    def used_resources(self) -> dict[str, float]:
+        """Abstract resources that its tasks take, by name; never above `resources`: the rest waits there."""
+        claimed = self.claimed_resources
+        return {name: min(claimed.get(name, 0.0), amount) for name, amount in self.resources.items()}
+
+    @property
+    def memory(self) -> MemoryState:
+        """Memory of its process and of its results, as of the last heartbeat."""
+        in_memory, on_disk = spilled_of(self.metrics)
+        return MemoryState(
+            process=int(self.metrics.get("memory", 0)),
+            unmanaged_old=self.unmanaged_history.least,
+            managed=self.nbytes - in_memory,
+            spilled=on_disk,
+        )
 
     def identity(self) -> dict[str, Any]:
         """What `Client.scheduler_info` shows of it; msgpack types only."""

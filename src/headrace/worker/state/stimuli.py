@@ -30,7 +30,7 @@ from headrace.messages.worker import (
 
 from . import computing, events, gathering
 from .computing import room
-from .tasks import LAST, NO_ANNOTATIONS, TaskState
+from .tasks import LAST, NO_ANNOTATIONS, NO_TRANSFERS, TaskState
 from .transitions import attach, enter_memory, finished_message, transition
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def on_compute_task(state: WorkerState, message: ComputeTask) -> None:
     if state.running and not state.ready and room(state, expected):
         task.expected = expected
         computing.start(state, task)
-        state.log.append((key, "released", "executing", "executing"))
+        state.log.append((key, "released", "executing", "executing", state.stimulus, state.now))
     else:
         task.state = "ready"
         computing.push_ready(state, task)
-        state.log.append((key, "released", "ready", "ready"))
+        state.log.append((key, "released", "ready", "ready", state.stimulus, state.now))
     if state.watched:
         state.outbox.transitions.append((key, "released", task.state))
 
@@ -137,6 +137,8 @@ def set_run(state: WorkerState, task: TaskState, function: Payload, message: Com
     task.function_number = message.function
     task.arguments = message.arguments
     task.duration = message.duration
+    if task.transfers is not None:
+        task.transfers = None  # these were for an earlier run
     extras = message.extras
     if extras is None:
         task.resource_restrictions = None
@@ -177,6 +179,9 @@ def on_free_keys(state: WorkerState, message: FreeKeys) -> None:
         task = state.tasks.get(key)
         if task is not None:
             task.replica = False
+            if task.attempt < 0 and task.state == "memory":
+                # The news that this copy is here may not have reached the scheduler when it sent this.
+                state.outbox.messages.append(ReleasedData(key))
             release(state, task)
 
 
@@ -287,8 +292,8 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
                 stop,
                 event.result,
                 event.thread,
-                event.startstops,
-                event.metadata,
+                task.transfers or NO_TRANSFERS,
+                task.metadata if state.watched else task.given_metadata,
             )
         )
         if task.waiters or task.held_resources or before != "executing":
@@ -296,7 +301,7 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
             return
         computing.stop(state, task)
         enter_memory(state, task)
-        state.log.append((key, "executing", "memory", "memory"))
+        state.log.append((key, "executing", "memory", "memory", state.stimulus, state.now))
         if state.watched:
             state.outbox.transitions.append((key, "executing", "memory"))
     else:
@@ -371,7 +376,9 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
     """A task that was to be taken back from the executor has been, or had started."""
     task = state.tasks.get(event.key)
     stolen = event.key in state.recalls_for_steal
+    lost = event.key in state.recalls_for_loss
     state.recalls_for_steal.discard(event.key)
+    state.recalls_for_loss.discard(event.key)
     if task is None:
         return
     if stolen:
@@ -380,7 +387,7 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
     if not event.unstarted:
         return
     if task.state == "executing":
-        transition(state, task, "released" if stolen else "ready")
+        transition(state, task, "released" if stolen or lost else "ready")
     elif task.previous == "executing":
         end_unwanted(state, task)
 
@@ -388,10 +395,13 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
 def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
     """A peer answered with some or all of what it was asked for."""
     worker = event.worker
+    told: set[TaskState] = set()
     for task in gathering.close_request(state, worker):
         nbytes = event.data.get(task.key)
         if nbytes is not None:
             task.nbytes = nbytes
+            if event.stop:
+                note_transfer(task, event, told)
             arrived(state, task)
         elif task.key in event.broken:
             fail_waiters(state, task, event.broken[task.key])
@@ -400,6 +410,17 @@ def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
             state.outbox.messages.append(MissingData(task.key, worker))
             not_arrived(state, task)
     gathering.reopen(state, worker)
+
+
+def note_transfer(task: TaskState, event: events.GatherDone, told: set[TaskState]) -> None:
+    """Account a transfer to one task that waited for it; once a request, however many of its keys the task needs."""
+    for waiter in task.waiters:
+        if waiter not in told:
+            told.add(waiter)
+            if waiter.transfers is None:
+                waiter.transfers = []
+            waiter.transfers.append(("transfer", event.start, event.stop))
+        return
 
 
 def arrived(state: WorkerState, task: TaskState) -> None:
@@ -478,7 +499,7 @@ def on_find_missing(state: WorkerState, event: events.FindMissing) -> None:
 def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
     """Data were scattered here."""
     for key, nbytes in event.nbytes.items():
-        state.log.append((key, "receive-from-scatter", "memory", "memory"))
+        state.log.append((key, "receive-from-scatter", "memory", "memory", state.stimulus, state.now))
         task = state.tasks.get(key)
         if task is None:
             task = state.tasks[key] = TaskState(key)
@@ -503,6 +524,22 @@ def on_data_dropped(state: WorkerState, event: events.DataDropped) -> None:
         if task is not None and task.state == "memory":
             state.outbox.messages.append(ReleasedData(key))
             transition(state, task, "released")
+
+
+def on_scheduler_lost(state: WorkerState, event: events.SchedulerLost) -> None:
+    """Forget what has not started; the scheduler has placed it elsewhere, and does not tell us of it any more.
+
+    What runs goes on: its result is as good as the other's, and if it is there first, that one is taken back.
+    """
+    state.functions.clear()  # their numbers are those of the connection
+    state.learned.clear()
+    for task in list(state.tasks.values()):
+        task.replica = task.replica and task.state == "memory"
+        if task.state == "executing":
+            state.recalls_for_loss.add(task.key)
+            state.outbox.recall.append(task)
+        elif task.state not in ("memory", "long-running"):
+            release(state, task)
 
 
 def on_pause(state: WorkerState, event: events.Pause) -> None:
@@ -545,6 +582,7 @@ HANDLERS: dict[type, Callable[[Any, Any], None]] = {
     events.FindMissing: on_find_missing,
     events.DataStored: on_data_stored,
     events.DataDropped: on_data_dropped,
+    events.SchedulerLost: on_scheduler_lost,
     events.Pause: on_pause,
     events.Unpause: on_unpause,
     events.SetResources: on_set_resources,
