@@ -132,10 +132,10 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
     unknown = []
     for key in message.keys:
         task = state.tasks.get(key)
-        if task is not None and task.state == "memory":
-            add_replica(task, worker)
-        else:
+        if task is None or task.state != "memory":
             unknown.append(key)
+        elif key not in worker.dropping:
+            add_replica(task, worker)
     if unknown:
         state.send(worker, FreeKeys(unknown))
     return {}
@@ -143,6 +143,9 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
+    requests = worker.dropping.pop(message.key, 0)
+    if requests > 1:
+        worker.dropping[message.key] = requests - 1
     return _lose_replica(state, message.key, worker)
 
 

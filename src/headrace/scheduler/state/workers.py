@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from headrace.common.keys import Key
 from headrace.common.status import Status
 
 from .tasks import TaskState
@@ -20,6 +21,8 @@ class WorkerState:
         long_running: tasks that have seceded there.
         has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
         copies: those of them that another worker held already when it came here.
+        dropping: copies that it was asked to drop and has not answered for, with the number of requests. Off the record
+            already: what it says of them until then may be older than the request.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
         resources, used_resources: abstract resources by name, all and taken.
@@ -35,6 +38,7 @@ class WorkerState:
         "alone",
         "bandwidth",
         "copies",
+        "dropping",
         "executing",
         "extra",
         "has_what",
@@ -104,6 +108,7 @@ class WorkerState:
         self.long_running: set[TaskState] = set()
         self.has_what: dict[TaskState, None] = {}
         self.copies: dict[TaskState, None] = {}
+        self.dropping: dict[Key, int] = {}
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0
