@@ -33,6 +33,8 @@ def scattered(workers: int, data: dict[str, list[int]], nbytes: int = 10, **opti
     for key, addresses in who_has.items():
         for address in addresses:
             cluster.held[address].add(key)
+    for worker in cluster.state.workers.values():
+        worker.metrics["memory"] = 10**6  # what it says of its process; results are part of it
     cluster.drain()
     return cluster
 

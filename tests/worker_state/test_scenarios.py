@@ -336,7 +336,7 @@ def test_data_lost_under_a_task_that_is_about_to_run() -> None:
     outbox = after(state, FreeKeys(["x"]))
     assert state.tasks["y"].state == "waiting"
     assert outbox.free == ["x"]
-    assert outbox.messages == [RequestWhoHas(["x"])]
+    assert outbox.messages == [ReleasedData("x"), RequestWhoHas(["x"])]
 
 
 def test_pausing() -> None:

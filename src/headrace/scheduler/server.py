@@ -413,7 +413,7 @@ class Scheduler(DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers,
     def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
         worker.last_seen = now
         worker.time_delay = message.now - now
-        worker.metrics = message.metrics
+        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
         worker.executing = {
             task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
         }

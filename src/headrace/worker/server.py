@@ -16,25 +16,26 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
 from headrace.comm import connect
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.keys import Key, from_wire
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.exceptions import UnknownOperationError
+from headrace.machine import cpu_count
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, send_recv
 from headrace.rpc.node import scheduler_address_of
 
-from . import context
-from .executor import TaskExecutor, forget
-from .machine import cpu_count, parse_memory_limit
+from . import context, memory
+from .executor import TaskExecutor
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions, executors_of, ports_of, seconds_of
+from .options import IGNORED, WorkerOptions, executors_of, seconds_of
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -63,6 +64,8 @@ class Worker(WorkerViews):
         death_timeout: seconds to be registered within.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
+        memory_target_fraction, memory_spill_fraction, memory_pause_fraction, max_spill, memory_monitor_interval: as in
+            the configuration under `distributed.worker.memory`.
         host, port, interface, protocol: where to listen; `port` may be a range "9000:9010".
         contact_address: the address that others are told, if not the one listened on.
         nanny: address of its nanny.
@@ -109,6 +112,7 @@ class Worker(WorkerViews):
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
+        memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
@@ -120,7 +124,10 @@ class Worker(WorkerViews):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.name = name
         self.nanny = nanny
-        self.memory_limit = parse_memory_limit(memory_limit, self.nthreads)
+        self.memory_manager = memory.WorkerMemoryManager(
+            self, nthreads=self.nthreads, memory_limit=memory_limit, data=data, **memory_keywords
+        )
+        self.memory_limit = self.memory_manager.memory_limit
         self.contact_address = contact_address
         self.death_timeout = seconds_of(death_timeout)
         self.heartbeat_interval = seconds_of(heartbeat_interval)
@@ -141,8 +148,7 @@ class Worker(WorkerViews):
             seed=hash(self.id),
             log_length=options.log_length,
         )
-        self._data_source = data
-        self.data: MutableMapping[Key, Any] = {}
+        self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.transfers = Transfers(self, options.incoming)
@@ -174,7 +180,8 @@ class Worker(WorkerViews):
             async with asyncio.timeout(self.death_timeout):
                 await self._listen_somewhere()
                 self._make_directory()
-                self._make_data()
+                self.memory_manager.start(self.local_directory)
+                self.data = self.memory_manager.data
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
                 context.workers.add(self)
                 await self._register(timeout)
@@ -226,20 +233,6 @@ class Worker(WorkerViews):
         if self.local_directory not in sys.path:
             sys.path.append(self.local_directory)
 
-    def _make_data(self) -> None:
-        source = self._data_source
-        if source is None:
-            return
-        if callable(source):
-            takes_directory = "worker_local_directory" in _parameters(source)
-            source = source(worker_local_directory=self.local_directory) if takes_directory else source()
-        elif isinstance(source, tuple):
-            function, keywords = source
-            source = function(**keywords)
-        if not isinstance(source, MutableMapping):
-            raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
-        self.data = source
-
     async def _register(self, timeout: float) -> None:
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
@@ -281,6 +274,8 @@ class Worker(WorkerViews):
         interval = self.heartbeat_interval or float(reply["heartbeat_interval"])
         self._every("heartbeat", self.heartbeat, interval)
         self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        if self.memory_manager.monitored:
+            self._every("memory_monitor", self.memory_manager.look, self.memory_manager.memory_monitor_interval)
         self.heartbeat()
         self._act()
 
@@ -332,7 +327,7 @@ class Worker(WorkerViews):
         executor = getattr(self, "task_executor", None)
         if executor is not None:
             await executor.close(executor_wait, timeout)
-        self.data.clear()
+        await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
@@ -398,10 +393,10 @@ class Worker(WorkerViews):
         while state.outbox:
             outbox = state.drain()
             if outbox.execute:
-                self.task_executor.submit(outbox.execute, self.data)
+                self.task_executor.submit(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             if outbox.free:
-                forget(self.data, outbox.free)
+                self.memory_manager.drop(outbox.free)
             for request in outbox.gather:
                 self.transfers.start(request)
             for address in outbox.retry_later:
@@ -521,13 +516,6 @@ def _is_event(message: Any, error: Exception) -> bool:
 
 def _listed(ports: list[Any]) -> str:
     return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
-
-
-def _parameters(function: Any) -> Iterable[str]:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return ()
 
 
 def _user() -> str:

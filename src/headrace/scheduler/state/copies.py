@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.messages.worker import AcquireReplicas, RemoveReplicas
@@ -78,12 +78,7 @@ def replicated(state: SchedulerState) -> set[TaskState]:
 
 def measured(worker: WorkerState, measure: str) -> int:
     """Bytes of memory in use on a worker by one of the documented measures ("process", "optimistic", "managed", …)."""
-    memory: Any = worker.memory
-    if not isinstance(memory, dict):
-        return int(getattr(memory, measure))
-    if measure == "optimistic":
-        return int(memory["managed"] + memory.get("unmanaged_old", 0))
-    return int(memory[measure])
+    return int(getattr(worker.memory, measure))
 
 
 def plan_copies(
