@@ -53,6 +53,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 
@@ -205,6 +206,7 @@ class Scheduler(
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
+        self.end_watching()
         if self.scheduler_file and os.path.exists(self.scheduler_file):
             os.unlink(self.scheduler_file)
 

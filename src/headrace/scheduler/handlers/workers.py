@@ -185,7 +185,7 @@ class WorkerConnections(SchedulerBase):
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
-                self._heartbeat(worker, message, now)
+                self.state.on_heartbeat(worker, message, now, self.MEMORY_RECENT_TO_OLD_TIME)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
@@ -193,13 +193,6 @@ class WorkerConnections(SchedulerBase):
         self.state.on_worker_batch(worker, messages, now)
         if self.state.dirty:
             self.flush()
-
-    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
-        worker.time_delay = message.now - now
-        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
-        worker.executing = {
-            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
-        }
 
     def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
         """A worker asks whether it is known."""
