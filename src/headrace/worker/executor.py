@@ -184,11 +184,12 @@ class TaskExecutor:
     def _run(self, run: Execute) -> None:
         """Do one task; called in a thread."""
         buffer = self._buffer
-        if buffer is not None and buffer.crowded:
-            buffer.wait_for_room()
+        admitted = self._memory.wait_for_room(run.dependencies) if buffer is not None and buffer.crowded else 0
         try:
             self._unstarted.remove(run)
         except KeyError:  # recalled
+            if admitted:
+                self._memory.release(admitted)
             return
         local = thread_state
         if getattr(local, "execution_state", None) is None or local.execution_state["worker"] is not self._worker:
@@ -221,6 +222,8 @@ class TaskExecutor:
             self._fail(run, error, start, error.__traceback__)
         finally:
             local.key = None
+            if admitted:
+                self._memory.release(admitted)
 
     def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
         nbytes = nbytes_of(value)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from headrace.comm import connect
@@ -330,7 +331,8 @@ class Worker(WorkerViews):
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
-            shutil.rmtree(self.local_directory, ignore_errors=True)
+            remove = partial(shutil.rmtree, self.local_directory, ignore_errors=True)
+            await asyncio.get_running_loop().run_in_executor(None, remove)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
         """Have the scheduler move this worker's data away, then close."""

@@ -19,7 +19,11 @@ from headrace.exceptions import DeserializationError, SerializationError
 from headrace.protocol import loads
 from headrace.testing.waiting import poll_for
 from headrace.worker.memory import SpillBuffer, SpilledValues
+from headrace.worker.memory import admission as admission_module
 from headrace.worker.memory import buffer as buffer_module
+from headrace.worker.memory import monitor as monitor_module
+from headrace.worker.memory.admission import Admission
+from headrace.worker.memory.monitor import Relief
 
 KB = 1000
 
@@ -418,7 +422,7 @@ def test_pressure_evicts_below_the_target(buffer: SpillBuffer) -> None:
         if len(answers) == 2:
             buffer.press(False)
 
-    buffer.after_eviction(after)
+    buffer.watch_evictions(lambda: None, after)
     buffer.press(True)
     settle(buffer, 2)
     assert answers == [KB, KB]
@@ -427,13 +431,40 @@ def test_pressure_evicts_below_the_target(buffer: SpillBuffer) -> None:
 
 def test_closing_ends_a_waiting_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = SpillBuffer(str(tmp_path / "storage"), target=10 * KB)
+    admission = Admission(0, buffer, Relief(100 * KB, 0, buffer))
     buffer.tighten(True)
-    buffer.admit = lambda: False
-    thread = threading.Thread(target=buffer.wait_for_room)
+    assert buffer.crowded
+    thread = threading.Thread(target=admission.wait, args=(None,))
     thread.start()
     buffer.close()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_tasks_are_let_in_by_what_they_are_likely_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = 100 * KB
+    monkeypatch.setattr(admission_module, "process_memory", lambda: process)
+    monkeypatch.setattr(monitor_module, "process_memory", lambda: process)
+    buffer = SpillBuffer(str(tmp_path / "storage"), target=100 * KB)
+    relief = Relief(200 * KB, 140 * KB, buffer)
+    buffer.watch_evictions(relief.before_eviction, relief.after_eviction)
+    admission = Admission(160 * KB, buffer, relief)
+    assert admission.wait(["unknown"]) == 0
+    buffer["a"] = b"a" * 20 * KB
+    buffer.tighten(True)
+    assert buffer.expected_need(["a"]) == 40 * KB
+    first = admission.wait(["a"])
+    assert first
+    passed = threading.Event()
+    thread = threading.Thread(target=lambda: (admission.wait(["a"]), passed.set()))
+    thread.start()
+    poll_for(lambda: set(buffer.disk) == {"a"})  # room is made for the second: what the first will add is not there
+    assert not passed.is_set()
+    admission.release(first)
+    assert passed.wait(10)
+    thread.join()
+    assert buffer.expected_need(["a"]) == 60 * KB
+    buffer.close()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -35,7 +35,7 @@ logger = logging.getLogger("distributed.spill")
 SMALLEST_SPILLED = 1000
 #: Seconds until a disk that was full is tried again.
 RETRY_SECONDS = 5.0
-#: Seconds until a thread asks again whether its task may run.
+#: Seconds until a thread that waits for memory looks again.
 ADMIT_SECONDS = 0.02
 
 _ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
@@ -53,8 +53,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     Attributes:
         crowded: whether threads that are about to add to memory should call `wait_for_room`.
-        tight: whether they have to ask `admit` there, which looks at the process's memory.
-        admit: tells whether a task may run now; in any thread.
+        tight: whether they have to look at the process's memory as well (`admission`).
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self.max_spill = float("inf") if max_spill is False else float(max_spill)
         self.crowded = False
         self.tight = False
-        self.admit: Callable[[], bool] | None = None
+        self._typical = 0.0
         self._slack = slack
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -107,6 +106,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._drop(key)
             self._weights[key] = nbytes
             self._memory_bytes += nbytes
+            self._typical = max(nbytes, 0.9 * self._typical)
             if nbytes < SMALLEST_SPILLED:
                 self._pinned[key] = value
             else:
@@ -303,10 +303,26 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """Wait, in a thread that is about to add to memory, until the spiller has made room or cannot make any."""
         with self._lock:
             self._wait(lambda: not self._wants_patience())
-        if self.tight and self.admit is not None:
-            while self._spiller.alive and not self.admit():
-                with self._lock:
-                    self._room.wait(ADMIT_SECONDS)
+
+    def wait_a_moment(self) -> bool:
+        """Wait until something may have changed; returns False if the buffer is closed."""
+        with self._lock:
+            self._room.wait(ADMIT_SECONDS)
+        return self._spiller.alive
+
+    def expected_need(self, keys: Iterable[Key]) -> int:
+        """Bytes that a task with these dependencies is likely to add: what has to be read, and two copies.
+
+        What tasks without dependencies return is guessed from the largest results of late.
+        """
+        with self._lock:
+            total = on_disk = 0
+            for key in keys:
+                weight = self._weights.get(key, 0)
+                total += weight
+                if key in self._files and key not in self._clean:
+                    on_disk += weight
+            return on_disk + 2 * int(max(total, self._typical))
 
     def _wait(self, done: Any) -> None:
         """Wait for room. With the lock."""
@@ -421,7 +437,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
     # What the monitor does
 
     def tighten(self, tight: bool) -> None:
-        """The process nears its limits, or no longer: threads ask `admit` before they run a task."""
+        """The process nears its limits, or no longer."""
         if tight is not self.tight:
             with self._lock:
                 self.tight = tight
@@ -437,9 +453,10 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._spiller.wake()
             self._room.notify_all()
 
-    def after_eviction(self, function: Callable[[int], None]) -> None:
-        """Have a function called in the spiller's thread after each eviction, with what `evict` returned."""
-        self._spiller.after_eviction = function
+    def watch_evictions(self, before: Callable[[], None], after: Callable[[int], None]) -> None:
+        """Have functions called in the spiller's thread before it begins, and after each eviction with its answer."""
+        self._spiller.before_eviction = before
+        self._spiller.after_eviction = after
 
     @property
     def pressed(self) -> bool:
