@@ -11,6 +11,7 @@ from .alias import Facade, install
 __version__ = "0.1.0"
 
 _NAMES = {
+    "Adaptive": "headrace.deploy",
     "CancelledError": "headrace.client",
     "Client": "headrace.client",
     "Future": "headrace.client",
@@ -21,9 +22,12 @@ _NAMES = {
     "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
     "Scheduler": "headrace.scheduler",
+    "SSHCluster": "headrace.deploy",
     "SchedulerPlugin": "headrace.diagnostics.plugin",
     "Security": "headrace.security",
+    "SpecCluster": "headrace.deploy",
     "Status": "headrace.common.status",
+    "SubprocessCluster": "headrace.deploy",
     "Worker": "headrace.worker",
     "WorkerPlugin": "headrace.diagnostics.plugin",
     "as_completed": "headrace.client",

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
@@ -128,6 +129,7 @@ class Nanny(Node):
             "silence_logs": silence_logs,
             "death_timeout": death_timeout,
             "security": self.security,
+            "contact_address": contact_address,
             "interface": interface,
             "host": host,
             "port": worker_port,
@@ -153,21 +155,25 @@ class Nanny(Node):
                     "a Nanny's worker cannot reach a scheduler inside this process (inproc): "
                     "start the Scheduler with protocol='tcp', or use Worker"
                 )
-            await self.server.listen(address_from_user_args(peer=peer, security=self.security, **self._listen))
+            await self._listen_somewhere(peer)
         for plugin in self._start_plugins:
             await self.plugin_add(plugin)
         await self.instantiate()
         self.memory_manager.start()
         self.status = Status.running
 
-    @property
-    def address(self) -> str:
-        """Where others reach the nanny.
-
-        Raises:
-            ValueError: it does not listen yet.
-        """
-        return self.contact_address or self.server.address
+    async def _listen_somewhere(self, peer: str) -> None:
+        """Listen at the first of the possible ports that can be had."""
+        listen = dict(self._listen)
+        ports = ports_of(listen.pop("port"))
+        for port in ports:
+            try:
+                address = address_from_user_args(port=port, peer=peer, security=self.security, **listen)
+                await self.server.listen(address)
+                return
+            except OSError:
+                if port == ports[-1]:
+                    raise
 
     async def instantiate(self) -> str:
         """Start the worker; returns "running" when it is registered with the scheduler."""

@@ -38,6 +38,7 @@ from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
+from .handlers.adaptive import AdaptiveHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
@@ -86,7 +87,7 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
+class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -152,6 +153,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
                 **self.cluster_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
+                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }

@@ -85,15 +85,3 @@ def executors_of(executor: Any) -> dict[str, Executor]:
     if isinstance(executor, Mapping):
         return dict(executor)
     raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
-
-
-def ports_of(port: Any) -> list[Any]:
-    """The ports to try, in order."""
-    if isinstance(port, str) and ":" in port:
-        first, last = map(int, port.split(":"))
-        if last < first:
-            raise ValueError(f"port range {port!r} ends before it begins")
-        return list(range(first, last + 1))
-    if port is None or isinstance(port, (int, str)):
-        return [port]
-    return list(port)

@@ -24,6 +24,7 @@ from typing import Any
 from headrace.comm import connect
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.keys import Key, from_wire
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.exceptions import UnknownOperationError
 from headrace.machine import cpu_count
@@ -35,7 +36,7 @@ from . import context, memory
 from .executor import TaskExecutor
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions, executors_of, ports_of, seconds_of
+from .options import IGNORED, WorkerOptions, executors_of, seconds_of
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers

@@ -36,6 +36,7 @@ class WorkerState:
         "bandwidth",
         "executing",
         "extra",
+        "first_attempt",
         "has_what",
         "last_seen",
         "local_directory",
@@ -108,6 +109,8 @@ class WorkerState:
         self.nbytes = 0
         self.occupancy = 0.0
         self.outbox: list[Any] = []
+        #: assignments up to this number were made before it was connected
+        self.first_attempt = 0
         #: the set of this worker only, shared by every task that it alone holds
         self.alone: frozenset[WorkerState] = frozenset((self,))
         #: root-like tasks to hold at a time, whatever they take (`worker-saturation`)
