@@ -86,6 +86,17 @@ ROWS = (
             Metric("shuffle_seconds", "shuffle of timeseries", "s", goal=1.2),
         ),
     ),
+    Row(
+        "spill",
+        (
+            Metric("seconds", "sort of twice the memory limit", "s"),
+            Metric("stall_ms", "longest stall of the loop while spilling", "ms", limit=200),
+            Metric("memory_to_limit", "process / memory limit at the most", "", limit=1.0),
+        ),
+        arrangements=("alone",),
+        repeat=2,
+        peer_repeat=1,
+    ),
     Row("start", (Metric("seconds", "start of a 2-worker LocalCluster", "s", goal=1.3),), arrangements=("alone",)),
     Row(
         "scheduler_cost",

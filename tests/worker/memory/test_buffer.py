@@ -275,7 +275,7 @@ def test_a_full_disk_is_no_crash(
         return original(encoded)
 
     monkeypatch.setattr(buffer.storage, "write", write)
-    with caplog.at_level(logging.WARNING, "distributed.spill"):
+    with caplog.at_level(logging.WARNING, "distributed.worker.memory"):
         for name in "abc":
             buffer[name] = b"x" * 20 * KB
         poll_for(lambda: len(attempts) > 3)
@@ -331,7 +331,7 @@ def test_a_disk_that_is_full_of_copies_is_made_free(buffer: SpillBuffer, monkeyp
 
 def test_what_cannot_be_pickled_stays_and_is_logged_once(buffer: SpillBuffer, caplog: pytest.LogCaptureFixture) -> None:
     lock = [threading.Lock()]
-    with caplog.at_level(logging.WARNING, "distributed.spill"):
+    with caplog.at_level(logging.WARNING, "distributed.worker.memory"):
         buffer.store(("lock", 1), lock, 20 * KB)
         for name in "ab":
             buffer[name] = b"x" * 20 * KB
@@ -354,7 +354,7 @@ def test_small_values_are_not_worth_a_file(tmp_path: Path) -> None:
 
 def test_max_spill(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     buffer = SpillBuffer(str(tmp_path / "storage"), target=0, max_spill=25 * KB, compression=None)
-    with caplog.at_level(logging.ERROR, "distributed.spill"):
+    with caplog.at_level(logging.ERROR, "distributed.worker.memory"):
         for name in "abcd":
             buffer[name] = name.encode() * 10 * KB
         settle(buffer, 2)

@@ -29,7 +29,7 @@ from .sizes import SpilledSize
 from .spiller import Spiller
 from .storage import Storage, StoredFile
 
-logger = logging.getLogger("distributed.spill")
+logger = logging.getLogger("distributed.worker.memory")
 
 #: Smaller values are not worth a file, which takes 0.1 ms to write and, with what is kept about it, half a kilobyte.
 SMALLEST_SPILLED = 1000

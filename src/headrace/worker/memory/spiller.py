@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .buffer import SpillBuffer
 
-logger = logging.getLogger("distributed.spill")
+logger = logging.getLogger("distributed.worker.memory")
 
 #: Asks the thread to end.
 _END = ""
