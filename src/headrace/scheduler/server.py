@@ -38,18 +38,23 @@ from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
-from .handlers.adaptive import AdaptiveHandlers
+from .handlers.balance import BalanceHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
+from .handlers.scaling import ScalingHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
 from .state.state import SchedulerState
 from .state.workers import WorkerState
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
-EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
+EXTENSIONS = {
+    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+}
 #: Seconds between a worker's heartbeats.
 HEARTBEAT_SECONDS = 0.5
 
@@ -67,6 +72,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 
@@ -87,7 +93,7 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers):
+class Scheduler(DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers, InspectHandlers, PluginHandlers):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -151,16 +157,18 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
             {
                 **self.data_operations(),
                 **self.cluster_operations(),
+                **self.balance_operations(),
+                **self.scaling_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
-                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }
         )
         self.server.takeovers.update({"register-client": self.add_client, "register-worker": self.add_worker})
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
-        self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
+        for name, make in chosen.items():
+            self.extensions[name] = make(self)
         self._backlogs: dict[str, deque[Any]] = {}
 
     def __repr__(self) -> str:
@@ -178,6 +186,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
+        self.periodic_callbacks["reevaluate-occupancy"].start()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_started"):
+                extension.scheduler_started()
         if self.scheduler_file:
             self._write_scheduler_file()
         logger.info("Scheduler at: %s", self.address)
@@ -215,6 +227,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
+        self.end_watching()
         if self.scheduler_file and os.path.exists(self.scheduler_file):
             os.unlink(self.scheduler_file)
 
@@ -390,7 +403,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
-                self._heartbeat(worker, message, now)
+                self.state.on_heartbeat(worker, message, now, self.MEMORY_RECENT_TO_OLD_TIME)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
@@ -398,14 +411,6 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         self.state.on_worker_batch(worker, messages, now)
         if self.state.dirty:
             self.flush()
-
-    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
-        worker.last_seen = now
-        worker.time_delay = message.now - now
-        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
-        worker.executing = {
-            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
-        }
 
     def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
         """A worker asks whether it is known."""

@@ -44,8 +44,9 @@ def files(buffer: SpillBuffer) -> list[str]:
 def check_sums(buffer: SpillBuffer) -> None:
     """What is counted along is what is there; call when nobody else uses the buffer."""
     in_memory = {*buffer._memory, *buffer._pinned}
-    assert set(buffer.memory) == in_memory
-    assert set(buffer) == in_memory | set(buffer.disk)
+    assert set(buffer.memory) == in_memory | set(buffer._small)
+    assert set(buffer) == set(buffer.memory) | set(buffer.disk)
+    assert not buffer._small.keys() & buffer._weights.keys()
     assert buffer.memory_bytes == sum(buffer._weights[key] for key in in_memory)
     assert buffer._evictable_bytes == sum(buffer._weights[key] for key in buffer._memory)
     assert buffer.spilled_total.memory == sum(buffer._weights[key] for key in buffer.disk)
@@ -275,7 +276,7 @@ def test_a_full_disk_is_no_crash(
         return original(encoded)
 
     monkeypatch.setattr(buffer.storage, "write", write)
-    with caplog.at_level(logging.WARNING, "distributed.worker.memory"):
+    with caplog.at_level(logging.WARNING, "distributed.worker"):
         for name in "abc":
             buffer[name] = b"x" * 20 * KB
         poll_for(lambda: len(attempts) > 3)
@@ -331,7 +332,7 @@ def test_a_disk_that_is_full_of_copies_is_made_free(buffer: SpillBuffer, monkeyp
 
 def test_what_cannot_be_pickled_stays_and_is_logged_once(buffer: SpillBuffer, caplog: pytest.LogCaptureFixture) -> None:
     lock = [threading.Lock()]
-    with caplog.at_level(logging.WARNING, "distributed.worker.memory"):
+    with caplog.at_level(logging.WARNING, "distributed.worker"):
         buffer.store(("lock", 1), lock, 20 * KB)
         for name in "ab":
             buffer[name] = b"x" * 20 * KB
@@ -349,12 +350,18 @@ def test_small_values_are_not_worth_a_file(tmp_path: Path) -> None:
     buffer["small"], buffer["large"] = 1, b"x" * KB
     settle(buffer, 1)
     assert set(buffer.memory) == {"small"}
+    assert (buffer["small"], "small" in buffer, len(buffer)) == (1, True, 2)
+    buffer["small"], buffer["large"] = buffer["large"], buffer["small"]
+    settle(buffer, 1)
+    assert (buffer["small"], buffer["large"]) == (b"x" * KB, 1)
+    buffer.clear()
+    assert not buffer
     buffer.close()
 
 
 def test_max_spill(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     buffer = SpillBuffer(str(tmp_path / "storage"), target=0, max_spill=25 * KB, compression=None)
-    with caplog.at_level(logging.ERROR, "distributed.worker.memory"):
+    with caplog.at_level(logging.ERROR, "distributed.worker"):
         for name in "abcd":
             buffer[name] = name.encode() * 10 * KB
         settle(buffer, 2)
@@ -480,7 +487,7 @@ def test_many_threads(tmp_path: Path, seed: int) -> None:
                 key = (number, chance.randrange(20))
                 action = chance.random()
                 if action < 0.4:
-                    mine[key] = f"{number} {step}".encode() * chance.randrange(1, 500)
+                    mine[key] = f"{number} {step}".encode() * chance.choice((1, chance.randrange(500)))
                     buffer[key] = mine[key]
                 elif action < 0.6:
                     buffer.drop_all([key])

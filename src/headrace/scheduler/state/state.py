@@ -17,13 +17,14 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
+from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_transitions
 from .workers import WorkerState
@@ -41,6 +42,7 @@ class SchedulerState:
         clients: connected clients by name.
         running: workers that may be given tasks.
         idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
+        steals: tasks that workers are asked to give back.
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
@@ -64,6 +66,7 @@ class SchedulerState:
         self.saturated: dict[WorkerState, None] = {}
         self.open_workers: OrderedDict[WorkerState, None] = OrderedDict()
         self.unrunnable: dict[TaskState, float] = {}
+        self.steals = Steals()
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
@@ -71,7 +74,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
@@ -169,6 +172,14 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(
+        self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
+    ) -> None:
+        """A worker lives; `recent_to_old`: see `WorkerState.on_metrics`."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:

@@ -25,7 +25,7 @@ from .options import MemoryOptions
 if TYPE_CHECKING:
     from ..server import Worker
 
-logger = logging.getLogger("distributed.worker.memory")
+logger = logging.getLogger("distributed.worker")
 
 #: Share of the memory limit that unused frames of connections may take.
 KEPT_FRACTION = 0.1

@@ -13,7 +13,7 @@ from headrace.machine import process_memory
 from .buffer import SpillBuffer
 from .sizes import Reclaim
 
-logger = logging.getLogger("distributed.worker.memory")
+logger = logging.getLogger("distributed.worker")
 
 #: Seconds between two warnings about memory that no result accounts for.
 WARN_EVERY = 60.0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .buffer import SpillBuffer
 
-logger = logging.getLogger("distributed.worker.memory")
+logger = logging.getLogger("distributed.worker")
 
 #: Asks the thread to end.
 _END = ""
