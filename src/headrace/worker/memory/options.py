@@ -48,7 +48,7 @@ class MemoryOptions:
         """
         from headrace import config
 
-        values = dict(config.get("distributed.worker"))
+        values = dict(config.get("distributed.worker.memory"))
         for name, value in (keywords or {}).items():
             if value is not None:
                 values[name.removeprefix("memory_").removesuffix("_fraction").replace("_", "-")] = value
