@@ -332,7 +332,11 @@ class TaskExecutor:
             if executor is not self.pool:
                 executor.shutdown(wait=False)
         if wait:
-            await self._loop.run_in_executor(None, _join, self.pool, timeout)
+            try:
+                joined = self._loop.run_in_executor(None, _join, self.pool, timeout)
+            except RuntimeError:  # the interpreter ends: no thread can wait, and those of the pool are daemons
+                return
+            await joined
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

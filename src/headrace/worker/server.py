@@ -344,7 +344,7 @@ class Worker(WorkerViews, ProfileMethods):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
             remove = partial(shutil.rmtree, self.local_directory, ignore_errors=True)
-            await asyncio.get_running_loop().run_in_executor(None, remove)  # there may be much in it
+            await memory.off_the_loop(remove)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
         """Have the scheduler move this worker's data away, then close."""

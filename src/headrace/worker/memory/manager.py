@@ -221,9 +221,19 @@ class WorkerMemoryManager:
         if self._background is not None:
             await asyncio.wait([self._background])
         if self.buffer is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            await off_the_loop(self.buffer.close)
         else:
             self.data.clear()
+
+
+async def off_the_loop(function: Callable[[], None]) -> None:
+    """Call a function in a thread; in this one when the interpreter ends and starts no more threads."""
+    try:
+        future = asyncio.get_running_loop().run_in_executor(None, function)
+    except RuntimeError:
+        function()
+    else:
+        await future
 
 
 def _made(source: Any, directory: str) -> MutableMapping[Key, Any]:
