@@ -33,6 +33,7 @@ from .api.info import InfoMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .memory_manager import AMMClientProxy
 from .session import Session
+from .source_code import frames_wanted
 from .versions import handshake_versions
 
 logger = logging.getLogger("distributed.client")
@@ -106,6 +107,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs

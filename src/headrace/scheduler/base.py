@@ -20,6 +20,7 @@ from .memory import MemorySettings
 from .state.clients import ClientState
 from .state.memory import MemoryState
 from .state.state import SchedulerState
+from .state.story import Transition, transitions
 from .state.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.workers import WorkerState
 
@@ -53,7 +54,7 @@ class SchedulerBase(Node):
     """
 
     def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
-        super().__init__("Scheduler", {}, security, "distributed", deserialize=False)
+        super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.state = state
         settings = MemorySettings.from_config()
         self.MEMORY_RECENT_TO_OLD_TIME = settings.recent_to_old_time
@@ -161,8 +162,9 @@ class SchedulerBase(Node):
         return self.state.computations
 
     @property
-    def transition_log(self) -> deque[Any]:
-        return self.state.transition_log
+    def transition_log(self) -> deque[Transition]:
+        """The latest transitions of all tasks, oldest first."""
+        return deque(transitions(self.state.transition_log))
 
     @property
     def transition_counter(self) -> int:

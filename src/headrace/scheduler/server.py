@@ -72,6 +72,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 
@@ -226,6 +227,7 @@ class Scheduler(DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers,
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
+        self.end_watching()
         if self.scheduler_file and os.path.exists(self.scheduler_file):
             os.unlink(self.scheduler_file)
 
@@ -401,7 +403,7 @@ class Scheduler(DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers,
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
-                self._heartbeat(worker, message, now)
+                self.state.on_heartbeat(worker, message, now, self.MEMORY_RECENT_TO_OLD_TIME)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
@@ -409,14 +411,6 @@ class Scheduler(DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers,
         self.state.on_worker_batch(worker, messages, now)
         if self.state.dirty:
             self.flush()
-
-    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
-        worker.last_seen = now
-        worker.time_delay = message.now - now
-        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
-        worker.executing = {
-            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
-        }
 
     def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
         """A worker asks whether it is known."""

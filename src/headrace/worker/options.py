@@ -11,7 +11,7 @@ from typing import Any
 IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "profile_cycle_interval", "reconnect", "scheduler_sni",
+        "low_level_profiler", "reconnect", "scheduler_sni",
         "lifetime", "lifetime_stagger", "lifetime_restart", "transition_counter_max", "WorkerStateClass",
         "preload", "preload_argv", "extensions",
     }
@@ -30,6 +30,8 @@ class WorkerOptions:
         resources: amounts of abstract resources by name.
         connect_timeout: seconds to reach the scheduler.
         log_length: transitions remembered.
+        profile_interval: seconds between two samples of the profile; 0 for no profile.
+        profile_cycle: seconds that share an entry of its history.
     """
 
     outgoing: int = 50
@@ -40,6 +42,8 @@ class WorkerOptions:
     resources: Mapping[str, float] | None = None
     connect_timeout: float = 30.0
     log_length: int = 20_000
+    profile_interval: float = 0.01
+    profile_cycle: float = 1.0
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
@@ -55,6 +59,10 @@ class WorkerOptions:
             validate=bool(values["validate"]),
             resources=dict(values["resources"] or {}),
             connect_timeout=config.parse_seconds(config.get("distributed.comm.timeouts.connect")),
+            profile_interval=config.parse_seconds(values["profile"]["interval"])
+            if values["profile"]["enabled"]
+            else 0.0,
+            profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
         )
 

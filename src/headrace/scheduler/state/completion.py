@@ -21,7 +21,7 @@ from headrace.messages.worker import (
 )
 
 from . import steals
-from .load import check_load, end_processing
+from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
 
@@ -121,11 +121,7 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     if task not in worker.long_running:
         worker.long_running.add(task)
         task.group.prefix.observe(message.compute_duration)
-        cost = worker.processing[task]
-        worker.processing[task] = 0.0
-        worker.occupancy -= cost
-        state.total_occupancy -= cost
-        check_load(state, worker)
+        change_cost(state, worker, task, 0.0)
     return {}
 
 
@@ -184,15 +180,18 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
-    """A worker asks where data is."""
+    """A worker asks where data is; it is not where the question comes from, whatever we believed."""
+    recommendations: Recommendations = {}
     who_has = []
     nbytes = []
     for key in message.keys:
         task = state.tasks.get(key)
+        if task is not None and worker in task.who_has:
+            recommendations.update(lose_missing(state, key, worker.address))
         who_has.append([holder.address for holder in task.who_has] if task is not None else [])
         nbytes.append(task.get_nbytes() if task is not None else 0)
     state.send(worker, RefreshWhoHas(message.keys, who_has, nbytes))
-    return {}
+    return recommendations
 
 
 def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:

@@ -17,9 +17,9 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
@@ -74,7 +74,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
@@ -140,8 +140,6 @@ class SchedulerState:
         """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
-        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
-            self.settle(membership.take_held(self, worker, key, nbytes))
         self._end(placement.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
@@ -172,6 +170,14 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(
+        self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
+    ) -> None:
+        """A worker lives; `recent_to_old`: see `WorkerState.on_metrics`."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:
