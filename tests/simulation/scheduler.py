@@ -148,6 +148,8 @@ class SimulatedScheduler:
                     call.key == task.key or not (call.key in tasks and tasks[call.key].who_has)
                 ):
                     self.lost.add(call.key)
+        for client in self.world.clients:
+            self.lost |= client.scattering  # may be there, and announced once another worker has the address
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
 
