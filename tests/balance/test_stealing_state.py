@@ -8,7 +8,7 @@ import pytest
 from balance.balanced import BalancedCluster
 
 from headrace.messages.base import TaskOptions
-from headrace.messages.worker import AddKeys, ComputeTask, RescheduleTask, StealRequest
+from headrace.messages.worker import AddKeys, ComputeTask, ReleasedData, RescheduleTask, StealRequest
 from headrace.scheduler.state import steals
 from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
 from headrace.scheduler.state.occupancy import reevaluate, reevaluate_some
@@ -308,3 +308,18 @@ def test_what_a_task_needs_is_kept_while_the_task_is_placed_anew(ending: str) ->
             cluster.remove_worker("tcp://w0:1")
     assert state.tasks["x"].state == "memory"
     assert task.state == "processing"
+
+
+def test_what_a_worker_says_of_a_copy_does_not_end_a_task_that_it_is_to_run() -> None:
+    cluster = BalancedCluster(1)
+    state, client = cluster.state, cluster.add_client()
+    cluster.submit(client, {"f-1": []})
+    task, worker = state.tasks["f-1"], cluster.worker(0)
+    # Sent before it was told to free the copy and to compute the result anew.
+    state.on_worker_batch(worker, [AddKeys(["f-1"]), ReleasedData("f-1")], 0.0)
+    assert task.state == "processing"
+    cluster.run_all()
+    assert worker in task.who_has
+    cluster.release(client, ["f-1"])
+    cluster.to_run("tcp://w0:1")
+    assert not cluster.held["tcp://w0:1"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _then(task: TaskState, recommendations: Recommendations) -> None:
     """What a released task does next: run again if someone needs it, go if nobody knows it.
 
-    Comes before it lets go of what it needed: if it runs again, it asks for that before that is dropped.
+    It comes before it lets go of what it needs, so that it asks for that again before it is dropped.
     """
     if task.who_wants or task._waiters:
         recommendations[task] = "waiting"
