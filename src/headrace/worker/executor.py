@@ -329,7 +329,11 @@ class TaskExecutor:
             if executor is not self.pool:
                 executor.shutdown(wait=False)
         if wait:
-            await self._loop.run_in_executor(None, _join, self.pool, timeout)
+            try:
+                joining = self._loop.run_in_executor(None, _join, self.pool, timeout)
+            except RuntimeError:  # the interpreter ends, and no thread can be started to wait in
+                return
+            await joining
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

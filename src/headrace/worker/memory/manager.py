@@ -214,7 +214,12 @@ class WorkerMemoryManager:
         if self._background is not None:
             await asyncio.wait([self._background])
         if self.buffer is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            try:
+                closing = asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            except RuntimeError:  # the interpreter ends, and starts no thread any more
+                self.buffer.close()
+            else:
+                await closing
         else:
             self.data.clear()
 
