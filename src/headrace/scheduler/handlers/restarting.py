@@ -114,15 +114,18 @@ class RestartHandlers(SchedulerBase):
         if not worker.nanny:
             self.remove_worker(worker.address, expected=True, close=True, reason="restart of a worker without nanny")
             return "no nanny"
-        try:
-            async with asyncio.timeout(timeout):
-                answer = await self.worker_rpc(worker.nanny).restart(
-                    timeout=timeout, reason="asked to restart by the scheduler", wait=wait
-                )
-        except TimeoutError:
+        request = self.worker_rpc(worker.nanny).restart(
+            timeout=timeout, reason="asked to restart by the scheduler", wait=wait
+        )
+        call = self.run_in_background(request)  # it goes on if it takes longer
+        await asyncio.wait([call], timeout=timeout)
+        if not call.done():
             return "timed out"
-        except Exception as error:
+        if call.cancelled():
+            return "the scheduler closes"
+        if error := call.exception():
             return f"{type(error).__name__}: {error}"
+        answer = call.result()
         if answer == "OK" and self.workers.get(worker.address) is worker:  # its end has not been noticed yet
             self.remove_worker(worker.address, expected=True, close=False, reason="restarted")
         return str(answer)
