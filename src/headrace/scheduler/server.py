@@ -41,6 +41,7 @@ from .base import SLICE_SECONDS, logger
 from .handlers.adaptive import AdaptiveHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
 from .state.clients import ClientState
@@ -88,7 +89,7 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers):
+class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers, DocumentedMethods):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -159,7 +160,9 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
                 "heartbeat_worker": self._heartbeat_request,
             }
         )
-        self.server.takeovers.update({"register-client": self.add_client, "register-worker": self.add_worker})
+        self.server.takeovers.update(
+            {"register-client": self.add_client, "register-worker": self.add_worker, "feed": self.feed}
+        )
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
         self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
         self._backlogs: dict[str, deque[Any]] = {}
