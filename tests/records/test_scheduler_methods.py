@@ -137,7 +137,7 @@ async def test_placement(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
     assert s.get_task_duration(y) == 0.5
     assert s.get_task_duration(y, default=2) == 2
     assert 0 <= s.get_task_duration("x") < 0.5
-    s.check_idle_saturated(a.address)
+    s.check_idle_saturated(here)
     assert a.address in s.idle
     with pytest.raises(KeyError, match="unknown"):
         s.decide_worker("unknown")

@@ -31,6 +31,7 @@ from .api.collections import CollectionMethods
 from .api.data import DataMethods
 from .api.info import InfoMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .memory_manager import AMMClientProxy
 from .session import Session
 from .source_code import frames_wanted
 from .versions import handshake_versions
@@ -253,6 +254,11 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
     def status(self) -> str:
         """connecting, running, closing or closed."""
         return self.session.status
+
+    @property
+    def amm(self) -> AMMClientProxy:
+        """The scheduler's active memory manager: `start()`, `stop()`, `run_once()`, `running()`."""
+        return AMMClientProxy(self)
 
     @property
     def name(self) -> str:

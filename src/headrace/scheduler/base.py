@@ -49,6 +49,7 @@ class SchedulerBase(Node):
         client_comms: the stream to each client, by its name.
         stream_comms: the stream to each worker, by its address.
         plugins: scheduler plugins by name.
+        extensions: features beside the core, by name.
         events: what was logged, by topic.
     """
 
@@ -64,6 +65,7 @@ class SchedulerBase(Node):
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
         self.plugins: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
         self.worker_plugins: dict[str, Any] = {}
         self.nanny_plugins: dict[str, Any] = {}
         self.events: dict[str, deque[tuple[float, Any]]] = {}

@@ -38,19 +38,24 @@ from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
-from .handlers.adaptive import AdaptiveHandlers
+from .handlers.balance import BalanceHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
+from .handlers.scaling import ScalingHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
 from .state.state import SchedulerState
 from .state.workers import WorkerState
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
-EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
+EXTENSIONS = {
+    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+}
 #: Seconds between a worker's heartbeats.
 HEARTBEAT_SECONDS = 0.5
 
@@ -89,7 +94,15 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers, DocumentedMethods):
+class Scheduler(
+    DataHandlers,
+    ClusterHandlers,
+    BalanceHandlers,
+    ScalingHandlers,
+    InspectHandlers,
+    PluginHandlers,
+    DocumentedMethods,
+):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -153,9 +166,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
             {
                 **self.data_operations(),
                 **self.cluster_operations(),
+                **self.balance_operations(),
+                **self.scaling_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
-                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }
@@ -164,7 +178,8 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
             {"register-client": self.add_client, "register-worker": self.add_worker, "feed": self.feed}
         )
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
-        self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
+        for name, make in chosen.items():
+            self.extensions[name] = make(self)
         self._backlogs: dict[str, deque[Any]] = {}
 
     def __repr__(self) -> str:
@@ -182,6 +197,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
+        self.periodic_callbacks["reevaluate-occupancy"].start()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_started"):
+                extension.scheduler_started()
         if self.scheduler_file:
             self._write_scheduler_file()
         logger.info("Scheduler at: %s", self.address)

@@ -18,7 +18,7 @@ from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import LongRunning, ReleasedData, RescheduleTask, TaskFailed, TaskFinished
 from headrace.scheduler.base import SchedulerBase, opened
-from headrace.scheduler.state import documented, load
+from headrace.scheduler.state import documented
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
@@ -149,10 +149,6 @@ class DocumentedMethods(SchedulerBase):
         if average >= 0:
             return average
         return self.state.options.unknown_duration if default is None else default
-
-    def check_idle_saturated(self, ws: Any, occ: float = -1.0) -> None:
-        """Bring the sets of idle and saturated workers in step with one worker."""
-        load.check_load(self.state, self._worker(ws))
 
     def send_task_to_worker(self, worker: Any, ts: Any) -> None:
         """Send a task that is ready to a worker of the caller's choice.

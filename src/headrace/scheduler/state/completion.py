@@ -15,10 +15,12 @@ from headrace.messages.worker import (
     ReleasedData,
     RequestWhoHas,
     RescheduleTask,
+    StealAnswer,
     TaskFailed,
     TaskFinished,
 )
 
+from . import steals
 from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
@@ -135,6 +137,8 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         if task is None or task.state in ("released", "erred"):
             unknown.append(key)
             continue
+        if key in worker.dropping:
+            continue  # its answer to that request is still to come
         add_replica(task, worker)
         if task.state != "memory":
             recommendations[task] = "memory"
@@ -145,6 +149,9 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
+    requests = worker.dropping.pop(message.key, 0)
+    if requests > 1:
+        worker.dropping[message.key] = requests - 1
     return _lose_replica(state, message.key, worker)
 
 
@@ -173,15 +180,18 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
-    """A worker asks where data is."""
+    """A worker asks where data is; it is not where the question comes from, whatever we believed."""
+    recommendations: Recommendations = {}
     who_has = []
     nbytes = []
     for key in message.keys:
         task = state.tasks.get(key)
+        if task is not None and worker in task.who_has:
+            recommendations.update(lose_missing(state, key, worker.address))
         who_has.append([holder.address for holder in task.who_has] if task is not None else [])
         nbytes.append(task.get_nbytes() if task is not None else 0)
     state.send(worker, RefreshWhoHas(message.keys, who_has, nbytes))
-    return {}
+    return recommendations
 
 
 def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
@@ -209,4 +219,5 @@ HANDLERS: dict[type, Handler] = {
     ReleasedData: on_released_data,
     MissingData: on_missing,
     RequestWhoHas: on_request_who_has,
+    StealAnswer: steals.on_answer,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 from headrace.common.status import Status
 
+from . import steals
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
 
 
 def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Record a worker, in place of the one that its address had before, if any."""
+    """Record a worker with the results that it holds, in place of the record that its address had before, if any.
+
+    The results are on record before anything moves: whatever is freed afterwards, the worker is told.
+    """
+    found = _take_held(state, worker, held)
     recommendations: Recommendations = {}
     old = state.workers.get(worker.address)
     if old is not None:
-        recommendations = _replace(state, old, worker, held)
+        same = bool(worker.server_id) and old.server_id == worker.server_id
+        reason = "it has registered again" if same else "another worker has registered at its address"
+        recommendations, _ = remove_worker(state, old, reason, expected=same)
+    recommendations.update(found)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
@@ -39,16 +47,19 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     return recommendations
 
 
-def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int) -> Recommendations:
-    """A worker came with a result; one that nobody needs is freed."""
-    task = state.tasks.get(key)
-    if task is None or task.state in ("erred", "released"):
-        state.free(worker, key)
-        return {}
-    if task.nbytes < 0:
-        set_nbytes(task, nbytes)
-    add_replica(task, worker)
-    return {} if task.state == "memory" else {task: "memory"}
+def _take_held(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+    """Record the results that a worker came with; those that nobody needs are freed."""
+    recommendations: Recommendations = {}
+    for key, nbytes in held.items():
+        task = state.tasks.get(key)
+        if task is None or task.state in ("erred", "released"):
+            state.free(worker, key)
+            continue
+        if task.state != "memory":
+            set_nbytes(task, nbytes)
+            recommendations[task] = "memory"
+        add_replica(task, worker)
+    return recommendations
 
 
 def suspects(worker: WorkerState) -> list[TaskState]:
@@ -76,16 +87,6 @@ def pardon(tasks: Iterable[TaskState]) -> None:
             task.prefix.suspicious -= 1
 
 
-def _replace(state: SchedulerState, old: WorkerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Forget the record that the address has, but for the results that are there still."""
-    for task in [task for task in old.has_what if task.key in held]:
-        add_replica(task, worker)
-    same = bool(worker.server_id) and old.server_id == worker.server_id
-    reason = "it has registered again" if same else "another worker has registered at its address"
-    recommendations, _ = remove_worker(state, old, reason, expected=same)
-    return recommendations
-
-
 def remove_worker(
     state: SchedulerState, worker: WorkerState, reason: str, *, expected: bool
 ) -> tuple[Recommendations, list[Key]]:
@@ -109,6 +110,7 @@ def remove_worker(
     worker.status = Status.closed
     worker.outbox.clear()
     state.functions.forget_worker(worker)
+    state.steals.forget_worker(worker)
     recommendations: Recommendations = {}
     suspected = [] if expected else suspects(worker)
     for task in list(worker.processing):
@@ -142,7 +144,10 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 
 
 def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recommendations:
-    """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close."""
+    """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
+
+    One that closes gracefully finishes what runs and gives back the rest; what it computes meanwhile counts.
+    """
     worker.status = Status[status]
     if worker.status is Status.running:
         state.running[worker] = None
@@ -151,5 +156,8 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     state.running.pop(worker, None)
     check_load(state, worker)
     if worker.status is Status.paused:
+        return {}
+    if worker.status is Status.closing_gracefully:
+        steals.recall_all(state, worker)
         return {}
     return {task: "released" for task in worker.processing if task not in worker.long_running}

@@ -70,6 +70,15 @@ def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerSta
     return candidates
 
 
+def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+    """Whether the task's restrictions let the worker run it; loose ones let every worker."""
+    options = task.options
+    strict = options.workers and not options.allow_other_workers
+    if strict and not any(worker in workers_named(state, name) for name in options.workers):
+        return False
+    return all(worker.resources.get(name, 0) >= amount for name, amount in options.resources.items())
+
+
 def workers_named(state: SchedulerState, name: str) -> list[WorkerState]:
     """Workers by address, alias or host."""
     address = state.aliases.get(name, name)

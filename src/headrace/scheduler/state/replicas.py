@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def add_replica(task: TaskState, worker: WorkerState) -> None:
     """The worker holds a copy of the result."""
     if worker not in task.who_has:
-        task.who_has = task.who_has | worker.alone if task.who_has else worker.alone
+        if task.who_has:
+            task.who_has = task.who_has | worker.alone
+            worker.copies[task] = None
+        else:
+            task.who_has = worker.alone
         worker.has_what[task] = None
         worker.nbytes += task.get_nbytes()
 
@@ -31,6 +35,7 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
     if worker in task.who_has:
         task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
         del worker.has_what[task]
+        worker.copies.pop(task, None)
         worker.nbytes -= task.get_nbytes()
 
 
@@ -39,6 +44,8 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
     nbytes = task.get_nbytes()
     for worker in task.who_has:
         del worker.has_what[task]
+        if worker.copies:
+            worker.copies.pop(task, None)
         worker.nbytes -= nbytes
         state.free(worker, task.key)
     task.who_has = NOTHING

@@ -24,6 +24,7 @@ from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
+from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
@@ -41,6 +42,7 @@ class SchedulerState:
         clients: connected clients by name.
         running: workers that may be given tasks.
         idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
+        steals: tasks that workers are asked to give back.
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
@@ -64,6 +66,7 @@ class SchedulerState:
         self.saturated: dict[WorkerState, None] = {}
         self.open_workers: OrderedDict[WorkerState, None] = OrderedDict()
         self.unrunnable: dict[TaskState, float] = {}
+        self.steals = Steals()
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
@@ -137,8 +140,6 @@ class SchedulerState:
         """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
-        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
-            self.settle(membership.take_held(self, worker, key, nbytes))
         self._end(placement.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
