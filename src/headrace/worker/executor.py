@@ -8,6 +8,7 @@ pickling of the result. The loop is woken once for many outcomes. This module kn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -329,7 +330,9 @@ class TaskExecutor:
             if executor is not self.pool:
                 executor.shutdown(wait=False)
         if wait:
-            await self._loop.run_in_executor(None, _join, self.pool, timeout)
+            # At the end of the interpreter no thread is to be had that could wait, and nobody who would.
+            with contextlib.suppress(RuntimeError):
+                await self._loop.run_in_executor(None, _join, self.pool, timeout)
 
 
 def _join(pool: TaskPool, timeout: float) -> None:
