@@ -116,4 +116,14 @@ ROWS = (
         sides=("ours",),
         repeat=1,
     ),
+    Row(
+        "lost_worker",
+        (
+            Metric("seconds", "20 k tasks of 1 ms on 4 workers", "s"),
+            Metric("with_loss", "the same, one killed in the middle", "s"),
+            Metric("beyond_share", "what that cost beyond its share", "s", limit=2),
+        ),
+        arrangements=("alone",),
+        sides=("ours",),
+    ),
 )

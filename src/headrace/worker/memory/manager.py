@@ -214,7 +214,10 @@ class WorkerMemoryManager:
         if self._background is not None:
             await asyncio.wait([self._background])
         if self.buffer is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            except RuntimeError:  # the interpreter ends, and no thread is to be had any more
+                self.buffer.close()
         else:
             self.data.clear()
 
