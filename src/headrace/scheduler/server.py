@@ -86,6 +86,7 @@ class Scheduler(
         scheduler_file: where to write how to reach this scheduler, as JSON.
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
+        blocked_handlers: operations that are refused, whoever asks; by default those of the configuration.
         extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
 
     Raises:
@@ -120,6 +121,7 @@ class Scheduler(
         contact_address: str | None = None,
         transition_counter_max: Any = False,
         jupyter: bool = False,
+        blocked_handlers: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
@@ -129,6 +131,7 @@ class Scheduler(
         self.started = 0.0
         self.services: dict[str, Any] = {}
         self.scheduler_file = scheduler_file
+        self.blocked_handlers = blocked_handlers
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from headrace.comm.addressing import addresses_from_user_args, parse_address
@@ -243,7 +244,7 @@ class Worker(WorkerViews, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        await self.session.register(0.9 * timeout)
+        await self.session.register_within(0.95 * timeout)
 
     async def close(  # type: ignore[override]
         self,
@@ -282,7 +283,8 @@ class Worker(WorkerViews, ProfileMethods):
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
-            shutil.rmtree(self.local_directory, ignore_errors=True)
+            remove = partial(shutil.rmtree, self.local_directory, ignore_errors=True)
+            await memory.off_the_loop(remove)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
         """Have the scheduler move this worker's data away, then close."""

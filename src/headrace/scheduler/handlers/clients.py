@@ -32,6 +32,8 @@ from headrace.scheduler.state.clients import ClientState
 
 #: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
 UNCONFIRMED = 16
+#: In how many steps the time passes in which a client may return.
+PATIENCE_STEPS = 10
 #: Tasks in one message from which on it is confirmed at once: it is not small.
 MANY_TASKS = 100
 
