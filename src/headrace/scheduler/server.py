@@ -24,6 +24,7 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
@@ -68,6 +69,7 @@ class Scheduler(
     InspectHandlers,
     PluginHandlers,
     RestartHandlers,
+    DocumentedMethods,
 ):
     """Dynamic distributed task scheduler.
 
@@ -147,6 +149,7 @@ class Scheduler(
         )
         self.prepare_clients()
         self.prepare_workers(worker_ttl)
+        self.server.takeovers["feed"] = self.feed
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
         for name, make in chosen.items():
             self.extensions[name] = make(self)
