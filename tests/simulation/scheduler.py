@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.status import Status
 from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import (
-    AcquireReplicas,
     AddKeys,
     CloseWorker,
     ComputeTask,
-    RemoveReplicas,
-    StealAnswer,
-    StealRequest,
     WorkerHeartbeat,
     WorkerStatus,
 )
@@ -25,7 +21,6 @@ from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.membership import pardon, suspects
 from headrace.scheduler.state.options import StateOptions
 from headrace.scheduler.state.placement import workers_named
-from headrace.scheduler.state.replicas import drop_replica
 from headrace.scheduler.state.state import SchedulerState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
@@ -151,10 +146,8 @@ class SimulatedScheduler:
         tasks = self.state.tasks
         for task in record.has_what:
             for call in self.world.universe.needs(task.key):
-                # data that nobody holds on to is gone, and with it what it takes to compute this again
-                if call.kind == "data" and (
-                    call.key == task.key or not (call.key in tasks and tasks[call.key].who_has)
-                ):
+                # data that nobody else holds is gone, and with it what it takes to compute this again
+                if call.kind == "data" and not (call.key in tasks and tasks[call.key].who_has - record.alone):
                     self.lost.add(call.key)
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
@@ -187,18 +180,10 @@ class SimulatedScheduler:
             if kind is AddKeys:
                 self._note_unknown(message.keys)
             if kind is WorkerHeartbeat:
-                worker.last_seen = self.now
-                worker.executing = {
-                    task: seconds
-                    for key, seconds in message.executing.items()
-                    if (task := self.state.tasks.get(key)) is not None
-                }
+                self.state.on_heartbeat(worker, message, self.now, 30.0)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, self.now)
         self.state.on_worker_batch(worker, messages, self.now)
-        for message in messages:
-            if type(message) is StealAnswer:
-                self._stolen(worker, message)
         self.flush()
 
     def remove_silent(self) -> None:
@@ -206,44 +191,6 @@ class SimulatedScheduler:
         for record in list(self.state.workers.values()):
             if record.last_seen < self.now - WORKER_TTL:
                 self.remove_worker(record, "no heartbeat", close=self.world.random.random() < 0.5)
-
-    # what balance does
-
-    def steal(self) -> None:
-        """Ask some worker for some task back."""
-        tasks = [task for task in self.state.tasks.values() if task.processing_on is not None]
-        if tasks:
-            task = self.world.random.choice(tasks)
-            assert task.processing_on is not None
-            self.state.send(task.processing_on, StealRequest(task.key, task.attempt))
-            self.flush()
-
-    def _stolen(self, worker: WorkerState, message: StealAnswer) -> None:
-        task = self.state.tasks.get(message.key)
-        given = message.state in ("ready", "waiting", "constrained")
-        if given and task is not None and task.attempt == message.attempt and task.processing_on is worker:
-            self.state.settle({task: "released"})
-
-    def copy(self) -> None:
-        """Have some worker fetch a copy of some result."""
-        tasks = [task for task in self.state.tasks.values() if task.who_has]
-        workers = list(self.state.running)
-        if tasks and workers:
-            task, worker = self.world.random.choice(tasks), self.world.random.choice(workers)
-            if worker not in task.who_has:
-                holders = [holder.address for holder in task.who_has]
-                self.state.send(worker, AcquireReplicas([task.key], [holders], [task.get_nbytes()]))
-                self.flush()
-
-    def drop_copy(self) -> None:
-        """Have some worker drop a copy."""
-        tasks = [task for task in self.state.tasks.values() if len(task.who_has) > 1]
-        if tasks:
-            task = self.world.random.choice(tasks)
-            worker = self.world.random.choice(sorted(task.who_has, key=lambda worker: worker.address))
-            drop_replica(task, worker)
-            self.state.send(worker, RemoveReplicas([task.key]))
-            self.flush()
 
     # clients
 

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.scheduler.state.options import StateOptions
 
 from . import oracle
+from .balancing import Balancing
 from .client import SimulatedClient
 from .graphs import Universe
 from .network import Network, Unreachable
@@ -22,7 +23,19 @@ from .worker import SimulatedWorker
 FAULTS = (
     *("fails", "flaky", "reschedules", "secedes", "kills"),
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
-    *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "steal", "copies", "transfers"),
+    *(
+        "death",
+        "leave",
+        "disconnect",
+        "client-break",
+        "freeze",
+        "pause",
+        "slow",
+        "steal",
+        "copies",
+        "retire",
+        "transfers",
+    ),
 )
 #: Virtual seconds after the last fault in which all must be done.
 PATIENCE = 300.0
@@ -80,6 +93,7 @@ class World:
         for client in self.clients:
             for _ in range(draw.choice([2, 5, 10])):
                 timeline.at(draw.uniform(0.1, self.duration), client.act)
+        balancing = Balancing(self.scheduler)
         happenings = {
             "death": self._kill,
             "leave": self._leave,
@@ -88,8 +102,9 @@ class World:
             "freeze": self._freeze,
             "pause": self._pause,
             "slow": self._slow,
-            "steal": self.scheduler.steal,
-            "copies": self._copies,
+            "steal": balancing.steal,
+            "copies": balancing.copy,
+            "retire": balancing.retire,
         }
         for fault, function in happenings.items():
             if fault in self.faults:
@@ -141,9 +156,6 @@ class World:
         if workers := self._living():
             self.random.choice(workers).slowness = self.random.choice([0.1, 10.0, 30.0])
 
-    def _copies(self) -> None:
-        self.random.choice([self.scheduler.copy, self.scheduler.drop_copy])()
-
     def _calm(self) -> None:
         """From here on nothing goes wrong any more, but for tasks that kill."""
         self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "transfers"}
@@ -153,6 +165,8 @@ class World:
 
     def worker_died(self, worker: SimulatedWorker) -> None:
         """Something starts another in its place."""
+        # perhaps at the same address, where peers miss what this one held before the scheduler has seen it go
+        self.scheduler.lost.update(worker.data.keys() & set(self.universe.data))
         address = worker.address
         if "restrictions" not in self.faults and self.random.random() < 0.5:
             address = f"tcp://10.0.0.1:{2000 + self._processes}"
