@@ -26,10 +26,6 @@ logger = logging.getLogger("distributed.worker")
 
 #: Seconds after which a busy peer is asked again.
 BUSY_PAUSE = 0.15
-#: A peer that does not answer is given up after so many seconds, and one more for so many bytes that it is to send: then
-#: another holder is asked, or the scheduler.
-PATIENCE = 30.0
-SLOWEST = 1e6
 #: Transfers of fewer bytes measure the round trip and not the bandwidth.
 TELLING_BYTES = 1_000_000
 
@@ -64,10 +60,9 @@ class Transfers:
         worker = self._worker
         start, began = time.perf_counter(), time.time()
         try:
-            async with asyncio.timeout(PATIENCE + request.nbytes / SLOWEST):
-                reply = await self._request(request.worker, request.keys)
-        except OSError as error:  # a peer that is too slow, perhaps stopped, counts as one that is not there
-            logger.info("Could not fetch data from %s: %s", request.worker, str(error) or "it does not answer")
+            reply = await self._request(request.worker, request.keys)
+        except OSError as error:
+            logger.info("Could not fetch data from %s: %s", request.worker, error)
             worker.take(GatherFailed(request.worker))
             return
         if reply["status"] == "busy":
