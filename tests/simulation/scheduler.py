@@ -168,7 +168,16 @@ class SimulatedScheduler:
         self.flush()
 
     def _worker_gone(self, record: WorkerState) -> None:
-        self.remove_worker(record, "its connection broke")
+        """A connection broke: the worker is dead, or may be back in a moment, which is waited for or not."""
+        patience = self.world.random.choice([0.0, 0.0, 1.0])
+        if self.state.workers.get(record.address) is record and patience:
+            self._close_stream(record)
+            if record.status is Status.running:
+                self.state.set_worker_status(record, "paused", self.now)
+                self.flush()
+            self.world.timeline.later(patience, self.remove_worker, record, "its connection broke")
+        else:
+            self.remove_worker(record, "its connection broke")
 
     def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
         if worker not in self.streams:

@@ -23,19 +23,8 @@ from .worker import SimulatedWorker
 FAULTS = (
     *("fails", "flaky", "reschedules", "secedes", "kills"),
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
-    *(
-        "death",
-        "leave",
-        "disconnect",
-        "client-break",
-        "freeze",
-        "pause",
-        "slow",
-        "steal",
-        "copies",
-        "retire",
-        "transfers",
-    ),
+    *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"),
+    *("steal", "copies", "retire"),
 )
 #: Virtual seconds after the last fault in which all must be done.
 PATIENCE = 300.0
@@ -102,6 +91,7 @@ class World:
             "freeze": self._freeze,
             "pause": self._pause,
             "slow": self._slow,
+            "drop": self._drop,
             "steal": balancing.steal,
             "copies": balancing.copy,
             "retire": balancing.retire,
@@ -156,9 +146,13 @@ class World:
         if workers := self._living():
             self.random.choice(workers).slowness = self.random.choice([0.1, 10.0, 30.0])
 
+    def _drop(self) -> None:
+        if workers := [worker for worker in self._living() if worker.data]:
+            self.random.choice(workers).lose_data()
+
     def _calm(self) -> None:
         """From here on nothing goes wrong any more, but for tasks that kill."""
-        self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "transfers"}
+        self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"}
         self.network.failure_rate = 0.0
         for worker in self._living():
             worker.slowness = 1.0
