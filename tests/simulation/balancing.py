@@ -80,6 +80,8 @@ class Balancing:
             self._manager.policies.discard(policy)
         elif policy.done():
             self._manager.policies.discard(policy)
+            left = {task.key for task in worker.has_what if len(task.who_has) < 2}
+            assert not left, f"{worker} retires with the only copies of {left}"
             scheduler.remove_worker(worker, "retired", close=True, expected=True)
         elif policy.no_recipients or scheduler.now > end:
             self._manager.policies.discard(policy)

@@ -149,6 +149,8 @@ class SimulatedScheduler:
                 # data that nobody else holds is gone, and with it what it takes to compute this again
                 if call.kind == "data" and not (call.key in tasks and tasks[call.key].who_has - record.alone):
                     self.lost.add(call.key)
+        for client in self.world.clients:
+            self.lost |= client.scattering  # may be there, and announced once another worker has the address
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
 

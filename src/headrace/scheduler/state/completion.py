@@ -137,6 +137,8 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         if task is None or task.state in ("released", "erred"):
             unknown.append(key)
             continue
+        if key in worker.dropping or task.processing_on is worker:
+            continue  # its answer to that request, or to that assignment, is still to come
         add_replica(task, worker)
         if task.state != "memory":
             recommendations[task] = "memory"
@@ -147,6 +149,9 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
+    requests = worker.dropping.pop(message.key, 0)
+    if requests > 1:
+        worker.dropping[message.key] = requests - 1
     return _lose_replica(state, message.key, worker)
 
 

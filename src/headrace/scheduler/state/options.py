@@ -27,7 +27,8 @@ class StateOptions:
         computations_kept: how many computations are remembered.
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
-            from its key, the last worker's record and `allowed_failures`; without, there is only a text.
+            from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
+            only a text.
     """
 
     validate: bool = False
@@ -38,4 +39,4 @@ class StateOptions:
     default_durations: dict[str, float] = field(default_factory=dict)
     computations_kept: int = 100
     log_length: int = 100_000
-    killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
+    killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
