@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.cli", "headrace.deploy", "headrace.testing"),
     ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
+    ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),
     ("headrace.comm",),
     ("headrace.protocol",),

@@ -7,6 +7,8 @@ from headrace.common.facade import lazy_names
 _NAMES = {
     "Scheduler": ".server",
     "KilledWorker": "headrace.exceptions",
+    "NoValidWorkerError": "headrace.exceptions",
+    "NoWorkerError": "headrace.exceptions",
     "SchedulerState": ".state.state",
     "TaskState": ".state.tasks",
     "TaskGroup": ".state.tasks",

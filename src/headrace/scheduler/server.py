@@ -6,11 +6,10 @@ It never assigns a field of the state's records. Requests are answered by the mi
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -41,6 +40,7 @@ from .base import SLICE_SECONDS, logger
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
+from .handlers.life import LifeHandlers
 from .handlers.plugins import PluginHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
@@ -86,7 +86,7 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
+class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, LifeHandlers):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -97,7 +97,9 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         contact_address: the address that workers and clients are told, if not the one listened on.
         validate: check the state's invariants after every event (slow; for tests).
         allowed_failures: how many workers may die under a task before it errs.
-        scheduler_file: where to write how to reach this scheduler, as JSON.
+        scheduler_file: where to write how to reach this scheduler, as JSON; removed when it closes.
+        idle_timeout: seconds, or text such as "1 hour", without work after which this closes; None for never.
+        preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
         extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
@@ -142,7 +144,8 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         self.name = self.id
         self.started = 0.0
         self.services: dict[str, Any] = {}
-        self.scheduler_file = scheduler_file
+        self.set_life(scheduler_file, idle_timeout, preload, preload_argv)
+        self.state.options = replace(self.state.options, unrunnable_payload=self.unrunnable_payload)
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
@@ -152,6 +155,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
                 **self.cluster_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
+                **self.life_operations(),
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }
@@ -176,8 +180,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
-        if self.scheduler_file:
-            self._write_scheduler_file()
+        await self.begin_life()
         logger.info("Scheduler at: %s", self.address)
 
     def _listen_address(self) -> str:
@@ -188,14 +191,6 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
     async def listen(self, address: str) -> str:
         """Listen at one more address as well, and return it as others are to use it."""
         return (await self.server.listen(address)).contact_address
-
-    def _write_scheduler_file(self) -> None:
-        """Write how to reach this scheduler; readers see the whole file or none."""
-        assert self.scheduler_file is not None
-        partial = f"{self.scheduler_file}.{os.getpid()}"
-        with open(partial, "w") as file:
-            json.dump(self.identity(), file, indent=2, default=str)
-        os.replace(partial, self.scheduler_file)
 
     async def _close(self, **options: Any) -> None:
         """Tell clients and workers, and stop. Of the documented options, only `reason` makes a difference."""
@@ -213,11 +208,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
-        if self.scheduler_file and os.path.exists(self.scheduler_file):
-            os.unlink(self.scheduler_file)
+        await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
-        asyncio.get_running_loop().call_soon(asyncio.ensure_future, self.close(reason=reason))
+        self.run_detached(self.close(reason=reason))
         return {"status": "OK"}
 
     @property
@@ -377,6 +371,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
             services=details.get("services"),
             versions=details.get("versions"),
             extra=details.get("extra"),
+            hostname=str(details.get("hostname") or ""),
             saturation=self.state.options.saturation,
             bandwidth=self.state.options.bandwidth,
             status=Status[status],
@@ -401,6 +396,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers):
         worker.last_seen = now
         worker.time_delay = message.now - now
         worker.metrics = message.metrics
+        for name, said in message.extensions.items():
+            extension = self.extensions.get(name)
+            if extension is not None and hasattr(extension, "heartbeat"):
+                extension.heartbeat(worker, said)
         worker.executing = {
             task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
         }

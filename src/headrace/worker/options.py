@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
@@ -12,11 +12,14 @@ IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
         "low_level_profiler", "profile_cycle_interval", "reconnect", "memory_monitor_interval", "scheduler_sni",
-        "lifetime", "lifetime_stagger", "lifetime_restart", "transition_counter_max", "WorkerStateClass",
+        "transition_counter_max", "WorkerStateClass",
         "memory_target_fraction", "memory_spill_fraction", "memory_pause_fraction", "memory_terminate_fraction",
-        "preload", "preload_argv", "extensions",
     }
 )  # fmt: skip
+
+
+#: Keywords about when a worker starts and ends; see `lifetime`.
+LIFE = ("lifetime", "lifetime_stagger", "lifetime_restart", "preload", "preload_argv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class WorkerOptions:
         resources: amounts of abstract resources by name.
         connect_timeout: seconds to reach the scheduler.
         log_length: transitions remembered.
+        life: by the names in `LIFE`.
     """
 
     outgoing: int = 50
@@ -41,6 +45,7 @@ class WorkerOptions:
     resources: Mapping[str, float] | None = None
     connect_timeout: float = 30.0
     log_length: int = 20_000
+    life: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
@@ -57,6 +62,13 @@ class WorkerOptions:
             resources=dict(values["resources"] or {}),
             connect_timeout=config.parse_seconds(config.get("distributed.comm.timeouts.connect")),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
+            life={
+                "lifetime": values["lifetime"]["duration"],
+                "lifetime_stagger": values["lifetime"]["stagger"],
+                "lifetime_restart": values["lifetime"]["restart"],
+                "preload": values["preload"],
+                "preload_argv": values["preload-argv"],
+            },
         )
 
 

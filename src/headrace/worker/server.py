@@ -12,6 +12,7 @@ import inspect
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -28,13 +29,15 @@ from headrace.exceptions import UnknownOperationError
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, send_recv
 from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context
 from .executor import TaskExecutor, forget
+from .lifetime import Lifetime
 from .machine import cpu_count, parse_memory_limit
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions, executors_of, ports_of, seconds_of
+from .options import IGNORED, LIFE, WorkerOptions, executors_of, ports_of, seconds_of
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -61,6 +64,10 @@ class Worker(WorkerViews):
             others run in "default").
         resources: amounts of abstract resources by name.
         death_timeout: seconds to be registered within.
+        lifetime: seconds, or text, after which this closes gracefully; `lifetime_stagger` is a random part of it, more
+            or less, and with `lifetime_restart` its nanny starts another.
+        preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
+        extensions: {name: class}; each is made with the worker as its argument.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
         host, port, interface, protocol: where to listen; `port` may be a range "9000:9010".
@@ -109,10 +116,13 @@ class Worker(WorkerViews):
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
+        life = {name: ignored.pop(name) for name in LIFE if name in ignored}
+        extensions = ignored.pop("extensions", None) or {}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")
         self.options = options = options or WorkerOptions.from_config()
         self.nthreads = int(nthreads or ncores or cpu_count())
@@ -156,6 +166,10 @@ class Worker(WorkerViews):
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self.close_reason = ""
+        #: whether its nanny, if it has one, is to start another worker once this one has closed
+        self.nanny_restarts = False
+        self.lifetime = Lifetime(self, options, life)
+        self.extensions: dict[str, Any] = {name: make(self) for name, make in extensions.items()}
 
     def __repr__(self) -> str:
         name = f", name: {self.name}" if self.name is not None and self.name != self.address_safe else ""
@@ -172,9 +186,12 @@ class Worker(WorkerViews):
         timeout = self.death_timeout if self.death_timeout is not None else self.options.connect_timeout
         try:
             async with asyncio.timeout(self.death_timeout):
+                if not self.scheduler_address:
+                    self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), timeout)
                 await self._listen_somewhere()
                 self._make_directory()
                 self._make_data()
+                await self.lifetime.start_preloads()
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
                 context.workers.add(self)
                 await self._register(timeout)
@@ -185,6 +202,7 @@ class Worker(WorkerViews):
                 f"Worker could not register with the scheduler at {self.scheduler_address} within {timeout:g} s"
             ) from error
         self.status = Status.running
+        self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
 
     async def _listen_somewhere(self) -> None:
@@ -257,6 +275,7 @@ class Worker(WorkerViews):
                 resources=self.state.total_resources,
                 local_directory=self.local_directory,
                 pid=os.getpid(),
+                hostname=socket.gethostname(),
                 services=self.services,
                 nanny=self.nanny,
                 versions=self.versions(),
@@ -310,14 +329,16 @@ class Worker(WorkerViews):
         Args:
             timeout: seconds to wait for tasks that run.
             executor_wait: whether to wait for them at all.
-            nanny: accepted for compatibility.
+            nanny: whether the nanny, if there is one, closes as well; else it starts another worker.
         """
+        self.nanny_restarts = self.nanny_restarts or not nanny
         return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
 
     async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
         self.close_reason = reason
         logger.info("Stopping worker at %s. Reason: %s", self.address_safe, reason)
         context.workers.discard(self)
+        await self.lifetime.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
         stream, self.batched_stream = self.batched_stream, None
@@ -339,12 +360,17 @@ class Worker(WorkerViews):
             shutil.rmtree(self.local_directory, ignore_errors=True)
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
-        """Have the scheduler move this worker's data away, then close."""
+        """Have the scheduler move this worker's data away, then close.
+
+        Args:
+            restart: whether the nanny, if there is one, starts another worker; by default as `lifetime_restart` says.
+        """
         if self.status in (Status.closing, Status.closed, Status.closing_gracefully):
             await self.finished()
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
         self.status = Status.closing_gracefully
+        self.nanny_restarts = self.lifetime.restart if restart is None else restart
         with contextlib.suppress(OSError):
             await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=True)
         await self.close(reason=reason)
@@ -431,6 +457,8 @@ class Worker(WorkerViews):
         if self.batched_stream is not None:
             now = time.time()
             message = WorkerHeartbeat(now, self.measured.read(), self.task_executor.executing(now))
+            if self.extensions:
+                message.extensions = heard_from(self.extensions)
             self.batched_stream.send(message)
 
     def _find_missing(self) -> None:
@@ -512,6 +540,18 @@ class Worker(WorkerViews):
             ValueError: not called from a task.
         """
         return context.get_current_task()
+
+
+def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """What extensions have to say in a heartbeat, by their names."""
+    said = {}
+    for name, extension in extensions.items():
+        if hasattr(extension, "heartbeat"):
+            try:
+                said[name] = extension.heartbeat()
+            except Exception:
+                logger.exception("The extension %r failed in heartbeat", name)
+    return said
 
 
 def _is_event(message: Any, error: Exception) -> bool:

@@ -29,7 +29,7 @@ def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState
     state.total_occupancy += cost
     task.processing_on = worker
     for name, amount in task.options.resources.items():
-        worker.used_resources[name] = worker.used_resources.get(name, 0.0) + amount
+        worker.demanded[name] = worker.demanded.get(name, 0.0) + amount
     check_load(state, worker)
 
 
@@ -44,11 +44,13 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
     if worker.executing:
         worker.executing.pop(task, None)
     for name, amount in task.options.resources.items():
-        worker.used_resources[name] -= amount
+        worker.demanded[name] -= amount
     if not worker.processing:
         # Sums of floats drift; an idle worker is the chance to start from nothing.
         state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy)
         worker.occupancy = 0.0
+        if worker.demanded:
+            worker.demanded.clear()
     check_load(state, worker)
 
 

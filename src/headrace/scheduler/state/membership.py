@@ -10,6 +10,7 @@ from headrace.messages.worker import FreeKeys
 
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica
+from .restrictions import forget_allowed, has_resources
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
     """Record a worker and the results it already holds; those that no task is known for are freed."""
+    forget_allowed(state)
     state.workers[worker.address] = worker
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
@@ -52,6 +54,7 @@ def remove_worker(
 
     A task under which more workers died than `allowed_failures` errs; `expected` departures do not count.
     """
+    forget_allowed(state)
     del state.workers[worker.address]
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
@@ -112,3 +115,16 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     if worker.status is Status.paused:
         return {}
     return {task: "released" for task in worker.processing if task not in worker.long_running}
+
+
+def set_resources(state: SchedulerState, worker: WorkerState, resources: dict[str, float]) -> Recommendations:
+    """Change some of a worker's abstract resources; tasks there that take more than it has now are placed anew."""
+    forget_allowed(state)
+    for name, amount in resources.items():
+        worker.resources[name] = amount
+        state.resources.setdefault(name, {})[worker.address] = amount
+    return {
+        task: "released"
+        for task in worker.processing
+        if task.options.resources and not has_resources(worker, task.options.resources.items())
+    }

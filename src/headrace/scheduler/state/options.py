@@ -10,6 +10,7 @@ from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
 if TYPE_CHECKING:
+    from .tasks import TaskState
     from .workers import WorkerState
 
 
@@ -27,6 +28,8 @@ class StateOptions:
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
             from its key, the last worker's record and `allowed_failures`; without, there is only a text.
+        unrunnable_payload: likewise for a task that waited too long for a worker, from the task, the seconds, and
+            whether there were workers at all.
     """
 
     validate: bool = False
@@ -37,3 +40,4 @@ class StateOptions:
     default_durations: dict[str, float] = field(default_factory=dict)
     log_length: int = 100_000
     killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
+    unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None

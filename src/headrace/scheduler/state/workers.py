@@ -21,7 +21,8 @@ class WorkerState:
         has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
-        resources, used_resources: abstract resources by name, all and taken.
+        resources: abstract resources by name; `demanded`: what its tasks ask for of them, together.
+        hostname: the name of its machine.
         last_seen: time of its last heartbeat by the scheduler's clock.
         time_delay: its clock minus the scheduler's, in seconds.
         outbox: messages to it that the shell has not sent yet.
@@ -33,9 +34,11 @@ class WorkerState:
         "address",
         "alone",
         "bandwidth",
+        "demanded",
         "executing",
         "extra",
         "has_what",
+        "hostname",
         "last_seen",
         "local_directory",
         "long_running",
@@ -55,7 +58,6 @@ class WorkerState:
         "slots",
         "status",
         "time_delay",
-        "used_resources",
         "versions",
     )
 
@@ -74,6 +76,7 @@ class WorkerState:
         services: dict[str, Any] | None = None,
         versions: dict[str, Any] | None = None,
         extra: dict[str, Any] | None = None,
+        hostname: str = "",
         saturation: float = 1.1,
         bandwidth: float = 100e6,
         status: Status = Status.running,
@@ -88,7 +91,8 @@ class WorkerState:
         self.nanny = nanny
         self.server_id = server_id
         self.resources = dict(resources or {})
-        self.used_resources = dict.fromkeys(self.resources, 0.0)
+        self.demanded: dict[str, float] = {}
+        self.hostname = hostname
         self.services = services or {}
         self.versions = versions or {}
         self.extra = extra or {}
@@ -116,6 +120,15 @@ class WorkerState:
             f"<WorkerState {self.address!r}{name}, status: {self.status.name}, "
             f"memory: {len(self.has_what)}, processing: {len(self.processing)}>"
         )
+
+    @property
+    def used_resources(self) -> dict[str, float]:
+        """Abstract resources that its tasks take, by name: what they ask for, but never more than there is.
+
+        Tasks that ask for more together wait on the worker, which never gives out more than it has.
+        """
+        demanded = self.demanded
+        return {name: min(demanded.get(name, 0.0), amount) for name, amount in self.resources.items()}
 
     @property
     def host(self) -> str:
