@@ -11,6 +11,9 @@ from .alias import Facade, install
 __version__ = "0.1.0"
 
 _NAMES = {
+    "Actor": "headrace.actor",
+    "ActorFuture": "headrace.actor",
+    "BaseActorFuture": "headrace.actor",
     "CancelledError": "headrace.client",
     "Client": "headrace.client",
     "Future": "headrace.client",

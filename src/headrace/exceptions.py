@@ -141,8 +141,5 @@ class NoValidWorkerError(Exception):
         )
 
 
-class LostActorError(RuntimeError, OSError):
+class LostActorError(RuntimeError):
     """The worker on which an actor lived is gone, and the actor's state with it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)

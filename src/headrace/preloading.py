@@ -185,7 +185,9 @@ def process_preloads(
         raise ValueError(
             f"there are {len(names)} preloads and {len(per_preload)} lists in preload_argv: give one list for each"
         )
-    return PreloadManager(Preload(dask_server, name, argv, file_dir) for name, argv in zip(names, per_preload))
+    return PreloadManager(
+        Preload(dask_server, name, argv, file_dir) for name, argv in zip(names, per_preload, strict=True)
+    )
 
 
 def configured_preloads(dask_server: Any, kind: str, preload: Any, preload_argv: Any) -> PreloadManager:

@@ -40,7 +40,7 @@ from .base import SLICE_SECONDS, logger
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
-from .handlers.life import LifeHandlers
+from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
@@ -145,7 +145,9 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         self.started = 0.0
         self.services: dict[str, Any] = {}
         self.set_life(scheduler_file, idle_timeout, preload, preload_argv)
-        self.state.options = replace(self.state.options, unrunnable_payload=self.unrunnable_payload)
+        self.state.options = replace(
+            self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
+        )
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}

@@ -53,6 +53,7 @@ class Operations:
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
+            "actor_call": worker.actor_host.call,
         }
 
     def ping(self) -> str:

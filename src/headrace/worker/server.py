@@ -32,6 +32,7 @@ from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context
+from .actors import ActorHost
 from .executor import TaskExecutor, forget
 from .lifetime import Lifetime
 from .machine import cpu_count, parse_memory_limit
@@ -156,8 +157,10 @@ class Worker(WorkerViews):
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.transfers = Transfers(self, options.incoming)
+        self.actor_host = ActorHost(self)
         self.operations = Operations(self)
         self.server.handlers.update(self.operations.handlers())
+        self.server.takeovers["actors"] = self.actor_host.serve
         self.measured = Metrics(self, dict(metrics or {}))
         self.startup_information = dict(startup_information or {})
         self.batched_stream: Stream | None = None
@@ -349,6 +352,7 @@ class Worker(WorkerViews):
         for client in clients:
             with contextlib.suppress(Exception):
                 await client._close()
+        await self.actor_host.close()
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
         if executor is not None:
@@ -428,6 +432,8 @@ class Worker(WorkerViews):
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             if outbox.free:
                 forget(self.data, outbox.free)
+                if self.actor_host.instances:
+                    self.actor_host.forget(outbox.free)
             for request in outbox.gather:
                 self.transfers.start(request)
             for address in outbox.retry_later:

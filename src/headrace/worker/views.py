@@ -14,6 +14,7 @@ from headrace.common.keys import Key
 from headrace.rpc import rpc
 from headrace.rpc.node import Node
 
+from .actors import ActorHost
 from .executor import TaskExecutor
 from .options import WorkerOptions
 from .state import TaskState, WorkerState
@@ -41,6 +42,7 @@ class WorkerViews(Node):
     state: WorkerState
     options: WorkerOptions
     task_executor: TaskExecutor
+    actor_host: ActorHost
     data: MutableMapping[Key, Any]
     scheduler_address: str
     local_directory: str
@@ -50,6 +52,11 @@ class WorkerViews(Node):
     nanny: str | None
     services: dict[str, Any]
     get_client: Callable[[], Any]
+
+    @property
+    def actors(self) -> dict[Key, Any]:
+        """The actors that live here, by key."""
+        return self.actor_host.instances
 
     @property
     def scheduler(self) -> rpc:

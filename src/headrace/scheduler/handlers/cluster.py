@@ -179,6 +179,9 @@ class ClusterHandlers(SchedulerBase):
         return retired
 
     async def _move_data_away(self, worker: WorkerState) -> bool:
+        if worker.actors:
+            logger.warning("Worker %s holds actors, which cannot be moved: %s", worker.address, list(worker.actors)[:5])
+            return False
         only = [task.key for task in worker.has_what if len(task.who_has) == 1]
         if not only:
             return True

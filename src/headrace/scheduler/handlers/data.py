@@ -163,6 +163,7 @@ class DataHandlers(SchedulerBase):
         if not targets:
             return {"status": "OK"}
         tasks = [task for key in keys if (task := self.tasks.get(key)) is not None and task.who_has]
+        tasks = [task for task in tasks if not task.actor]  # actors live in one place
         wanted = len(targets) if n is None else min(int(n), len(targets))
         if wanted < 1:
             raise ValueError("cannot keep fewer than one copy; release the futures to drop data")

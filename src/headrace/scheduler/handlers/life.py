@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.keys import from_wire
-from headrace.exceptions import NoValidWorkerError, NoWorkerError
+from headrace.exceptions import LostActorError, NoValidWorkerError, NoWorkerError
 from headrace.messages.base import Payload
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.protocol import dumps
@@ -40,6 +40,11 @@ def seconds_or_none(value: Any, key: str) -> float | None:
     if seconds < 0:
         raise ValueError(f"{key} must not be negative, and is {value!r}")
     return seconds
+
+
+def actor_payload(text: str) -> Payload:
+    """What clients raise for an actor that was lost with its worker."""
+    return dumps(LostActorError(text))
 
 
 class LifeHandlers(SchedulerBase):

@@ -8,6 +8,7 @@ from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.messages.worker import FreeKeys
 
+from .actors import lose_actor
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica
 from .restrictions import forget_allowed, has_resources
@@ -89,6 +90,10 @@ def remove_worker(
     for task in list(worker.has_what):
         drop_replica(task, worker)
         if not task.who_has and task.state == "memory":
+            if task.options.actor:
+                lose_actor(state, task, worker, reason)
+                recommendations[task] = "erred"
+                continue
             recommendations[task] = "released"
             if task.function is None:
                 lost.append(task.key)

@@ -8,6 +8,7 @@ from headrace.common.keys import Key
 from headrace.messages.client import KeyInMemory
 
 from . import interest
+from .actors import drop_actor, note_proxy
 from .tasks import NOTHING
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def add_replica(task: TaskState, worker: WorkerState) -> None:
-    """The worker holds a copy of the result."""
-    if worker not in task.who_has:
+    """The worker holds a copy of the result (of an actor: what it takes to call it, which is no copy)."""
+    if task.options.actor and task.who_has:
+        note_proxy(task, worker)
+    elif worker not in task.who_has:
         task.who_has = task.who_has | worker.alone if task.who_has else worker.alone
         worker.has_what[task] = None
         worker.nbytes += task.get_nbytes()
@@ -32,6 +35,8 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
         task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
         del worker.has_what[task]
         worker.nbytes -= task.get_nbytes()
+        if worker.actors:
+            worker.actors.discard(task)
 
 
 def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
@@ -41,6 +46,8 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
         del worker.has_what[task]
         worker.nbytes -= nbytes
         state.free(worker, task.key)
+    if task.options.actor:
+        drop_actor(state, task)
     task.who_has = NOTHING
 
 

@@ -1,4 +1,4 @@
-"""Tasks that no worker may run (state no-worker): they run when one comes that may, or err when they waited too long."""
+"""Tasks that no worker may run (no-worker): they run when one comes that may, or err when they waited too long."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from headrace.scheduler.state.interest import let_go_when_done
 from headrace.scheduler.state.load import end_processing
 
 from .engine import Recommendations
+from .releasing import memory_released
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def released_erred(state: SchedulerState, task: TaskState, recommendations: Reco
             return
         task.rare.exception_blame = blame
     _err(state, task, recommendations)
+
+
+def actor_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """The worker of an actor is gone, and the actor's state with it (its record has the exception)."""
+    memory_released(state, task, recommendations)
+    recommendations.pop(task, None)
+    running = [waiter for waiter in task._waiters or () if waiter.state == "processing"]
+    _err(state, task, recommendations)
+    for waiter in running:
+        recommendations[waiter] = "released"  # called off first; then it shares the failure
 
 
 def _err(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
