@@ -41,12 +41,12 @@ def released_erred(state: SchedulerState, task: TaskState, recommendations: Reco
     _err(state, task, recommendations)
 
 
-def actor_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """The worker of an actor is gone, and the actor's state with it (its record has the exception)."""
+def memory_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """The worker of an actor is gone, and the actor's state with it; or something it was computed from failed anew."""
     memory_released(state, task, recommendations)
     recommendations.pop(task, None)
     running = [waiter for waiter in task._waiters or () if waiter.state == "processing"]
-    _err(state, task, recommendations)
+    released_erred(state, task, recommendations)
     for waiter in running:
         recommendations[waiter] = "released"  # called off first; then it shares the failure
 
