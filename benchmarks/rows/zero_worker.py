@@ -39,14 +39,14 @@ def _drive(tasks: int, workers: int) -> tuple[float, float]:
     """Microseconds and bytes kept per task of a map, with as many workers of one thread."""
     from headrace.cli.scheduler import GC_THRESHOLDS
     from headrace.messages.client import SubmitGraph
-    from headrace.scheduler.state.options import StateOptions
+    from headrace.scheduler.server import state_options
     from headrace.scheduler.state.state import SchedulerState
     from headrace.scheduler.state.workers import WorkerState
 
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    state = SchedulerState(StateOptions())
+    state = SchedulerState(state_options(None, None))  # settings as a scheduler has them
     client = state.add_client("client", None, 0.0)
     for number in range(workers):
         state.add_worker(WorkerState(f"tcp://127.0.0.1:{number}", name=number), {}, 0.0)

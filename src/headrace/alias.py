@@ -25,6 +25,8 @@ API_VERSION = "2026.8.0"
 RENAMED = {
     "deploy.utils": "headrace.compat.deploy_utils",
     "cli.dask_scheduler": "headrace.cli.scheduler",
+    "cli.dask_spec": "headrace.cli.spec",
+    "cli.dask_ssh": "headrace.cli.ssh",
     "cli.dask_worker": "headrace.cli.worker",
 }
 

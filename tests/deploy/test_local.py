@@ -16,14 +16,7 @@ import pytest
 from headrace import Client, LocalCluster, Worker
 from headrace.common.status import Status
 from headrace.exceptions import WorkerStartTimeoutError
-from headrace.testing.leaks import clean
 from headrace.testing.waiting import async_poll_for, poll_for
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Any:
-    with clean():
-        yield
 
 
 def inc(x: int) -> int:

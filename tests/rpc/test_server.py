@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,6 +29,10 @@ class NotHere(Exception):
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a}, {b}")
+
+
+class Load:
+    """Something that a request brings, whose end can be seen."""
 
 
 class Handlers:
@@ -151,6 +156,25 @@ async def test_arguments_that_cannot_be_loaded(caplog: pytest.LogCaptureFixture)
 async def test_arguments_stay_closed_without_deserialize(address: str) -> None:
     async with serving(address, deserialize=False) as (server, _, pool):
         assert await pool.rpc(server.address).echo(x=Serialize({1, 2})) == {1, 2}
+
+
+async def test_an_idle_comm_keeps_nothing_of_its_last_request(address: str) -> None:
+    gone = asyncio.Event()
+
+    def watch(x: Load) -> str:
+        weakref.finalize(x, gone.set)
+        return type(x).__name__
+
+    server = Server({"watch": watch}, name="test server")
+    await server.listen(address)
+    pool = ConnectionPool(timeout=10)
+    try:
+        assert await pool.rpc(server.address).watch(x=Serialize(Load())) == "Load"
+        await asyncio.wait_for(gone.wait(), 10)
+        assert len(server.comms) == 1
+    finally:
+        await pool.close()
+        await server.close_comms()
 
 
 async def test_no_reply(address: str) -> None:

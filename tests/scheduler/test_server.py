@@ -154,7 +154,7 @@ async def test_heartbeats_and_events_are_kept() -> None:
                 await asyncio.sleep(0)
         state = scheduler.workers["tcp://127.0.0.1:1"]
         assert state.metrics == {"memory": 123}
-        assert state.memory["process"] == 123
+        assert state.memory.process == 123
 
 
 async def test_run_function_here_with_the_scheduler() -> None:

@@ -119,7 +119,7 @@ def test_cancel_leaves_what_others_want_unless_forced() -> None:
     assert not cluster.state.tasks
 
 
-def test_late_answers_are_dropped_or_used_but_never_confuse() -> None:
+def test_late_answers_are_dropped() -> None:
     cluster = Cluster(workers=2)
     alice = cluster.add_client()
     cluster.submit(alice, {"a": []})
@@ -136,6 +136,39 @@ def test_late_answers_are_dropped_or_used_but_never_confuse() -> None:
     cluster.state.on_worker_batch(first, [late], 2.0)
     cluster.drain()
     assert not cluster.state.tasks
+
+
+def test_answer_to_a_withdrawn_assignment_is_not_taken_for_a_copy() -> None:
+    """The worker will drop it as soon as it reads that the assignment was withdrawn."""
+    cluster = Cluster(workers=2)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": []})
+    task = cluster.state.tasks["a"]
+    first = task.processing_on
+    assert first is not None
+    late = TaskFinished("a", task.attempt, 8, "int", 0.0, 1.0)
+    cluster.release(alice, ["a"])
+    (second,) = [address for address in cluster.state.workers if address != first.address]
+    cluster.submit(alice, {"a": []}, options=TaskOptions(workers=[second]))
+    again = cluster.state.tasks["a"]
+    cluster.state.on_worker_batch(first, [late], 1.0)
+    assert first not in again.who_has
+    assert again.state == "processing"
+    cluster.run_all()
+    assert cluster.heard["alice"]["a"] == "finished"
+
+
+def test_what_a_worker_did_before_it_registered_again_is_freed() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": []})
+    late = TaskFinished("a", cluster.state.tasks["a"].attempt, 8, "int", 0.0, 1.0)
+    cluster.remove_worker("tcp://w0:1")
+    cluster.release(alice, ["a"])
+    cluster.add_worker("tcp://w0:1")
+    worker = cluster.state.workers["tcp://w0:1"]
+    cluster.state.on_worker_batch(worker, [late], 1.0)
+    assert [message.keys for message in worker.outbox] == [["a"]]
 
 
 def test_dropped_copy_is_computed_again_when_it_was_the_last() -> None:
@@ -170,6 +203,18 @@ def test_where_is_it() -> None:
     cluster.state.on_worker_batch(asker, [RequestWhoHas(["a", "unknown"])], 1.0)
     answer = asker.outbox[-1]
     assert answer.who_has == [[worker.address for worker in cluster.state.tasks["a"].who_has], []]
+
+
+def test_submitting_a_released_task_again_runs_it_again() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"a": [], "b": ["a"]}, ["a", "b"])
+    cluster.run_all()
+    cluster.release(alice, ["a"])
+    assert cluster.state.tasks["a"].state == "released"
+    cluster.submit(alice, {"a": []}, ["a"])
+    assert cluster.run_all() == ["a"]
+    assert cluster.heard["alice"]["a"] == "finished"
 
 
 def test_story_tells_a_task_s_transitions() -> None:

@@ -16,7 +16,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("distributed",),
     ("headrace.compat", "headrace.demo"),
     ("headrace",),  # the facade: names, resolved lazily
-    ("headrace.cli", "headrace.deploy", "headrace.testing"),
+    ("headrace.cli",),
+    ("headrace.deploy", "headrace.testing"),
     ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading"),
@@ -24,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.comm",),
     ("headrace.protocol",),
     ("headrace.security",),
+    ("headrace.machine",),
     ("headrace.config", "headrace.metrics"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
     ("headrace.messages",),

@@ -17,6 +17,7 @@ from headrace.messages.worker import (
     LongRunning,
     MissingData,
     RefreshWhoHas,
+    ReleasedData,
     RemoveReplicas,
     RequestWhoHas,
     RescheduleTask,
@@ -334,7 +335,7 @@ def test_data_lost_under_a_task_that_is_about_to_run() -> None:
     outbox = after(state, FreeKeys(["x"]))
     assert state.tasks["y"].state == "waiting"
     assert outbox.free == ["x"]
-    assert outbox.messages == [RequestWhoHas(["x"])]
+    assert outbox.messages == [ReleasedData("x"), RequestWhoHas(["x"])]
 
 
 def test_pausing() -> None:

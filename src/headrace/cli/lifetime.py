@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from headrace import config
+from headrace.nanny.environment import STOP_WITH_STDIN
 from headrace.rpc import run
 
 #: Exit status after a second signal.
@@ -36,9 +37,11 @@ def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
     """
     try:
         signalled = run(_serve(start, kind))
-    except (OSError, RuntimeError, TimeoutError, ValueError, TypeError) as error:
+    except click.ClickException:
+        raise
+    except Exception as error:
         logging.getLogger("distributed").debug("start failed", exc_info=True)
-        raise click.ClickException(f"the {kind} did not start: {error}") from error
+        raise click.ClickException(f"the {kind} did not start: {str(error) or repr(error)}") from error
     click.echo(f"End {kind}", err=True)
     if signalled is not None and signalled != signal.SIGINT:
         sys.exit(0)
@@ -54,7 +57,7 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
             os._exit(FORCED)
         received.set_result(number)
 
-    with _handlers(loop, on_signal):
+    with _handlers(loop, on_signal), _parent(loop, received):
         starting = asyncio.ensure_future(start())
         await asyncio.wait([starting, received], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -63,13 +66,13 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
             return received.result()
         servers = starting.result()
         finishing = [asyncio.ensure_future(server.finished()) for server in servers]
-        await asyncio.wait([*finishing, received], return_when=asyncio.FIRST_COMPLETED)
+        finished_all: asyncio.Future[Any] = asyncio.gather(*finishing)
+        await asyncio.wait([finished_all, received], return_when=asyncio.FIRST_COMPLETED)
         if received.done():
             click.echo(f"Received {signal.Signals(received.result()).name}: the {kind} closes", err=True)
         await asyncio.gather(*[server.close() for server in servers], return_exceptions=True)
-        for finished in finishing:
-            finished.cancel()
-        await asyncio.wait(finishing)
+        finished_all.cancel()
+        await asyncio.wait([finished_all])
         return received.result() if received.done() else None
 
 
@@ -83,6 +86,26 @@ def _handlers(loop: asyncio.AbstractEventLoop, on_signal: Callable[[int], None])
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _parent(loop: asyncio.AbstractEventLoop, received: asyncio.Future[int]) -> Iterator[None]:
+    """Close when the standard input does, if the environment asks for that; what this starts is not asked the same."""
+    if not os.environ.pop(STOP_WITH_STDIN, None):
+        yield
+        return
+
+    def on_input() -> None:
+        if not os.read(0, 1 << 16):
+            loop.remove_reader(0)
+            if not received.done():
+                received.set_result(signal.SIGTERM)
+
+    loop.add_reader(0, on_input)
+    try:
+        yield
+    finally:
+        loop.remove_reader(0)
 
 
 def start_logging() -> None:

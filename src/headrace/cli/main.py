@@ -6,6 +6,8 @@ import click
 
 from .options import version_option
 from .scheduler import scheduler
+from .spec import spec
+from .ssh import ssh
 from .worker import worker
 
 
@@ -15,8 +17,8 @@ def command() -> None:
     """A dynamic distributed task scheduler for Python."""
 
 
-command.add_command(scheduler)
-command.add_command(worker)
+for one in (scheduler, spec, ssh, worker):
+    command.add_command(one)
 
 
 def main() -> None:

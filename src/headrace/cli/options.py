@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from headrace.security import Security
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: For commands with preload scripts, which may have options of their own.
+PRELOADING = {"ignore_unknown_options": True}
 
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
 
@@ -31,6 +36,87 @@ def security(role: str, ca_file: str | None, certificate: str | None, key: str |
     """The certificates given on the command line for a role ("scheduler" or "worker"); None when there are none."""
     given: dict[str, Any] = {"tls_ca_file": ca_file, f"tls_{role}_cert": certificate, f"tls_{role}_key": key}
     return Security(**given) if any(given.values()) else None
+
+
+def dashboard_options(default_address: str) -> Callable[[F], F]:
+    """The options about the dashboard, which headrace does not have: accepted, and named in one line of the log."""
+
+    def decorate(command: F) -> F:
+        for option in (
+            click.option("--dashboard-prefix", type=str, default="", hidden=True),
+            click.option("--dashboard/--no-dashboard", default=True, help="Accepted: there is no dashboard"),
+            click.option(
+                "--dashboard-address", type=str, default=default_address, help="Accepted: there is no dashboard"
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def note_ignored(context: click.Context, names: tuple[str, ...]) -> None:
+    """Say in the log which of these options were given and make no difference."""
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        logging.getLogger("distributed").info("There is no dashboard: %s makes no difference", options)
+
+
+def preload_options(*names: str) -> Callable[[F], F]:
+    """--preload and the like, and the arguments that follow them on the command line (`preload_argv`)."""
+
+    def decorate(command: F) -> F:
+        command = click.argument("preload_argv", nargs=-1, type=click.UNPROCESSED)(command)
+        for name in names:
+            whom = "each nanny" if name.endswith("nanny") else "the process"
+            command = click.option(
+                f"--{name}",
+                type=str,
+                multiple=True,
+                is_eager=True,
+                help=f'Module to load in {whom}, such as "foo.bar" or "/path/to/foo.py"; may be repeated',
+            )(command)
+        return command
+
+    return decorate
+
+
+def check_preload_arguments(arguments: tuple[str, ...], preload: tuple[str, ...], configured: str) -> None:
+    """Refuse arguments that no preload script is there to take.
+
+    Args:
+        configured: key of the configuration that may name scripts, too.
+
+    Raises:
+        click.UsageError: names the first of them.
+    """
+    from headrace import config
+
+    if arguments and not preload and not config.get(configured, None):
+        kind = "No such option" if arguments[0].startswith("-") else "Got unexpected extra argument"
+        raise click.UsageError(f"{kind}: {arguments[0]}")
+
+
+def parse_ports(text: str | None) -> list[int | None]:
+    """The ports that an option allows, in the order in which to try them.
+
+    >>> parse_ports("9000:9002"), parse_ports("8786"), parse_ports(None)
+    ([9000, 9001, 9002], [8786], [None])
+
+    Raises:
+        click.BadParameter: neither a port nor a range of ports.
+    """
+    if text is None or text == "":
+        return [None]
+    first, colon, last = text.partition(":")
+    try:
+        ports = list(range(int(first), int(last if colon else first) + 1))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a port nor a range such as 9000:9010") from None
+    if not ports or not 0 <= ports[0] <= ports[-1] < 1 << 16:
+        raise click.BadParameter(f"{text!r} is no range of ports between 0 and 65535")
+    return list(ports)
 
 
 def version_option(command: F) -> F:

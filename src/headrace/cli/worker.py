@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import click
 from dask.system import CPU_COUNT
 
+from headrace.common.functions import import_term
 from headrace.common.sizing import workers_and_threads
 from headrace.nanny.tuning import tune_allocator, tune_interpreter
+from headrace.worker.machine import parse_memory_limit
 
 from .lifetime import pid_file, serve, start_logging
-from .options import parse_resources, security, tls_options, version_option
+from .options import (
+    PRELOADING,
+    check_preload_arguments,
+    dashboard_options,
+    note_ignored,
+    parse_ports,
+    parse_resources,
+    preload_options,
+    security,
+    tls_options,
+    version_option,
+)
+
+#: The usual worker, by the name that it is known under.
+WORKER_CLASS = "dask.distributed.Worker"
+#: Options that make no difference, because there is no dashboard.
+IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
+#: Seconds between two looks for a scheduler file that is not there yet.
+_LOOK = 0.1
 
 
-@click.command(name="worker", context_settings={"ignore_unknown_options": False})
+@click.command(name="worker", context_settings=PRELOADING)
 @click.argument("scheduler", type=str, required=False)
 @tls_options
-@click.option("--worker-port", type=str, default=None, help="Port that the worker listens on (default: any)")
-@click.option("--nanny-port", type=str, default=None, help="Port that the nanny listens on (default: any)")
-@click.option("--dashboard-address", type=str, default=":0", hidden=True)
-@click.option("--dashboard/--no-dashboard", default=True, hidden=True)
-@click.option("--dashboard-prefix", type=str, default="", hidden=True)
+@click.option("--worker-port", type=str, default=None, help="Port, or range of ports, of the workers (default: any)")
+@click.option("--nanny-port", type=str, default=None, help="Port, or range of ports, of the nannies (default: any)")
+@dashboard_options(":0")
 @click.option("--listen-address", type=str, default=None, help="Address to listen on, such as tcp://0.0.0.0:9000")
 @click.option("--contact-address", type=str, default=None, help="Address that others use, such as tcp://127.0.0.1:9000")
 @click.option(
@@ -31,7 +50,9 @@ from .options import parse_resources, security, tls_options, version_option
 @click.option("--interface", type=str, default=None, help="Network interface to listen on, such as 'eth0' or 'lo'")
 @click.option("--protocol", type=str, default=None, help="tcp or tls")
 @click.option("--nthreads", type=int, default=0, help="Threads per worker (default: CPUs / workers)")
-@click.option("--nworkers", type=str, default=None, help="Workers, each in a process of its own; 'auto' from the CPUs")
+@click.option(
+    "--nworkers", type=str, default=None, help="Workers, each in a process of its own; 'auto' from the CPUs; -1 for all"
+)
 @click.option("--name", type=str, default=None, help="Name of the worker; with several, a number is added")
 @click.option(
     "--memory-limit", default="auto", help="Bytes per worker: a number, text such as 5GB, 'auto' or 0 for none"
@@ -45,50 +66,43 @@ from .options import parse_resources, security, tls_options, version_option
 @click.option("--lifetime", type=str, default=None, help="Time after which the worker closes")
 @click.option("--lifetime-stagger", type=str, default=None, help="Random part of the lifetime")
 @click.option("--lifetime-restart/--no-lifetime-restart", default=None, help="Start anew after the lifetime")
+@click.option("--worker-class", type=str, default=WORKER_CLASS, show_default=True, help="Class of the workers")
+@preload_options("preload", "preload-nanny")
+@click.option("--scheduler-sni", type=str, default=None, help="Server name to ask for in TLS connections")
 @version_option
+@click.pass_context
 def worker(
+    context: click.Context,
+    /,
     scheduler: str | None,
-    tls_ca_file: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    nthreads: int,
-    nworkers: str | None,
-    name: str | None,
-    nanny: bool,
     pid_path: str,
-    resources: str | None,
     scheduler_file: str | None,
-    worker_port: str | None,
-    nanny_port: str | None,
-    dashboard_address: str,
-    dashboard: bool,
-    dashboard_prefix: str,
+    preload: tuple[str, ...],
+    preload_argv: tuple[str, ...],
+    death_timeout: str | None,
     **given: Any,
 ) -> None:
-    """Launch workers that take work from the scheduler at SCHEDULER, such as tcp://192.168.0.1:8786."""
+    """Launch workers that take work from the scheduler at SCHEDULER, such as tcp://192.168.0.1:8786.
+
+    PRELOAD_ARGV are for the scripts that --preload names.
+    """
+    if scheduler is not None and scheduler.startswith("-"):  # the first of the arguments for preload scripts
+        preload_argv, scheduler = (scheduler, *preload_argv), None
+    check_preload_arguments(preload_argv, preload, "distributed.worker.preload")
     if not scheduler and not scheduler_file:
         raise click.UsageError("name the scheduler: 'headrace worker tcp://HOST:PORT', or --scheduler-file FILE")
-    count, threads = _sizes(nworkers, nthreads)
-    if count > 1 and not nanny:
-        raise click.UsageError("--no-nanny runs the worker in this process: there can be only one (--nworkers 1)")
+    specifications = plan_workers({**given, "preload": list(preload) or None, "preload_argv": list(preload_argv)})
     start_logging()
+    note_ignored(context, IGNORED)
+    nanny = given["nanny"]
     if not nanny:
         tune_allocator()
-    keywords: dict[str, Any] = {
-        "scheduler_file": scheduler_file,
-        "nthreads": threads,
-        "resources": parse_resources(resources),
-        "security": security("worker", tls_ca_file, tls_cert, tls_key),
-        **{option: value for option, value in given.items() if value is not None},
-    }
-    if worker_port is not None:
-        keywords["worker_port" if nanny else "port"] = int(worker_port)
-    if nanny_port is not None and nanny:
-        keywords["port"] = int(nanny_port)
-    names = [name] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
+    where = {"scheduler_file": scheduler_file, "death_timeout": death_timeout}
 
     async def start() -> list[Any]:
-        servers = await _start(scheduler, nanny, [{**keywords, "name": one} for one in names])
+        if scheduler_file:
+            await _appeared(scheduler_file, death_timeout)
+        servers = await _start(scheduler, nanny, [{**where, **one} for one in specifications])
         if not nanny:
             tune_interpreter()
         return servers
@@ -97,12 +111,108 @@ def worker(
         serve(start, "worker")
 
 
+def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keywords of each Worker or Nanny that these options mean. Starts nothing.
+
+    Raises:
+        click.UsageError: options that contradict each other, or values that make no sense; says which.
+    """
+    nanny = given["nanny"]
+    count, threads = _sizes(given["nworkers"], given["nthreads"])
+    if count > 1 and not nanny:
+        raise click.UsageError("--no-nanny runs the worker in this process: there can be only one (--nworkers 1)")
+    for option in ("listen_address", "contact_address"):
+        if count > 1 and given[option]:
+            raise click.UsageError(
+                f"--{option.replace('_', '-')} is one worker's: it does not go with --nworkers {count}"
+            )
+    keywords: dict[str, Any] = {
+        name: given[name]
+        for name in (
+            *("contact_address", "local_directory", "lifetime", "lifetime_stagger", "lifetime_restart"),
+            *("preload", "preload_argv"),
+        )
+        if given[name] is not None
+    }
+    keywords["nthreads"] = threads
+    keywords["memory_limit"] = _memory_limit(given["memory_limit"], threads)
+    keywords["resources"] = parse_resources(given["resources"])
+    keywords["security"] = _security(given)
+    keywords.update(_where(given))
+    if given["worker_class"] != WORKER_CLASS:
+        keywords["worker_class"] = given["worker_class"]
+    if given["preload_nanny"]:
+        if not nanny:
+            raise click.UsageError("--preload-nanny needs a nanny: leave out --no-nanny")
+        keywords["preload_nanny"] = list(given["preload_nanny"])
+    name = given["name"]
+    names = [name] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
+    return [{**keywords, "name": one} for one in names]
+
+
+def _where(given: dict[str, Any]) -> dict[str, Any]:
+    """Keywords that say where to listen."""
+    nanny = given["nanny"]
+    host, protocol, worker_port = given["host"], given["protocol"], given["worker_port"]
+    if given["listen_address"]:
+        for option in ("host", "interface", "worker_port", "protocol"):
+            if given[option]:
+                raise click.UsageError(f"--listen-address says where to listen: leave out --{option.replace('_', '-')}")
+        protocol, host, worker_port = _parts(given["listen_address"])
+    if given["nanny_port"] and not nanny:
+        raise click.UsageError("--nanny-port needs a nanny: leave out --no-nanny")
+    found = {"host": host, "interface": given["interface"], "protocol": protocol}
+    if worker_port is not None:
+        found["worker_port" if nanny else "port"] = _port(worker_port)
+    if given["nanny_port"] is not None:
+        found["port"] = _port(given["nanny_port"])
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _parts(address: str) -> tuple[str, str | None, str]:
+    """Protocol, host and port of an address to listen on."""
+    from headrace.comm.addressing import parse_address, parse_host_port
+
+    try:
+        protocol, location = parse_address(address)
+        host, port = parse_host_port(location, 0)
+    except ValueError as error:
+        raise click.BadParameter(f"--listen-address: {error}") from error
+    return protocol, host or None, str(port)
+
+
+def _port(text: str) -> Any:
+    """A port as a number, a range as the text that workers and nannies take."""
+    ports = parse_ports(text)
+    return ports[0] if len(ports) == 1 else text
+
+
+def _memory_limit(text: str, threads: int) -> Any:
+    try:
+        parse_memory_limit(text, threads)
+    except ValueError as error:
+        raise click.BadParameter(f"--memory-limit: {error}") from error
+    return text
+
+
+def _security(given: dict[str, Any]) -> Any:
+    found = security("worker", given["tls_ca_file"], given["tls_cert"], given["tls_key"])
+    if given["scheduler_sni"]:
+        from headrace.security import Security
+
+        found = found or Security()
+        found.extra_conn_args = {**(found.extra_conn_args or {}), "server_hostname": given["scheduler_sni"]}
+    return found
+
+
 def _sizes(nworkers: str | None, nthreads: int) -> tuple[int, int]:
     """Workers and threads each.
 
     Raises:
         click.BadParameter: the number of workers is none.
     """
+    if nthreads < 0:
+        raise click.BadParameter(f"--nthreads must be at least 1, or 0 to divide the CPUs, and is {nthreads}")
     if nworkers == "auto":
         return workers_and_threads(None, nthreads or None, processes=True, cpus=CPU_COUNT)
     try:
@@ -116,17 +226,36 @@ def _sizes(nworkers: str | None, nthreads: int) -> tuple[int, int]:
     return workers_and_threads(count, nthreads or None, processes=True, cpus=CPU_COUNT)
 
 
+async def _appeared(file: str, timeout: str | None) -> None:
+    """Wait for a file that the scheduler writes when it has started.
+
+    Raises:
+        TimeoutError: it is not there after `timeout`.
+    """
+    from headrace.config import parse_seconds
+
+    seconds = None if timeout is None else parse_seconds(timeout)
+    if not os.path.exists(file):
+        click.echo(f"Waiting for the scheduler file {file}", err=True)
+    try:
+        async with asyncio.timeout(seconds):
+            while not os.path.exists(file):
+                await asyncio.sleep(_LOOK)
+    except TimeoutError:
+        raise TimeoutError(f"there is no scheduler file {file} after {timeout}") from None
+
+
 async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[str, Any]]) -> list[Any]:
     server_class: Any
     if nanny:
-        from headrace.nanny import Nanny
-
-        server_class = Nanny
+        from headrace.nanny import Nanny as server_class
     else:
-        from headrace.worker import Worker
-
-        server_class = Worker
-    servers = [server_class(scheduler, **specification) for specification in specifications]
+        from headrace.worker import Worker as server_class
+    servers = []
+    for specification in specifications:
+        if not nanny and "worker_class" in specification:
+            server_class = import_term(specification.pop("worker_class"))
+        servers.append(server_class(scheduler, **specification))
     try:
         await asyncio.gather(*servers)
     except BaseException:

@@ -441,6 +441,8 @@ class Session:
             state.handle(batch)
             woken = state.take_woken()
             events = state.take_events() if state.events else ()
+            if state.dropped and self.status in ("running", "connecting"):
+                self.post(ReleaseKeys(state.take_dropped()))
         for waiters, done in woken:
             for waiter in waiters:
                 try:

@@ -62,6 +62,7 @@ class _Kept(threading.local):
 
     def __init__(self) -> None:
         self.records: list[_Record] = []
+        self.bound = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,7 +75,7 @@ class _Kept(threading.local):
                 return memoryview(mapping)[:nbytes]
         mapping = _map(nbytes)
         loop = asyncio._get_running_loop()
-        if loop is not None and nbytes <= KEPT_BYTES:
+        if loop is not None and nbytes <= min(self.bound, KEPT_BYTES):
             self.records.append(_Record(mapping))
             if self._timer is None or self._loop is not loop:
                 self._loop = loop
@@ -95,13 +96,34 @@ class _Kept(threading.local):
                 continue
             record.idle_looks += 1
             unused += len(mapping)
-            if record.idle_looks < IDLE_LOOKS and unused <= KEPT_BYTES:
+            if record.idle_looks < IDLE_LOOKS and unused <= min(self.bound, KEPT_BYTES):
                 still.append(record)
         self.records = still[::-1]
         self._timer = self._loop.call_later(LOOK_EVERY, self.look) if self._loop is not None and still else None
 
+    def drop(self) -> None:
+        """Give back everything that is unused now."""
+        still = []
+        while self.records:
+            record = self.records.pop()
+            mapping = record.mapping
+            if sys.getrefcount(mapping) > _UNUSED_REFERENCES:
+                still.append(record)
+        self.records = still[::-1]
+
 
 _kept = _Kept()
+
+
+def bound_kept(nbytes: int) -> None:
+    """Keep at most so many bytes of unused mappings in the calling thread (`KEPT_BYTES` if that is less)."""
+    _kept.bound = nbytes
+
+
+def drop_kept() -> None:
+    """Give back the mappings that the calling thread keeps and nobody uses."""
+    if _kept.records:
+        _kept.drop()
 
 
 def _map(nbytes: int) -> mmap.mmap:

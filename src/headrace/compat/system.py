@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dask.system import CPU_COUNT
 
-from headrace.worker.machine import system_memory_limit as memory_limit
+from headrace.machine import system_memory_limit as memory_limit
 
 #: Bytes of memory that this process may use.
 MEMORY_LIMIT = memory_limit()

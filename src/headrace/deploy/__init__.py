@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from headrace.common.facade import lazy_names
 
-_NAMES = {"Cluster": ".cluster", "LocalCluster": ".local"}
+_NAMES = {
+    "Adaptive": ".adaptive",
+    "Cluster": ".cluster",
+    "LocalCluster": ".local",
+    "SSHCluster": ".ssh",
+    "SpecCluster": ".spec",
+    "SubprocessCluster": ".subprocess",
+}
 
-__all__ = ["Cluster", "LocalCluster"]
+__all__ = ["Adaptive", "Cluster", "LocalCluster", "SSHCluster", "SpecCluster", "SubprocessCluster"]
 
 __getattr__ = lazy_names(__name__, _NAMES)

@@ -10,26 +10,39 @@ import atexit
 import contextlib
 import logging
 import os
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from html import escape
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dask.utils import format_bytes
 
 from headrace.common.status import Status
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
-from headrace.rpc import IOLoop, LoopRunner, sync
+from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
+from headrace.security import Security
+
+from .link import LocalLink
+from .logs import Logs, as_log
+
+if TYPE_CHECKING:
+    from .adaptive import Adaptive
 
 logger = logging.getLogger("distributed.deploy.cluster")
 
 #: Seconds between two looks at the number of workers, while somebody waits for them.
 _LOOK_INTERVAL = 0.005
+#: The same, where each look is a request to another process.
+_REMOTE_LOOK_INTERVAL = 0.05
 #: Seconds that the clusters left open at the end of the process get to close.
 _EXIT_TIMEOUT = 10
+#: What a cluster has done that it remembers for `get_logs`.
+_LOG_LINES = 1000
 
 _open: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
@@ -40,13 +53,16 @@ class Cluster:
     Args:
         asynchronous: whether the user is on the event loop and awaits.
         loop: an asyncio loop, or anything with `.asyncio_loop`; by default the background loop of this process.
-        quiet, scheduler_sync_interval: accepted for compatibility.
+        quiet: not to tell what happens.
         name: of the cluster; random by default.
+        scheduler_sync_interval: seconds, or text such as "500ms", between two looks at what workers there are.
 
     Attributes:
         status: its life, as a `Status`.
-        scheduler: the Scheduler, when it is in this process.
+        scheduler: the Scheduler, or what started one elsewhere and knows its address.
+        scheduler_comm: the scheduler's operations, as asynchronous methods.
         security: of connections to the scheduler.
+        client_address: where clients of this process connect, if that is another address than the workers'.
     """
 
     _supports_scaling = False
@@ -59,11 +75,20 @@ class Cluster:
         name: str | None = None,
         scheduler_sync_interval: Any = 1,
     ) -> None:
-        self.name = name or uuid.uuid4().hex[:8]
+        self._name = str(name) if name else uuid.uuid4().hex[:8]
         self.quiet = quiet
         self.status = Status.created
         self.scheduler: Any = None
+        self.scheduler_comm: Any = None
         self.security: Any = None
+        self.client_address = ""
+        self.periodic_callbacks: dict[str, PeriodicCallback] = {}
+        self._sync_interval = parse_seconds(scheduler_sync_interval)
+        #: what a scheduler elsewhere said last of itself
+        self._last_info: dict[str, Any] = {"workers": {}}
+        self._adaptive: Adaptive | None = None
+        self._adaptive_options: dict[str, Any] = {}
+        self._log_lines: list[tuple[float, str]] = []
         self._asynchronous = asynchronous
         self._runner: LoopRunner | None = None
         if not asynchronous or loop is not None or _running_loop() is not None:
@@ -73,6 +98,24 @@ class Cluster:
         self._inherited = False
         self._starting: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """What this cluster is called."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @classmethod
+    def from_name(cls, name: str) -> Self:
+        """The cluster of that name that runs already.
+
+        Raises:
+            NotImplementedError: this kind of cluster cannot be found by its name.
+        """
+        raise NotImplementedError(f"{cls.__name__} cannot be found by name; connect with Client(address)")
 
     # Loops
 
@@ -117,10 +160,53 @@ class Cluster:
     # Life
 
     async def _start(self) -> None:
-        """Start scheduler and workers; a subclass extends it."""
+        """Connect to the scheduler; a subclass extends it: first it starts one, or sets `scheduler_comm`."""
+        if self.scheduler_comm is None and self.scheduler is not None:
+            self.scheduler_comm = LocalLink(self.scheduler) if self._is_local else self._connected()
+        if self.scheduler_comm is not None and not self._is_local:
+            await self._read_info()
+        if self.scheduler_comm is not None and self._sync_interval > 0:
+            callback = PeriodicCallback(self._look, self._sync_interval * 1000)
+            self.periodic_callbacks["scheduler-info"] = callback
+            callback.start()
+        self.status = Status.running
+
+    def _connected(self) -> Any:
+        security = self.security if isinstance(self.security, Security) else Security(**(self.security or {}))
+        return rpc(self.scheduler_address, connection_args=security.get_connection_args("client"))
 
     async def _close(self) -> None:
-        """Stop them; a subclass extends it. Called once, also when `_start` failed in the middle."""
+        """Let go of the scheduler; a subclass extends it. Also called when `_start` failed in the middle."""
+        if self._adaptive is not None:
+            self._adaptive.stop("the cluster closes")
+        for callback in self.periodic_callbacks.values():
+            callback.stop()
+        if self.scheduler_comm is not None:
+            await self.scheduler_comm.close_rpc()
+        self.status = Status.closed
+
+    async def _look(self) -> None:
+        """See what workers there are; called every `scheduler_sync_interval`."""
+        if not self._is_local:
+            try:
+                await self._read_info()
+            except OSError as error:
+                logger.debug("Cluster %s could not ask its scheduler: %s", self.name, error)
+
+    async def _read_info(self) -> None:
+        self._last_info = dict(await self.scheduler_comm.identity())
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether the scheduler lives in this process, on this cluster's loop."""
+        return hasattr(self.scheduler, "identity") and hasattr(self.scheduler, "server")
+
+    @property
+    def _loop_runner(self) -> LoopRunner:
+        """For clusters of other packages, which start their loop themselves."""
+        if self._runner is None:
+            self._runner = LoopRunner(asynchronous=True)
+        return self._runner
 
     async def _started(self) -> Self:
         """Start once, whoever asks; a failure closes what was started and is raised to all."""
@@ -226,12 +312,16 @@ class Cluster:
     @property
     def scheduler_address(self) -> str:
         """Where the scheduler is reached; "<Not Connected>" before it runs."""
-        return "<Not Connected>" if self.scheduler is None else str(self.scheduler.address)
+        for source in (self.scheduler, self.scheduler_comm):
+            address = getattr(source, "external_address", None) or getattr(source, "address", None)
+            if isinstance(address, str):
+                return address
+        return "<Not Connected>"
 
     @property
     def scheduler_info(self) -> dict[str, Any]:
-        """What the scheduler says of itself and its workers."""
-        return dict(self.scheduler.identity()) if self.scheduler is not None else {"workers": {}}
+        """What the scheduler says of itself and its workers; of one elsewhere, what it said some time ago."""
+        return dict(self.scheduler.identity()) if self._is_local else self._last_info
 
     @property
     def observed(self) -> set[Any]:
@@ -279,7 +369,8 @@ class Cluster:
             if deadline is not None and loop.time() > deadline:
                 assert timeout is not None
                 raise WorkerStartTimeoutError(available, n_workers, timeout)
-            await asyncio.sleep(_LOOK_INTERVAL)
+            await asyncio.sleep(_LOOK_INTERVAL if self._is_local else _REMOTE_LOOK_INTERVAL)
+            await self._look()
 
     def _count_running(self) -> int:
         workers = self.scheduler_info["workers"].values()
@@ -293,6 +384,71 @@ class Cluster:
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be scaled")
 
+    def adapt(self, Adaptive: type[Adaptive] | None = None, **kwargs: Any) -> Adaptive:
+        """Have as many workers as the work needs, from now on.
+
+        Args:
+            Adaptive: class that decides, `headrace.deploy.adaptive.Adaptive` by default.
+            kwargs: for it, such as `minimum` and `maximum`; those of an earlier call stand unless given again.
+
+        Raises:
+            ValueError: the bounds contradict each other.
+        """
+        from .adaptive import Adaptive as Default
+
+        options = {**self._adaptive_options, **kwargs}
+        made = (Adaptive or Default)(self, **options)
+        if self._adaptive is not None:
+            self._adaptive.stop("another takes its place")
+        self._adaptive, self._adaptive_options = made, options
+        return made
+
+    # Logs
+
+    def _log(self, text: str) -> None:
+        """Remember what the cluster itself did, for `get_logs`."""
+        self._log_lines.append((time.time(), text))
+        del self._log_lines[:-_LOG_LINES]
+        if not self.quiet:
+            logger.debug("Cluster %s: %s", self.name, text)
+
+    def get_logs(self, cluster: bool = True, scheduler: bool = True, workers: bool | Iterable[str] = True) -> Any:
+        """The latest log lines.
+
+        Args:
+            cluster: of this object.
+            scheduler: of the scheduler.
+            workers: of all workers, of none, or of those at these addresses.
+
+        Returns:
+            `Logs`: {"Cluster": text, "Scheduler": text, worker's address: text}.
+        """
+        return self.sync(self._get_logs, cluster, scheduler, workers)
+
+    async def _get_logs(self, cluster: bool, scheduler: bool, workers: bool | Iterable[str]) -> Logs:
+        logs = Logs()
+        if cluster:
+            logs["Cluster"] = as_log(self._log_lines)
+        if scheduler and self.scheduler_comm is not None:
+            logs["Scheduler"] = as_log(await self.scheduler_comm.get_logs())
+        if workers and self.scheduler_comm is not None:
+            chosen = None if workers is True else list(workers)
+            for address, lines in (await self.scheduler_comm.worker_logs(workers=chosen)).items():
+                logs[address] = as_log(lines)
+        return logs
+
+    def _repr_html_(self) -> str:
+        workers = list(self.scheduler_info["workers"].values()) if self._is_up() else []
+        rows = {
+            "Scheduler": self.scheduler_address,
+            "Status": self.status.name,
+            "Workers": str(len(workers)),
+            "Threads": str(sum(worker["nthreads"] for worker in workers)),
+            "Memory": format_bytes(sum(worker["memory_limit"] or 0 for worker in workers)),
+        }
+        table = "".join(f"<tr><td><b>{name}</b></td><td>{escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<div><h3>{type(self).__name__}</h3><p>{escape(self.name)}</p><table>{table}</table></div>"
+
     def __repr__(self) -> str:
         workers: Iterable[dict[str, Any]] = self.scheduler_info["workers"].values() if self._is_up() else ()
         workers = list(workers)
@@ -303,7 +459,7 @@ class Cluster:
         return f"{text}, memory={format_bytes(memory)})" if memory else f"{text})"
 
     def _is_up(self) -> bool:
-        return self.scheduler is not None and self.status in (Status.starting, Status.running)
+        return self.scheduler_comm is not None and self.status in (Status.starting, Status.running)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -317,6 +473,8 @@ def close_clusters() -> None:
     """Close what a script left open, so that no worker outlives it."""
     for cluster in list(_open):
         if cluster._asynchronous or cluster._runner is None or not cluster._runner.is_started():
+            continue
+        if not getattr(cluster, "shutdown_on_close", True):
             continue
         try:
             cluster.close(timeout=_EXIT_TIMEOUT)

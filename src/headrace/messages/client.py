@@ -135,6 +135,12 @@ class ClientEvent(Message):
     event: Any
 
 
+class MessagesReceived(Message):
+    """So many of the client's messages have come, over all its connections; it need not send them again."""
+
+    count: int
+
+
 class SchedulerClosing(Message):
     """The scheduler is going away on purpose: do not reconnect."""
 
@@ -151,5 +157,6 @@ ToClient: TypeAlias = (
     | GraphRefused
     | Restarted
     | ClientEvent
+    | MessagesReceived
     | SchedulerClosing
 )

@@ -10,6 +10,9 @@ from typing import Any
 from headrace import config
 from headrace.config import INHERITED
 
+#: Variable with which a parent tells a command to close when its standard input does, that is, when the parent ends.
+STOP_WITH_STDIN = "HEADRACE_STOP_WITH_STDIN"
+
 
 def process_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The variables that a worker's process starts with.

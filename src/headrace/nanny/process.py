@@ -54,6 +54,7 @@ class WorkerProcess:
         address: the worker's; None before it has started.
         worker_dir: its local directory.
         closed_itself: why the worker closed in good order; None if it did not.
+        exit_cause: why the nanny ended the process, in words for people; None if it did not.
 
     Raises:
         RuntimeError: when started, if the worker did not start; says why.
@@ -76,6 +77,7 @@ class WorkerProcess:
         self.address: str | None = None
         self.worker_dir: str | None = None
         self.closed_itself: str | None = None
+        self.exit_cause: str | None = None
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | None = None
         self._worker_class = worker_class
@@ -299,6 +301,11 @@ class WorkerProcess:
                 await self._ended(PATIENCE)
         if self.status is not Status.closing:
             self.status = Status.closed
+
+    def kill_now(self) -> None:
+        """End the process at once, without waiting; `on_exit` tells when it is gone."""
+        if self.is_alive():
+            self._signal(getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def _signal(self, number: int) -> None:
         assert self.process is not None

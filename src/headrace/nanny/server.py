@@ -11,10 +11,12 @@ from typing import Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
 
+from .memory import NannyMemoryManager
 from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess
 
 logger = logging.getLogger("distributed.nanny")
@@ -32,6 +34,8 @@ class Nanny(Node):
         config: configuration for the worker's process, in place of this one's.
         worker_class: class of the worker.
         host, port, interface, protocol: where the nanny listens; the worker uses the same but the port.
+        memory_limit: as for Worker; a worker over the share `distributed.worker.memory.terminate` of it
+            (`memory_terminate_fraction`) is killed and started again.
         worker_kwargs: for the Worker.
 
     Raises:
@@ -95,7 +99,12 @@ class Nanny(Node):
             logger.setLevel(silence_logs)
         self.name = name
         self.nthreads = nthreads
-        self.memory_limit = memory_limit
+        self.memory_manager = NannyMemoryManager(
+            self,
+            memory_limit=memory_limit,
+            memory_terminate_fraction=worker_kwargs.pop("memory_terminate_fraction", None),
+            memory_monitor_interval=worker_kwargs.get("memory_monitor_interval"),
+        )
         self.contact_address = contact_address
         self.auto_restart = True
         self.process: WorkerProcess | None = None
@@ -120,6 +129,7 @@ class Nanny(Node):
             "silence_logs": silence_logs,
             "death_timeout": death_timeout,
             "security": self.security,
+            "contact_address": contact_address,
             "interface": interface,
             "host": host,
             "port": worker_port,
@@ -145,20 +155,25 @@ class Nanny(Node):
                     "a Nanny's worker cannot reach a scheduler inside this process (inproc): "
                     "start the Scheduler with protocol='tcp', or use Worker"
                 )
-            await self.server.listen(address_from_user_args(peer=peer, security=self.security, **self._listen))
+            await self._listen_somewhere(peer)
         for plugin in self._start_plugins:
             await self.plugin_add(plugin)
         await self.instantiate()
+        self.memory_manager.start()
         self.status = Status.running
 
-    @property
-    def address(self) -> str:
-        """Where others reach the nanny.
-
-        Raises:
-            ValueError: it does not listen yet.
-        """
-        return self.contact_address or self.server.address
+    async def _listen_somewhere(self, peer: str) -> None:
+        """Listen at the first of the possible ports that can be had."""
+        listen = dict(self._listen)
+        ports = ports_of(listen.pop("port"))
+        for port in ports:
+            try:
+                address = address_from_user_args(port=port, peer=peer, security=self.security, **listen)
+                await self.server.listen(address)
+                return
+            except OSError:
+                if port == ports[-1]:
+                    raise
 
     async def instantiate(self) -> str:
         """Start the worker; returns "running" when it is registered with the scheduler."""
@@ -186,7 +201,8 @@ class Nanny(Node):
             logger.info("Worker closed: %s", self.process.closed_itself)
             self._close_soon(f"the worker has closed: {self.process.closed_itself}")
             return
-        logger.warning("Worker process %s ended with code %s; starting another", self.process.pid, code)
+        cause = self.process.exit_cause or f"ended with code {code}"
+        logger.warning("Worker process %s: %s; starting another", self.process.pid, cause)
         self.run_in_background(self._start_again())
 
     async def _start_again(self) -> None:
@@ -255,6 +271,20 @@ class Nanny(Node):
     def worker_address(self) -> str | None:
         """The worker's, or None while there is none."""
         return self.process.address if self.process is not None else None
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes that the worker may take; None for no limit."""
+        return self.memory_manager.memory_limit
+
+    @property
+    def memory_terminate_fraction(self) -> float | bool:
+        """Share of the limit above which the worker is killed; False for never."""
+        return self.memory_manager.memory_terminate_fraction
+
+    def memory_monitor(self) -> None:
+        """Look now how much memory the worker takes; kill it if it is too much."""
+        self.memory_manager.look()
 
     @property
     def worker_dir(self) -> str | None:

@@ -122,6 +122,7 @@ class Server:
                     await self._answer(comm, error_message(named), "?")
                     continue
                 taken = await self._handle_request(comm, request)
+                del request  # what the last request brought must not stay while the connection is idle
                 if taken is not None:
                     comms.pop(comm, None)
                     await self._take_over(comm, *taken)

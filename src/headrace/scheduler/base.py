@@ -16,7 +16,9 @@ from headrace.rpc import Stream
 from headrace.rpc.node import Node
 from headrace.security import Security
 
+from .memory import MemorySettings
 from .state.clients import ClientState
+from .state.memory import MemoryState
 from .state.state import SchedulerState
 from .state.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.workers import WorkerState
@@ -52,6 +54,12 @@ class SchedulerBase(Node):
     def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
         super().__init__("Scheduler", {}, security, "distributed", deserialize=False)
         self.state = state
+        settings = MemorySettings.from_config()
+        self.MEMORY_RECENT_TO_OLD_TIME = settings.recent_to_old_time
+        self.MEMORY_REBALANCE_MEASURE = settings.measure
+        self.MEMORY_REBALANCE_SENDER_MIN = settings.sender_min
+        self.MEMORY_REBALANCE_RECIPIENT_MAX = settings.recipient_max
+        self.MEMORY_REBALANCE_HALF_GAP = settings.half_gap
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
         self.plugins: dict[str, Any] = {}
@@ -138,13 +146,9 @@ class SchedulerBase(Node):
         return sum(worker.memory_limit for worker in self.workers.values())
 
     @property
-    def memory(self) -> dict[str, int]:
-        """Memory of the whole cluster in bytes, by kind (see `WorkerState.memory`)."""
-        totals: dict[str, int] = {}
-        for worker in self.workers.values():
-            for kind, nbytes in worker.memory.items():
-                totals[kind] = totals.get(kind, 0) + nbytes
-        return totals
+    def memory(self) -> MemoryState:
+        """Memory of the whole cluster."""
+        return MemoryState.sum(*[worker.memory for worker in self.workers.values()])
 
     @property
     def n_tasks(self) -> int:

@@ -37,6 +37,7 @@ from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
+from .handlers.adaptive import AdaptiveHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
@@ -86,7 +87,7 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, LifeHandlers):
+class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers, LifeHandlers):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -158,6 +159,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
                 **self.inspect_operations(),
                 **self.plugin_operations(),
                 **self.life_operations(),
+                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }
@@ -397,7 +399,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
     def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
         worker.last_seen = now
         worker.time_delay = message.now - now
-        worker.metrics = message.metrics
+        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
         for name, said in message.extensions.items():
             extension = self.extensions.get(name)
             if extension is not None and hasattr(extension, "heartbeat"):

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import get_ident
 from types import CoroutineType, TracebackType
@@ -23,6 +23,7 @@ from headrace.protocol import dumps, dumps_exception, loads, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
+from .memory import SpilledValues
 from .run_spec import by_user_key, resolve
 from .sizes import nbytes_of, type_name_of
 from .state.effects import Execute
@@ -81,24 +82,22 @@ class TaskExecutor:
         #: those that no thread has taken; whoever removes one (set.remove is atomic) owns it
         self._unstarted: set[Execute] = set()
         self._coroutines: set[asyncio.Task[None]] = set()
+        self._memory = worker.memory_manager
+        self._buffer = worker.memory_manager.buffer
         self.executors = dict(executors)
         self.pool = TaskPool(nthreads, self._run, name=f"Headrace-Tasks-{worker.name}", initializer=self._start_thread)
         self.executors.setdefault("default", self.pool)
         self._default = self.executors["default"]
 
-    def submit(self, runs: list[Execute], data: Mapping[Key, Any]) -> None:
-        """Run tasks. On the loop.
-
-        Args:
-            data: where the values of their dependencies are.
-        """
+    def submit(self, runs: list[Execute]) -> None:
+        """Run tasks. On the loop."""
         feed = self.pool.feed
         plain = self._default is self.pool
         for run in runs:
             self._runs[run.key] = run
             if run.dependencies is not None:
                 try:
-                    run.values = {key: data[key] for key in run.dependencies}
+                    run.values = self._memory.values_of(run.dependencies)
                 except Exception as error:  # the user's mapping fails
                     self._fail(run, error, time.time(), None)
                     continue
@@ -122,11 +121,23 @@ class TaskExecutor:
                     f"{self._worker.address} has {sorted({*self.executors, 'offload'})}"
                 )
             elif isinstance(executor, ProcessPoolExecutor) or "Process" in type(executor).__name__:
-                self._submit_pickled(run, executor)
+                if isinstance(run.values, SpilledValues):
+                    self._loop.run_in_executor(None, self._load_and_submit, run, executor)
+                else:
+                    self._submit_pickled(run, executor)
             else:
                 executor.submit(self._run, run)
         except Exception as error:
             self._fail(run, error, time.time(), None)
+
+    def _load_and_submit(self, run: Execute, executor: Executor) -> None:
+        """Read from disk what a task needs that runs in another process; in a thread."""
+        try:
+            assert isinstance(run.values, SpilledValues)
+            run.values = run.values.load()
+            self._submit_pickled(run, executor)
+        except Exception as error:
+            self._fail(run, error, time.time(), error.__traceback__)
 
     def _submit_pickled(self, run: Execute, executor: Executor) -> None:
         start = time.time()
@@ -177,6 +188,9 @@ class TaskExecutor:
 
     def _run(self, run: Execute) -> None:
         """Do one task; called in a thread."""
+        buffer = self._buffer
+        if buffer is not None and buffer.crowded:
+            buffer.wait_for_room()
         try:
             self._unstarted.remove(run)
         except KeyError:  # recalled
@@ -195,6 +209,8 @@ class TaskExecutor:
                 raise _cannot_load(run, self._worker.address, error) from error
             values = run.values
             if values is not None:
+                if type(values) is SpilledValues:
+                    values = values.load()
                 named = by_user_key(values)
                 args = resolve(args, named)
                 if kwargs:
@@ -263,7 +279,7 @@ class TaskExecutor:
         if self._closed:
             self._done.clear()
             return
-        done, events, data, runs = self._done, [], self._worker.data, self._runs
+        done, events, store, runs = self._done, [], self._memory.store, self._runs
         while done:
             value, event, start = done.popleft()
             if start is not None:
@@ -271,7 +287,7 @@ class TaskExecutor:
                 continue
             if type(event) is ExecuteDone:
                 try:
-                    data[event.key] = value
+                    store(event.key, value, event.nbytes)
                 except Exception as error:
                     event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
             if type(event) is not ExecuteSeceded:
@@ -351,9 +367,3 @@ def _cannot_load(run: Execute, address: str, error: Exception) -> Deserializatio
         f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}: "
         f"{type(error).__name__}: {error}{hint}"
     )
-
-
-def forget(data: MutableMapping[Key, Any], keys: list[Key]) -> None:
-    """Drop values; those that are not there are no matter."""
-    for key in keys:
-        data.pop(key, None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from headrace.machine import process_memory
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -25,7 +26,6 @@ class Metrics:
     def __init__(self, worker: Worker, custom: dict[str, Callable[[Any], Any]]) -> None:
         self._worker = worker
         self._custom = custom
-        self._page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
         self._last = (time.monotonic(), time.process_time())
 
     def read(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Metrics:
             "task_counts": dict(tasks),
             "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
             "managed_bytes": state.nbytes,
-            "spilled_bytes": {"memory": 0, "disk": 0},
+            "spilled_bytes": worker.memory_manager.spilled(),
             "transfer": {
                 "incoming_bytes": state.transfer_incoming_bytes,
                 "incoming_count": state.transfer_incoming_count,
@@ -58,7 +58,7 @@ class Metrics:
             "ready": len(state.ready),
             "time": time.time(),
             "cpu": self._cpu(),
-            "memory": self._memory(),
+            "memory": process_memory(),
         }
         for name, function in self._custom.items():
             try:
@@ -73,13 +73,3 @@ class Metrics:
         self._last = now, used
         elapsed = now - before
         return round(100 * (used - used_before) / elapsed, 1) if elapsed > 0 else 0.0
-
-    def _memory(self) -> int:
-        """Resident bytes of this process, by the cheapest way there is."""
-        try:
-            with open("/proc/self/statm", "rb") as file:
-                return int(file.read().split()[1]) * self._page
-        except OSError:
-            import psutil
-
-            return int(psutil.Process().memory_info().rss)

@@ -65,8 +65,8 @@ class Operations:
         nbytes = {}
         for key, value in data.items():
             value = unwrap(value)
-            self._worker.data[key] = value
             nbytes[key] = nbytes_of(value)
+            self._worker.memory_manager.store(key, value, nbytes[key])
         self._worker.take(DataStored(nbytes))
         return {"status": "OK", "nbytes": nbytes}
 

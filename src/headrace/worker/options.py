@@ -11,9 +11,8 @@ from typing import Any
 IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "profile_cycle_interval", "reconnect", "memory_monitor_interval", "scheduler_sni",
+        "low_level_profiler", "profile_cycle_interval", "reconnect", "scheduler_sni",
         "transition_counter_max", "WorkerStateClass",
-        "memory_target_fraction", "memory_spill_fraction", "memory_pause_fraction", "memory_terminate_fraction",
     }
 )  # fmt: skip
 
@@ -98,15 +97,3 @@ def executors_of(executor: Any) -> dict[str, Executor]:
     if isinstance(executor, Mapping):
         return dict(executor)
     raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
-
-
-def ports_of(port: Any) -> list[Any]:
-    """The ports to try, in order."""
-    if isinstance(port, str) and ":" in port:
-        first, last = map(int, port.split(":"))
-        if last < first:
-            raise ValueError(f"port range {port!r} ends before it begins")
-        return list(range(first, last + 1))
-    if port is None or isinstance(port, (int, str)):
-        return [port]
-    return list(port)

@@ -17,28 +17,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
 from headrace.comm import connect
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.keys import Key, from_wire
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.exceptions import UnknownOperationError
+from headrace.machine import cpu_count
 from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import PeriodicCallback, Stream, send_recv
 from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
-from . import context
+from . import context, memory
 from .actors import ActorHost
-from .executor import TaskExecutor, forget
+from .executor import TaskExecutor
 from .lifetime import Lifetime
-from .machine import cpu_count, parse_memory_limit
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, LIFE, WorkerOptions, executors_of, ports_of, seconds_of
+from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -71,6 +72,8 @@ class Worker(WorkerViews):
         extensions: {name: class}; each is made with the worker as its argument.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
+        memory_target_fraction, memory_spill_fraction, memory_pause_fraction, max_spill, memory_monitor_interval: as in
+            the configuration under `distributed.worker.memory`.
         host, port, interface, protocol: where to listen; `port` may be a range "9000:9010".
         contact_address: the address that others are told, if not the one listened on.
         nanny: address of its nanny.
@@ -119,6 +122,7 @@ class Worker(WorkerViews):
     ) -> None:
         life = {name: ignored.pop(name) for name in LIFE if name in ignored}
         extensions = ignored.pop("extensions", None) or {}
+        memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
@@ -131,7 +135,10 @@ class Worker(WorkerViews):
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
         self.name = name
         self.nanny = nanny
-        self.memory_limit = parse_memory_limit(memory_limit, self.nthreads)
+        self.memory_manager = memory.WorkerMemoryManager(
+            self, nthreads=self.nthreads, memory_limit=memory_limit, data=data, **memory_keywords
+        )
+        self.memory_limit = self.memory_manager.memory_limit
         self.contact_address = contact_address
         self.death_timeout = seconds_of(death_timeout)
         self.heartbeat_interval = seconds_of(heartbeat_interval)
@@ -152,8 +159,7 @@ class Worker(WorkerViews):
             seed=hash(self.id),
             log_length=options.log_length,
         )
-        self._data_source = data
-        self.data: MutableMapping[Key, Any] = {}
+        self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.transfers = Transfers(self, options.incoming)
@@ -193,7 +199,8 @@ class Worker(WorkerViews):
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), timeout)
                 await self._listen_somewhere()
                 self._make_directory()
-                self._make_data()
+                self.memory_manager.start(self.local_directory)
+                self.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
                 context.workers.add(self)
@@ -247,20 +254,6 @@ class Worker(WorkerViews):
         if self.local_directory not in sys.path:
             sys.path.append(self.local_directory)
 
-    def _make_data(self) -> None:
-        source = self._data_source
-        if source is None:
-            return
-        if callable(source):
-            takes_directory = "worker_local_directory" in _parameters(source)
-            source = source(worker_local_directory=self.local_directory) if takes_directory else source()
-        elif isinstance(source, tuple):
-            function, keywords = source
-            source = function(**keywords)
-        if not isinstance(source, MutableMapping):
-            raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
-        self.data = source
-
     async def _register(self, timeout: float) -> None:
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
@@ -303,6 +296,8 @@ class Worker(WorkerViews):
         interval = self.heartbeat_interval or float(reply["heartbeat_interval"])
         self._every("heartbeat", self.heartbeat, interval)
         self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        if self.memory_manager.monitored:
+            self._every("memory_monitor", self.memory_manager.look, self.memory_manager.memory_monitor_interval)
         self.heartbeat()
         self._act()
 
@@ -357,7 +352,7 @@ class Worker(WorkerViews):
         executor = getattr(self, "task_executor", None)
         if executor is not None:
             await executor.close(executor_wait, timeout)
-        self.data.clear()
+        await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
@@ -428,10 +423,10 @@ class Worker(WorkerViews):
         while state.outbox:
             outbox = state.drain()
             if outbox.execute:
-                self.task_executor.submit(outbox.execute, self.data)
+                self.task_executor.submit(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             if outbox.free:
-                forget(self.data, outbox.free)
+                self.memory_manager.drop(outbox.free)
                 if self.actor_host.instances:
                     self.actor_host.forget(outbox.free)
             for request in outbox.gather:
@@ -567,13 +562,6 @@ def _is_event(message: Any, error: Exception) -> bool:
 
 def _listed(ports: list[Any]) -> str:
     return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
-
-
-def _parameters(function: Any) -> Iterable[str]:
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return ()
 
 
 def _user() -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
-from headrace.protocol import Serialize, dumps, unwrap
+from headrace.protocol import Serialize, Serialized, dumps, unwrap
 from headrace.rpc import NO_REPLY, ConnectionPool
 
 from .executor import failure
+from .memory import SpilledValues
 from .sizes import nbytes_of
 from .state.effects import GatherData
 from .state.events import BusyOver, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
@@ -99,7 +100,7 @@ class Transfers:
             try:
                 value = unwrap(value)
                 size = nbytes_of(value)
-                self._worker.data[key] = value
+                self._worker.memory_manager.store(key, value, size)
             except Exception as error:
                 now = time.time()
                 unloadable = DeserializationError(
@@ -167,17 +168,17 @@ class Transfers:
         if who is not None and self.outgoing_count >= self.incoming_limit:
             return {"status": "busy"}
         data, tasks = worker.data, worker.state.tasks
-        found = {}
-        nbytes = 0
-        for key in keys:
-            try:
-                found[key] = Serialize(data[key])
-            except KeyError:
-                continue
-            task = tasks.get(key)
-            nbytes += task.get_nbytes() if task is not None else 0
+        held = [key for key in keys if key in data]
+        values = worker.memory_manager.values_of(held)
+        nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
+        found: dict[Key, Any] = {}
         self.outgoing_count += 1
         try:
+            if type(values) is SpilledValues:
+                found = await self._pickled(values)
+            else:
+                found = {key: Serialize(value) for key, value in values.items()}
+            values = {}
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
@@ -190,11 +191,21 @@ class Transfers:
         self.sent += nbytes
         return NO_REPLY
 
-    def _cannot_send(self, found: dict[Key, Serialize], error: SerializationError) -> SerializationError:
+    async def _pickled(self, values: SpilledValues) -> dict[Key, Any]:
+        """Values of which some lie on disk; these go as they are, and are read in a thread.
+
+        Raises:
+            SerializationError: a value cannot be read; names the task.
+        """
+        payloads = await asyncio.get_running_loop().run_in_executor(None, values.read_payloads)
+        return {key: Serialized(payloads[key]) if key in payloads else Serialize(values[key]) for key in values}
+
+    def _cannot_send(self, found: dict[Key, Any], error: SerializationError) -> SerializationError:
         """The error of an answer in which a value cannot be pickled; names the task."""
         for key, value in found.items():
             try:
-                dumps(value.value)
+                if isinstance(value, Serialize):
+                    dumps(value.value)
             except SerializationError as cause:
                 return SerializationError(
                     f"the result of the task {from_wire(key)!r} cannot be sent. {cause}. Tasks that run on the same "

@@ -285,14 +285,18 @@ class DataMethods(ClientBase):
         if direct:
             threads = await self._threads_of(workers, timeout)
             # a release of the same keys that is still under way must not come after the news that they are there
-            (who_has, nbytes), _ = await asyncio.gather(self._send_to_workers(values, threads), self.session.barrier())
+            (who_has, nbytes, failure), _ = await asyncio.gather(
+                self._send_to_workers(values, threads), self.session.barrier()
+            )
             await self._call(
                 "update_data",
                 who_has=who_has,
                 nbytes=nbytes,
                 client=self.id,
-                types={key: _type_name(value) for key, value in values.items()},
+                types={key: _type_name(values[key]) for key in who_has},
             )
+            if failure is not None:
+                raise failure  # the scheduler knows of the others now, so that they go when they are released
             return
         await self.session.barrier()
         await self._call(
@@ -319,7 +323,8 @@ class DataMethods(ClientBase):
 
     async def _send_to_workers(
         self, values: Mapping[Key, Any], threads: Mapping[str, int]
-    ) -> tuple[dict[Key, list[str]], dict[Key, int]]:
+    ) -> tuple[dict[Key, list[str]], dict[Key, int], BaseException | None]:
+        """Where values are now and their sizes, and what went wrong with others."""
         turns = itertools.cycle([address for address, count in threads.items() for _ in range(max(count, 1))])
         for _ in range(next(_scatters) % sum(max(count, 1) for count in threads.values())):
             next(turns)
@@ -327,10 +332,16 @@ class DataMethods(ClientBase):
         for key, value in values.items():
             plan.setdefault(next(turns), {})[key] = Serialize(value)
         replies = await asyncio.gather(
-            *[self.session.pool.rpc(address).update_data(data=data) for address, data in plan.items()]
+            *[self.session.pool.rpc(address).update_data(data=data) for address, data in plan.items()],
+            return_exceptions=True,
         )
-        who_has = {key: [address] for address, data in plan.items() for key in data}
-        return who_has, {key: size for reply in replies for key, size in reply["nbytes"].items()}
+        who_has: dict[Key, list[str]] = {}
+        nbytes: dict[Key, int] = {}
+        for (address, data), reply in zip(plan.items(), replies, strict=True):
+            if not isinstance(reply, BaseException):
+                who_has.update((key, [address]) for key in data)
+                nbytes.update(reply["nbytes"])
+        return who_has, nbytes, next((reply for reply in replies if isinstance(reply, BaseException)), None)
 
     def replicate(
         self, futures: Any, n: int | None = None, workers: Any = None, branching_factor: int = 2, **kwargs: Any

@@ -383,14 +383,10 @@ class WorkMethods(ClientBase):
         return self.sync(self._retry, futures, asynchronous=asynchronous)
 
     async def _retry(self, futures: Any) -> None:
-        states = [future._bound() for future in self._futures_in(futures)]  # type: ignore[attr-defined]
-        keys = list({state.key: None for state in states})
-        retried = await self._call("retry", keys=keys, client=self.id)
-        again = set(keys if retried is None else retried)
-        with self.session.lock:
-            for state in states:
-                if state.key in again and state.status == "error":
-                    state.retry()
+        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
+        await self._call("retry", keys=list(keys), client=self.id)
+        # That they are pending again comes on the stream, before how they end; this reply may come after both.
+        await self.session.barrier()
 
     def futures_of(self, futures: Any) -> list[Future[Any]]:
         """The futures in nested containers and collections; see `headrace.client.futures_of`."""

@@ -16,11 +16,13 @@ from typing import Any, TypeAlias
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 from headrace.messages.client import (
+    CancelKeys,
     CancelledKeys,
     ClientEvent,
     GraphRefused,
     KeyInMemory,
     LostData,
+    MessagesReceived,
     Restarted,
     SchedulerClosing,
     TaskErred,
@@ -110,6 +112,9 @@ class ClientState:
         futures: the records by key.
         woken: records that became done, with the waiters to call; the shell takes them after each batch.
         events: published events, likewise.
+        received: how many of our messages the scheduler has confirmed, if it said so since that was last looked at.
+        dropped: keys that the scheduler cancelled; the shell names them in `ReleaseKeys`, for what we sent before we
+            heard of it may have asked for them anew.
         closing: why the scheduler is going away, once it said so.
     """
 
@@ -117,6 +122,8 @@ class ClientState:
         self.futures: dict[Key, FutureState] = {}
         self.woken: list[tuple[list[Waiter], FutureState]] = []
         self.events: list[ClientEvent] = []
+        self.dropped: list[Key] = []
+        self.received = 0
         self.closing: str | None = None
         self._graphs = itertools.count(1)
         # The scheduler confirms each cancellation of ours; by then the key may have been submitted anew.
@@ -183,22 +190,22 @@ class ClientState:
     def _cancel_by_scheduler(self, keys: Iterable[Key], reason: str) -> None:
         unconfirmed = self._unconfirmed
         if not unconfirmed:
-            self._cancel(keys, reason)
+            self.dropped += self._cancel(keys, reason)
             return
         for key in keys:
             count = unconfirmed.get(key)
             if count is None:
-                self._cancel((key,), reason)
+                self.dropped += self._cancel((key,), reason)
             elif count == 1:
                 del unconfirmed[key]
             else:
                 unconfirmed[key] = count - 1
 
-    def cancel_pending(self, reason: str) -> None:
+    def cancel_pending(self, reason: str, message: str | None = None) -> None:
         """The scheduler is gone: what is not done never will be."""
         for state in [state for state in self.futures.values() if state.status not in DONE]:
             del self.futures[state.key]
-            state.cancel(reason)
+            state.cancel(reason, message)
             self._wake(state)
 
     def cancel_all(self, reason: str) -> None:
@@ -209,13 +216,20 @@ class ClientState:
     def lose_all(self) -> list[Key]:
         """The connection is new: ask for these again (`DesireKeys`); erred ones are as they were."""
         keys = []
-        self._unconfirmed.clear()
         for state in self.futures.values():
             if state.status != "error":
                 keys.append(state.key)
                 if state.status == "finished" and state.result is None:
                     state.lose()
         return keys
+
+    def cancellations_sent(self, messages: Iterable[Any]) -> None:
+        """The connection is new, and these go over it: of earlier cancellations nobody will confirm any other."""
+        self._unconfirmed.clear()
+        for message in messages:
+            if type(message) is CancelKeys:
+                for key in message.keys:
+                    self._unconfirmed[key] = self._unconfirmed.get(key, 0) + 1
 
     def finish(self, key: Key, type: Any = None) -> None:
         """We put the data there ourselves."""
@@ -263,6 +277,11 @@ class ClientState:
         woken, self.woken = self.woken, []
         return woken
 
+    def take_dropped(self) -> list[Key]:
+        """The keys to release, which are then forgotten here."""
+        dropped, self.dropped = self.dropped, []
+        return dropped
+
     def take_events(self) -> list[ClientEvent]:
         """The events to hand out, which are then forgotten here."""
         events, self.events = self.events, []
@@ -302,6 +321,9 @@ class ClientState:
     def _on_client_event(self, message: ClientEvent) -> None:
         self.events.append(message)
 
+    def _on_messages_received(self, message: MessagesReceived) -> None:
+        self.received = message.count
+
     def _on_scheduler_closing(self, message: SchedulerClosing) -> None:
         self.closing = message.reason or "scheduler-closed"
 
@@ -314,5 +336,6 @@ _REACTIONS: dict[type, Callable[[ClientState, Any], None]] = {
     GraphRefused: ClientState._on_graph_refused,
     Restarted: ClientState._on_restarted,
     ClientEvent: ClientState._on_client_event,
+    MessagesReceived: ClientState._on_messages_received,
     SchedulerClosing: ClientState._on_scheduler_closing,
 }

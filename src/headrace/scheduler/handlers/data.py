@@ -62,6 +62,10 @@ class DataHandlers(SchedulerBase):
                 else:
                     data.update(answer)
                     missing.difference_update(answer)
+                    for key in by_worker[address]:
+                        if key not in answer:
+                            self.state.on_missing_data(key, address, time.time())
+            self.flush()
         if missing:
             return {"status": "error", "keys": list(missing), "data": data}
         return {"status": "OK", "data": data}
@@ -142,7 +146,10 @@ class DataHandlers(SchedulerBase):
         types: dict[Any, str] | None = None,
     ) -> dict[str, str]:
         """Learn of results that somebody put on workers."""
-        self.state.add_data(self.clients.get(client or ""), who_has, nbytes, types or {}, time.time())
+        if client:
+            self.state.add_data_of(client, who_has, nbytes, types or {}, time.time())
+        else:
+            self.state.add_data(None, who_has, nbytes, types or {}, time.time())
         self.flush()
         return {"status": "OK"}
 

@@ -69,6 +69,8 @@ def _on_stale_result(
     if task is None or task.state in ("released", "forgotten", "erred"):
         state.free(worker, message.key)
         return {}
+    if message.attempt > worker.first_attempt:
+        return {}  # it was called off on this very connection: the worker has freed it, or will
     if task.processing_on is worker:
         return {}  # sent there again since: that answer will come
     if task.state == "memory":
@@ -77,7 +79,7 @@ def _on_stale_result(
         else:
             add_replica(task, worker)
         return {}
-    # Someone still wants it, and here it is.
+    # From before its connection broke. Someone still wants it, and here it is.
     task.type = message.type
     set_nbytes(task, message.nbytes)
     add_replica(task, worker)
@@ -131,17 +133,23 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
 
 
 def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) -> Recommendations:
-    """A worker holds copies of results; those of tasks that are not in memory are superfluous."""
+    """A worker holds copies of results; those that nobody needs are freed, and those that are missing are welcome.
+
+    A copy that it has been told to free meanwhile is on record until it says that it has.
+    """
+    recommendations: Recommendations = {}
     unknown = []
     for key in message.keys:
         task = state.tasks.get(key)
-        if task is not None and task.state == "memory":
-            add_replica(task, worker)
-        else:
+        if task is None or task.state in ("released", "erred"):
             unknown.append(key)
+            continue
+        add_replica(task, worker)
+        if task.state != "memory":
+            recommendations[task] = "memory"
     if unknown:
         state.send(worker, FreeKeys(unknown))
-    return {}
+    return recommendations
 
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
@@ -159,9 +167,18 @@ def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recom
 
 def on_missing(state: SchedulerState, worker: WorkerState, message: MissingData) -> Recommendations:
     """A worker did not find data where it should have been."""
-    holder = state.workers.get(message.worker)
-    recommendations = _lose_replica(state, message.key, holder) if holder is not None else {}
+    recommendations = lose_missing(state, message.key, message.worker)
     return {**recommendations, **on_request_who_has(state, worker, RequestWhoHas([message.key]))}
+
+
+def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendations:
+    """A worker that was asked for a copy did not have it. If it has it now, it is not to keep it unknown to us."""
+    holder = state.workers.get(address)
+    task = state.tasks.get(key)
+    if holder is None or task is None or holder not in task.who_has:
+        return {}
+    state.free(holder, key)
+    return _lose_replica(state, key, holder)
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:

@@ -69,7 +69,7 @@ def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph)
     if message.dependencies:
         _connect(message, listed, created, external)
     _note_computation(state, message, created)
-    told = _mark_wanted(state, client, message, listed)
+    told = _mark_wanted(state, client, message, listed, created)
     recommendations = _start(state, created)
     recommendations.update(told)
     if not message.more:
@@ -177,19 +177,25 @@ def _connect(
 
 
 def _mark_wanted(
-    state: SchedulerState, client: ClientState, message: SubmitGraph, listed: list[TaskState]
+    state: SchedulerState,
+    client: ClientState,
+    message: SubmitGraph,
+    listed: list[TaskState],
+    created: list[TaskState],
 ) -> Recommendations:
     """Record what the client wants; it is told of what is there already. The rest of an open graph is held."""
     wanted = listed if message.wanted is None else [listed[position] for position in message.wanted]
     known = []
     alone = client.alone
     wants_what = client.wants_what
+    old = set(listed).difference(created) if len(created) < len(listed) else ()
     for task in wanted:
-        if not task.who_wants and task.state == "released":
+        if not task.who_wants and task not in old:
             task.who_wants = alone
             wants_what.add(task)
         else:
             known.append(task.key)
+    recommendations = desire_keys(state, client, known) if known else {}
     if message.more and message.wanted is not None:
         held = client.graphs[message.graph].held
         rest = set(wanted)
@@ -197,7 +203,9 @@ def _mark_wanted(
             if task not in rest:
                 add_interest(state.holder, task)
                 held.append(task)
-    return desire_keys(state, client, known) if known else {}
+                if task.state == "released" and task in old:
+                    recommendations[task] = "waiting"
+    return recommendations
 
 
 def _close(state: SchedulerState, client: ClientState, message: SubmitGraph) -> Recommendations:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.common.status import Status
-from headrace.messages.worker import FreeKeys
 
 from .actors import lose_actor
 from .load import check_load, end_processing
-from .replicas import add_replica, drop_replica
+from .replicas import add_replica, drop_replica, set_nbytes
 from .restrictions import forget_allowed, has_resources
 
 if TYPE_CHECKING:
     from .state import SchedulerState
+    from .tasks import TaskState
     from .transitions.engine import Recommendations
     from .workers import WorkerState
 
 
 def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Record a worker and the results it already holds; those that no task is known for are freed."""
+    """Record a worker, in place of the one that its address had before, if any."""
     forget_allowed(state)
+    recommendations: Recommendations = {}
+    old = state.workers.get(worker.address)
+    if old is not None:
+        recommendations = _replace(state, old, worker, held)
     state.workers[worker.address] = worker
+    worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
@@ -33,18 +39,59 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     if worker.status is Status.running:
         state.running[worker] = None
     check_load(state, worker)
-    recommendations: Recommendations = {}
-    unknown: list[Key] = []
-    for key in held:
-        task = state.tasks.get(key)
-        if task is None or task.state in ("erred", "released"):
-            unknown.append(key)
-            continue
-        add_replica(task, worker)
-        if task.state != "memory":
-            recommendations[task] = "memory"
-    if unknown:
-        state.send(worker, FreeKeys(unknown))
+    return recommendations
+
+
+def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int) -> Recommendations:
+    """A worker came with a result; one that nobody needs is freed."""
+    task = state.tasks.get(key)
+    if task is None or task.state in ("erred", "released") or (task.options.actor and task.state != "memory"):
+        state.free(worker, key)
+        return {}
+    if task.nbytes < 0:
+        set_nbytes(task, nbytes)
+    add_replica(task, worker)
+    return {} if task.state == "memory" else {task: "memory"}
+
+
+def suspects(worker: WorkerState) -> list[TaskState]:
+    """The tasks that a worker was probably running when it went.
+
+    These are those that its last heartbeat named, and as many more as it has threads for: what had its data there
+    first, then by priority. A task that kills as soon as it starts is in no heartbeat. One that has seceded is
+    suspected only when there is no other.
+    """
+    long_running, executing = worker.long_running, worker.executing
+    running = [task for task in executing if task in worker.processing and task not in long_running]
+    room = worker.nthreads - len(running)
+    if room > 0:
+        rest = [task for task in worker.processing if task not in executing and task not in long_running]
+        rest.sort(key=lambda task: (any(worker not in needed.who_has for needed in task._dependencies), task.priority))
+        running += rest[:room]
+    return running or list(long_running)
+
+
+def pardon(tasks: Iterable[TaskState]) -> None:
+    """A worker that was taken for dead, with these tasks, has come back: it was the connection that broke."""
+    for task in tasks:
+        if task.state != "erred" and task.rare.suspicious > 0:
+            task.rare.suspicious -= 1
+            task.prefix.suspicious -= 1
+
+
+def _replace(state: SchedulerState, old: WorkerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+    """Forget the record that the address has, but for the results that are there still."""
+    same = bool(worker.server_id) and old.server_id == worker.server_id
+    for task in [task for task in old.has_what if task.key in held]:
+        if task.options.actor:
+            if same:
+                drop_replica(task, old)
+                add_replica(task, worker)
+                worker.actors.add(task)
+        else:
+            add_replica(task, worker)
+    reason = "it has registered again" if same else "another worker has registered at its address"
+    recommendations, _ = remove_worker(state, old, reason, expected=same)
     return recommendations
 
 
@@ -73,19 +120,19 @@ def remove_worker(
     worker.outbox.clear()
     state.functions.forget_worker(worker)
     recommendations: Recommendations = {}
+    suspected = [] if expected else suspects(worker)
     for task in list(worker.processing):
-        long_running = task in worker.long_running
         end_processing(state, worker, task)
         recommendations[task] = "released"
-        if not expected and not long_running:
-            rare = task.rare
-            rare.suspicious += 1
-            task.prefix.suspicious += 1
-            if rare.suspicious > state.options.allowed_failures:
-                if state.options.killed_payload is not None:
-                    rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures)
-                rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
-                recommendations[task] = "erred"
+    for task in suspected:
+        rare = task.rare
+        rare.suspicious += 1
+        task.prefix.suspicious += 1
+        if rare.suspicious > state.options.allowed_failures:
+            if state.options.killed_payload is not None:
+                rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures)
+            rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
+            recommendations[task] = "erred"
     lost: list[Key] = []
     for task in list(worker.has_what):
         drop_replica(task, worker)

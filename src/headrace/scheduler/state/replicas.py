@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
-from headrace.messages.client import KeyInMemory
+from headrace.messages.client import CancelledKeys, KeyInMemory
 
 from . import interest
 from .actors import drop_actor, note_proxy
-from .tasks import NOTHING
+from .tasks import LOST, NOTHING
 
 if TYPE_CHECKING:
     from .clients import ClientState
@@ -74,6 +74,8 @@ def add_data(
         task = state.tasks.get(key)
         if task is None:
             if not holders:
+                if client is not None and not client.silent:
+                    state.send(client, CancelledKeys([key], LOST))
                 continue
             task = state.tasks.new(key)
         task.type = types.get(key, task.type)

@@ -133,9 +133,15 @@ class SchedulerState:
     # Events from workers
 
     def add_worker(self, worker: WorkerState, held: dict[Key, int], now: float) -> None:
-        """A worker has connected, with the results in `held` (key → bytes)."""
+        """A worker has connected, with the results in `held` (key → bytes).
+
+        A record that its address has already is replaced: the same process (`server_id`) has come back before its
+        absence was noticed, or another has taken its place.
+        """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
+        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
+            self.settle(membership.take_held(self, worker, key, nbytes))
         self._end(unrunnable.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
@@ -154,6 +160,8 @@ class SchedulerState:
 
     def on_worker_batch(self, worker: WorkerState, messages: list[Any], now: float) -> None:
         """A worker's messages, in order; afterwards it is given more of what is queued."""
+        if self.workers.get(worker.address) is not worker:
+            return  # late words of one that has gone
         self._begin("worker", now)
         handlers = completion.HANDLERS
         for message in messages:
@@ -194,6 +202,25 @@ class SchedulerState:
         """Results that no task computed (scattered data) are on these workers."""
         self._begin("update-data", now)
         self._end(replicas.add_data(self, client, who_has, nbytes, types))
+
+    def add_data_of(
+        self,
+        name: str,
+        who_has: dict[Key, list[str]],
+        nbytes: dict[Key, int],
+        types: dict[Key, str],
+        now: float,
+    ) -> None:
+        """The same, for a client that may have gone meanwhile: then the data goes, too."""
+        client = self.clients.get(name) or ClientState(name, silent=True)
+        self.add_data(client, who_has, nbytes, types, now)
+        if name not in self.clients:
+            self._end(interest.drop_client(self, client))
+
+    def on_missing_data(self, key: Key, address: str, now: float) -> None:
+        """A worker that should have a result did not have it when a client asked."""
+        self._begin("missing-data", now)
+        self._end(completion.lose_missing(self, key, address))
 
     # What events are made of
 

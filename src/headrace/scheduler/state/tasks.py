@@ -21,6 +21,8 @@ STATES = ("released", "waiting", "no-worker", "queued", "processing", "memory", 
 #: Stands for every empty relation of every task; never mutated.
 NOTHING: frozenset[Any] = frozenset()
 UNKNOWN_NBYTES = -1
+#: Why clients are told that what they want is cancelled although nobody cancelled it.
+LOST = "its data, or data that it depends on, was lost with the last worker that held it, and no task computes it again"
 #: Assumed for a result of unknown size when it has to be weighed, in bytes.
 DEFAULT_DATA_SIZE = 1000
 

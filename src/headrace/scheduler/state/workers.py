@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.common.status import Status
 
+from .memory import MemoryState, UnmanagedHistory, spilled_of
 from .tasks import TaskState
 
 
@@ -37,6 +38,7 @@ class WorkerState:
         "demanded",
         "executing",
         "extra",
+        "first_attempt",
         "has_what",
         "hostname",
         "last_seen",
@@ -58,6 +60,7 @@ class WorkerState:
         "slots",
         "status",
         "time_delay",
+        "unmanaged_history",
         "versions",
     )
 
@@ -101,6 +104,7 @@ class WorkerState:
         self.last_seen = now
         self.time_delay = 0.0
         self.metrics: dict[str, Any] = {}
+        self.unmanaged_history = UnmanagedHistory()
         self.processing: dict[TaskState, float] = {}
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
@@ -109,6 +113,8 @@ class WorkerState:
         self.nbytes = 0
         self.occupancy = 0.0
         self.outbox: list[Any] = []
+        #: assignments up to this number were made before it was connected
+        self.first_attempt = 0
         #: the set of this worker only, shared by every task that it alone holds
         self.alone: frozenset[WorkerState] = frozenset((self,))
         #: root-like tasks to hold at a time, whatever they take (`worker-saturation`)
@@ -136,19 +142,27 @@ class WorkerState:
         location = self.address.partition("://")[2]
         return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
 
+    def on_metrics(self, metrics: dict[str, Any], now: float, recent_to_old: float) -> None:
+        """Take the readings of a heartbeat.
+
+        Args:
+            recent_to_old: seconds after which unmanaged memory counts as old.
+        """
+        self.metrics = metrics
+        process = int(metrics.get("memory", 0))
+        managed = max(0, self.nbytes - spilled_of(metrics)[0])
+        self.unmanaged_history.add(now, max(0, process - managed), recent_to_old)
+
     @property
-    def memory(self) -> dict[str, int]:
-        """Memory in bytes: the process, what the results take, and the rest."""
-        process = int(self.metrics.get("memory", 0))
-        spilled = self.metrics.get("spilled_bytes") or {}
-        on_disk = int(spilled.get("disk", 0)) if isinstance(spilled, dict) else 0
-        in_memory = max(0, self.nbytes - on_disk)
-        return {
-            "process": process,
-            "managed": in_memory,
-            "spilled": on_disk,
-            "unmanaged": max(0, process - in_memory),
-        }
+    def memory(self) -> MemoryState:
+        """Memory of its process and of its results, as of the last heartbeat."""
+        in_memory, on_disk = spilled_of(self.metrics)
+        return MemoryState(
+            process=int(self.metrics.get("memory", 0)),
+            unmanaged_old=self.unmanaged_history.least,
+            managed=self.nbytes - in_memory,
+            spilled=on_disk,
+        )
 
     def identity(self) -> dict[str, Any]:
         """What `Client.scheduler_info` shows of it; msgpack types only."""

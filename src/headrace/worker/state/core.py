@@ -86,6 +86,7 @@ class WorkerState:
         self.backlog = 0.0
         self.executed_count = 0
         self.recalls_for_steal: set[Key] = set()
+        self.recalls_for_loss: set[Key] = set()
 
         # gathering
         self.has_what: dict[str, set[TaskState]] = {}

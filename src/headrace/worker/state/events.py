@@ -120,6 +120,10 @@ class DataDropped(Event):
     keys: list[Key]
 
 
+class SchedulerLost(Event):
+    """The connection to the scheduler broke: it has placed anew what was to be computed here."""
+
+
 class Pause(Event):
     """Start nothing new."""
 

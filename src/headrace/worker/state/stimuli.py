@@ -179,6 +179,9 @@ def on_free_keys(state: WorkerState, message: FreeKeys) -> None:
         task = state.tasks.get(key)
         if task is not None:
             task.replica = False
+            if task.attempt < 0 and task.state == "memory":
+                # The news that this copy is here may not have reached the scheduler when it sent this.
+                state.outbox.messages.append(ReleasedData(key))
             release(state, task)
 
 
@@ -373,7 +376,9 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
     """A task that was to be taken back from the executor has been, or had started."""
     task = state.tasks.get(event.key)
     stolen = event.key in state.recalls_for_steal
+    lost = event.key in state.recalls_for_loss
     state.recalls_for_steal.discard(event.key)
+    state.recalls_for_loss.discard(event.key)
     if task is None:
         return
     if stolen:
@@ -382,7 +387,7 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
     if not event.unstarted:
         return
     if task.state == "executing":
-        transition(state, task, "released" if stolen else "ready")
+        transition(state, task, "released" if stolen or lost else "ready")
     elif task.previous == "executing":
         end_unwanted(state, task)
 
@@ -507,6 +512,22 @@ def on_data_dropped(state: WorkerState, event: events.DataDropped) -> None:
             transition(state, task, "released")
 
 
+def on_scheduler_lost(state: WorkerState, event: events.SchedulerLost) -> None:
+    """Forget what has not started; the scheduler has placed it elsewhere, and does not tell us of it any more.
+
+    What runs goes on: its result is as good as the other's, and if it is there first, that one is taken back.
+    """
+    state.functions.clear()  # their numbers are those of the connection
+    state.learned.clear()
+    for task in list(state.tasks.values()):
+        task.replica = task.replica and task.state == "memory"
+        if task.state == "executing":
+            state.recalls_for_loss.add(task.key)
+            state.outbox.recall.append(task)
+        elif task.state not in ("memory", "long-running"):
+            release(state, task)
+
+
 def on_pause(state: WorkerState, event: events.Pause) -> None:
     """Start nothing new."""
     state.running = False
@@ -547,6 +568,7 @@ HANDLERS: dict[type, Callable[[Any, Any], None]] = {
     events.FindMissing: on_find_missing,
     events.DataStored: on_data_stored,
     events.DataDropped: on_data_dropped,
+    events.SchedulerLost: on_scheduler_lost,
     events.Pause: on_pause,
     events.Unpause: on_unpause,
     events.SetResources: on_set_resources,

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 def processing_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """The task raised (its record has the exception): so have all that depend on it."""
+    """The task raised (its record has the exception), or what it depends on was lost and raised when it ran again."""
     worker = task.processing_on
     if worker is not None:
         end_processing(state, worker, task)
         if worker.address in state.workers:
             state.free(worker, task.key)
-    task.rare.exception_blame = task
+    rare = task.rare
+    if rare.exception is None and not rare.exception_text:
+        rare.exception_blame = next((d.exception_blame for d in task._dependencies if d.state == "erred"), None)
+    if rare.exception_blame is None:
+        rare.exception_blame = task
     _err(state, task, recommendations)
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 from headrace.messages.client import CancelledKeys
 from headrace.messages.worker import ForgetFunction
 from headrace.scheduler.state.replicas import drop_all_replicas
-from headrace.scheduler.state.tasks import NOTHING
+from headrace.scheduler.state.tasks import LOST, NOTHING
 
 from .engine import Recommendations
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.state import SchedulerState
     from headrace.scheduler.state.tasks import TaskState
-
-#: Why a task that clients still want can be forgotten.
-LOST = "its data, or data that it depends on, was lost with the last worker that held it, and no task computes it again"
 
 
 def released_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
@@ -42,7 +39,8 @@ def released_forgotten(state: SchedulerState, task: TaskState, recommendations: 
             recommendations[dependent] = "forgotten"
     for client in task.who_wants:
         client.wants_what.discard(task)
-        state.send(client, CancelledKeys([task.key], LOST))
+        if not client.silent:
+            state.send(client, CancelledKeys([task.key], LOST))
     task.who_wants = NOTHING
     if task.function is not None:
         for function in state.functions.release(task.function):

@@ -26,6 +26,8 @@ def _then(task: TaskState, recommendations: Recommendations) -> None:
 
 def memory_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Drop the result everywhere (or: its last copy is gone)."""
+    if task.who_has and (task._waiters or task.who_wants):
+        return  # somebody has asked for it in the same wave
     drop_all_replicas(state, task)
     state.move(task, "released")
     for waiter in task._waiters or ():
@@ -36,7 +38,8 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
                 waiter._waiting_on = {task}
             else:
                 waiter._waiting_on.add(task)
-            recommendations.pop(waiter, None)
+            if recommendations.get(waiter) == "processing":
+                del recommendations[waiter]
     for client in task.who_wants:
         if not client.silent:
             state.send(client, LostData(task.key))

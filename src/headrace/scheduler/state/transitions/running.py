@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from headrace.scheduler.state.tasks import TaskState
 
 
+def released_wanted(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """Wait, unless whoever asked for it has let go of it in the same wave."""
+    if task.who_wants or task._waiters:
+        released_waiting(state, task, recommendations)
+    elif not task._dependents:
+        recommendations[task] = "forgotten"
+
+
 def released_waiting(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Someone wants the result: ask for what it needs, or run it if nothing is missing."""
     if task.function is None:
@@ -68,6 +76,7 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
     elif start == "no-worker":
         del state.unrunnable[task]
     task._waiting_on = None
+    recommendations.pop(task, None)  # what it waited for may have come in the same wave
     finish(state, task, None, recommendations)
 
 

@@ -13,7 +13,7 @@ from .engine import Recommendations
 from .erring import erred_released, memory_erred, processing_erred, released_erred
 from .forgetting import memory_forgotten, released_forgotten
 from .releasing import memory_released, parked_released, processing_released, waiting_released
-from .running import released_waiting, to_memory, to_processing
+from .running import released_wanted, to_memory, to_processing
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.state import SchedulerState
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Transition = Callable[["SchedulerState", "TaskState", Recommendations], None]
 
 TABLE: dict[tuple[str, str], Transition] = {
-    ("released", "waiting"): released_waiting,
+    ("released", "waiting"): released_wanted,
     ("released", "memory"): to_memory,
     ("released", "erred"): released_erred,
     ("released", "forgotten"): released_forgotten,

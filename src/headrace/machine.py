@@ -1,7 +1,11 @@
-"""What this machine lets this process have: memory and processors."""
+"""What this machine lets this process have, memory and processors, and what memory a process takes.
+
+Workers and nannies use it. Starts no process, and reads nothing but the system's tables.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +38,24 @@ def system_memory_limit() -> int:
     return min(limit, hard) if hard > 0 else limit
 
 
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def process_memory(pid: int | None = None) -> int:
+    """Resident bytes of a process, this one by default, by the cheapest way there is; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid or 'self'}/statm", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        pass
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
 @lru_cache
 def cpu_count() -> int:
     """Processors that this process may use."""
@@ -49,20 +71,24 @@ def cpu_count() -> int:
     return count
 
 
-def parse_memory_limit(value: str | float | None, nthreads: int) -> int | None:
+def parse_memory_limit(
+    value: str | float | None, nthreads: int, total_cores: int | None = None, logger: logging.Logger | None = None
+) -> int | None:
     """Bytes that a worker may use; None for no limit.
 
     Args:
         value: "auto" for this worker's share by its threads, a text such as "5 GB", bytes, a fraction of the system's
-            memory (a float below 1), or 0 or None for no limit.
+            memory (a float of at most 1), or 0 or None for no limit. More than there is, is what there is.
+        total_cores: processors by which threads share; by default those of this process.
+        logger: is told when the limit is more than there is.
 
     Raises:
-        ValueError: a text that is not a number of bytes.
+        ValueError: a text that is not a number of bytes, or a negative number.
     """
     if not value:
         return None
     if value == "auto":
-        value = system_memory_limit() * min(1.0, nthreads / cpu_count())
+        value = int(system_memory_limit() * min(1.0, nthreads / (total_cores or cpu_count())))
     if isinstance(value, str):
         from headrace.config import parse_bytes
 
@@ -72,4 +98,11 @@ def parse_memory_limit(value: str | float | None, nthreads: int) -> int | None:
             value = parse_bytes(value)
     if isinstance(value, float) and value <= 1:
         value = value * system_memory_limit()
-    return min(int(value), system_memory_limit())
+    if value < 0:
+        raise ValueError(f"memory_limit must not be negative, and is {value}")
+    if not value:
+        return None
+    system = system_memory_limit()
+    if value > system and logger is not None:
+        logger.warning("Ignoring the memory limit of %d bytes: there are %d", value, system)
+    return min(int(value), system)

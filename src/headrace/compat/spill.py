@@ -1,0 +1,7 @@
+"""`distributed.spill`: where a worker keeps results that may go to disk."""
+
+from __future__ import annotations
+
+from headrace.worker.memory import SpillBuffer, SpilledSize
+
+__all__ = ["SpillBuffer", "SpilledSize"]

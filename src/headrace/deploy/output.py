@@ -1,0 +1,76 @@
+"""What a process that was started elsewhere prints: waited for until it says that it is up, then read and kept.
+
+Somebody has to read it for as long as the process lives: with a full pipe it would stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+from .cluster import logger
+
+#: Lines kept.
+_KEPT = 1000
+#: Lines shown when the process did not start.
+_SHOWN = 20
+
+
+class Output:
+    """The lines of a process.
+
+    Args:
+        reader: has an asynchronous `readline()` that gives text or bytes, and nothing at the end.
+        name: of the process, for messages.
+
+    Attributes:
+        lines: the latest.
+    """
+
+    def __init__(self, reader: Any, name: str) -> None:
+        self.lines: deque[str] = deque(maxlen=_KEPT)
+        self._reader = reader
+        self._name = name
+        self._reading: asyncio.Task[None] | None = None
+
+    async def wait_for(self, text: str, timeout: float) -> str:
+        """The first line that contains `text`; from then on lines are read in the background.
+
+        Raises:
+            RuntimeError: the process ended, or the time was over, before it said that.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while (line := await self._read_line()) is not None:
+                    if text in line:
+                        self._reading = asyncio.ensure_future(self._read_on())
+                        return line
+        except TimeoutError:
+            raise RuntimeError(f"{self._name} did not start within {timeout:g} s{self._ending()}") from None
+        raise RuntimeError(f"{self._name} ended as it started{self._ending()}")
+
+    def _ending(self) -> str:
+        last = list(self.lines)[-_SHOWN:]
+        return "; its last words:\n" + "\n".join(last) if last else ""
+
+    async def _read_line(self) -> str | None:
+        line = await self._reader.readline()
+        if not line:
+            return None
+        text = (line.decode(errors="replace") if isinstance(line, bytes) else line).rstrip()
+        self.lines.append(text)
+        logger.debug("%s: %s", self._name, text)
+        return text
+
+    async def _read_on(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a line without end
+            while await self._read_line() is not None:
+                pass
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])

@@ -1,0 +1,91 @@
+"""Pickling of large values in background threads without holding up the others.
+
+`pickle` keeps the interpreter from one end of a value to the other: a list of ten million numbers would stop an event
+loop for half a second. Reading and writing through Python functions lets other threads in at every piece.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from .frames import Frame
+from .pickle import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value
+
+#: Pickles up to this many bytes are loaded at once; it takes a few milliseconds.
+AT_ONCE_BYTES = 256 * 1024
+
+
+class _Pieces:
+    """What a pickler writes to."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Frame] = []
+        self.buffers: list[Frame] = []
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(data if isinstance(data, bytes) else bytes(data))
+        return len(data)
+
+    def keep_large(self, buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        self.buffers.append(raw)
+        return False
+
+
+def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
+    """What `dumps` makes: the pickle, in pieces, and the buffers beside it, which are the value's own memory.
+
+    Raises:
+        SerializationError: it cannot be pickled; names its type and the cause.
+    """
+    if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
+        value = _LargeBytes(value)
+    target = _Pieces()
+    try:
+        pickle.Pickler(target, 5, buffer_callback=target.keep_large).dump(value)
+        by_value = any(b"__main__" in piece or _names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
+    except Exception:
+        by_value = True
+    if by_value:
+        target = _Pieces()
+        target.pieces.append(_cloudpickle(value, target.keep_large))
+    return target.pieces, target.buffers
+
+
+class _Reader:
+    """What an unpickler reads from."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        start = self._position
+        self._position = min(start + size, len(self._data))
+        return bytes(self._data[start : self._position])
+
+    def readinto(self, target: Any) -> int:
+        start = self._position
+        self._position = min(start + len(target), len(self._data))
+        count = self._position - start
+        target[:count] = self._data[start : self._position]
+        return count
+
+    def readline(self) -> bytes:
+        rest = bytes(self._data[self._position :])
+        line = rest[: rest.find(b"\n") + 1] or rest
+        self._position += len(line)
+        return line
+
+
+def loads_from_pieces(data: Frame, buffers: list[Frame]) -> Any:
+    """Load a pickle and its buffers, whose memory arrays share."""
+    if len(data) <= AT_ONCE_BYTES:
+        return pickle.loads(data, buffers=buffers)
+    return pickle.Unpickler(_Reader(memoryview(data)), buffers=buffers).load()

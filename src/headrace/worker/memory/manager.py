@@ -1,0 +1,256 @@
+"""Chooses where a worker keeps results, and looks every now and then how much memory its process takes.
+
+On the loop only what is quick: reading two numbers, pausing and resuming. The rest is done in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from headrace.comm.memory import bound_kept, drop_kept
+from headrace.common.keys import Key
+from headrace.common.status import Status
+from headrace.machine import parse_memory_limit, process_memory
+
+from .buffer import SpillBuffer
+from .monitor import Relief, in_words
+from .options import MemoryOptions
+
+if TYPE_CHECKING:
+    from ..server import Worker
+
+logger = logging.getLogger("distributed.worker.memory")
+
+#: Share of the memory limit that unused frames of connections may take.
+KEPT_FRACTION = 0.1
+
+
+class WorkerMemoryManager:
+    """The memory of one worker.
+
+    Args:
+        worker: whose.
+        nthreads: for its share of the machine's memory.
+        memory_limit: as for Worker.
+        data: as for Worker.
+        options: what is otherwise read from the configuration.
+        keywords: the documented keywords, see `options.KEYWORDS`.
+
+    Attributes:
+        memory_limit: in bytes; None for no limit.
+        data: where results are; made by `start`.
+        buffer: the same if it spills, else None.
+        store: puts a value whose size in bytes is known into `data`: `store(key, value, nbytes)`.
+        values_of: values by key for a task; see `SpillBuffer.values_of`.
+
+    Raises:
+        ValueError: a limit or a fraction makes no sense.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        nthreads: int,
+        memory_limit: str | float | None = "auto",
+        data: Any = None,
+        options: MemoryOptions | None = None,
+        **keywords: Any,
+    ) -> None:
+        self._worker = worker
+        self.options = options = options or MemoryOptions.from_config(keywords)
+        self.memory_limit = parse_memory_limit(memory_limit, nthreads)
+        self.memory_target_fraction = options.target
+        self.memory_spill_fraction = options.spill
+        self.memory_pause_fraction = options.pause
+        self.max_spill = options.max_spill
+        self.memory_monitor_interval = options.monitor_interval
+        self._source = data
+        self.data: MutableMapping[Key, Any] = {}
+        self.buffer: SpillBuffer | None = None
+        self.store: Callable[[Key, Any, int], None] = self._store_plainly
+        self.values_of: Callable[[Iterable[Key]], dict[Key, Any]] = self._values_of
+        self._relief: Relief | None = None
+        self._paused = False
+        self._background: asyncio.Future[None] | None = None
+
+    def start(self, directory: str) -> None:
+        """Make the place for results.
+
+        Args:
+            directory: the worker's; spilled results go to `storage` in it.
+
+        Raises:
+            TypeError: the user's `data` is no mapping.
+        """
+        limit, options = self.memory_limit, self.options
+        if self._source is not None:
+            self.data = _made(self._source, directory)
+        elif limit and (options.target or options.spill):
+            target = limit * options.target if options.target else float("inf")
+            between = limit * (options.spill - options.target) if options.target and options.spill else limit * 0.1
+            self.data = self.buffer = SpillBuffer(
+                os.path.join(directory, "storage"),
+                target,
+                options.max_spill,
+                options.compression,
+                slack=max(0.0, between / 2),
+            )
+            self.store = self.buffer.store
+            self.values_of = self.buffer.values_of
+        if not limit:
+            return
+        bound_kept(int(KEPT_FRACTION * limit))
+        fraction = options.spill or options.pause
+        if fraction:
+            self._relief = Relief(limit, fraction * limit, self.buffer)
+            if self.buffer is not None:
+                self.buffer.after_eviction(self._relief.after_eviction)
+                self.buffer.admit = self._admits
+
+    @property
+    def monitored(self) -> bool:
+        """Whether the process's memory has to be looked at."""
+        return bool(self.memory_limit and (self.options.spill or self.options.pause))
+
+    def _store_plainly(self, key: Key, value: Any, nbytes: int) -> None:
+        self.data[key] = value
+
+    def _values_of(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        data = self.data
+        return {key: data[key] for key in keys}
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Drop values; those that are not there are no matter."""
+        if self.buffer is not None:
+            self.buffer.drop_all(keys)
+            return
+        data = self.data
+        for key in keys:  # not `pop`, which would have some mappings read it from disk
+            if key in data:
+                del data[key]
+
+    def spilled(self) -> dict[str, int]:
+        """Bytes of spilled values: what they took in `memory` and take on `disk`; for the heartbeat."""
+        total = getattr(self.data, "spilled_total", None)
+        return {"memory": getattr(total, "memory", 0), "disk": getattr(total, "disk", 0)}
+
+    async def memory_monitor(self, worker: Any = None) -> None:
+        """As `look`, by its documented name."""
+        self.look()
+
+    def look(self) -> None:
+        """Compare the memory of the process with the limits, and have done what they ask for. On the loop."""
+        limit, options = self.memory_limit, self.options
+        fraction = options.spill or options.pause
+        if not limit or self._relief is None:
+            return
+        process = process_memory()
+        near = process > limit * (options.target or fraction)
+        if near:
+            drop_kept()
+        if self.buffer is not None:
+            self.buffer.tighten(near)
+        if process > self._relief.threshold:
+            self._relieve(process)
+        elif self.buffer is not None and self.buffer.pressed:
+            self.buffer.press(False)
+        if options.pause:
+            self._pause_or_resume(process, limit)
+
+    def _admits(self) -> bool:
+        """Whether a task may run now; in its thread. Between two looks several threads could take what is left."""
+        options, limit = self.options, self.memory_limit
+        assert limit is not None
+        assert self.buffer is not None
+        process = process_memory()
+        if options.spill and process > options.spill * limit and self.buffer.evictable_bytes:
+            self.buffer.press(True)
+            return False
+        return not options.pause or process <= options.pause * limit
+
+    def _relieve(self, process: int) -> None:
+        assert self._relief is not None
+        buffer = self.buffer
+        if buffer is not None and self.options.spill and buffer.evictable_bytes:
+            if not buffer.pressed:
+                self._relief.begin(process)
+                buffer.press(True)
+        elif self._background is None or self._background.done():
+            evict = getattr(self.data, "evict", None) if buffer is None and self.options.spill else None
+            work = _evict_from(evict, self._relief) if callable(evict) else self._relief.reclaim
+            self._background = asyncio.get_running_loop().run_in_executor(None, work)
+
+    def _pause_or_resume(self, process: int, limit: int) -> None:
+        worker, share = self._worker, process / limit
+        if share > self.options.pause:
+            if worker.status is Status.running:
+                logger.warning(
+                    "Worker is at %.0f%% memory usage. Pausing worker.  Process memory: %s -- Worker memory limit: %s",
+                    100 * share,
+                    in_words(process),
+                    in_words(limit),
+                )
+                self._paused = True
+                worker.set_status(Status.paused)
+        elif self._paused:
+            self._paused = False
+            if worker.status is Status.paused:
+                logger.warning(
+                    "Worker is at %.0f%% memory usage. Resuming worker. Process memory: %s -- Worker memory limit: %s",
+                    100 * share,
+                    in_words(process),
+                    in_words(limit),
+                )
+                worker.set_status(Status.running)
+
+    async def close(self) -> None:
+        """Drop all values; waits for what is being written."""
+        if self._background is not None:
+            await asyncio.wait([self._background])
+        if self.buffer is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+        else:
+            self.data.clear()
+
+
+def _made(source: Any, directory: str) -> MutableMapping[Key, Any]:
+    """The mapping that a user gave, or what its function makes.
+
+    Raises:
+        TypeError: that is no mapping.
+    """
+    if callable(source):
+        takes_directory = "worker_local_directory" in _parameters(source)
+        source = source(worker_local_directory=directory) if takes_directory else source()
+    elif isinstance(source, tuple):
+        function, keywords = source
+        source = function(**keywords)
+    if not isinstance(source, MutableMapping):
+        raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
+    return source
+
+
+def _parameters(function: Any) -> Iterable[str]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+
+
+def _evict_from(evict: Callable[[], Any], relief: Relief) -> Callable[[], None]:
+    """Evicting from a user's mapping that offers it, until the process is small enough."""
+
+    def work() -> None:
+        while process_memory() > relief.threshold:
+            freed = evict()
+            if not isinstance(freed, (int, float)) or freed < 0:
+                relief.reclaim()
+                return
+
+    return work

@@ -1,0 +1,296 @@
+"""The command line, as programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import headrace
+from headrace import Client
+from headrace.cli.options import parse_resources
+from headrace.common.functions import import_term
+from headrace.testing.logs import wait_for_log_line
+from headrace.testing.waiting import poll_for
+
+SOURCE = Path(headrace.__file__).parents[1]
+HEADRACE = [sys.executable, "-m", "headrace.cli"]
+SCHEDULER = ("scheduler", "--host", "127.0.0.1", "--port", "0")
+
+
+class Program:
+    """A program that is killed if the test forgets it."""
+
+    def __init__(self, *arguments: str, modules: Path | None = None) -> None:
+        folders = [str(folder) for folder in (SOURCE, modules) if folder is not None]
+        self.process = subprocess.Popen(
+            [*HEADRACE, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        )
+
+    def __enter__(self) -> Program:
+        return self
+
+    def line(self, text: str) -> str:
+        return wait_for_log_line(text.encode(), self.process.stdout, 50).decode()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        output, _errors = self.process.communicate()
+        print(output.decode())
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_scheduler_worker_and_client(tmp_path: Path, nanny: str) -> None:
+    file = tmp_path / "scheduler.json"
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        assert json.loads(file.read_text())["address"] == address
+        with Program("worker", address, nanny, "--nthreads", "1", "--name", "alice", "--resources", "GPU=2") as worker:
+            worker.line("Start worker at:")
+            assert address in worker.line("Registered with scheduler at:")
+            with Client(scheduler_file=str(file)) as client:
+                client.wait_for_workers(1, timeout=20)
+                assert client.submit(pow, 2, 5).result() == 32
+                (info,) = client.scheduler_info()["workers"].values()
+                assert info["name"] == "alice"
+                assert info["nthreads"] == 1
+                assert info["resources"] == {"GPU": 2.0}
+            assert worker.stop(signal.SIGINT) == 0
+        assert scheduler.stop() == 0
+    assert not file.exists()
+
+
+def test_several_workers(tmp_path: Path) -> None:
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0") as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        with (
+            Program("worker", address, "--nworkers", "2", "--nthreads", "1", "--name", "w") as worker,
+            Client(address) as client,
+        ):
+            client.wait_for_workers(2, timeout=20)
+            assert {info["name"] for info in client.scheduler_info()["workers"].values()} == {"w-0", "w-1"}
+            assert worker.stop() == 0
+
+
+def test_a_worker_ends_when_its_scheduler_closes() -> None:
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0") as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        with Program("worker", address, "--no-nanny", "--nthreads", "1") as worker:
+            worker.line("Registered with scheduler at:")
+            assert scheduler.stop() == 0
+            poll_for(lambda: worker.process.poll() is not None, 20)
+
+
+def test_a_worker_gives_up_on_a_scheduler_that_is_not_there() -> None:
+    with Program("worker", "tcp://127.0.0.1:1", "--no-nanny", "--nthreads", "1", "--death-timeout", "1s") as worker:
+        assert "127.0.0.1:1" in worker.line("Error: the worker did not start")
+        assert worker.process.wait(20) == 1
+
+
+def test_the_port_asked_for_or_an_error() -> None:
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0") as scheduler:
+        port = scheduler.line("Scheduler at:").rpartition(":")[2].strip()
+        with Program("scheduler", "--host", "127.0.0.1", "--port", port) as second:
+            second.line("did not start")
+            assert second.process.wait(20) == 1
+
+
+def test_a_pid_file_is_kept_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0", "--pid-file", str(file)) as scheduler:
+        scheduler.line("Scheduler at:")
+        assert int(file.read_text()) == scheduler.process.pid
+        scheduler.stop()
+    assert not file.exists()
+
+
+def test_resources() -> None:
+    assert parse_resources(None) is None
+    assert parse_resources("A=1, B=2.5") == {"A": 1.0, "B": 2.5}
+
+
+def test_dask_offers_the_commands() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    offered = {**project["entry-points"]["dask_cli"], **project["scripts"]}
+    assert set(project["entry-points"]["dask_cli"]) == {"scheduler", "spec", "ssh", "worker"}
+    assert {"dask-scheduler", "dask-spec", "dask-ssh", "dask-worker", "headrace"} <= set(project["scripts"])
+    for path in offered.values():
+        assert callable(import_term(path.replace(":", ".")))
+
+
+def test_as_a_module_of_the_peers_name() -> None:
+    for name in ("dask_scheduler", "dask_worker", "dask_ssh", "dask_spec"):
+        code = (
+            f"import headrace, runpy; runpy.run_module('distributed.cli.{name}', run_name='__main__', alter_sys=True)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert b"Usage" in done.stdout
+
+
+def test_a_worker_waits_for_the_schedulers_file(tmp_path: Path) -> None:
+    file = tmp_path / "scheduler.json"
+    with Program("worker", "--scheduler-file", str(file), "--no-nanny", "--nthreads", "1") as worker:
+        worker.line("Waiting for the scheduler file")
+        with Program(*SCHEDULER, "--scheduler-file", str(file)) as scheduler:
+            scheduler.line("Scheduler at:")
+            worker.line("Registered with scheduler at:")
+            assert worker.stop() == 0
+            assert scheduler.stop() == 0
+    with Program("worker", "--scheduler-file", str(file), "--death-timeout", "0.1s") as worker:
+        worker.line("there is no scheduler file")
+        assert worker.process.wait(20) == 1
+
+
+def test_ranges_of_ports() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = taken.getsockname()[1]
+        last = min(first + 50, 65535)
+        with Program("scheduler", "--host", "127.0.0.1", "--port", f"{first}:{last}") as scheduler:
+            address = scheduler.line("Scheduler at:").split()[-1]
+            assert first < int(address.rpartition(":")[2]) <= last
+            ports = ("--worker-port", f"{first}:{last}", "--nanny-port", f"{first}:{last}")
+            with Program("worker", address, *ports, "--nthreads", "1", "--nworkers", "2") as worker:
+                for _ in range(2):
+                    started = worker.line("Start worker at:").split()[-1]
+                    assert first < int(started.rpartition(":")[2]) <= last
+                assert worker.stop() == 0
+
+
+def test_where_a_worker_listens_and_what_it_tells_others() -> None:
+    with Program(*SCHEDULER) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        where = ("--listen-address", f"tcp://127.0.0.1:{port}", "--contact-address", f"tcp://localhost:{port}")
+        for nanny in ("--nanny", "--no-nanny"):
+            with Program("worker", address, *where, nanny, "--nthreads", "1") as worker:
+                worker.line("Registered with scheduler at:")
+                with Client(address) as client:
+                    assert list(client.scheduler_info()["workers"]) == [f"tcp://localhost:{port}"]
+                    assert client.submit(pow, 2, 5).result() == 32
+                assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("nanny", ["--nanny", "--no-nanny"])
+def test_a_class_of_the_users_own(tmp_path: Path, nanny: str) -> None:
+    (tmp_path / "own_worker.py").write_text(
+        "from headrace import Worker\n\n\nclass OwnWorker(Worker):\n    mark = 'own'\n"
+    )
+    with Program(*SCHEDULER) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        options = (nanny, "--nthreads", "1", "--worker-class", "own_worker.OwnWorker", "--memory-limit", "1 GB")
+        with Program("worker", address, *options, modules=tmp_path) as worker, Client(address) as client:
+            worker.line("Registered with scheduler at:")
+            (mark,) = client.run(lambda dask_worker: (dask_worker.mark, dask_worker.memory_limit)).values()
+            assert mark == ("own", 10**9)
+            assert worker.stop() == 0
+
+
+def test_tls(tmp_path: Path) -> None:
+    from headrace.security import Security
+
+    temporary = Security.temporary()
+    files = []
+    for option, text in {
+        "--tls-ca-file": temporary.tls_ca_file,
+        "--tls-cert": temporary.tls_scheduler_cert,
+        "--tls-key": temporary.tls_scheduler_key,
+    }.items():
+        file = tmp_path / option.strip("-")
+        file.write_text(str(text))
+        files += [option, str(file)]
+    with Program(*SCHEDULER, "--protocol", "tls", *files) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        assert address.startswith("tls://")
+        options = ("--nthreads", "1", "--protocol", "tls", "--host", "127.0.0.1", "--scheduler-sni", "front.example")
+        with Program("worker", address, *files, *options) as worker:
+            worker.line("Registered with scheduler at:")
+            with Client(address, security=temporary) as client:
+                assert client.submit(pow, 2, 5).result() == 32
+            assert worker.stop() == 0
+
+
+def test_options_about_the_dashboard_are_named_in_the_log() -> None:
+    with Program(*SCHEDULER, "--dashboard-address", ":9999", "--no-dashboard") as scheduler:
+        line = scheduler.line("no dashboard")
+        assert "--dashboard-address, --dashboard " in line
+        scheduler.line("Scheduler at:")
+        assert scheduler.stop(signal.SIGINT) == 0
+
+
+def test_a_signal_while_it_starts_ends_it() -> None:
+    with socket.socket() as silent:  # accepts, and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with Program("worker", address, "--no-nanny", "--nthreads", "1") as worker:
+            connection, _ = silent.accept()
+            with connection:
+                assert worker.stop() == 0
+
+
+def test_spec_runs_several_servers(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("{cls: headrace.Scheduler, opts: {host: 127.0.0.1, port: 0}}")
+    with Program("spec", "--spec-file", str(file)) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        workers = {name: {"cls": "distributed.Worker", "opts": {"nthreads": 1}} for name in ("a", "b")}
+        with Program("spec", "--spec", json.dumps(workers), address) as worker:
+            for _ in range(2):
+                worker.line("Registered with scheduler at:")
+            with Client(address) as client:
+                assert {info["name"] for info in client.scheduler_info()["workers"].values()} == {"a", "b"}
+            assert worker.stop() == 0
+        assert scheduler.stop() == 0
+    with Program("spec", "--spec", '{"cls": "nowhere.Worker"}', address) as wrong:
+        wrong.line("the server did not start")
+        assert wrong.process.wait(20) == 1
+
+
+STUBBORN = """
+import asyncio
+from headrace.cli.lifetime import serve
+
+class Stubborn:
+    async def finished(self):
+        await asyncio.Event().wait()
+    close = finished
+
+async def start():
+    print("up", flush=True)
+    return [Stubborn()]
+
+serve(start, "scheduler")
+"""
+
+
+def test_a_second_signal_forces_the_end() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_for_log_line(b"up", process.stdout)
+        process.send_signal(signal.SIGTERM)
+        wait_for_log_line(b"Received SIGTERM", process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.communicate()

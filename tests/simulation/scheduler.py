@@ -1,0 +1,311 @@
+"""The scheduler's shell in the simulation: it passes messages to the pure state and sends what that wants sent.
+
+It does what `headrace.scheduler.server` does, and besides checks with every task sent that restrictions hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.status import Status
+from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
+from headrace.messages.worker import (
+    AcquireReplicas,
+    CloseWorker,
+    ComputeTask,
+    RemoveReplicas,
+    StealAnswer,
+    StealRequest,
+    WorkerHeartbeat,
+    WorkerStatus,
+)
+from headrace.scheduler.state.clients import ClientState
+from headrace.scheduler.state.membership import pardon, suspects
+from headrace.scheduler.state.options import StateOptions
+from headrace.scheduler.state.placement import workers_named
+from headrace.scheduler.state.replicas import drop_replica
+from headrace.scheduler.state.state import SchedulerState
+from headrace.scheduler.state.tasks import TaskState
+from headrace.scheduler.state.workers import WorkerState
+
+from .network import Connection
+
+if TYPE_CHECKING:
+    from .client import SimulatedClient
+    from .worker import SimulatedWorker
+    from .world import World
+
+#: Seconds for which a client whose connection broke is waited for, and a worker that says nothing.
+CLIENT_GRACE = 5.0
+WORKER_TTL = 20.0
+
+
+class Registered:
+    """First message to a worker: the scheduler knows it."""
+
+
+class Welcome:
+    """First message to a client: how many of its messages have come, if it was known."""
+
+    def __init__(self, received: int | None) -> None:
+        self.received = received
+
+
+class SimulatedScheduler:
+    """The state and the connections."""
+
+    name = "scheduler"
+
+    def __init__(self, world: World, options: StateOptions) -> None:
+        self.world = world
+        self.frozen_until = 0.0
+        self.state = SchedulerState(options)
+        self.streams: dict[WorkerState | ClientState, Connection] = {}
+        #: scattered data that a worker had which left, and tasks that were cancelled with force
+        self.lost: set[str] = set()
+        self.received: dict[str, int] = {}
+        self._suspects: dict[str, list[TaskState]] = {}
+
+    @property
+    def now(self) -> float:
+        return self.world.timeline.now
+
+    def flush(self) -> None:
+        """Send."""
+        state = self.state
+        while state.dirty:
+            dirty, state.dirty = state.dirty, []
+            for receiver in dirty:
+                outbox, receiver.outbox = receiver.outbox, []
+                stream = self.streams.get(receiver)
+                if stream is not None and outbox:
+                    if isinstance(receiver, WorkerState):
+                        self._check_restrictions(receiver, outbox)
+                    self.world.trace("scheduler", "->", receiver, outbox)
+                    stream.to_far.send(outbox)
+
+    def _check_restrictions(self, worker: WorkerState, messages: list[Any]) -> None:
+        for message in messages:
+            if type(message) is not ComputeTask:
+                continue
+            options = self.world.universe.calls[message.key].options
+            for name, amount in options.resources.items():
+                assert worker.resources.get(name, 0) >= amount, f"{message.key} needs {name}, sent to {worker}"
+            if options.workers and not options.allow_other_workers:
+                allowed = [found for name in options.workers for found in workers_named(self.state, name)]
+                assert worker in allowed, f"{message.key} was sent to {worker}, not one of {options.workers}"
+
+    # workers
+
+    def register_worker(self, worker: SimulatedWorker, details: dict[str, Any]) -> bool:
+        """A worker registers; `False` if it is refused."""
+        state = self.state
+        taken = state.aliases.get(worker.name)
+        if taken is not None and taken != worker.address:
+            return False
+        old = state.workers.get(worker.address)
+        record = WorkerState(
+            worker.address,
+            name=worker.name,
+            nthreads=worker.nthreads,
+            resources=dict(worker.resources),
+            server_id=worker.id,
+            saturation=state.options.saturation,
+            bandwidth=state.options.bandwidth,
+            status=Status[details["status"]],
+            now=self.now,
+        )
+        network = self.world.network
+        ended = lambda: self._worker_gone(record)  # noqa: E731
+        connection = Connection(
+            network,
+            network.link(worker.address, "scheduler", self, lambda batch: self._worker_batch(record, batch), ended),
+            network.link("scheduler", worker.address, worker, lambda batch: None, lambda: None),
+        )
+        worker.connecting(connection)
+        if old is not None:
+            self._note_departure(old)
+            self._close_stream(old)
+        self.streams[record] = connection
+        connection.to_far.send([Registered()])
+        pardon(self._suspects.pop(worker.id, []))
+        state.add_worker(record, details["keys"], self.now)
+        self.flush()
+        return True
+
+    def _close_stream(self, record: WorkerState | ClientState) -> None:
+        stream = self.streams.pop(record, None)
+        if stream is not None:
+            stream.to_near.drop()
+            stream.to_far.finish()
+
+    def _note_departure(self, record: WorkerState) -> None:
+        for task in record.has_what:
+            if self.world.universe.calls[task.key].kind == "data":
+                self.lost.add(task.key)
+        for task in record.processing:
+            self.world.universe.calls[task.key].departures += 1
+
+    def remove_worker(self, record: WorkerState, reason: str, *, close: bool = False, expected: bool = False) -> None:
+        """Forget a worker; with `close`, tell it to shut down."""
+        if self.state.workers.get(record.address) is not record:
+            return
+        self._note_departure(record)
+        stream = self.streams.get(record)
+        if close and stream is not None:
+            stream.to_far.send([CloseWorker(reason)])
+        self._close_stream(record)
+        self.world.trace("scheduler", "removes", record, reason)
+        if not expected:
+            self._suspects[record.server_id] = suspects(record)
+        self.state.remove_worker(record.address, reason, self.now, expected=expected)
+        self.flush()
+
+    def _worker_gone(self, record: WorkerState) -> None:
+        self.remove_worker(record, "its connection broke")
+
+    def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
+        if worker not in self.streams:
+            return
+        if any(type(message) is not WorkerHeartbeat for message in messages):
+            self.world.trace(worker, "->", "scheduler", messages)
+        for message in messages:
+            kind = type(message)
+            if kind is WorkerHeartbeat:
+                worker.last_seen = self.now
+                worker.executing = {
+                    task: seconds
+                    for key, seconds in message.executing.items()
+                    if (task := self.state.tasks.get(key)) is not None
+                }
+            elif kind is WorkerStatus:
+                self.state.set_worker_status(worker, message.status, self.now)
+        self.state.on_worker_batch(worker, messages, self.now)
+        for message in messages:
+            if type(message) is StealAnswer:
+                self._stolen(worker, message)
+        self.flush()
+
+    def remove_silent(self) -> None:
+        """Workers that have not been heard of for long are taken for dead."""
+        for record in list(self.state.workers.values()):
+            if record.last_seen < self.now - WORKER_TTL:
+                self.remove_worker(record, "no heartbeat", close=self.world.random.random() < 0.5)
+
+    # what balance does
+
+    def steal(self) -> None:
+        """Ask some worker for some task back."""
+        tasks = [task for task in self.state.tasks.values() if task.processing_on is not None]
+        if tasks:
+            task = self.world.random.choice(tasks)
+            assert task.processing_on is not None
+            self.state.send(task.processing_on, StealRequest(task.key, task.attempt))
+            self.flush()
+
+    def _stolen(self, worker: WorkerState, message: StealAnswer) -> None:
+        task = self.state.tasks.get(message.key)
+        given = message.state in ("ready", "waiting", "constrained")
+        if given and task is not None and task.attempt == message.attempt and task.processing_on is worker:
+            self.state.settle({task: "released"})
+
+    def copy(self) -> None:
+        """Have some worker fetch a copy of some result."""
+        tasks = [task for task in self.state.tasks.values() if task.who_has]
+        workers = list(self.state.running)
+        if tasks and workers:
+            task, worker = self.world.random.choice(tasks), self.world.random.choice(workers)
+            if worker not in task.who_has:
+                holders = [holder.address for holder in task.who_has]
+                self.state.send(worker, AcquireReplicas([task.key], [holders], [task.get_nbytes()]))
+                self.flush()
+
+    def drop_copy(self) -> None:
+        """Have some worker drop a copy."""
+        tasks = [task for task in self.state.tasks.values() if len(task.who_has) > 1]
+        if tasks:
+            task = self.world.random.choice(tasks)
+            worker = self.world.random.choice(sorted(task.who_has, key=lambda worker: worker.address))
+            drop_replica(task, worker)
+            self.state.send(worker, RemoveReplicas([task.key]))
+            self.flush()
+
+    # clients
+
+    def register_client(self, client: SimulatedClient) -> Connection:
+        """A client registers, perhaps again; it is told how many of its messages have come, if it is known."""
+        record = self.state.clients.get(client.name)
+        received = None
+        if record is None:
+            record = self.state.add_client(client.name, {}, self.now)
+            self.received[client.name] = 0
+        else:
+            received = self.received[client.name]
+            self._close_stream(record)
+        network = self.world.network
+        connection = self.streams[record] = Connection(
+            network,
+            network.link(
+                client.name,
+                "scheduler",
+                self,
+                lambda batch: self._client_batch(record, connection, batch),
+                lambda: self._client_gone(record, connection),
+            ),
+            network.link("scheduler", client.name, client, lambda batch: None, lambda: None),
+        )
+        connection.to_far.send([Welcome(received)])
+        return connection
+
+    def _client_gone(self, record: ClientState, connection: Connection) -> None:
+        if self.streams.get(record) is connection:
+            self.world.trace("scheduler", "loses", record)
+            self._close_stream(record)
+            self.world.timeline.later(CLIENT_GRACE, self._forget_client, record)
+
+    def _forget_client(self, record: ClientState) -> None:
+        if record not in self.streams and self.state.clients.get(record.client_key) is record:
+            self.world.trace("scheduler", "forgets", record)
+            self.world.client(record.client_key).forgotten()
+            self.state.remove_client(record.client_key, self.now)
+            self.flush()
+
+    def _client_batch(self, client: ClientState, connection: Connection, messages: list[Any]) -> None:
+        state = self.state
+        if self.streams.get(client) is not connection:
+            return
+        self.world.trace(client, "->", "scheduler", messages)
+        for message in messages:
+            self.received[client.client_key] += 1
+            if isinstance(message, SubmitGraph):
+                state.on_submit(client, message, self.now)
+            elif isinstance(message, ReleaseKeys):
+                state.on_release(client, message, self.now)
+            elif isinstance(message, DesireKeys):
+                state.on_desire(client, message, self.now)
+            elif isinstance(message, CancelKeys):
+                state.on_cancel(client, message, self.now)
+        if self.world.random.random() < 0.2:
+            state.send(client, MessagesReceived(self.received[client.client_key]))
+        self.flush()
+
+    def retry(self, keys: list[str]) -> list[str]:
+        """Run failed tasks again."""
+        retried = self.state.retry(keys, self.now)
+        self.flush()
+        return retried
+
+    def missing(self, key: str, address: str) -> None:
+        """A worker did not have what it should have."""
+        if self.world.universe.calls[key].kind == "data":
+            self.lost.add(key)
+        self.state.on_missing_data(key, address, self.now)
+        self.flush()
+
+    def add_data(self, client: str, who_has: dict[str, list[str]], nbytes: dict[str, int]) -> None:
+        """A client has put data on workers."""
+        for key, addresses in who_has.items():
+            if any(address not in self.state.workers for address in addresses):
+                self.lost.add(key)
+        self.state.add_data_of(client, who_has, nbytes, dict.fromkeys(nbytes, "int"), self.now)
+        self.flush()
