@@ -11,8 +11,8 @@ from dask.system import CPU_COUNT
 
 from headrace.common.functions import import_term
 from headrace.common.sizing import workers_and_threads
+from headrace.machine import parse_memory_limit
 from headrace.nanny.tuning import tune_allocator, tune_interpreter
-from headrace.worker.machine import parse_memory_limit
 
 from .lifetime import pid_file, serve, start_logging
 from .options import (

@@ -12,10 +12,10 @@ from typing import Any
 from dask.system import CPU_COUNT
 
 from headrace.common.sizing import workers_and_threads
+from headrace.machine import parse_memory_limit
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
 from headrace.security import Security
-from headrace.worker.machine import parse_memory_limit
 
 from .spec import SpecCluster
 

@@ -17,8 +17,8 @@ from dask.system import CPU_COUNT
 
 from headrace.common.sizing import workers_and_threads
 from headrace.config import get, parse_seconds
+from headrace.machine import parse_memory_limit
 from headrace.nanny.environment import STOP_WITH_STDIN, module_path, process_environment
-from headrace.worker.machine import parse_memory_limit
 
 from .output import Output
 from .spec import ProcessInterface, SpecCluster
