@@ -49,6 +49,8 @@ def memory_erred(state: SchedulerState, task: TaskState, recommendations: Recomm
     """The worker of an actor is gone, and the actor's state with it; or something it was computed from failed anew."""
     memory_released(state, task, recommendations)
     recommendations.pop(task, None)
+    if task.state != "released":
+        return  # somebody has it and needs it
     running = [waiter for waiter in task._waiters or () if waiter.state == "processing"]
     released_erred(state, task, recommendations)
     for waiter in running:
