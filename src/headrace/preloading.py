@@ -239,12 +239,15 @@ def _file_name(address: str) -> str:
 
 
 def _download(address: str) -> bytes:
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     try:
         with urlopen(address, timeout=DOWNLOAD_SECONDS) as response:
             return bytes(response.read())
     except OSError as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is the response as well
         raise ImportError(f"the preload {address} cannot be downloaded: {error}") from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from headrace import config
 from headrace.comm import Comm
+from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.exceptions import KilledWorker
@@ -50,6 +51,8 @@ from .state.workers import WorkerState
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
+#: What tasks print and warn of appears in the terminals of all clients.
+TERMINAL_TOPICS = ("print", "warn")
 #: Seconds between a worker's heartbeats.
 HEARTBEAT_SECONDS = 0.5
 
@@ -239,6 +242,8 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
 
         stream = Stream(comm, FromClient, on_batch, on_close, is_event)
         self.client_comms[client] = stream
+        for topic in TERMINAL_TOPICS:
+            self.event_subscribers.setdefault(topic, set()).add(client)
         logger.info("Receive client connection: %s", client)
         self.log_event(["all", client], {"action": "add-client", "client": client})
         self.notify_plugins("add_client", self, client)
@@ -296,10 +301,6 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         state = self.state
         if isinstance(message, SubmitGraph):
             state.on_submit(client, message, now)
-            if self.plugins and not message.more:
-                self.notify_plugins(
-                    "update_graph", self, client=client.client_key, keys=set(message.keys), tasks=message.keys
-                )
         elif isinstance(message, ReleaseKeys):
             state.on_release(client, message, now)
         elif isinstance(message, DesireKeys):
@@ -437,7 +438,7 @@ def _load(path: str) -> Callable[..., Any]:
 
 
 async def _call(plugin: Any, hook: str) -> None:
-    function: Callable[[], Any] | None = getattr(plugin, hook, None)
+    function = hook_of(plugin, hook)
     if function is None:
         return
     try:

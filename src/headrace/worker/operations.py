@@ -163,7 +163,7 @@ class Operations:
             file.write(data)
         if load:
             try:
-                _import_file(path)
+                import_file(path)
             except Exception as error:
                 logger.exception("Could not import %s", filename)
                 return error_reply(error)
@@ -185,7 +185,7 @@ async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
             await result
 
 
-def _import_file(path: str) -> None:
+def import_file(path: str) -> None:
     """Import a module from a file, or add an archive to the path and import what it holds."""
     import importlib
     import pkgutil

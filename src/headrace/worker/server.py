@@ -23,6 +23,7 @@ from typing import Any
 
 from headrace.comm import connect
 from headrace.comm.addressing import addresses_from_user_args, parse_address
+from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
@@ -196,7 +197,9 @@ class Worker(WorkerViews):
         try:
             async with asyncio.timeout(self.death_timeout):
                 if not self.scheduler_address:
-                    self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), timeout)
+                    self.scheduler_address = await wait_for_scheduler_file(
+                        str(self.scheduler_file), 0.9 * timeout
+                    )
                 await self._listen_somewhere()
                 self._make_directory()
                 self.memory_manager.start(self.local_directory)
@@ -209,7 +212,7 @@ class Worker(WorkerViews):
             if isinstance(error, OSError) and str(error):
                 raise
             raise TimeoutError(
-                f"Worker could not register with the scheduler at {self.scheduler_address} within {timeout:g} s"
+                f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} within {timeout:g} s"
             ) from error
         self.status = Status.running
         self.lifetime.begin()
@@ -442,10 +445,10 @@ class Worker(WorkerViews):
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""
-        self.state.watched = any(hasattr(plugin, "transition") for plugin in self.plugins.values())
+        self.state.watched = any(hook_of(plugin, "transition") is not None for plugin in self.plugins.values())
 
     def _tell_plugins(self, transitions: list[tuple[Key, str, str]]) -> None:
-        watching = [plugin for plugin in self.plugins.values() if hasattr(plugin, "transition")]
+        watching = [plugin for plugin in self.plugins.values() if hook_of(plugin, "transition") is not None]
         for key, start, finish in transitions:
             for plugin in watching:
                 try:

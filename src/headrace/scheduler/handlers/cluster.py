@@ -19,6 +19,7 @@ class ClusterHandlers(SchedulerBase):
 
     coerce_address: Callable[..., str]
     replicate: Callable[..., Any]
+    valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
     def cluster_operations(self) -> Operations:
         return {
@@ -218,7 +219,7 @@ class ClusterHandlers(SchedulerBase):
         if n is None and any(worker.processing for worker in self.workers.values()):
             return []
         groups: dict[Any, list[WorkerState]] = {}
-        for worker in self.workers.values():
+        for worker in self.valid_downscaling(self.workers.values()):
             groups.setdefault(key(worker) if key else worker.address, []).append(worker)
         by_cost = sorted(
             groups.values(),

@@ -82,6 +82,10 @@ class SchedulerState:
         self.holder = ClientState("held", silent=True)
         #: keeps what `fire_and_forget` was called for
         self.until_done = ClientState("fire-and-forget", silent=True)
+        #: called with each part of a graph once its tasks are recorded, before any is started (plugins)
+        self.graph_observer: Callable[[ClientState, SubmitGraph], None] | None = None
+        #: the worker's message that is being taken, while somebody observes
+        self.report: Any = None
         self.now = 0.0
         self.stimulus = ""
 
@@ -167,6 +171,8 @@ class SchedulerState:
         for message in messages:
             handler = handlers.get(type(message))
             if handler is not None:
+                if self.observers:
+                    self.report = message
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)
