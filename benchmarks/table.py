@@ -86,6 +86,14 @@ ROWS = (
             Metric("shuffle_seconds", "shuffle of timeseries", "s", goal=1.2),
         ),
     ),
+    Row(
+        "stealing",
+        (
+            Metric("seconds", "1,000 tasks of 10 ms, all on one of 4 workers at first", "s"),
+            Metric("times_ideal", "the same, times ideal", "", limit=1.3),
+        ),
+        arrangements=("alone",),
+    ),
     Row("start", (Metric("seconds", "start of a 2-worker LocalCluster", "s", goal=1.3),), arrangements=("alone",)),
     Row(
         "scheduler_cost",

@@ -19,6 +19,7 @@ from headrace.messages.client import (
     ReleaseKeys,
     SubmitGraph,
     TaskErred,
+    TaskRetried,
 )
 from headrace.protocol import Frames, Serialize, dumps, dumps_exception, loads, loads_function, unwrap
 from headrace.rpc import Server, Stream
@@ -145,7 +146,10 @@ class FakeScheduler:
                     stream.send(KeyInMemory(key, type(self.data[key]).__name__, payload if small else None))
 
     def retry(self, keys: list[Any], client: str) -> list[Any]:
-        return [key for key in keys if key in self.errors]
+        erred = [key for key in keys if key in self.errors]
+        for stream in self.streams.values():
+            stream.send_all([TaskRetried(key) for key in erred])
+        return erred
 
     def who_has(self, keys: Any = None) -> dict[Any, list[str]]:
         return {key: [self.address] for key in (self.data if keys is None else keys) if key in self.data}

@@ -31,7 +31,7 @@ from headrace.client import (
     get_client,
     wait,
 )
-from headrace.messages.client import DesireKeys, LostData, ReleaseKeys, SubmitGraph, TaskRetried
+from headrace.messages.client import DesireKeys, LostData, ReleaseKeys, SubmitGraph
 from headrace.rpc import sync
 
 
@@ -394,7 +394,6 @@ class TestLife:
         wait(future)
         future.retry()
         assert future.status == "pending"
-        tell(scheduler, TaskRetried(future.key))
 
     def test_callbacks(self, client: Client) -> None:
         seen: Queue[Any] = Queue()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import doctest
 import io
+import threading
+from concurrent.futures import Future
 
 import pytest
 
+from headrace import Client, wait
 from headrace.diagnostics import plugin, progressbar
 from headrace.diagnostics.progressbar import Progress, TextProgressBar, format_seconds, render_bar, render_line
+from headrace.testing.waiting import poll_for
 
 
 class Stand:
@@ -106,3 +110,55 @@ def test_an_interrupt_leaves_the_terminal_on_a_new_line(monkeypatch: pytest.Monk
 async def test_within_a_loop_it_is_awaited() -> None:
     bar = TextProgressBar([Stand("pending", "finished")], file=io.StringIO(), interval=0.001)
     assert (await bar.listen()).done == 1
+
+
+class Asked:
+    """Stands in for a client whose scheduler answers when told to."""
+
+    def __init__(self) -> None:
+        self.questions: list[Future[int]] = []
+
+    def ask_in_background(self, op: str) -> Future[int]:
+        assert op == "count_running"
+        self.questions.append(Future())
+        return self.questions[-1]
+
+
+def test_running_count_is_asked_for_and_never_waited_for() -> None:
+    client, future = Asked(), Stand("pending")
+    future.client = client  # type: ignore[attr-defined]
+    bar = TextProgressBar([future], start=False, file=io.StringIO())
+    assert bar.look().running is None
+    assert bar.look().running is None
+    assert len(client.questions) == 1, "one question at a time"
+    client.questions[0].set_result(3)
+    assert bar.look().running == 3
+    client.questions[1].set_exception(OSError("gone"))
+    assert bar.look().running is None
+    client.questions[2].cancel()
+    assert bar.look().running is None
+    future.statuses = ["finished"]
+    assert bar.look().running is None
+
+
+STARTED, RELEASE = threading.Event(), threading.Event()
+
+
+def hold() -> None:
+    STARTED.set()
+    assert RELEASE.wait(30)
+
+
+def test_running_count_of_a_cluster() -> None:
+    with Client(n_workers=1, threads_per_worker=1, processes=False) as client:
+        futures = [client.submit(hold, pure=False) for _ in range(3)]
+        assert STARTED.wait(30)
+        terminal = Terminal()
+        bar = TextProgressBar(futures, start=False, file=terminal)
+        poll_for(lambda: bar.look().running == 1)
+        bar.draw(bar.look())
+        assert "1 running" in terminal.getvalue()
+        RELEASE.set()
+        wait(futures)
+        assert client.ask_in_background("count_running").result(30) == 0
+    assert client.ask_in_background("count_running").cancelled()

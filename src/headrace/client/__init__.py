@@ -14,6 +14,7 @@ _NAMES = {
     "Future": ".future",
     "FutureCancelledError": ".errors",
     "FutureState": ".state",
+    "SourceCode": "headrace.common.source_code",
     "FuturesCancelledError": ".errors",
     "as_completed": ".waiting",
     "default_client": ".current",

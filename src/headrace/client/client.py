@@ -33,7 +33,9 @@ from .api.data import DataMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .memory_manager import AMMClientProxy
 from .session import Session
+from .source_code import frames_wanted
 from .versions import handshake_versions
 
 logger = logging.getLogger("distributed.client")
@@ -107,6 +109,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs
@@ -253,6 +256,11 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
     def status(self) -> str:
         """connecting, running, closing or closed."""
         return self.session.status
+
+    @property
+    def amm(self) -> AMMClientProxy:
+        """The scheduler's active memory manager: `start()`, `stop()`, `run_once()`, `running()`."""
+        return AMMClientProxy(self)
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
-"""The progress of futures on a terminal: done, failed, rate and time left.
+"""The progress of futures on a terminal: done, failed, running, rate and time left.
 
-Looks only at the futures that the client already follows, so it asks nothing of the scheduler.
+Looks at the futures that the client already follows. The scheduler is asked for one number only, how many tasks run,
+and the bar never waits for the answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -33,12 +35,14 @@ class Progress:
         erred: futures that failed, or were cancelled or lost.
         total: all of them.
         elapsed: seconds since the first look.
+        running: tasks that run in the cluster, whoever wants them; None while the scheduler has not said.
     """
 
     done: int
     erred: int
     total: int
     elapsed: float
+    running: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -90,12 +94,14 @@ def render_bar(fraction: float, width: int, unicode: bool = True) -> str:
 def render_line(progress: Progress, width: int = 40, unicode: bool = True, label: str = "") -> str:
     """The whole line.
 
-    >>> render_line(Progress(done=3, erred=1, total=8, elapsed=2.0), width=8, unicode=False)
-    '[####    ]  50% | 4/8, 1 failed | 2 tasks/s | 2.0s, 2.0s left'
+    >>> render_line(Progress(done=3, erred=1, total=8, elapsed=2.0, running=2), width=8, unicode=False)
+    '[####    ]  50% | 4/8, 1 failed, 2 running | 2 tasks/s | 2.0s, 2.0s left'
     """
     count = f"{progress.done + progress.erred:,}/{progress.total:,}"
     if progress.erred:
         count += f", {progress.erred:,} failed"
+    if progress.running is not None and not progress.finished:
+        count += f", {progress.running:,} running"
     took = format_seconds(progress.elapsed)
     if progress.finished:
         took = f"in {took}"
@@ -105,6 +111,28 @@ def render_line(progress: Progress, width: int = 40, unicode: bool = True, label
     # rounded down: 100% means that nothing is left
     text = f"[{bar}] {int(progress.fraction * 100):3d}% | {count} | {progress.rate:,.0f} tasks/s | {took}"
     return f"{label} {text}" if label else text
+
+
+class _RunningCount:
+    """Asks the scheduler how many tasks run, again and again, and remembers what it last said."""
+
+    def __init__(self, futures: Sequence[Any]) -> None:
+        client = getattr(futures[0], "client", None) if futures else None
+        self._client = client
+        self._question: Future[int] | None = None
+        self._answer: int | None = None
+
+    def look(self) -> int | None:
+        """The latest answer; asks anew once the previous question is answered."""
+        question = self._question
+        if question is not None:
+            if not question.done():
+                return self._answer
+            # A connection that breaks, or a client that is closed, is for the futures to tell.
+            self._answer = None if question.cancelled() or question.exception() else question.result()
+        if self._client is not None:
+            self._question = self._client.ask_in_background("count_running")
+        return self._answer
 
 
 class TextProgressBar:
@@ -143,6 +171,7 @@ class TextProgressBar:
         self.file = file or sys.stdout
         self._pending: Sequence[Any] = futures if complete else [future for future in futures if not future.done()]
         self._total = len(self._pending)
+        self._running = _RunningCount(futures)
         self._erred = 0
         self._started = time.perf_counter()
         self._pause = self.interval
@@ -172,7 +201,7 @@ class TextProgressBar:
         now = time.perf_counter()
         self._pause = max(self.interval, (now - begin) / _LOOK_SHARE)
         done = self._total - len(still) - self._erred
-        return Progress(done, self._erred, self._total, now - self._started)
+        return Progress(done, self._erred, self._total, now - self._started, self._running.look() if still else None)
 
     def draw(self, progress: Progress) -> None:
         if not self._terminal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from headrace.common.keys import Key
+from headrace.common.source_code import SourceCode
 
 from .base import Message, Payload, TaskOptions
 
@@ -41,8 +42,8 @@ class SubmitGraph(Message):
     more: bool = False
     #: key of the task that submitted this from inside a worker, if any: its priority is inherited
     submitting_task: Key | None = None
-    #: source text and frames of the user's code, for Computation.code
-    code: list[Any] = []
+    #: frames of the user's code, outermost first, for `Computation.code`; at most one tuple, in the first message
+    code: list[tuple[SourceCode, ...]] = []
 
 
 class ReleaseKeys(Message):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Self
 
@@ -13,34 +11,12 @@ from headrace.comm import get_address_host, get_address_host_port
 from headrace.common.status import Status
 from headrace.security import Security
 
+from .logs import LogLines
 from .loop import IOLoop
 from .periodic import PeriodicCallback
 from .pool import ConnectionPool
 from .scheduler_file import read_scheduler_file
 from .server import Server
-
-#: Lines of its log that a node remembers for `get_logs`.
-LOG_LINES = 10_000
-
-
-class LogLines(logging.Handler):
-    """Keeps the latest records of a logger."""
-
-    def __init__(self, length: int = LOG_LINES) -> None:
-        super().__init__(logging.INFO)
-        self.records: deque[logging.LogRecord] = deque(maxlen=length)
-        self.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    def lines(self, start: int, n: int | None, timestamps: bool) -> list[tuple[Any, ...]]:
-        """The latest, newest last: (level, text), with `timestamps` (seconds, level, text)."""
-        records = list(self.records)
-        records = records[start:] if n is None else records[max(0, len(records) - n - start) : len(records) - start]
-        return [
-            ((record.created,) if timestamps else ()) + (record.levelname, self.format(record)) for record in records
-        ]
 
 
 class Node:
@@ -86,8 +62,7 @@ class Node:
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self.loop: IOLoop | None = None
-        self._log_of = logging.getLogger(log_of)
-        self._log_lines = LogLines()
+        self._log_lines = LogLines(log_of)
         self._finished: asyncio.Event | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -116,7 +91,7 @@ class Node:
             self.status = Status.starting
             self.loop = IOLoop.current()
             self._finished = asyncio.Event()
-            self._log_of.addHandler(self._log_lines)
+            self._log_lines.start()
             self._starting = asyncio.ensure_future(self._start())
         starting = self._starting
         try:
@@ -163,7 +138,7 @@ class Node:
             await self.rpc.close()
             await self.server.close_comms()
         finally:
-            self._log_of.removeHandler(self._log_lines)
+            self._log_lines.stop()
             self.status = Status.failed if failed else Status.closed
             assert self._finished is not None
             self._finished.set()
@@ -244,8 +219,13 @@ class Node:
         """Host of its address."""
         return self.ip
 
-    def get_logs(self, start: int = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
-        """The latest lines of its log, newest last: (level, text), with `timestamps` (seconds, level, text)."""
+    def get_logs(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
+        """The latest lines of its log, newest first: (level, text), with `timestamps` (seconds, level, text).
+
+        Args:
+            start: only lines since then, in seconds since the epoch.
+            n: at most so many.
+        """
         return self._log_lines.lines(start, n, timestamps)
 
     def versions(self, packages: Any = None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _NAMES = {
     "Computation": ".state.tasks",
     "WorkerState": ".state.workers",
     "ClientState": ".state.clients",
+    "Transition": ".state.story",
 }
 
 __all__ = sorted(_NAMES)

@@ -22,6 +22,7 @@ from .memory import MemorySettings
 from .state.clients import ClientState
 from .state.memory import MemoryState
 from .state.state import SchedulerState
+from .state.story import Transition, transitions
 from .state.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.workers import WorkerState
 
@@ -50,11 +51,12 @@ class SchedulerBase(Node):
         client_comms: the stream to each client, by its name.
         stream_comms: the stream to each worker, by its address.
         plugins: scheduler plugins by name.
+        extensions: features beside the core, by name.
         events: what was logged, by topic.
     """
 
     def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
-        super().__init__("Scheduler", {}, security, "distributed", deserialize=False)
+        super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.state = state
         settings = MemorySettings.from_config()
         self.MEMORY_RECENT_TO_OLD_TIME = settings.recent_to_old_time
@@ -65,6 +67,7 @@ class SchedulerBase(Node):
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
         self.plugins: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
         self.worker_plugins: dict[str, Any] = {}
         self.nanny_plugins: dict[str, Any] = {}
         self.events: dict[str, deque[tuple[float, Any]]] = {}
@@ -161,8 +164,9 @@ class SchedulerBase(Node):
         return self.state.computations
 
     @property
-    def transition_log(self) -> deque[Any]:
-        return self.state.transition_log
+    def transition_log(self) -> deque[Transition]:
+        """The latest transitions of all tasks, oldest first."""
+        return deque(transitions(self.state.transition_log))
 
     @property
     def transition_counter(self) -> int:

@@ -38,19 +38,24 @@ from headrace.rpc import Stream
 from headrace.security import Security
 
 from .base import SLICE_SECONDS, logger
-from .handlers.adaptive import AdaptiveHandlers
+from .handlers.balance import BalanceHandlers
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.inspect import InspectHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
+from .handlers.scaling import ScalingHandlers
 from .state.clients import ClientState
 from .state.options import StateOptions
 from .state.state import SchedulerState
 from .state.workers import WorkerState
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
-EXTENSIONS = {"locks": "headrace.extensions.locks.scheduler:LockExtension"}
+EXTENSIONS = {
+    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+}
 #: What tasks print and warn of appears in the terminals of all clients.
 TERMINAL_TOPICS = ("print", "warn")
 #: Seconds between a worker's heartbeats.
@@ -70,6 +75,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 
@@ -90,7 +96,9 @@ def killed_payload(key: Key, worker: WorkerState, allowed_failures: int) -> Payl
     return dumps(KilledWorker(from_wire(key), last, allowed_failures))
 
 
-class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, AdaptiveHandlers, LifeHandlers):
+class Scheduler(
+    DataHandlers, ClusterHandlers, BalanceHandlers, ScalingHandlers, InspectHandlers, PluginHandlers, LifeHandlers
+):
     """Dynamic distributed task scheduler.
 
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
@@ -159,17 +167,19 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
             {
                 **self.data_operations(),
                 **self.cluster_operations(),
+                **self.balance_operations(),
+                **self.scaling_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
                 **self.life_operations(),
-                "adaptive_target": self.adaptive_target,
                 "terminate": self._terminate,
                 "heartbeat_worker": self._heartbeat_request,
             }
         )
         self.server.takeovers.update({"register-client": self.add_client, "register-worker": self.add_worker})
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
-        self.extensions: dict[str, Any] = {name: make(self) for name, make in chosen.items()}
+        for name, make in chosen.items():
+            self.extensions[name] = make(self)
         self._backlogs: dict[str, deque[Any]] = {}
 
     def __repr__(self) -> str:
@@ -187,6 +197,10 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
+        self.periodic_callbacks["reevaluate-occupancy"].start()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_started"):
+                extension.scheduler_started()
         await self.begin_life()
         logger.info("Scheduler at: %s", self.address)
 
@@ -215,6 +229,7 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
+        self.end_watching()
         await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
@@ -388,7 +403,9 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
-                self._heartbeat(worker, message, now)
+                self.state.on_heartbeat(worker, message, now, self.MEMORY_RECENT_TO_OLD_TIME)
+                if message.extensions:
+                    self.tell_extensions(worker, message.extensions)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
@@ -396,18 +413,6 @@ class Scheduler(DataHandlers, ClusterHandlers, InspectHandlers, PluginHandlers, 
         self.state.on_worker_batch(worker, messages, now)
         if self.state.dirty:
             self.flush()
-
-    def _heartbeat(self, worker: WorkerState, message: WorkerHeartbeat, now: float) -> None:
-        worker.last_seen = now
-        worker.time_delay = message.now - now
-        worker.on_metrics(message.metrics, now, self.MEMORY_RECENT_TO_OLD_TIME)
-        for name, said in message.extensions.items():
-            extension = self.extensions.get(name)
-            if extension is not None and hasattr(extension, "heartbeat"):
-                extension.heartbeat(worker, said)
-        worker.executing = {
-            task: seconds for key, seconds in message.executing.items() if (task := self.tasks.get(key)) is not None
-        }
 
     def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
         """A worker asks whether it is known."""

@@ -76,6 +76,17 @@ c = client
 
 
 @pytest.fixture
+def client_no_amm(client: Any) -> Iterator[Any]:
+    """`client`, with the active memory manager stopped while the test runs."""
+    was_running = client.amm.running()
+    if was_running:
+        client.amm.stop()
+    yield client
+    if was_running:
+        client.amm.start()
+
+
+@pytest.fixture
 def client_secondary(loop: Any, cluster_fixture: Any) -> Iterator[Any]:
     """Another client of `cluster_fixture`."""
     from headrace.client import Client

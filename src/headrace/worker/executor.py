@@ -79,6 +79,10 @@ class TaskExecutor:
         self._done: deque[tuple[Any, Any, Any]] = deque()
         #: runs handed out that have not been reported
         self._runs: dict[Key, Execute] = {}
+        #: key of the latest task of each thread, for the profiler
+        self.keys_by_thread: dict[int, Key] = {}
+        #: called when tasks are handed out, while the profiler sleeps
+        self.on_work: Callable[[], None] | None = None
         #: those that no thread has taken; whoever removes one (set.remove is atomic) owns it
         self._unstarted: set[Execute] = set()
         self._coroutines: set[asyncio.Task[None]] = set()
@@ -106,6 +110,8 @@ class TaskExecutor:
                 feed(run)
             else:
                 self._submit_elsewhere(run)
+        if self.on_work is not None:
+            self.on_work()
 
     def _submit_elsewhere(self, run: Execute) -> None:
         name = run.annotations.get("executor", "default")
@@ -174,6 +180,10 @@ class TaskExecutor:
         """Keys that run now, and for how many seconds."""
         return {run.key: now - run.started for run in list(self._runs.values()) if run.started}
 
+    def has_work(self) -> bool:
+        """Whether tasks were handed out that have not been reported."""
+        return bool(self._runs)
+
     def active_threads(self) -> dict[int, Key]:
         """Key of the task that runs in each thread."""
         return {run.thread: run.key for run in list(self._runs.values()) if run.thread}
@@ -199,8 +209,8 @@ class TaskExecutor:
         if getattr(local, "execution_state", None) is None or local.execution_state["worker"] is not self._worker:
             self._start_thread()  # an executor of the user's
         run.started = local.start_time = start = time.time()
-        run.thread = get_ident()
-        local.key = run.key
+        run.thread = thread = get_ident()
+        local.key = self.keys_by_thread[thread] = run.key
         try:
             try:
                 function = loads_function(run.function)

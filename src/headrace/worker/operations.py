@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc.functions import error_reply, opened, run_function
 
@@ -47,6 +47,8 @@ class Operations:
             "call_stack": self.call_stack,
             "get_logs": worker.get_logs,
             "versions": worker.versions,
+            "profile": worker.get_profile,
+            "profile_metadata": worker.get_profile_metadata,
             "get_story": self.get_story,
             "dump_state": self.dump_state,
             "terminate": self.terminate,
@@ -97,13 +99,13 @@ class Operations:
 
     def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: Any) -> list[Any]:
         """What happened to these keys here."""
-        return self._worker.state.story(*keys_or_stimuli)
+        return self._worker.story(*map(from_wire, keys_or_stimuli))
 
-    def dump_state(self, **_: Any) -> dict[str, Any]:
-        """This worker's tasks, for people."""
-        state = self._worker.state
-        tasks = {str(key): {"state": task.state, "nbytes": task.nbytes} for key, task in state.tasks.items()}
-        return {**self._worker.identity(), "tasks": tasks, "log": [list(map(str, entry)) for entry in state.log]}
+    def dump_state(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
+        """This worker's state, for people."""
+        from .dump import dump_state
+
+        return dump_state(self._worker, frozenset(exclude))
 
     def terminate(self, reason: str = "asked to terminate", **options: Any) -> dict[str, str]:
         """Close, after the answer has left."""

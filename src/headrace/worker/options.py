@@ -11,7 +11,7 @@ from typing import Any
 IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "profile_cycle_interval", "reconnect", "scheduler_sni",
+        "low_level_profiler", "reconnect", "scheduler_sni",
         "transition_counter_max", "WorkerStateClass",
     }
 )  # fmt: skip
@@ -33,6 +33,8 @@ class WorkerOptions:
         resources: amounts of abstract resources by name.
         connect_timeout: seconds to reach the scheduler.
         log_length: transitions remembered.
+        profile_interval: seconds between two samples of the profile; 0 for no profile.
+        profile_cycle: seconds that share an entry of its history.
         life: by the names in `LIFE`.
     """
 
@@ -44,6 +46,8 @@ class WorkerOptions:
     resources: Mapping[str, float] | None = None
     connect_timeout: float = 30.0
     log_length: int = 20_000
+    profile_interval: float = 0.01
+    profile_cycle: float = 1.0
     life: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -60,6 +64,10 @@ class WorkerOptions:
             validate=bool(values["validate"]),
             resources=dict(values["resources"] or {}),
             connect_timeout=config.parse_seconds(config.get("distributed.comm.timeouts.connect")),
+            profile_interval=config.parse_seconds(values["profile"]["interval"])
+            if values["profile"]["enabled"]
+            else 0.0,
+            profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
             life={
                 "lifetime": values["lifetime"]["duration"],

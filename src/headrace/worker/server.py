@@ -41,6 +41,7 @@ from .lifetime import Lifetime
 from .metrics import Metrics
 from .operations import Operations
 from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
+from .profiler import ProfileMethods, Profiler
 from .state import WorkerState
 from .state.events import FindMissing, Pause, SetResources, Unpause
 from .transfer import Transfers
@@ -52,7 +53,7 @@ logger = logging.getLogger("distributed.worker")
 FIND_MISSING_SECONDS = 1.0
 
 
-class Worker(WorkerViews):
+class Worker(WorkerViews, ProfileMethods):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -81,6 +82,7 @@ class Worker(WorkerViews):
         plugins: worker plugins to start with.
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
+        profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
@@ -116,6 +118,7 @@ class Worker(WorkerViews):
         validate: bool | None = None,
         memory_limit: str | float | None = "auto",
         data: Any = None,
+        profile_cycle_interval: float | str | None = None,
         ncores: int | None = None,
         local_dir: str | None = None,
         options: WorkerOptions | None = None,
@@ -160,6 +163,8 @@ class Worker(WorkerViews):
             seed=hash(self.id),
             log_length=options.log_length,
         )
+        self._profile_cycle = profile_cycle_interval
+        self.profiler: Profiler | None = None
         self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
@@ -197,22 +202,25 @@ class Worker(WorkerViews):
         try:
             async with asyncio.timeout(self.death_timeout):
                 if not self.scheduler_address:
-                    self.scheduler_address = await wait_for_scheduler_file(
-                        str(self.scheduler_file), 0.9 * timeout
-                    )
+                    self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
                 self._make_directory()
                 self.memory_manager.start(self.local_directory)
                 self.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                if self.options.profile_interval:
+                    cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
+                    self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
+                    self.profiler.start()
                 context.workers.add(self)
                 await self._register(timeout)
         except TimeoutError as error:
             if isinstance(error, OSError) and str(error):
                 raise
             raise TimeoutError(
-                f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} within {timeout:g} s"
+                f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} "
+                f"within {timeout:g} s"
             ) from error
         self.status = Status.running
         self.lifetime.begin()
@@ -354,6 +362,8 @@ class Worker(WorkerViews):
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
         if executor is not None:
+            if self.profiler is not None:
+                self.profiler.close()
             await executor.close(executor_wait, timeout)
         await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
@@ -406,7 +416,7 @@ class Worker(WorkerViews):
 
     def _handle(self, events: Iterable[Any]) -> None:
         try:
-            self.state.handle_batch(events)
+            self.state.handle_batch(events, time.time())
             self._act()
         except ValueError as error:
             logger.error("Worker at %s got a message that makes no sense and closes: %s", self.address_safe, error)
@@ -441,7 +451,7 @@ class Worker(WorkerViews):
             if outbox.transitions:
                 self._tell_plugins(outbox.transitions)
             if answers:
-                state.handle_batch(answers)
+                state.handle_batch(answers, time.time())
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""

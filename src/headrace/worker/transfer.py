@@ -58,7 +58,7 @@ class Transfers:
 
     async def _gather(self, request: GatherData) -> None:
         worker = self._worker
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.time()
         try:
             reply = await self._request(request.worker, request.keys)
         except OSError as error:
@@ -70,6 +70,7 @@ class Transfers:
             return
         done = await self._store(request.worker, reply["data"])
         done.broken.update(reply.get("broken", {}))
+        done.start, done.stop = began, time.time()
         nbytes = sum(done.data.values())
         if nbytes > TELLING_BYTES:
             self.bandwidth += 0.05 * (nbytes / (time.perf_counter() - start) - self.bandwidth)

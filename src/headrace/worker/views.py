@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from headrace.comm import get_address_host
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire, to_wire
 from headrace.rpc import rpc
 from headrace.rpc.node import Node
 
@@ -162,9 +162,18 @@ class WorkerViews(Node):
             "data": key in self.data,
         }
 
-    def story(self, *keys: Key) -> list[tuple[Any, ...]]:
-        """What happened to these keys here."""
-        return self.state.story(*keys)
+    def story(self, *keys: Any) -> list[tuple[Any, ...]]:
+        """What happened to these keys (or tasks) here, oldest first.
+
+        Lines are `(key, start, asked, reached, {}, stimulus, time)`: the state it was in, the one that it was to move
+        to, the one it reached, the name of what brought it about, and the time in seconds since the epoch. The empty
+        dictionary stands where others have the recommendations that followed.
+        """
+        wire = [key if hasattr(key, "key") else to_wire(key) for key in keys]
+        return [
+            (from_wire(key), *states, {}, stimulus.__name__, now)
+            for key, *states, stimulus, now in self.state.story(*wire)
+        ]
 
     def validate_state(self) -> None:
         """Check the state's invariants."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class ClientBase:
     scheduler_file: str | None
     direct_to_workers: bool | None
     _asynchronous: bool
+    _source_frames: int
     _timeout: float
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None
@@ -99,6 +101,20 @@ class ClientBase:
     def _ask(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
+
+    def ask_in_background(self, op: str) -> concurrent.futures.Future[Any]:
+        """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
+        loop = self.session.loop
+        question = self._call(op)
+        try:
+            if loop is None:
+                raise RuntimeError("not connected")
+            return asyncio.run_coroutine_threadsafe(question, loop)
+        except RuntimeError:  # the loop is closed
+            question.close()
+            nobody: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            nobody.cancel()
+            return nobody
 
     def _run_callback(self, function: Callable[[Future[Any]], Any], future: Future[Any]) -> None:
         """Run a done callback in the thread for these."""

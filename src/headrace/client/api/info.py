@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any
 
-from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
+from headrace.cluster_dump import path_of, write_state
+from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
 
 from ..options import normalize_workers
@@ -143,7 +145,7 @@ class InfoMethods(ClientBase):
         return result
 
     def call_stack(self, futures: Any = None, keys: Any = None) -> Any:
-        """The frames of what runs now: `{address: {key: (text, …)}}`.
+        """The frames of what runs now, outermost first: `{address: {key: [text, …]}}`; idle workers are left out.
 
         Args:
             futures, keys: which tasks; all by default.
@@ -151,20 +153,154 @@ class InfoMethods(ClientBase):
         wire = [to_wire(key) for key in keys or ()]
         if futures is not None:
             wire += [future._bound().key for future in self._futures_in(futures)]  # type: ignore[attr-defined]
-        return self._ask("call_stack", keys=wire or None)
+        return self.sync(self._call_stack, wire if wire or futures is not None or keys is not None else None)
+
+    async def _call_stack(self, keys: list[Key] | None) -> dict[str, dict[Any, list[str]]]:
+        found = await self._call("call_stack", keys=keys)
+        return {
+            address: {from_wire(key): list(stack) for key, stack in each.items()} for address, each in found.items()
+        }
+
+    def profile(
+        self,
+        key: str | None = None,
+        start: float | str | None = None,
+        stop: float | str | None = None,
+        workers: Any = None,
+        merge_workers: bool = True,
+        plot: bool | str = False,
+        filename: str | None = None,
+        server: bool = False,
+        scheduler: bool = False,
+    ) -> Any:
+        """The statistical profile of what ran: how often each call stack was seen, as a tree.
+
+        Args:
+            key: only tasks whose keys have this prefix.
+            start, stop: the span of time, in seconds since the epoch, or text such as "5 minutes" before now.
+            workers: addresses, names or hosts; all by default.
+            merge_workers: one profile for all; else they come by address.
+            plot: return a bokeh figure as well: `(profile, figure)`; "save" writes it to "dask-profile.html".
+            filename: write a page that shows it, with or without bokeh.
+            server, scheduler: of the workers', or the scheduler's, event loops instead, from the first call on.
+
+        Raises:
+            ImportError: with `plot`, bokeh is not installed.
+            ValueError: `plot` or `filename` for profiles that are not merged.
+        """
+        if (plot or filename) and not merge_workers:
+            raise ValueError("a page shows one profile: give merge_workers=True with plot and filename")
+        return self.sync(
+            self._profile,
+            {
+                "key": key,
+                "start": _moment(start),
+                "stop": _moment(stop),
+                "workers": normalize_workers(workers) or None,
+                "merge_workers": merge_workers,
+                "server": server,
+                "scheduler": scheduler,
+            },
+            plot,
+            filename or ("dask-profile.html" if plot == "save" else None),
+        )
+
+    async def _profile(self, question: dict[str, Any], plot: bool | str, filename: str | None) -> Any:
+        from headrace.profile import plot_data, plot_figure, write_page
+
+        profile = await self._call("profile", **question)
+        if filename:
+            with open(filename, "w", encoding="utf-8") as file:
+                file.write(write_page(profile))
+        if not plot:
+            return profile
+        figure, _ = plot_figure(plot_data(profile), sizing_mode="stretch_both")
+        return profile, figure
 
     def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
-        """What happened to these keys at the scheduler."""
-        keys = [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli]
-        return self._ask("get_story", keys_or_stimuli=keys)
+        """What happened to these keys, at the scheduler and on the workers.
+
+        Args:
+            keys_or_stimuli: keys, futures, or what brought transitions about.
+            on_error: what to do about workers that cannot be asked: "raise", or "ignore".
+
+        Returns:
+            Lines of the scheduler, `("scheduler", key, start, finish, {}, stimulus, time)`, then those of each worker,
+            `(address, key, start, asked, reached, {}, stimulus, time)`; each oldest first, times in seconds since the
+            epoch by their own clocks.
+
+        Raises:
+            ValueError: `on_error` is neither.
+            OSError: a worker cannot be reached.
+        """
+        if on_error not in ("raise", "ignore"):
+            raise ValueError(f"on_error must be 'raise' or 'ignore'; got {on_error!r}")
+        return self.sync(self._story, [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli], on_error)
+
+    async def _story(self, keys: list[Key], on_error: str) -> list[tuple[Any, ...]]:
+        await self.session.barrier()
+        lines = [
+            ("scheduler", from_wire(key), *rest) for key, *rest in await self._call("get_story", keys_or_stimuli=keys)
+        ]
+        message = {"op": "get_story", "keys_or_stimuli": keys}
+        by_worker = await self._call("broadcast", msg=message, on_error=on_error)
+        return lines + [(address, *line) for address, story in by_worker.items() for line in story]
+
+    def dump_cluster_state(
+        self,
+        filename: str = "dask-cluster-dump",
+        write_from_scheduler: bool | None = None,
+        exclude: Collection[str] = (),
+        format: str = "msgpack",
+        **storage_options: Any,
+    ) -> Any:
+        """Write all that scheduler and workers know to a file, for finding bugs; the scheduler is busy meanwhile.
+
+        Read it back with `headrace.cluster_dump.load_cluster_dump`: a dictionary with the keys "scheduler", "workers"
+        (by address) and "versions".
+
+        Args:
+            filename: path or URL as for `fsspec.open`; the suffix ".msgpack.gz" or ".yaml" is appended.
+            write_from_scheduler: write where the scheduler is, without sending it here; by default for URLs.
+            exclude: names that are left out, of parts or of the records' attributes.
+            format: "msgpack" (gzipped) or "yaml".
+            storage_options: for `fsspec.open`.
+
+        Raises:
+            ValueError: there is no such format.
+            OSError: it cannot be written.
+        """
+        path_of(filename, format)
+        at_scheduler = "://" in filename if write_from_scheduler is None else write_from_scheduler
+        return self.sync(self._dump_cluster_state, str(filename), at_scheduler, list(exclude), format, storage_options)
+
+    async def _dump_cluster_state(
+        self, filename: str, at_scheduler: bool, exclude: list[str], format: str, options: dict[str, Any]
+    ) -> None:
+        if at_scheduler:
+            await self._call("dump_cluster_state_to_url", url=filename, exclude=exclude, format=format, **options)
+            return
+        state = await self._call("get_cluster_state", exclude=exclude)
+        await asyncio.to_thread(write_state, state, filename, format, **options)
 
     def get_scheduler_logs(self, n: int | None = None) -> Any:
-        """The last `n` (all that are kept) log lines of the scheduler: `((level, text), …)`."""
-        return self._ask("logs", n=n)
+        """The last `n` (all that are kept) log lines of the scheduler, newest first: `((level, text), …)`."""
+        return self.sync(self._logs, "logs", n=n)
+
+    async def _logs(self, op: str, **question: Any) -> Any:
+        found = await self._call(op, **question)
+        if isinstance(found, dict):
+            return {address: tuple(map(tuple, lines)) for address, lines in found.items()}
+        return tuple(map(tuple, found))
 
     def get_worker_logs(self, n: int | None = None, workers: Any = None, nanny: bool = False) -> Any:
-        """The last `n` (all that are kept) log lines of workers: `{address: ((level, text), …)}`."""
-        return self._ask("worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
+        """The last `n` (all that are kept) log lines of workers, newest first: `{address: ((level, text), …)}`.
+
+        Args:
+            workers: addresses, names or hosts; all by default.
+            nanny: of their nannies instead; still by the workers' addresses.
+        """
+        return self.sync(self._logs, "worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
 
     def set_metadata(self, key: Any, value: Any) -> Any:
         """Store a small value at the scheduler.
@@ -203,3 +339,8 @@ class InfoMethods(ClientBase):
     def get_events(self, topic: str | None = None) -> Any:
         """Events published under a topic, or under all: tuples of the time in seconds and the event."""
         return self._ask("events", topic=topic)
+
+
+def _moment(value: float | str | None) -> float | None:
+    """Seconds since the epoch; a text is a time before now."""
+    return time.time() - parse_seconds(value) if isinstance(value, str) else value

@@ -25,6 +25,7 @@ from ..expressions import materialize
 from ..future import Future
 from ..graph import GraphPacker, plan_graph
 from ..options import OptionTable, has_callables, make_options, resolve_callables
+from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
 
 
@@ -90,6 +91,8 @@ class WorkMethods(ClientBase):
         message = submit_message(self.session.state.next_graph(), wire, info, packed, options, task_key())
         if type(packed.payload) is Frames:
             self._warn_if_large([message])
+        if self._source_frames:
+            message.code = calling_code(self._source_frames)
         return Future._of(self, self.session.submit(wire, message))  # type: ignore[arg-type]
 
     def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
@@ -184,6 +187,7 @@ class WorkMethods(ClientBase):
         sizes = chunk_sizes(batch_size)
         is_open = False
         checked = 0
+        code = calling_code(frames_wanted())
         warner = _LargeGraphWarner()
         chunk_rows = list(itertools.islice(rows, next(sizes)))
         try:
@@ -194,11 +198,14 @@ class WorkMethods(ClientBase):
                     self._check_ours(packer.futures)
                     checked = len(packer.futures)
 
-                def message(part: MapChunk, more: bool = bool(following)) -> SubmitGraph:
-                    return part.message(graph, packer.info, options, task, more)
+                def message(part: MapChunk, more: bool = bool(following), code: Any = code) -> SubmitGraph:
+                    made = part.message(graph, packer.info, options, task, more)
+                    made.code = code
+                    return made
 
                 states, sent = self._want_chunk(chunk, message)
-                is_open = bool(following) if sent else is_open
+                if sent:
+                    is_open, code = bool(following), []
                 warner.see(chunk.payloads)
                 futures += [make(self, state) for state in states]  # type: ignore[arg-type]
                 chunk_rows = following
@@ -273,8 +280,10 @@ class WorkMethods(ClientBase):
         warner = _LargeGraphWarner()
         sent: list[Key] = []
         graph = session.state.next_graph()
+        code = calling_code(frames_wanted())
         try:
             for message in GraphPacker(graph, plan, set(wire.values()), table, task_key()).messages():
+                message.code, code = code, []
                 session.post(message)
                 sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
                 warner.see(message.arguments)

@@ -7,27 +7,21 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.common.status import Status
 from headrace.messages.client import Restarted
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
-from headrace.scheduler.state.workers import WorkerState
 
 
 class ClusterHandlers(SchedulerBase):
     """Identity, broadcast, and the coming and going of workers."""
 
     coerce_address: Callable[..., str]
-    replicate: Callable[..., Any]
-    valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
     def cluster_operations(self) -> Operations:
         return {
             "identity": self.identity,
             "broadcast": self.broadcast,
             "proxy": self.proxy,
-            "retire_workers": self.retire_workers,
-            "workers_to_close": self.workers_to_close,
             "restart": self.restart,
             "unregister": self.unregister,
             "echo": self.echo,
@@ -144,104 +138,6 @@ class ClusterHandlers(SchedulerBase):
         """A worker leaves on its own account."""
         self.remove_worker(address, expected=safe, close=False, reason="it left")
         return {"status": "OK"}
-
-    async def retire_workers(
-        self,
-        workers: Iterable[str] | None = None,
-        names: Iterable[Any] | None = None,
-        close_workers: bool = False,
-        remove: bool = True,
-        stimulus_id: str | None = None,
-        **kwargs: Any,
-    ) -> dict[str, dict[str, Any]]:
-        """Send workers away once what only they hold has been copied to others; returns those that went.
-
-        Without `workers` and `names`, those that `workers_to_close` would close; `kwargs` are for it.
-        """
-        if names is not None:
-            chosen = [self.workers[self.aliases[name]] for name in names if name in self.aliases]
-        elif workers is not None:
-            chosen = [worker for name in workers if (worker := self.workers.get(self.coerce_address(name))) is not None]
-        else:
-            chosen = [self.workers[address] for address in self.workers_to_close(**kwargs)]
-        for worker in chosen:
-            self.state.set_worker_status(worker, Status.closing_gracefully.name, time.time())
-        self.flush()
-        retired = {}
-        for worker in chosen:
-            if not await self._move_data_away(worker):
-                logger.warning("Worker %s stays: no other worker can take what only it holds", worker.address)
-                self.state.set_worker_status(worker, Status.running.name, time.time())
-                continue
-            retired[worker.address] = worker.identity()
-            if remove or close_workers:
-                self.remove_worker(worker.address, expected=True, close=True, reason="retired")
-        self.flush()
-        return retired
-
-    async def _move_data_away(self, worker: WorkerState) -> bool:
-        if worker.actors:
-            logger.warning("Worker %s holds actors, which cannot be moved: %s", worker.address, list(worker.actors)[:5])
-            return False
-        only = [task.key for task in worker.has_what if len(task.who_has) == 1]
-        if not only:
-            return True
-        others = [other.address for other in self.state.running if other is not worker]
-        if not others:
-            return False
-        answer = await self.replicate(only, n=1, workers=others, delete=False)
-        return bool(answer["status"] == "OK")
-
-    def workers_to_close(
-        self,
-        memory_ratio: float | None = None,
-        n: int | None = None,
-        key: Callable[[WorkerState], Any] | None = None,
-        minimum: int | None = None,
-        target: int | None = None,
-        attribute: str = "address",
-    ) -> list[Any]:
-        """Workers (groups of them, by `key`) that can be closed at little cost: idle, with little data.
-
-        Args:
-            memory_ratio: memory to keep, as a multiple of the data held (2 by default).
-            n, target, minimum: how many to close, to keep at the end, or to keep at least.
-            attribute: what of each worker to return.
-        """
-        if target is not None and n is None:
-            n = len(self.workers) - target
-        if n is not None:
-            n = max(0, min(n, len(self.workers) - (minimum or 0)))
-            if n == 0:
-                return []
-        elif memory_ratio is None:
-            memory_ratio = 2
-        if n is None and any(worker.processing for worker in self.workers.values()):
-            return []
-        groups: dict[Any, list[WorkerState]] = {}
-        for worker in self.valid_downscaling(self.workers.values()):
-            groups.setdefault(key(worker) if key else worker.address, []).append(worker)
-        by_cost = sorted(
-            groups.values(),
-            key=lambda group: (any(worker.processing for worker in group), sum(worker.nbytes for worker in group)),
-        )
-        held = sum(worker.nbytes for worker in self.workers.values())
-        memory, count = self.total_memory, len(self.workers)
-        chosen: list[WorkerState] = []
-        for group in by_cost:
-            limit = sum(worker.memory_limit for worker in group)
-            if (n is not None and len(chosen) + len(group) <= n) or (
-                memory_ratio is not None
-                and memory - limit >= memory_ratio * held
-                and count - len(group) >= max(minimum or 0, 1)
-            ):
-                pass
-            else:
-                break
-            chosen += group
-            memory -= limit
-            count -= len(group)
-        return [getattr(worker, attribute) for worker in chosen]
 
     async def restart(
         self, client: str | None = None, timeout: float = 30, wait_for_workers: bool = True, stimulus_id: str = ""

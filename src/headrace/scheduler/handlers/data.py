@@ -9,8 +9,6 @@ from itertools import cycle
 from typing import Any
 
 from headrace.scheduler.base import Operations, SchedulerBase, logger
-from headrace.scheduler.state.replicas import add_replica
-from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
 
 
@@ -22,7 +20,6 @@ class DataHandlers(SchedulerBase):
             "gather": self.gather,
             "scatter": self.scatter,
             "update_data": self.update_data,
-            "replicate": self.replicate,
             "who_has": self.get_who_has,
             "has_what": self.get_has_what,
             "nbytes": self.get_nbytes,
@@ -152,80 +149,6 @@ class DataHandlers(SchedulerBase):
             self.state.add_data(None, who_has, nbytes, types or {}, time.time())
         self.flush()
         return {"status": "OK"}
-
-    async def replicate(
-        self,
-        keys: Iterable[Any],
-        n: int | None = None,
-        workers: Iterable[str] | None = None,
-        branching_factor: int = 2,
-        delete: bool = True,
-        stimulus_id: str | None = None,
-    ) -> dict[str, Any]:
-        """Copy results to `n` of the workers (all by default), each holder giving to so many others a round.
-
-        With `delete`, copies beyond `n` are dropped.
-        """
-        targets = self._targets(workers)
-        if not targets:
-            return {"status": "OK"}
-        tasks = [task for key in keys if (task := self.tasks.get(key)) is not None and task.who_has]
-        tasks = [task for task in tasks if not task.actor]  # actors live in one place
-        wanted = len(targets) if n is None else min(int(n), len(targets))
-        if wanted < 1:
-            raise ValueError("cannot keep fewer than one copy; release the futures to drop data")
-        while True:
-            plan: dict[str, dict[Any, list[str]]] = {}
-            for task in tasks:
-                self._plan_copies(task, targets, wanted, branching_factor, plan)
-            if not plan:
-                break
-            answers = await asyncio.gather(
-                *[self.worker_rpc(address).gather(who_has=part) for address, part in plan.items()]
-            )
-            failed = self._note_copies(plan, answers)
-            if failed:
-                return {"status": "partial-fail", "keys": failed}
-        if delete:
-            for task in tasks:
-                self._drop_surplus(task, targets, wanted)
-            self.flush()
-        return {"status": "OK"}
-
-    def _plan_copies(
-        self,
-        task: TaskState,
-        targets: list[WorkerState],
-        wanted: int,
-        branching_factor: int,
-        plan: dict[str, dict[Any, list[str]]],
-    ) -> None:
-        holders = [worker.address for worker in task.who_has]
-        lacking = [worker for worker in targets if worker not in task.who_has]
-        missing = wanted - (len(targets) - len(lacking))
-        lacking.sort(key=lambda worker: worker.nbytes)
-        for worker in lacking[: max(0, min(missing, len(holders) * branching_factor))]:
-            plan.setdefault(worker.address, {})[task.key] = holders
-
-    def _note_copies(self, plan: dict[str, dict[Any, list[str]]], answers: list[Any]) -> list[Any]:
-        failed = []
-        for (address, part), answer in zip(plan.items(), answers, strict=True):
-            absent = set(answer.get("keys", ())) if answer["status"] != "OK" else set()
-            worker = self.workers.get(address)
-            for key in part:
-                task = self.tasks.get(key)
-                if key in absent or worker is None:
-                    failed.append(key)
-                elif task is not None and task.state == "memory":
-                    add_replica(task, worker)
-        return failed
-
-    def _drop_surplus(self, task: TaskState, targets: list[WorkerState], wanted: int) -> None:
-        from headrace.messages.worker import RemoveReplicas
-
-        holders = [worker for worker in targets if worker in task.who_has]
-        for worker in sorted(holders, key=lambda worker: -worker.nbytes)[: len(holders) - wanted]:
-            self.state.send(worker, RemoveReplicas([task.key]))
 
     def get_who_has(self, keys: Iterable[Any] | None = None) -> dict[Any, list[str]]:
         """{key: addresses that hold it}"""

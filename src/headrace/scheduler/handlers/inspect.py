@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
-from headrace.scheduler.base import Operations, SchedulerBase, opened
+from headrace.scheduler.base import Operations, opened
+from headrace.scheduler.state.story import Transition, transitions
+
+from .dump import DumpHandlers
 
 
-class InspectHandlers(SchedulerBase):
+class InspectHandlers(DumpHandlers):
     """Questions about the past and present, and `run_function`."""
-
-    broadcast: Callable[..., Any]
 
     def inspect_operations(self) -> Operations:
         return {
+            **self.profile_operations(),
+            **self.dump_operations(),
             "run_function": self.run_function,
             "get_story": self.get_story,
             "get_logs": self.get_logs,
@@ -33,6 +36,7 @@ class InspectHandlers(SchedulerBase):
             "get_task_status": self.get_task_status,
             "get_task_prefix_states": self.get_task_prefix_states,
             "get_error_cause": self.get_error_cause,
+            "count_running": self.count_running,
             "call_stack": self.get_call_stack,
             "retry": self.stimulus_retry,
             "versions": self.versions,
@@ -70,21 +74,24 @@ class InspectHandlers(SchedulerBase):
             }
         return {"status": "OK", "result": Serialize(result)}
 
-    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Any]:
-        """The logged transitions of these tasks, oldest first: (key, start, finish, stimulus, time)."""
-        return self.state.story(*keys_or_tasks_or_stimuli)
+    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+        """The logged transitions of these tasks, or with these stimuli, oldest first."""
+        return transitions(self.state.story(*keys_or_tasks_or_stimuli))
 
     transition_story = story
 
-    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[Any]:
-        """As `story`."""
-        return self.state.story(*keys_or_stimuli)
+    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """As `story`, in plain tuples."""
+        return [tuple(line) for line in self.story(*keys_or_stimuli)]
 
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:
-        """The latest lines of the workers' logs, by address."""
-        return dict(await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore"))
+        """The latest lines of the logs of workers (with `nanny`, of their nannies), by the worker's address."""
+        found = await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore")
+        if nanny:
+            return {each.address: found[each.nanny] for each in self.workers.values() if each.nanny in found}
+        return dict(found)
 
     def get_events(self, topic: str | None = None) -> Any:
         """Events of a topic, or of all by topic, oldest first: (time, event)."""
@@ -136,6 +143,13 @@ class InspectHandlers(SchedulerBase):
             if prefix.active
         }
 
+    def count_running(self) -> int:
+        """How many tasks run now, as far as the scheduler can tell: workers may hold more than they have threads."""
+        return sum(
+            min(worker.nthreads, len(worker.processing) - len(worker.long_running)) + len(worker.long_running)
+            for worker in self.workers.values()
+        )
+
     def get_error_cause(self, keys: Iterable[Any]) -> Any:
         """The key whose failure the first erred one of these shares."""
         for key in keys:
@@ -148,7 +162,8 @@ class InspectHandlers(SchedulerBase):
         """What running tasks (all, or these) are doing, by worker."""
         if keys is None:
             workers = [address for address, worker in self.workers.items() if worker.processing]
-            return dict(await self.broadcast({"op": "call_stack", "keys": None}, workers=workers)) if workers else {}
+            stacks = await self.broadcast({"op": "call_stack", "keys": None}, workers=workers, on_error="ignore")
+            return {address: stack for address, stack in stacks.items() if stack}
         by_worker: dict[str, list[Any]] = {}
         for key in keys:
             task = self.tasks.get(key)
@@ -156,7 +171,8 @@ class InspectHandlers(SchedulerBase):
                 by_worker.setdefault(task.processing_on.address, []).append(key)
         found = {}
         for address, wanted in by_worker.items():
-            found[address] = await self.worker_rpc(address).call_stack(keys=wanted)
+            stacks = await self.broadcast({"op": "call_stack", "keys": wanted}, workers=[address], on_error="ignore")
+            found.update({address: stack for address, stack in stacks.items() if stack})
         return found
 
     def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:

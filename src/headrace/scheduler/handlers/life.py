@@ -17,6 +17,7 @@ from headrace.rpc.scheduler_file import remove_scheduler_file, write_scheduler_f
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.unrunnable import restrictions_of
+from headrace.scheduler.state.workers import WorkerState
 
 #: Looks at the clock within each timeout, and at most so many seconds between two.
 LOOKS = 4
@@ -140,6 +141,17 @@ class LifeHandlers(SchedulerBase):
             error = NoValidWorkerError(key, *restrictions_of(self.state, task), timeout)
         logger.error("Task %r marked as failed: %s", key, error)
         return dumps(error)
+
+    def tell_extensions(self, worker: WorkerState, said: dict[str, Any]) -> None:
+        """Pass on what extensions of a worker put into its heartbeat to those here of the same name."""
+        extensions: dict[str, Any] = self.extensions
+        for name, words in said.items():
+            heartbeat = getattr(extensions.get(name), "heartbeat", None)
+            if heartbeat is not None:
+                try:
+                    heartbeat(worker, words)
+                except Exception:
+                    logger.exception("The extension %r failed in heartbeat", name)
 
     # Abstract resources
 

@@ -15,11 +15,13 @@ from headrace.messages.worker import (
     ReleasedData,
     RequestWhoHas,
     RescheduleTask,
+    StealAnswer,
     TaskFailed,
     TaskFinished,
 )
 
-from .load import check_load, end_processing
+from . import steals
+from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
 
@@ -124,11 +126,7 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     if task not in worker.long_running:
         worker.long_running.add(task)
         task.group.prefix.observe(message.compute_duration)
-        cost = worker.processing[task]
-        worker.processing[task] = 0.0
-        worker.occupancy -= cost
-        state.total_occupancy -= cost
-        check_load(state, worker)
+        change_cost(state, worker, task, 0.0)
     return {}
 
 
@@ -218,4 +216,5 @@ HANDLERS: dict[type, Handler] = {
     ReleasedData: on_released_data,
     MissingData: on_missing,
     RequestWhoHas: on_request_who_has,
+    StealAnswer: steals.on_answer,
 }

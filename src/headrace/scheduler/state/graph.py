@@ -229,5 +229,4 @@ def _note_computation(state: SchedulerState, message: SubmitGraph, created: list
         if task.group is not group:
             group = task.group
             computation.groups.add(group)
-    for source in message.code:
-        computation.code[tuple(source) if isinstance(source, list) else source] = None
+    computation.sources.update(message.code)

@@ -1,6 +1,7 @@
 """How busy workers are: expected durations, costs and occupancy, and who is idle, saturated or open.
 
-A cost is fixed when a task is sent and taken back as it was, so that occupancy needs no second look at averages.
+A cost is fixed when a task is sent and taken back as it was, so that occupancy needs no second look at averages; it
+changes only for tasks that secede or run for much longer (see `heartbeats`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState
     state.total_occupancy += cost
     task.processing_on = worker
     for name, amount in task.options.resources.items():
-        worker.demanded[name] = worker.demanded.get(name, 0.0) + amount
+        worker.claimed_resources[name] = worker.claimed_resources.get(name, 0.0) + amount
     check_load(state, worker)
 
 
@@ -44,13 +45,22 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
     if worker.executing:
         worker.executing.pop(task, None)
     for name, amount in task.options.resources.items():
-        worker.demanded[name] -= amount
+        worker.claimed_resources[name] -= amount
     if not worker.processing:
         # Sums of floats drift; an idle worker is the chance to start from nothing.
         state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy)
         worker.occupancy = 0.0
-        if worker.demanded:
-            worker.demanded.clear()
+        if worker.claimed_resources:
+            worker.claimed_resources = dict.fromkeys(worker.claimed_resources, 0.0)
+    check_load(state, worker)
+
+
+def change_cost(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
+    """Expect another number of seconds of a task that its worker has been sent already."""
+    difference = cost - worker.processing[task]
+    worker.processing[task] = cost
+    worker.occupancy += difference
+    state.total_occupancy += difference
     check_load(state, worker)
 
 

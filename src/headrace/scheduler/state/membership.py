@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 from headrace.common.status import Status
 
+from . import steals
 from .actors import lose_actor
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
@@ -119,6 +120,7 @@ def remove_worker(
     worker.status = Status.closed
     worker.outbox.clear()
     state.functions.forget_worker(worker)
+    state.steals.forget_worker(worker)
     recommendations: Recommendations = {}
     suspected = [] if expected else suspects(worker)
     for task in list(worker.processing):
@@ -156,7 +158,10 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 
 
 def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recommendations:
-    """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close."""
+    """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
+
+    One that closes gracefully finishes what runs and gives back the rest; what it computes meanwhile counts.
+    """
     worker.status = Status[status]
     if worker.status is Status.running:
         state.running[worker] = None
@@ -165,6 +170,9 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     state.running.pop(worker, None)
     check_load(state, worker)
     if worker.status is Status.paused:
+        return {}
+    if worker.status is Status.closing_gracefully:
+        steals.recall_all(state, worker)
         return {}
     return {task: "released" for task in worker.processing if task not in worker.long_running}
 

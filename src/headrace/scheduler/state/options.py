@@ -25,6 +25,7 @@ class StateOptions:
         bandwidth: assumed speed between workers, bytes per second.
         unknown_duration: assumed seconds of a task whose prefix has not run yet.
         default_durations: assumed seconds by prefix, until the first has run.
+        computations_kept: how many computations are remembered.
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
             from its key, the last worker's record and `allowed_failures`; without, there is only a text.
@@ -39,6 +40,7 @@ class StateOptions:
     bandwidth: float = 100e6
     unknown_duration: float = 0.5
     default_durations: dict[str, float] = field(default_factory=dict)
+    computations_kept: int = 100
     log_length: int = 100_000
     killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
     unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None

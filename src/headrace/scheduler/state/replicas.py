@@ -24,7 +24,11 @@ def add_replica(task: TaskState, worker: WorkerState) -> None:
     if task.options.actor and task.who_has:
         note_proxy(task, worker)
     elif worker not in task.who_has:
-        task.who_has = task.who_has | worker.alone if task.who_has else worker.alone
+        if task.who_has:
+            task.who_has = task.who_has | worker.alone
+            worker.copies[task] = None
+        else:
+            task.who_has = worker.alone
         worker.has_what[task] = None
         worker.nbytes += task.get_nbytes()
 
@@ -34,6 +38,7 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
     if worker in task.who_has:
         task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
         del worker.has_what[task]
+        worker.copies.pop(task, None)
         worker.nbytes -= task.get_nbytes()
         if worker.actors:
             worker.actors.discard(task)
@@ -44,6 +49,8 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
     nbytes = task.get_nbytes()
     for worker in task.who_has:
         del worker.has_what[task]
+        if worker.copies:
+            worker.copies.pop(task, None)
         worker.nbytes -= nbytes
         state.free(worker, task.key)
     if task.options.actor:

@@ -91,6 +91,15 @@ def has_resources(worker: WorkerState, resources: Iterable[tuple[str, float]]) -
     return all(available.get(name, 0.0) >= amount for name, amount in resources)
 
 
+def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+    """Whether the task's restrictions let the worker run it; loose ones let every worker that has the resources."""
+    options = task.options
+    if not options.workers and not options.resources:
+        return True
+    names = () if options.allow_other_workers else tuple(options.workers)
+    return worker in _allowed(state, (names, tuple(sorted(options.resources.items())))).members
+
+
 def _allowed(state: SchedulerState, demand: Demand) -> Allowed:
     found = state.allowed.get(demand)
     if found is None:

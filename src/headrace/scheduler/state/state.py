@@ -17,14 +17,15 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import FreeKeys
+from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, interest, invariants, membership, placement, replicas, unrunnable
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas, unrunnable
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
+from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_transitions
 from .workers import WorkerState
@@ -42,6 +43,7 @@ class SchedulerState:
         clients: connected clients by name.
         running: workers that may be given tasks.
         idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
+        steals: tasks that workers are asked to give back.
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
@@ -67,6 +69,7 @@ class SchedulerState:
         self.unrunnable: dict[TaskState, float] = {}
         #: workers by what tasks ask for; see `restrictions`
         self.allowed: dict[Demand, Allowed] = {}
+        self.steals = Steals()
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
@@ -74,7 +77,7 @@ class SchedulerState:
         self.bandwidth = self.options.bandwidth
         self.generation = 0
         self.attempts = 0
-        self.computations: deque[Computation] = deque(maxlen=100)
+        self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
@@ -178,6 +181,14 @@ class SchedulerState:
                     self.settle(recommendations)
         if self.queued:
             placement.fill(self, worker)
+        self._end()
+
+    def on_heartbeat(
+        self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
+    ) -> None:
+        """A worker lives; `recent_to_old`: see `WorkerState.on_metrics`."""
+        self._begin("heartbeat", now)
+        heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
     def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:

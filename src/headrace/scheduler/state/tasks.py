@@ -7,9 +7,11 @@ first use, and sets that would be empty are one shared empty set. Nothing here d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, key_group, key_prefix
+from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 
 if TYPE_CHECKING:
@@ -217,11 +219,13 @@ class TaskState:
 
     @property
     def worker_restrictions(self) -> set[str]:
-        return set(self.options.workers)
+        """Addresses and names of workers that may run it; with no restriction at all, every worker may."""
+        return {name for name in self.options.workers if not is_host(name)}
 
     @property
     def host_restrictions(self) -> set[str]:
-        return {worker for worker in self.options.workers if "://" not in worker}
+        """IP addresses of hosts whose workers may run it; a host's name cannot be told from a worker's."""
+        return {name for name in self.options.workers if is_host(name)}
 
     @property
     def resource_restrictions(self) -> dict[str, float]:
@@ -246,6 +250,15 @@ class TaskState:
         link(self, dependency)
         if dependency.group is not self.group:
             self.group.dependencies.add(dependency.group)
+
+
+def is_host(name: str) -> bool:
+    """Whether what a user restricted a task to is the IP address of a host."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def link(task: TaskState, dependency: TaskState) -> None:
@@ -453,16 +466,27 @@ class TaskTable(dict[Key, TaskState]):
 
 
 class Computation:
-    """What clients submitted while the cluster was busy without a break: its groups and source texts."""
+    """What clients submitted while the cluster was busy without a break.
 
-    __slots__ = ("annotations", "code", "groups", "id", "started")
+    Attributes:
+        id: unique among the computations of this scheduler.
+        groups: the groups of its tasks.
+        sources: frames of the user's code from which it was submitted, a tuple a submission; see `code`.
+    """
+
+    __slots__ = ("annotations", "groups", "id", "sources", "started")
 
     def __init__(self, identifier: str, now: float) -> None:
         self.id = identifier
         self.started = now
         self.groups: set[TaskGroup] = set()
-        self.code: dict[Any, None] = {}
+        self.sources: set[tuple[SourceCode, ...]] = set()
         self.annotations: dict[str, Any] = {}
+
+    @property
+    def code(self) -> list[tuple[SourceCode, ...]]:
+        """Frames of the user's code from which it was submitted, outermost first; each submission once, sorted."""
+        return sorted(self.sources)
 
     @property
     def start(self) -> float:

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.status import Status
 
 from .memory import MemoryState, UnmanagedHistory, spilled_of
 from .tasks import TaskState
+
+
+class OrderedTasks(dict[TaskState, None]):
+    """A set of tasks in the order in which they came: the keys of a dictionary, compared and combined like a set."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self.keys() == (other.keys() if isinstance(other, dict) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __and__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() & other
+
+    def __or__(self, other: Iterable[TaskState]) -> set[TaskState]:  # type: ignore[override]
+        return self.keys() | other
+
+    def __sub__(self, other: Iterable[TaskState]) -> set[TaskState]:
+        return self.keys() - other
+
+    __rand__ = __and__
+    __ror__ = __or__  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self))}}}"
 
 
 class WorkerState:
@@ -19,11 +47,13 @@ class WorkerState:
         processing: tasks sent to it, each with its expected cost in seconds (computing and transfers).
         executing: tasks that run there now, with the seconds so far, as of its last heartbeat.
         long_running: tasks that have seceded there.
-        has_what: tasks whose results it holds, oldest first (a dictionary used as an ordered set).
+        has_what: tasks whose results it holds, oldest first.
+        copies: those of them that another worker held already when it came here.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
-        resources: abstract resources by name; `demanded`: what its tasks ask for of them, together.
         hostname: the name of its machine.
+        resources: abstract resources by name, all of them.
+        claimed_resources: what all tasks of `processing` ask for, of which some may have to wait; see `used_resources`.
         last_seen: time of its last heartbeat by the scheduler's clock.
         time_delay: its clock minus the scheduler's, in seconds.
         outbox: messages to it that the shell has not sent yet.
@@ -35,7 +65,8 @@ class WorkerState:
         "address",
         "alone",
         "bandwidth",
-        "demanded",
+        "claimed_resources",
+        "copies",
         "executing",
         "extra",
         "first_attempt",
@@ -94,7 +125,7 @@ class WorkerState:
         self.nanny = nanny
         self.server_id = server_id
         self.resources = dict(resources or {})
-        self.demanded: dict[str, float] = {}
+        self.claimed_resources = dict.fromkeys(self.resources, 0.0)
         self.hostname = hostname
         self.services = services or {}
         self.versions = versions or {}
@@ -108,7 +139,8 @@ class WorkerState:
         self.processing: dict[TaskState, float] = {}
         self.executing: dict[TaskState, float] = {}
         self.long_running: set[TaskState] = set()
-        self.has_what: dict[TaskState, None] = {}
+        self.has_what = OrderedTasks()
+        self.copies: dict[TaskState, None] = {}
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0
@@ -128,15 +160,6 @@ class WorkerState:
         )
 
     @property
-    def used_resources(self) -> dict[str, float]:
-        """Abstract resources that its tasks take, by name: what they ask for, but never more than there is.
-
-        Tasks that ask for more together wait on the worker, which never gives out more than it has.
-        """
-        demanded = self.demanded
-        return {name: min(demanded.get(name, 0.0), amount) for name, amount in self.resources.items()}
-
-    @property
     def host(self) -> str:
         """The host part of its address."""
         location = self.address.partition("://")[2]
@@ -152,6 +175,12 @@ class WorkerState:
         process = int(metrics.get("memory", 0))
         managed = max(0, self.nbytes - spilled_of(metrics)[0])
         self.unmanaged_history.add(now, max(0, process - managed), recent_to_old)
+
+    @property
+    def used_resources(self) -> dict[str, float]:
+        """Abstract resources that its tasks take, by name; never above `resources`: the rest waits there."""
+        claimed = self.claimed_resources
+        return {name: min(claimed.get(name, 0.0), amount) for name, amount in self.resources.items()}
 
     @property
     def memory(self) -> MemoryState:

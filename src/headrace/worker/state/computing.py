@@ -117,7 +117,7 @@ def ensure_computing(state: WorkerState) -> None:
         if not room(state, task.expected):
             return
         heappop(heap)
-        state.log.append((task.key, "ready", "executing", "executing"))
+        state.log.append((task.key, "ready", "executing", "executing", state.stimulus, state.now))
         if state.watched:
             state.outbox.transitions.append((task.key, "ready", "executing"))
         start(state, task)
@@ -134,7 +134,7 @@ def start_constrained(state: WorkerState) -> None:
             if not fits(state, demand):
                 break
             heappop(heap)
-            state.log.append((task.key, "constrained", "executing", "executing"))
+            state.log.append((task.key, "constrained", "executing", "executing", state.stimulus, state.now))
             if state.watched:
                 state.outbox.transitions.append((task.key, "constrained", "executing"))
             start(state, task)

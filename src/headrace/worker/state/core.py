@@ -106,6 +106,9 @@ class WorkerState:
         self.added: list[Key] = []
         self.requested: list[Key] = []
         self.log: deque[tuple[Any, ...]] = deque(maxlen=log_length)
+        #: what is being handled, and when, for the log
+        self.stimulus: type = type(None)
+        self.now = 0.0
 
     @property
     def executing_count(self) -> int:
@@ -122,20 +125,25 @@ class WorkerState:
         """Tasks whose functions run or are about to."""
         return self.executing | self.long_running
 
-    def handle(self, event: Any) -> None:
+    def handle(self, event: Any, now: float = 0.0) -> None:
         """Take one message of the scheduler or one event of the shell."""
-        self.handle_batch((event,))
+        self.handle_batch((event,), now)
 
-    def handle_batch(self, events: Iterable[Any]) -> None:
+    def handle_batch(self, events: Iterable[Any], now: float = 0.0) -> None:
         """Take several, in order.
+
+        Args:
+            now: seconds since the epoch, for the log.
 
         Raises:
             ValueError: a message that cannot be meant: an unknown function number, columns of unequal length.
             InvalidTransition: a defect in this package.
         """
         handlers = stimuli.HANDLERS
+        self.now = now
         for event in events:
-            handlers[type(event)](self, event)
+            self.stimulus = kind = type(event)
+            handlers[kind](self, event)
             if self.loose:
                 transitions.settle(self)
             if self.validate:
@@ -162,8 +170,9 @@ class WorkerState:
         return outbox
 
     def story(self, *keys: Key | TaskState) -> list[tuple[Any, ...]]:
-        """What happened to these tasks, or keys, oldest first, as `(key, start, asked, reached)`.
+        """What happened to these tasks, or keys, oldest first, as `(key, start, asked, reached, stimulus, time)`.
 
+        The stimulus is the type of the message or event, the time in seconds since the epoch.
         What a client scattered here has `"receive-from-scatter"` for its start.
         """
         wanted = {key.key if isinstance(key, TaskState) else key for key in keys}

@@ -6,8 +6,6 @@ what the core puts into `Outbox.free`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from headrace.common.keys import Key
@@ -36,8 +34,6 @@ class ExecuteDone(Event):
     stop: float
     result: Payload = None
     thread: int = 0
-    startstops: list[tuple[str, float, float]] = []
-    metadata: dict[str, Any] | None = None
 
 
 class ExecuteFailed(Event):
@@ -79,11 +75,14 @@ class GatherDone(Event):
     Attributes:
         data: size in bytes of each value that came and is stored; asked keys that are in neither are not there.
         broken: keys whose value came and could not be unpickled, with the failure.
+        start, stop: when it was asked and when all was stored, in seconds since the epoch; 0 when unknown.
     """
 
     worker: str
     data: dict[Key, int]
     broken: dict[Key, ExecuteFailed] = {}
+    start: float = 0.0
+    stop: float = 0.0
 
 
 class GatherBusy(Event):

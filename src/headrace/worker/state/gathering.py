@@ -141,7 +141,7 @@ def gather_from(state: WorkerState, address: str) -> None:
         task.state = "flight"
         task.coming_from = address
         state.in_flight_tasks.add(task)
-        state.log.append((task.key, "fetch", "flight", "flight"))
+        state.log.append((task.key, "fetch", "flight", "flight", state.stimulus, state.now))
         if state.watched:
             state.outbox.transitions.append((task.key, "fetch", "flight"))
         keys.append(task.key)

@@ -30,7 +30,7 @@ from headrace.messages.worker import (
 
 from . import computing, events, gathering
 from .computing import room
-from .tasks import LAST, NO_ANNOTATIONS, TaskState
+from .tasks import LAST, NO_ANNOTATIONS, NO_TRANSFERS, TaskState
 from .transitions import attach, enter_memory, finished_message, transition
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def on_compute_task(state: WorkerState, message: ComputeTask) -> None:
     if state.running and not state.ready and room(state, expected):
         task.expected = expected
         computing.start(state, task)
-        state.log.append((key, "released", "executing", "executing"))
+        state.log.append((key, "released", "executing", "executing", state.stimulus, state.now))
     else:
         task.state = "ready"
         computing.push_ready(state, task)
-        state.log.append((key, "released", "ready", "ready"))
+        state.log.append((key, "released", "ready", "ready", state.stimulus, state.now))
     if state.watched:
         state.outbox.transitions.append((key, "released", task.state))
 
@@ -137,6 +137,8 @@ def set_run(state: WorkerState, task: TaskState, function: Payload, message: Com
     task.function_number = message.function
     task.arguments = message.arguments
     task.duration = message.duration
+    if task.transfers is not None:
+        task.transfers = None  # these were for an earlier run
     extras = message.extras
     if extras is None:
         task.resource_restrictions = None
@@ -292,8 +294,8 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
                 stop,
                 event.result,
                 event.thread,
-                event.startstops,
-                event.metadata,
+                task.transfers or NO_TRANSFERS,
+                task.metadata if state.watched else task.given_metadata,
             )
         )
         if task.waiters or task.held_resources or before != "executing":
@@ -301,7 +303,7 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
             return
         computing.stop(state, task)
         enter_memory(state, task)
-        state.log.append((key, "executing", "memory", "memory"))
+        state.log.append((key, "executing", "memory", "memory", state.stimulus, state.now))
         if state.watched:
             state.outbox.transitions.append((key, "executing", "memory"))
     else:
@@ -395,10 +397,13 @@ def on_execute_recalled(state: WorkerState, event: events.ExecuteRecalled) -> No
 def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
     """A peer answered with some or all of what it was asked for."""
     worker = event.worker
+    told: set[TaskState] = set()
     for task in gathering.close_request(state, worker):
         nbytes = event.data.get(task.key)
         if nbytes is not None:
             task.nbytes = nbytes
+            if event.stop:
+                note_transfer(task, event, told)
             arrived(state, task)
         elif task.key in event.broken:
             fail_waiters(state, task, event.broken[task.key])
@@ -407,6 +412,17 @@ def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
             state.outbox.messages.append(MissingData(task.key, worker))
             not_arrived(state, task)
     gathering.reopen(state, worker)
+
+
+def note_transfer(task: TaskState, event: events.GatherDone, told: set[TaskState]) -> None:
+    """Account a transfer to one task that waited for it; once a request, however many of its keys the task needs."""
+    for waiter in task.waiters:
+        if waiter not in told:
+            told.add(waiter)
+            if waiter.transfers is None:
+                waiter.transfers = []
+            waiter.transfers.append(("transfer", event.start, event.stop))
+        return
 
 
 def arrived(state: WorkerState, task: TaskState) -> None:
@@ -485,7 +501,7 @@ def on_find_missing(state: WorkerState, event: events.FindMissing) -> None:
 def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
     """Data were scattered here."""
     for key, nbytes in event.nbytes.items():
-        state.log.append((key, "receive-from-scatter", "memory", "memory"))
+        state.log.append((key, "receive-from-scatter", "memory", "memory", state.stimulus, state.now))
         task = state.tasks.get(key)
         if task is None:
             task = state.tasks[key] = TaskState(key)

@@ -33,6 +33,8 @@ StateName: TypeAlias = Literal[
 NOTHING: Final[Any] = frozenset()
 #: Shared by the records of tasks that nobody annotated.
 NO_ANNOTATIONS: Final[dict[str, Any]] = {}
+#: Stands for "nothing was fetched for it"; never changed.
+NO_TRANSFERS: Final[list[tuple[str, float, float]]] = []
 #: Later than every priority that a scheduler gives.
 LAST: Final[tuple[float, float, int]] = (float("inf"), 0, 0)
 
@@ -64,6 +66,8 @@ class TaskState:
         nbytes: size of the data in bytes; -1 when unknown.
         type: name of the type of the result.
         seceded_after: seconds it had run when it left its thread's slot.
+        transfers: (action, start, stop) of what was fetched for it; see `startstops`.
+        given_metadata: what plugins or the task said of it; see `metadata`.
     """
 
     __slots__ = (
@@ -81,9 +85,9 @@ class TaskState:
         "expected",
         "function",
         "function_number",
+        "given_metadata",
         "held_resources",
         "key",
-        "metadata",
         "nbytes",
         "next",
         "previous",
@@ -94,12 +98,12 @@ class TaskState:
         "seceded_after",
         "span_id",
         "start_time",
-        "startstops",
         "state",
         "stop_time",
         "suspicious_count",
         "traceback",
         "traceback_text",
+        "transfers",
         "type",
         "waiters",
         "waiting_for_data",
@@ -142,11 +146,26 @@ class TaskState:
         self.start_time = 0.0
         self.stop_time = 0.0
         self.seceded_after = 0.0
-        self.startstops: list[dict[str, Any]] | None = None
-        self.metadata: dict[str, Any] | None = None
+        self.transfers: list[tuple[str, float, float]] | None = None
+        self.given_metadata: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<TaskState {self.key!r} {self.state}>"
+
+    @property
+    def startstops(self) -> list[dict[str, Any]]:
+        """What was done for it, in order: `{"action": "transfer" or "compute", "start": seconds, "stop": seconds}`."""
+        actions = list(self.transfers or ())
+        if self.stop_time:
+            actions.append(("compute", self.start_time, self.stop_time))
+        return [{"action": action, "start": start, "stop": stop} for action, start, stop in actions]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Whatever plugins, or the task itself, put here; the scheduler is told with the result. Msgpack types only."""
+        if self.given_metadata is None:
+            self.given_metadata = {}
+        return self.given_metadata
 
     @property
     def prefix(self) -> str:

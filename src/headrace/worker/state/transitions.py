@@ -46,7 +46,7 @@ def transition(state: WorkerState, task: TaskState, finish: StateName) -> None:
         if step is None:
             raise InvalidTransition(state, task, finish)
         follow = step(state, task)
-        state.log.append((task.key, start, finish, task.state))
+        state.log.append((task.key, start, finish, task.state, state.stimulus, state.now))
         if state.watched and task.state != start:
             state.outbox.transitions.append((task.key, start, task.state))
         if follow:

@@ -1,0 +1,76 @@
+"""Files of `Client.dump_cluster_state`: where they go, writing, and reading them back.
+
+Formats are `msgpack` (gzipped) and `yaml`; places are whatever fsspec opens. Writing is slow: call it from a thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SUFFIXES = {"msgpack": ".msgpack.gz", "yaml": ".yaml"}
+
+
+def path_of(filename: str, format: str) -> str:
+    """The path or URL that a dump goes to: `filename`, with the format's suffix.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    suffix = SUFFIXES.get(format)
+    if suffix is None:
+        raise ValueError(f"Unsupported format {format!r}. Possible values are 'msgpack' or 'yaml'.")
+    return filename if filename.endswith(suffix) else filename + suffix
+
+
+def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", **storage_options: Any) -> None:
+    """Write a dump.
+
+    Args:
+        state: plain data.
+        filename: path or URL, with or without the suffix.
+        storage_options: for `fsspec.open`.
+
+    Raises:
+        ValueError: there is no such format.
+        OSError: the file cannot be written.
+    """
+    import fsspec
+
+    path = path_of(filename, format)
+    if format == "yaml":
+        import yaml
+
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        with fsspec.open(path, "wt", encoding="utf-8", **storage_options) as file:
+            yaml.dump(state, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
+    else:
+        import msgspec
+
+        with fsspec.open(path, "wb", compression="gzip", **storage_options) as file:
+            file.write(msgspec.msgpack.encode(state))
+
+
+def load_cluster_dump(url: str, **storage_options: Any) -> dict[str, Any]:
+    """Read a dump back.
+
+    Args:
+        url: path or URL, with its suffix.
+        storage_options: for `fsspec.open`.
+
+    Raises:
+        ValueError: the suffix is none of a dump's.
+        OSError: the file cannot be read.
+    """
+    import fsspec
+
+    if url.endswith(SUFFIXES["msgpack"]):
+        import msgspec
+
+        with fsspec.open(url, "rb", compression="gzip", **storage_options) as file:
+            return dict(msgspec.msgpack.decode(file.read()))
+    if url.endswith(SUFFIXES["yaml"]):
+        import yaml
+
+        with fsspec.open(url, "rt", encoding="utf-8", **storage_options) as file:
+            return dict(yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    raise ValueError(f"{url!r} is no dump: its name must end in {' or '.join(SUFFIXES.values())}")

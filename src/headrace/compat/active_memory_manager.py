@@ -1,0 +1,21 @@
+"""`distributed.active_memory_manager`."""
+
+from __future__ import annotations
+
+from headrace.client.memory_manager import AMMClientProxy
+from headrace.extensions.memory_manager.scheduler import ActiveMemoryManagerExtension
+from headrace.scheduler.state.memory_manager import (
+    ActiveMemoryManagerPolicy,
+    ReduceReplicas,
+    RetireWorker,
+    Suggestion,
+)
+
+__all__ = [
+    "AMMClientProxy",
+    "ActiveMemoryManagerExtension",
+    "ActiveMemoryManagerPolicy",
+    "ReduceReplicas",
+    "RetireWorker",
+    "Suggestion",
+]

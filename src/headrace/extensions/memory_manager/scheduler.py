@@ -1,0 +1,106 @@
+"""The clock, the configuration and the requests of the active memory manager (`headrace.scheduler.state`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from headrace import config
+from headrace.rpc.periodic import PeriodicCallback
+from headrace.scheduler.state.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
+
+PREFIX = "distributed.scheduler.active-memory-manager"
+#: Measures that the configuration may name.
+MEASURES = ("process", "optimistic", "managed", "managed_in_memory", "managed_total", "spilled", "unmanaged")
+
+
+class ActiveMemoryManagerExtension(MemoryManager):
+    """Runs policies every so often: by default `ReduceReplicas` every two seconds.
+
+    What is not given comes from `distributed.scheduler.active-memory-manager`.
+
+    Args:
+        scheduler: whose workers.
+        policies: what to run.
+        measure: which memory of a worker counts when workers are compared.
+        register: whether this is what the scheduler's `amm_handler` and `retire_workers` use.
+        start: whether it runs from the scheduler's start on.
+        interval: time between runs, in seconds or as text.
+
+    Raises:
+        ValueError: there is no such measure.
+        ImportError, AttributeError: a configured policy's class does not exist.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        policies: Iterable[ActiveMemoryManagerPolicy] | None = None,
+        measure: str | None = None,
+        register: bool = True,
+        start: bool | None = None,
+        interval: float | str | None = None,
+    ) -> None:
+        measure = measure or str(config.get(f"{PREFIX}.measure", "optimistic"))
+        if measure not in MEASURES:
+            raise ValueError(f"the memory manager's measure must be one of {', '.join(MEASURES)}, not {measure!r}")
+        chosen = configured_policies() if policies is None else policies
+        super().__init__(scheduler.state, chosen, measure, scheduler)
+        self.interval = config.parse_seconds(config.get(f"{PREFIX}.interval", "2s") if interval is None else interval)
+        self._wanted = bool(config.get(f"{PREFIX}.start", True)) if start is None else start
+        self._callback = PeriodicCallback(self.run_once, self.interval * 1000)
+        if register:
+            scheduler.extensions["amm"] = self
+            scheduler.server.handlers["amm_handler"] = self.amm_handler
+            scheduler.periodic_callbacks["active-memory-manager"] = self._callback
+        if self._wanted and asyncio._get_running_loop() is not None and scheduler.is_running:
+            self._callback.start()
+
+    def scheduler_started(self) -> None:
+        """The scheduler runs: run as well if the configuration or the constructor says so."""
+        if self._wanted:
+            self.start()
+
+    def start(self) -> None:
+        """Run every interval from now on."""
+        self._callback.start()
+
+    def stop(self) -> None:
+        """Run no more by itself."""
+        self._callback.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs by itself."""
+        return self._callback.is_running()
+
+    def run_once(self) -> None:
+        """Run all policies now."""
+        if self.policies:
+            self.run_policies()
+            self.scheduler.flush()
+
+    async def amm_handler(self, method: str) -> Any:
+        """What `Client.amm` asks for: "start", "stop", "run_once" or "running".
+
+        Raises:
+            ValueError: it is something else.
+        """
+        match method:
+            case "start" | "stop" | "run_once":
+                return getattr(self, method)()
+            case "running":
+                return self.running
+        raise ValueError(f"the memory manager knows start, stop, run_once and running, not {method!r}")
+
+
+def configured_policies() -> list[ActiveMemoryManagerPolicy]:
+    """The policies that the configuration lists, each a `class` with its keywords."""
+    found = []
+    for entry in config.get(f"{PREFIX}.policies", []):
+        keywords = dict(entry)
+        module, _, name = str(keywords.pop("class")).rpartition(".")
+        found.append(getattr(import_module(module), name)(**keywords))
+    return found

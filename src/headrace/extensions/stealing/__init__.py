@@ -1,0 +1,1 @@
+"""Work stealing: idle workers are given what busy ones have not started."""

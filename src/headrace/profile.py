@@ -1,0 +1,402 @@
+"""Statistical profiles: trees of call stacks, how often each was seen, and how to make, merge and draw them.
+
+A profile is a dictionary: `{"count", "identifier", "description": {"filename", "name", "line_number", "line"},
+"children": {identifier: profile}}`. Samplers collect in a `StackTree`, which is cheaper to add to, and turn it into
+that form when they are off the hot path. Imports little: every worker has this.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import CodeType, FrameType
+from typing import Any
+
+from headrace.config import parse_seconds
+
+#: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
+MAX_DEPTH = 100
+
+#: Boxes of a smaller share of the page's width, in percent, are not drawn.
+SMALLEST_BOX = 0.1
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Profile</title><style>
+body { margin: 1em; font: 12px sans-serif; position: relative }
+div { position: absolute; height: 1.2em; overflow: hidden; white-space: nowrap; outline: 1px solid white }
+</style></head><body>
+BOXES
+</body></html>
+"""
+
+_DESCRIPTION = {"filename": "", "name": "", "line_number": 0, "line": ""}
+
+
+def create() -> dict[str, Any]:
+    """An empty profile."""
+    return {"count": 0, "children": {}, "identifier": "root", "description": dict(_DESCRIPTION)}
+
+
+class StackTree:
+    """A profile while it is collected.
+
+    Attributes:
+        code: what the node stands for; None for the root. It is held, so that its identity stays its own.
+        line: the line that was seen first.
+        count: how many stacks led here.
+    """
+
+    __slots__ = ("children", "code", "count", "line")
+
+    def __init__(self, code: CodeType | None = None, line: int = 0) -> None:
+        self.code = code
+        self.line = line
+        self.count = 0
+        self.children: dict[int, StackTree] = {}
+
+    def add(self, frame: FrameType | None, below: CodeType | None = None) -> bool:
+        """Count a stack.
+
+        Args:
+            frame: the innermost frame.
+            below: count only frames that this code has called; a stack without it is not counted at all.
+
+        Returns:
+            Whether it was counted.
+        """
+        path: list[tuple[CodeType, int]] = []
+        while frame is not None and frame.f_code is not below:
+            path.append((frame.f_code, frame.f_lineno))
+            frame = frame.f_back
+        if frame is None and below is not None:
+            return False
+        node = self
+        node.count += 1
+        for code, line in path[: -MAX_DEPTH - 1 : -1]:
+            child = node.children.get(id(code))
+            if child is None:
+                child = node.children[id(code)] = StackTree(code, line)
+            child.count += 1
+            node = child
+        return True
+
+    def profile(self) -> dict[str, Any]:
+        """The profile so far."""
+        code = self.code
+        found = create()
+        found["count"] = self.count
+        if code is not None:
+            found["identifier"] = _identifier(code)
+            found["description"] = _description(code, self.line)
+        for child in self.children.values():
+            made = child.profile()
+            other = found["children"].get(made["identifier"])  # the same source, compiled twice
+            found["children"][made["identifier"]] = made if other is None else merge(other, made)
+        return found
+
+
+def _identifier(code: CodeType) -> str:
+    return f"{code.co_name};{code.co_filename};{code.co_firstlineno}"
+
+
+def _description(code: CodeType, line_number: int) -> dict[str, Any]:
+    try:
+        line = linecache.getline(code.co_filename, line_number).lstrip()
+    except Exception:  # its cache is not made for several threads, and loaders of users' modules may fail
+        line = ""
+    return {"filename": code.co_filename, "name": code.co_name, "line_number": line_number, "line": line}
+
+
+def identifier(frame: FrameType | None) -> str:
+    """A text that is the same for all frames of one function."""
+    return "None" if frame is None else _identifier(frame.f_code)
+
+
+def info_frame(frame: FrameType) -> dict[str, Any]:
+    """Where a frame is: `{"filename", "name", "line_number", "line"}`."""
+    return _description(frame.f_code, frame.f_lineno)
+
+
+def repr_frame(frame: FrameType) -> str:
+    """Where a frame is, as in a traceback."""
+    info = info_frame(frame)
+    return f'  File "{info["filename"]}", line {info["line_number"]}, in {info["name"]}\n\t{info["line"]}'
+
+
+def call_stack(frame: FrameType | None) -> list[str]:
+    """Text of a frame and its callers, outermost first."""
+    return [repr_frame(each) for each in reversed(_outwards(frame))]
+
+
+def _outwards(frame: FrameType | None) -> list[FrameType]:
+    found = []
+    while frame is not None:
+        found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+def process(
+    frame: FrameType | None,
+    child: Any,
+    state: dict[str, Any],
+    *,
+    stop: str | None = None,
+    omit: Sequence[str] | str = (),
+    depth: int | None = None,
+) -> dict[str, Any] | None:
+    """Count the stack of a frame in a profile.
+
+    Args:
+        frame: the innermost frame.
+        child: accepted for compatibility.
+        state: the profile; changed.
+        stop: end of a file's name: only frames inside of the innermost of that file count.
+        omit: ends of files' names: a stack with a frame in one of them is not counted.
+        depth: at most so many frames, from the outermost on.
+
+    Returns:
+        The node of the innermost frame that counted; `None` if none did.
+    """
+    frames = _outwards(frame)
+    omitted = (omit,) if isinstance(omit, str) else tuple(omit)
+    if omitted and any(each.f_code.co_filename.endswith(omitted) for each in frames):
+        return None
+    if stop is not None:
+        inside = next((i for i, each in enumerate(frames) if each.f_code.co_filename.endswith(stop)), len(frames))
+        frames = frames[:inside]
+    if not frames:
+        return None
+    state["count"] += 1
+    node = state
+    for each in frames[::-1][: MAX_DEPTH if depth is None else depth]:
+        name = identifier(each)
+        following = node["children"].get(name)
+        if following is None:
+            following = {"count": 0, "children": {}, "identifier": name, "description": info_frame(each)}
+            node["children"][name] = following
+        following["count"] += 1
+        node = following
+    return node
+
+
+def merge(*args: dict[str, Any]) -> dict[str, Any]:
+    """One profile of several, which stay as they are."""
+    if not args:
+        return create()
+    children: dict[str, list[dict[str, Any]]] = {}
+    for state in args:
+        for name, child in state["children"].items():
+            children.setdefault(name, []).append(child)
+    return {
+        "count": sum(state["count"] for state in args),
+        "children": {name: merge(*same) for name, same in children.items()},
+        "identifier": args[0]["identifier"],
+        "description": args[0]["description"],
+    }
+
+
+def get_profile(
+    history: Iterable[tuple[float, Any]],
+    recent: Any = None,
+    start: float | None = None,
+    stop: float | None = None,
+    key: Any = None,
+) -> dict[str, Any]:
+    """The profile of a span of time.
+
+    Args:
+        history: (time in seconds, profile), oldest first; with `key`, (time, {key: profile}).
+        recent: what was collected since; counts unless `stop` is given.
+        start, stop: the span, in seconds; open by default.
+        key: which of the profiles of each entry.
+    """
+    chosen = [state for when, state in history if (start is None or when >= start) and (stop is None or when <= stop)]
+    if recent is not None and stop is None:
+        chosen.append(recent)
+    if key is not None:
+        chosen = [state[key] for state in chosen if key in state]
+    return merge(*chosen)
+
+
+def plot_data(state: dict[str, Any], profile_interval: float = 0.01) -> dict[str, list[Any]]:
+    """Columns for a flame graph: one rectangle a node, parents before children, the root from 0 to 1.
+
+    Args:
+        profile_interval: seconds between two samples.
+    """
+    names = ("left", "right", "bottom", "width", "top", "color", "states", "name", "filename", "line_number", "line")
+    columns: dict[str, list[Any]] = {name: [] for name in (*names, "time", "percentage")}
+    total = state["count"]
+    for node, depth, left, width in _rectangles(state, 0, 0.0, 1.0):
+        description = node["description"]
+        values = {
+            "left": left,
+            "right": left + width,
+            "bottom": depth,
+            "width": width,
+            "top": depth + 1,
+            "color": color_of(description["filename"]),
+            "states": node,
+            **description,
+            "time": format_time(node["count"] * profile_interval),
+            "percentage": f"{100 * node['count'] / total:.1f}%" if total else "0.0%",
+        }
+        for name, value in values.items():
+            columns[name].append(value)
+    return columns
+
+
+def _rectangles(
+    node: dict[str, Any], depth: int, left: float, width: float
+) -> Iterator[tuple[dict[str, Any], int, float, float]]:
+    yield node, depth, left, width
+    each = width / node["count"] if node["count"] else 0.0
+    for child in sorted(node["children"].values(), key=lambda child: -child["count"]):
+        share = each * child["count"]
+        yield from _rectangles(child, depth + 1, left, share)
+        left += share
+
+
+def color_of(filename: str) -> str:
+    """A light color that is the same for all that is in a file."""
+    import zlib
+
+    seed = zlib.crc32(filename.encode("utf-8", "replace"))
+    return f"#{130 + seed % 110:02x}{130 + (seed >> 8) % 110:02x}{130 + (seed >> 16) % 110:02x}"
+
+
+def format_time(seconds: float) -> str:
+    """A duration, as `20.00 ms`."""
+    for factor, unit in ((1, "s"), (1e-3, "ms")):
+        if seconds >= factor:
+            return f"{seconds / factor:.2f} {unit}"
+    return f"{seconds * 1e6:.2f} us"
+
+
+def write_page(state: dict[str, Any], profile_interval: float = 0.01) -> str:
+    """A page of HTML that shows a profile as a flame graph; it needs nothing else.
+
+    Args:
+        profile_interval: seconds between two samples.
+    """
+    from html import escape
+
+    data = plot_data(state, profile_interval)
+    boxes = []
+    for position, name in enumerate(data["name"]):
+        width, depth = 100 * data["width"][position], data["bottom"][position]
+        if width < SMALLEST_BOX:
+            continue
+        where = f"{data['filename'][position]}:{data['line_number'][position]}" if name else ""
+        share = f"{data['time'][position]} ({data['percentage'][position]})"
+        title = escape("\n".join(filter(None, [name, where, data["line"][position].strip(), share])))
+        boxes.append(
+            f'<div title="{title}" style="left:{100 * data["left"][position]:.3f}%;width:{width:.3f}%;'
+            f'top:{depth * 1.3:.1f}em;background:{data["color"][position]}">{escape(name or "all")}</div>'
+        )
+    return _PAGE.replace("BOXES", "\n".join(boxes))
+
+
+def plot_figure(data: dict[str, list[Any]], **kwargs: Any) -> Any:
+    """A bokeh figure of `plot_data`, and the source of its data.
+
+    Raises:
+        ImportError: bokeh is not installed.
+    """
+    try:
+        from bokeh.models import ColumnDataSource, HoverTool
+        from bokeh.plotting import figure
+    except ImportError as error:
+        raise ImportError(
+            "plot_figure needs bokeh (pip install bokeh); Client.profile(filename='profile.html') works without"
+        ) from error
+    source = ColumnDataSource(data={name: column for name, column in data.items() if name != "states"})
+    plot = figure(tools="tap,box_zoom,xwheel_zoom,reset", **kwargs)
+    plot.quad("left", "right", "top", "bottom", color="color", line_color="black", source=source)
+    plot.add_tools(
+        HoverTool(tooltips=[(name, f"@{name}") for name in ("name", "filename", "line", "time", "percentage")])
+    )
+    return plot, source
+
+
+class Watcher:
+    """A thread that profiles another.
+
+    Args:
+        thread_id: the thread; that of the caller by default.
+        interval, cycle: seconds between two samples, and between two entries of the log.
+        maxlen: entries that are kept.
+        omit: see `process`.
+        stop: called before each sample; the thread ends when it returns true.
+
+    Attributes:
+        log: (time in seconds since the epoch, profile), oldest first.
+    """
+
+    def __init__(
+        self,
+        thread_id: int | None = None,
+        interval: float = 0.02,
+        cycle: float = 2.0,
+        maxlen: int | None = 1000,
+        omit: Sequence[str] | str = (),
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.log: deque[tuple[float, dict[str, Any]]] = deque(maxlen=maxlen)
+        self._interval, self._cycle, self._omit, self._stop = interval, cycle, omit, stop
+        self._watched = threading.get_ident() if thread_id is None else thread_id
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="headrace-profile", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        recent = create()
+        due = time.monotonic() + self._cycle
+        while not self._stop() and not self._closed.wait(self._interval):
+            frame = sys._current_frames().get(self._watched)
+            if frame is None or self._watched == threading.get_ident():
+                break  # the thread has ended; its number may be this one's now
+            process(frame, None, recent, omit=self._omit)
+            del frame  # it must not outlive this turn
+            if time.monotonic() >= due:
+                self.log.append((time.time(), recent))
+                recent = create()
+                due = time.monotonic() + self._cycle
+        if recent["count"]:
+            self.log.append((time.time(), recent))
+
+    def close(self) -> None:
+        """End the thread, and wait until it has ended."""
+        self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+_default_length: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
+
+
+def watch(
+    thread_id: int | None = None,
+    interval: str | float = "20ms",
+    cycle: str | float = "2s",
+    maxlen: Any = _default_length,
+    omit: Sequence[str] | str = (),
+    stop: Callable[[], bool] = lambda: False,
+) -> deque[tuple[float, dict[str, Any]]]:
+    """Profile a thread from another one until `stop()` is true.
+
+    Args:
+        thread_id, omit, stop: see `Watcher`.
+        interval, cycle: times between two samples, and between two entries of the log.
+        maxlen: entries that are kept; those of some hours by default.
+
+    Returns:
+        The log, which grows: (time in seconds since the epoch, profile), oldest first.
+    """
+    length = 3600 if maxlen is _default_length else maxlen
+    return Watcher(thread_id, parse_seconds(interval), parse_seconds(cycle), length, omit, stop).log

@@ -1,0 +1,99 @@
+"""The latest lines of a server's log, kept for `get_logs`, whatever of them is shown.
+
+A tap keeps a logger open for lines of level INFO and filters from its handlers what they would not have got without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any
+
+from headrace import config
+
+#: What a tapped logger's level is set to; one that is different was set by somebody else, who wants to see these lines.
+OPEN = logging.INFO - 1
+
+DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+
+class _Tap(logging.Filter):
+    """Hands a logger's records to those who keep them."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self.keepers: list[LogLines] = []
+        self._logger = logger
+        self._before = logging.NOTSET
+
+    def attach(self, keeper: LogLines) -> None:
+        if not self._logger.isEnabledFor(logging.INFO):  # as at first, or somebody has set the level since
+            self._before = self._logger.level
+            self._logger.setLevel(OPEN)
+        if not self.keepers:
+            self._logger.addFilter(self)
+        self.keepers.append(keeper)
+
+    def detach(self, keeper: LogLines) -> None:
+        if keeper in self.keepers:
+            self.keepers.remove(keeper)
+            if not self.keepers:
+                self._logger.removeFilter(self)
+                if self._logger.level == OPEN:
+                    self._logger.setLevel(self._before)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for keeper in self.keepers:
+            keeper.records.append(record)
+        return self._logger.level != OPEN or record.levelno >= self._level_without()
+
+    def _level_without(self) -> int:
+        """From which level on handlers would get records if nobody kept them."""
+        parent = self._logger.parent
+        return self._before or (parent.getEffectiveLevel() if parent is not None else logging.WARNING)
+
+
+_taps: dict[str, _Tap] = {}
+
+
+class LogLines:
+    """The latest records of a logger.
+
+    Args:
+        name: the logger's.
+        length, text_format: how many are kept, and what their text is like; as configured by default
+            (`distributed.admin.log-length`, `log-format`).
+    """
+
+    def __init__(self, name: str, length: int | None = None, text_format: str | None = None) -> None:
+        if length is None:
+            length = int(config.get("distributed.admin.log-length", 10_000))
+        self.records: deque[logging.LogRecord] = deque(maxlen=length)
+        self._name = name
+        self._formatter = logging.Formatter(text_format or config.get("distributed.admin.log-format", DEFAULT_FORMAT))
+
+    def start(self) -> None:
+        """Begin to keep."""
+        if self._name not in _taps:
+            _taps[self._name] = _Tap(logging.getLogger(self._name))
+        _taps[self._name].attach(self)
+
+    def stop(self) -> None:
+        """Keep no more; what was kept stays."""
+        if self._name in _taps:
+            _taps[self._name].detach(self)
+
+    def lines(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
+        """The latest, newest first: (level, text), with `timestamps` (seconds, level, text).
+
+        Args:
+            start: only lines since then, in seconds since the epoch.
+            n: at most so many.
+        """
+        found: list[tuple[Any, ...]] = []
+        for record in reversed(list(self.records)):
+            if record.created < start or (n is not None and len(found) >= n):
+                break
+            line = (record.levelname, self._formatter.format(record))
+            found.append((record.created, *line) if timestamps else line)
+        return found

@@ -1,0 +1,250 @@
+"""Data spread over workers: copied, evened out, and moved one by one; and how busy workers are, looked at again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+
+from headrace import config
+from headrace.common.keys import Key
+from headrace.messages.worker import AddKeys
+from headrace.rpc.periodic import PeriodicCallback
+from headrace.scheduler.base import Operations, SchedulerBase, logger
+from headrace.scheduler.state import copies
+from headrace.scheduler.state.load import check_load
+from headrace.scheduler.state.occupancy import reevaluate_some
+from headrace.scheduler.state.tasks import TaskState
+from headrace.scheduler.state.workers import WorkerState
+
+#: Seconds between second looks at workers' occupancy, the tasks that one look goes through, and the percentage of a
+#: processor above which this process is too busy for it.
+REEVALUATE_SECONDS = 0.5
+REEVALUATE_TASKS = 5000
+LOADED_PERCENT = 50.0
+
+
+class BalanceHandlers(SchedulerBase):
+    """Replicate, rebalance, and occupancy."""
+
+    workers_list: Callable[..., list[str]]
+    coerce_address: Callable[..., str]
+
+    def balance_operations(self) -> Operations:
+        self._next_worker = 0
+        self._process = psutil.Process()
+        self.periodic_callbacks["reevaluate-occupancy"] = PeriodicCallback(
+            self._reevaluate_unless_loaded, REEVALUATE_SECONDS * 1000
+        )
+        return {
+            "replicate": self.replicate,
+            "rebalance": self.rebalance,
+            "add_keys": self.add_keys,
+        }
+
+    @property
+    def replicated_tasks(self) -> set[TaskState]:
+        """Tasks whose results more than one worker holds."""
+        return copies.replicated(self.state)
+
+    async def replicate(
+        self,
+        keys: Iterable[Key],
+        n: int | None = None,
+        workers: Iterable[str] | None = None,
+        branching_factor: int = 2,
+        delete: bool = True,
+        stimulus_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Copy results to `n` of the workers (all by default), as a tree.
+
+        Args:
+            workers: addresses, names or hosts to choose from; all by default.
+            branching_factor: to how many others a holder gives a result at a time.
+            delete: whether copies beyond `n` are dropped.
+
+        Returns:
+            `{"status": "OK"}`, or with status "partial-fail" the `keys` that could not be copied.
+
+        Raises:
+            ValueError: `n` or `branching_factor` is below one.
+        """
+        if branching_factor < 1:
+            raise ValueError(f"branching_factor must be at least 1, not {branching_factor}")
+        if n is not None and n < 1:
+            raise ValueError("cannot keep fewer than one copy; release the futures to drop data")
+        keys = list(keys)
+        targets = self._running_among(workers)
+        if not targets or not keys:
+            return {"status": "OK"}
+        wanted = len(targets) if n is None else min(int(n), len(targets))
+        found = {key: task for key in keys if (task := self.tasks.get(key)) is not None and task.who_has}
+        failed = {key for key in keys if key not in found}
+        while True:
+            tasks = [task for key, task in found.items() if task.who_has and key not in failed]
+            targets = [worker for worker in targets if worker in self.state.running]
+            plan = copies.plan_copies(tasks, targets, min(wanted, len(targets)), branching_factor)
+            if not plan:
+                break
+            failed |= await self._copy(plan)
+        if delete:
+            self._remove(copies.plan_surplus(found.values(), targets, wanted))
+        failed |= {key for key, task in found.items() if not task.who_has}
+        self.log_event("all", {"action": "replicate", "workers": [w.address for w in targets], "keys-count": len(keys)})
+        if failed:
+            return {"status": "partial-fail", "keys": list(failed)}
+        return {"status": "OK"}
+
+    async def rebalance(
+        self, keys: Iterable[Key] | None = None, workers: Iterable[str] | None = None, stimulus_id: str | None = None
+    ) -> dict[str, Any]:
+        """Move results so that workers have about as much of their memory in use; best while nothing runs.
+
+        Thresholds: `distributed.worker.memory.rebalance.*`. See `copies.plan_rebalance` for the policy.
+
+        Args:
+            keys: what may be moved; all results by default.
+            workers: addresses, names or hosts that take part; all by default.
+
+        Returns:
+            `{"status": "OK"}`, or with status "partial-fail" the `keys` that are not in memory or could not be moved.
+        """
+        tasks: list[TaskState] | None = None
+        if keys is not None:
+            wanted = list(keys)
+            missing = [key for key in wanted if (task := self.tasks.get(key)) is None or not task.who_has]
+            if missing:
+                return {"status": "partial-fail", "keys": missing}
+            tasks = [self.tasks[key] for key in wanted]
+        chosen = [self.workers[address] for address in self._addresses(workers)]
+        moves = copies.plan_rebalance(self.state, tasks, chosen, rebalance_options())
+        if not moves:
+            return {"status": "OK"}
+        plan: dict[WorkerState, list[TaskState]] = {}
+        for _, recipient, task in moves:
+            plan.setdefault(recipient, []).append(task)
+        failed = await self._copy(plan)
+        moved: dict[WorkerState, list[TaskState]] = {}
+        for sender, recipient, task in moves:
+            if task.key not in failed and recipient in task.who_has:
+                moved.setdefault(sender, []).append(task)
+        self._remove(moved)
+        self.log_event("all", {"action": "rebalance", "moved-keys": len(moves) - len(failed)})
+        if failed:
+            return {"status": "partial-fail", "keys": list(failed)}
+        return {"status": "OK"}
+
+    async def _copy(self, plan: dict[WorkerState, list[TaskState]]) -> set[Key]:
+        """Have workers fetch copies, and wait for them; returns the keys that some worker could not get."""
+        requests = {
+            worker: {task.key: [holder.address for holder in task.who_has] for task in tasks}
+            for worker, tasks in plan.items()
+        }
+        answers = await asyncio.gather(*[self._fetch(worker.address, part) for worker, part in requests.items()])
+        failed: set[Key] = set()
+        for (worker, part), absent in zip(requests.items(), answers, strict=True):
+            failed |= absent
+            if self.workers.get(worker.address) is worker:
+                copies.note_copies(self.state, worker, [key for key in part if key not in absent])
+            else:
+                failed.update(part)
+        return failed
+
+    async def _fetch(self, address: str, who_has: dict[Key, list[str]]) -> set[Key]:
+        """Ask a worker to fetch copies; returns the keys that it could not get."""
+        try:
+            answer = await self.worker_rpc(address).gather(who_has=who_has)
+        except OSError as error:
+            logger.warning("Could not copy %d results to worker %s: %s", len(who_has), address, error)
+            return set(who_has)
+        return set() if answer["status"] == "OK" else set(answer["keys"])
+
+    def _remove(self, plan: dict[WorkerState, list[TaskState]]) -> None:
+        for worker, tasks in plan.items():
+            if self.workers.get(worker.address) is worker:
+                copies.remove(self.state, worker, tasks)
+        self.flush()
+
+    def add_keys(self, worker: str, keys: Iterable[Key] = (), stimulus_id: str | None = None) -> str:
+        """Learn that a worker holds copies of results; "OK", or "not found" for a worker that is not known."""
+        record = self.workers.get(self.coerce_address(worker))
+        if record is None:
+            return "not found"
+        self.state.on_worker_batch(record, [AddKeys(list(keys))], time.time())
+        self.flush()
+        return "OK"
+
+    async def gather_on_worker(self, worker_address: str, who_has: dict[Key, list[str]]) -> set[Key]:
+        """Have a worker fetch results from the given holders; returns the keys that it could not get."""
+        failed = await self._fetch(worker_address, who_has)
+        worker = self.workers.get(worker_address)
+        if worker is None:
+            return set(who_has)
+        copies.note_copies(self.state, worker, [key for key in who_has if key not in failed])
+        return failed
+
+    async def delete_worker_data(
+        self, worker_address: str, keys: Iterable[Key], stimulus_id: str | None = None
+    ) -> None:
+        """Have a worker drop its copies of results that others hold too."""
+        worker = self.workers.get(worker_address)
+        if worker is not None:
+            self._remove({worker: [task for key in keys if (task := self.tasks.get(key)) is not None]})
+
+    def request_acquire_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
+        """Have a worker fetch copies, without waiting for them."""
+        copies.acquire(
+            self.state, self.workers[addr], [task for key in keys if (task := self.tasks.get(key)) is not None]
+        )
+        self.flush()
+
+    def request_remove_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
+        """Have a worker drop copies that others hold too and that nothing there needs, without waiting for it."""
+        self._remove({self.workers[addr]: [task for key in keys if (task := self.tasks.get(key)) is not None]})
+
+    def _addresses(self, workers: Iterable[str] | None) -> list[str]:
+        if workers is None:
+            return list(self.workers)
+        named = list(workers)
+        found = self.workers_list(named) + [self.coerce_address(name) for name in named]
+        return [address for address in dict.fromkeys(found) if address in self.workers]
+
+    def _running_among(self, workers: Iterable[str] | None) -> list[WorkerState]:
+        chosen = [self.workers[address] for address in self._addresses(workers)]
+        return [worker for worker in chosen if worker in self.state.running]
+
+    # Occupancy
+
+    def reevaluate_occupancy(self, worker_index: int = 0) -> int:
+        """Bring workers' occupancy in line with what is known by now of how long tasks take, some workers at a time.
+
+        Args:
+            worker_index: position of the worker to begin with.
+
+        Returns:
+            The position to go on with.
+        """
+        return reevaluate_some(self.state, worker_index, REEVALUATE_TASKS)
+
+    def _reevaluate_unless_loaded(self) -> None:
+        if self.state.total_occupancy > 0 and self._process.cpu_percent() < LOADED_PERCENT:
+            self._next_worker = self.reevaluate_occupancy(self._next_worker)
+            self.flush()
+
+    def check_idle_saturated(self, ws: WorkerState, occ: float = -1.0) -> None:
+        """Keep the sets of idle and saturated workers in step with one worker; `occ` is accepted and not needed."""
+        check_load(self.state, ws)
+
+
+def rebalance_options() -> copies.RebalanceOptions:
+    """The thresholds of the configuration."""
+    prefix = "distributed.worker.memory.rebalance"
+    return copies.RebalanceOptions(
+        measure=str(config.get(f"{prefix}.measure", "optimistic")),
+        sender_min=float(config.get(f"{prefix}.sender-min", 0.3)),
+        recipient_max=float(config.get(f"{prefix}.recipient-max", 0.6)),
+        gap=float(config.get(f"{prefix}.sender-recipient-gap", 0.1)),
+    )

@@ -1,0 +1,30 @@
+"""A task's story, as it is shown: the log of transitions holds plain tuples, which cost less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class Transition(NamedTuple):
+    """A task has moved.
+
+    Attributes:
+        key: the task's.
+        start, finish: from which state to which.
+        recommendations: always empty here; transitions that follow have lines of their own.
+        stimulus_id: what brought it about.
+        timestamp: when, in seconds since the epoch.
+    """
+
+    key: Any
+    start: str
+    finish: str
+    recommendations: dict[Any, str]
+    stimulus_id: str
+    timestamp: float
+
+
+def transitions(lines: Iterable[tuple[Any, str, str, str, float]]) -> list[Transition]:
+    """The lines of a log as they are shown."""
+    return [Transition(key, start, finish, {}, stimulus, now) for key, start, finish, stimulus, now in lines]
