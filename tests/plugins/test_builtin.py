@@ -14,7 +14,7 @@ from headrace import Client, Environ, LocalCluster, PipInstall, UploadDirectory,
 from headrace.diagnostics.install import InstallPlugin, _PipInstall
 from headrace.diagnostics.plugin import ForwardOutput
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.waiting import async_poll_for, poll_for
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +114,27 @@ async def test_installs_once_on_a_machine(c: Client, s: Any, a: Worker, b: Worke
         await c.register_plugin(InstallPlugin(Install(str(target), fail=True), restart_workers=False))
 
 
+def test_workers_restart_once_after_an_installation(tmp_path: Path) -> None:
+    target = tmp_path / "installed.txt"
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        before = set(client.run(os.getpid).values())
+        client.register_plugin(InstallPlugin(Install(str(target)), restart_workers=True))
+        seen: set[int] = set()
+
+        def restarted() -> bool:
+            pids = set(client.run(os.getpid, on_error="ignore").values())
+            seen.update(pids)
+            return len(pids) == 2 and not pids & before
+
+        poll_for(restarted, timeout=40)
+        assert target.read_text() == "installed\n"
+        assert client.submit(os.getpid, pure=False).result(timeout=30) not in before
+        assert len(seen - before) == 2
+
+
 def test_pip_install_says_what_pip_said(tmp_path: Path) -> None:
     missing = tmp_path / "no-such-project"
     plugin = PipInstall([str(missing)], pip_options=["--no-index"])
@@ -157,8 +178,6 @@ def test_logs_are_forwarded(caplog: Any) -> None:
     with Client(n_workers=1, threads_per_worker=1, processes=True) as client:
         client.forward_logging("brought.back", level=logging.WARNING)
         client.submit(log_something).result(timeout=30)
-        from headrace.testing.waiting import poll_for
-
         poll_for(lambda: "failed" in caplog.text, timeout=20)
         assert [record.getMessage() for record in caplog.records if record.name == "brought.back"] == [
             "loud 2",

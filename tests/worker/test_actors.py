@@ -8,6 +8,7 @@ import pickle
 import threading
 from typing import Any
 
+import dask
 import pytest
 
 from headrace import Client, Worker, get_client, get_worker
@@ -139,6 +140,19 @@ async def test_each_submission_makes_its_own(c: Client, s: Any, a: Worker, b: Wo
     await x.add()
     assert await y.n == 0
     assert [await actor.n for actor in more] == [1, 2]
+
+
+@gen_cluster(client=True)
+async def test_collections_of_actors(c: Client, s: Any, a: Worker, b: Worker) -> None:
+    number = dask.delayed(int)(5)
+    counter = dask.delayed(Counter)(number)
+    actor = await c.compute(counter, actors=True)
+    assert await actor.add() == 6
+    assert {task.prefix.name: task.actor for task in s.tasks.values()} == {"int": False, "Counter": True}
+    future = c.compute(dask.delayed(Counter)(number, dask_key_name="named"), actors=["named"])
+    assert await (await future).n == 5
+    kept = c.persist(dask.delayed(Counter)(7), actors=True)
+    assert await c.submit(read, kept, pure=False) == 21
 
 
 def use(actor: Any) -> tuple[int, str]:
