@@ -11,7 +11,7 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, Worker, get_client, get_worker
+from headrace import Client, Worker, futures_of, get_client, get_worker
 from headrace.actor import Actor, ActorFuture, BaseActorFuture, EagerActorFuture
 from headrace.exceptions import LostActorError
 from headrace.testing.clusters import cluster, gen_cluster
@@ -152,7 +152,7 @@ async def test_collections_of_actors(c: Client, s: Any, a: Worker, b: Worker) ->
     future = c.compute(dask.delayed(Counter)(number, dask_key_name="named"), actors=["named"])
     assert await (await future).n == 5
     kept = c.persist(dask.delayed(Counter)(7), actors=True)
-    assert await c.submit(read, kept, pure=False) == 21
+    assert await c.submit(read, futures_of(kept)[0], pure=False) == 21
 
 
 def use(actor: Any) -> tuple[int, str]:
