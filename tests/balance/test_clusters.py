@@ -7,7 +7,6 @@ import threading
 import time
 from typing import Any
 
-import dask
 import pytest
 
 from headrace.common.status import Status
@@ -224,12 +223,12 @@ async def test_replicate_says_what_is_wrong(c: Any, s: Any, a: Any, b: Any) -> N
     assert await s.replicate(["absent"]) == {"status": "partial-fail", "keys": ["absent"]}
 
 
-@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM, worker_kwargs={"memory_limit": 1_000_000})
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM, worker_kwargs={"memory_limit": 0})
 async def test_rebalance(c: Any, s: Any, a: Any, b: Any) -> None:
     futures = await c.scatter([bytes(10_000) + bytes([n]) for n in range(60)], workers=[a.address])
-    with_managed = {"distributed.worker.memory.rebalance.measure": "managed"}
-    with dask.config.set(with_managed):
-        await c.rebalance()
+    s.MEMORY_REBALANCE_MEASURE = "managed"
+    await async_poll_for(lambda: all(worker.metrics.get("memory") for worker in s.workers.values()), 5)
+    await c.rebalance()
     held = [len(s.workers[w.address].has_what) for w in (a, b)]
     assert sum(held) == 60
     assert min(held) >= 25

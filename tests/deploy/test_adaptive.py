@@ -86,6 +86,14 @@ async def test_the_last_worker_stays_while_it_holds_the_only_copy() -> None:
         assert await future == 123
 
 
+def test_workers_in_processes() -> None:
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        cluster.adapt(minimum=0, maximum=2, **FAST)
+        assert client.gather(client.map(inc, range(50))) == list(range(1, 51))
+        poll_for(lambda: not cluster.workers and not cluster.observed, 20)
+        assert client.submit(inc, 1).result() == 2
+
+
 def test_earlier_options_stand_and_only_the_last_decides() -> None:
     with local() as cluster:
         first = cluster.adapt(minimum=1, **FAST)

@@ -141,6 +141,20 @@ async def test_a_job_that_does_not_start_is_a_clear_error_and_the_others_go_on()
         assert list(cluster.workers) == ["good"]
 
 
+class Stuck(ProcessInterface):
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_closing_does_not_wait_for_a_job_that_never_starts() -> None:
+    async with SpecCluster({0: WORKER}, SCHEDULER, worker={"cls": Stuck}, asynchronous=True) as cluster:
+        scaling = cluster.scale(2)
+        await async_poll_for(lambda: 1 in cluster.workers, 20)
+    with pytest.raises(RuntimeError, match="was closed while workers started"):
+        await scaling
+    assert not cluster.workers
+
+
 @pytest.mark.parametrize("spec", [{"options": {}}, {"cls": None}, "Worker", []])
 def test_a_specification_without_class_is_refused(spec: Any) -> None:
     with pytest.raises(ValueError, match="specification of 'x' must be"):

@@ -87,6 +87,8 @@ class SimulatedClient:
         """The connection is new: say again what has not come, and ask how all stands."""
         assert self._connection is not None
         if received is None:
+            if self._kept:
+                self.forgotten()
             self._confirmed = self.state.received = 0
         else:
             self._confirm(received)
@@ -292,8 +294,10 @@ class SimulatedClient:
     def scatter(self) -> None:
         """Put data on some workers."""
         world = self.world
-        keys = [key for key in world.universe.data if key not in self.held and key not in self.scattering]
-        workers = [worker.address for worker in world.workers if worker.alive]
+        # each client its own: the release of one and the scattering of another, of the same key, may cross at a worker
+        mine = world.universe.data[world.clients.index(self) :: len(world.clients)]
+        keys = [key for key in mine if key not in self.held and key not in self.scattering]
+        workers = [worker.address for worker in world.scheduler.state.running]
         if not keys or not workers or not self.connected:
             return
         key = world.random.choice(keys)

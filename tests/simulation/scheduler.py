@@ -5,12 +5,14 @@ It does what `headrace.scheduler.server` does, and besides checks with every tas
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
 from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import (
     AcquireReplicas,
+    AddKeys,
     CloseWorker,
     ComputeTask,
     RemoveReplicas,
@@ -123,6 +125,7 @@ class SimulatedScheduler:
             network.link("scheduler", worker.address, worker, lambda batch: None, lambda: None),
         )
         worker.connecting(connection)
+        self._note_unknown(details["keys"])
         if old is not None:
             self._note_departure(old)
             self._close_stream(old)
@@ -133,6 +136,11 @@ class SimulatedScheduler:
         self.flush()
         return True
 
+    def _note_unknown(self, keys: Iterable[str]) -> None:
+        """A worker that comes back has these; data is freed, perhaps before the client tells us of it."""
+        calls = self.world.universe.calls
+        self.lost.update(key for key in keys if calls[key].kind == "data" and key not in self.state.tasks)
+
     def _close_stream(self, record: WorkerState | ClientState) -> None:
         stream = self.streams.pop(record, None)
         if stream is not None:
@@ -140,9 +148,14 @@ class SimulatedScheduler:
             stream.to_far.finish()
 
     def _note_departure(self, record: WorkerState) -> None:
+        tasks = self.state.tasks
         for task in record.has_what:
-            if self.world.universe.calls[task.key].kind == "data":
-                self.lost.add(task.key)
+            for call in self.world.universe.needs(task.key):
+                # data that nobody holds on to is gone, and with it what it takes to compute this again
+                if call.kind == "data" and (
+                    call.key == task.key or not (call.key in tasks and tasks[call.key].who_has)
+                ):
+                    self.lost.add(call.key)
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
 
@@ -171,6 +184,8 @@ class SimulatedScheduler:
             self.world.trace(worker, "->", "scheduler", messages)
         for message in messages:
             kind = type(message)
+            if kind is AddKeys:
+                self._note_unknown(message.keys)
             if kind is WorkerHeartbeat:
                 worker.last_seen = self.now
                 worker.executing = {

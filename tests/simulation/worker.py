@@ -70,6 +70,7 @@ class SimulatedWorker:
         self.registered = False
         self.outgoing = 0
         self._told: dict[str, int] = {}
+        self._told_status = ""
         self._queue: deque[Execute] = deque()
         self._started: dict[str, Execute] = {}
         self._seceded: set[str] = set()
@@ -98,7 +99,7 @@ class SimulatedWorker:
             return
         keys = {key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"}
         details = {"keys": keys, "status": self.status}
-        self._told = keys
+        self._told, self._told_status = keys, self.status
 
         def arrive() -> None:
             if self.alive and not self.world.scheduler.register_worker(self, details):
@@ -119,6 +120,8 @@ class SimulatedWorker:
         messages: list[Any] = [ReleasedData(key) for key in self._told if key not in held]
         if news := [key for key in held if key not in self._told]:
             messages.append(AddKeys(news))
+        if self.status != self._told_status:
+            messages.append(WorkerStatus(self.status))
         if messages:
             self.connection.to_near.send(messages)
         if failed := [key for key, task in self.state.tasks.items() if task.state == "error"]:

@@ -85,3 +85,16 @@ def test_an_actor_whose_worker_dies_before_it_is_made_is_made_elsewhere() -> Non
     assert task.processing_on is not None
     cluster.remove_worker(task.processing_on.address)
     assert cluster.run_all() == ["x"]
+
+
+def test_an_actor_stays_when_its_worker_registers_again() -> None:
+    cluster = Cluster(workers=0)
+    cluster.add_worker("tcp://w0:1", server_id="same")
+    alice = cluster.add_client()
+    cluster.submit(alice, {"x": []}, options=ACTOR)
+    cluster.run_all()
+    again = cluster.add_worker("tcp://w0:1", {"x": 8}, server_id="same")
+    assert again.actors == {cluster.state.tasks["x"]}
+    assert cluster.state.tasks["x"].state == "memory"
+    cluster.add_worker("tcp://w0:1", {}, server_id="another")
+    assert cluster.heard["alice"]["x"] == "error"

@@ -323,9 +323,10 @@ def test_replicas() -> None:
     assert after(state, events.GatherDone(A, {"x": 5})).messages == [AddKeys(["x"])]
     assert after(state, AcquireReplicas(["x"], [[A]], [5])).messages == [AddKeys(["x"])]
     after(state, compute("y", "x"))
-    assert after(state, RemoveReplicas(["x"])).messages == [AddKeys(["x"])]
+    assert after(state, RemoveReplicas(["x"])).messages == [ReleasedData("x"), AddKeys(["x"])]
     after(state, done("y"))
-    assert after(state, RemoveReplicas(["x"])).free == ["x"]
+    outbox = after(state, RemoveReplicas(["x"]))
+    assert (outbox.free, outbox.messages) == (["x"], [ReleasedData("x")])
 
 
 def test_data_lost_under_a_task_that_is_about_to_run() -> None:

@@ -119,6 +119,13 @@ def parse_ports(text: str | None) -> list[int | None]:
     return list(ports)
 
 
+def announce_worker(address: str, scheduler: str) -> None:
+    """Say that a worker is up. Scripts that start workers wait for one of these lines."""
+    click.echo(f"Start worker at: {address}", err=True)
+    click.echo(f"Registered with scheduler at: {scheduler}", err=True)
+    click.echo(f"Registered to: {scheduler}", err=True)
+
+
 def version_option(command: F) -> F:
     """--version, of headrace."""
     from importlib.metadata import PackageNotFoundError, version

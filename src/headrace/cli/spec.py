@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .lifetime import serve, start_logging
-from .options import version_option
+from .options import announce_worker, version_option
 
 
 @click.command(name="spec")
@@ -74,8 +74,7 @@ def _announce(server: Any) -> None:
     if scheduler is None:
         click.echo(f"Scheduler at: {server.address}", err=True)
     else:
-        click.echo(f"Start worker at: {getattr(server, 'worker_address', None) or server.address}", err=True)
-        click.echo(f"Registered with scheduler at: {scheduler}", err=True)
+        announce_worker(getattr(server, "worker_address", None) or server.address, scheduler)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from headrace.nanny.tuning import tune_allocator, tune_interpreter
 from .lifetime import pid_file, serve, start_logging
 from .options import (
     PRELOADING,
+    announce_worker,
     check_preload_arguments,
     dashboard_options,
     note_ignored,
@@ -262,13 +263,9 @@ async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[s
         await asyncio.gather(*[server.close() for server in servers], return_exceptions=True)
         raise
     for server in servers:
-        click.echo(f"Start worker at: {getattr(server, 'worker_address', None) or server.address}", err=True)
-        click.echo(f"Registered with scheduler at: {_scheduler_address(server, scheduler)}", err=True)
+        address = getattr(server, "worker_address", None) or server.address
+        announce_worker(address, getattr(server, "scheduler_address", None) or str(scheduler))
     return servers
-
-
-def _scheduler_address(server: Any, given: str | None) -> str:
-    return str(getattr(server, "scheduler_address", None) or given)
 
 
 def main() -> None:

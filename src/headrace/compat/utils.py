@@ -11,7 +11,9 @@ from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_tim
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
 from headrace.common.keys import key_group as key_split_group
+from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
+from headrace.rpc.sync_methods import SyncMethodMixin
 from headrace.worker.context import thread_state
 
 is_coroutine_function = iscoroutinefunction
@@ -19,7 +21,10 @@ TimeoutError = TimeoutError
 
 __all__ = [
     "CancelledError",
+    "Log",
+    "Logs",
     "LoopRunner",
+    "SyncMethodMixin",
     "TimeoutError",
     "format_bytes",
     "funcname",

@@ -12,10 +12,11 @@ from typing import Any
 
 from headrace.common.status import Status
 from headrace.config import get, parse_seconds
+from headrace.protocol import dumps
 from headrace.rpc import PeriodicCallback
 
 from .adaptive_core import AdaptiveCore, logger
-from .link import workers_to_close
+from .link import LocalLink
 
 __all__ = ["Adaptive", "AdaptiveCore"]
 
@@ -132,14 +133,13 @@ class Adaptive(AdaptiveCore):
 
     async def workers_to_close(self, target: int) -> list[Any]:
         """Names of workers that the scheduler can spare, by `Scheduler.workers_to_close`."""
-        return await workers_to_close(
-            self.cluster.scheduler,
-            self.scheduler,
-            self.worker_key or getattr(self.cluster, "worker_key", None),
-            target=target,
-            minimum=self.minimum,
-            attribute="name",
-            **self._workers_to_close_kwargs,
+        key = self.worker_key or getattr(self.cluster, "worker_key", None)
+        if key is not None and not isinstance(self.scheduler, LocalLink):
+            key = dumps(key)
+        return list(
+            await self.scheduler.workers_to_close(
+                key=key, target=target, minimum=self.minimum, attribute="name", **self._workers_to_close_kwargs
+            )
         )
 
     async def recommendations(self, target: int) -> dict[str, Any]:

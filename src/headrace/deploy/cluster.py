@@ -25,6 +25,7 @@ from headrace.common.status import Status
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
+from headrace.rpc.sync_methods import SyncMethodMixin
 from headrace.security import Security
 
 from .link import LocalLink
@@ -47,7 +48,7 @@ _LOG_LINES = 1000
 _open: weakref.WeakSet[Cluster] = weakref.WeakSet()
 
 
-class Cluster:
+class Cluster(SyncMethodMixin):
     """Base of all clusters; subclasses start things in `_start` and stop them in `_close`.
 
     Args:
@@ -133,29 +134,8 @@ class Cluster:
 
     @property
     def called_from_running_loop(self) -> bool:
-        running = _running_loop()
-        if running is None or self._runner is None:
-            return False
-        try:
-            return self._runner.loop.asyncio_loop is running
-        except RuntimeError:  # there is no loop before the start
-            return False
-
-    def sync(
-        self,
-        func: Callable[..., Any],
-        *args: Any,
-        asynchronous: bool | None = None,
-        callback_timeout: float | str | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Run a coroutine function on the cluster's loop and return its result; an awaitable when asynchronous."""
-        if asynchronous or (asynchronous is None and self.asynchronous):
-            work = func(*args, **kwargs)
-            if callback_timeout is not None:
-                return asyncio.wait_for(work, parse_seconds(callback_timeout))
-            return work
-        return sync(self.loop, func, *args, callback_timeout=callback_timeout, **kwargs)
+        """Whether the caller is on this cluster's loop."""
+        return self._runner is not None and super().called_from_running_loop
 
     # Life
 
@@ -326,6 +306,8 @@ class Cluster:
     @property
     def observed(self) -> set[Any]:
         """Names of the workers that the scheduler has now."""
+        if self._is_local:
+            return {worker.name for worker in self.scheduler.workers.values()}
         return {worker["name"] for worker in self.scheduler_info["workers"].values()}
 
     @property
@@ -373,6 +355,8 @@ class Cluster:
             await self._look()
 
     def _count_running(self) -> int:
+        if self._is_local:
+            return sum(worker.status is Status.running for worker in self.scheduler.workers.values())
         workers = self.scheduler_info["workers"].values()
         return sum(worker.get("status", "running") == "running" for worker in workers)
 
@@ -508,9 +492,27 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any
         raise
 
 
-def silence(level: int | None) -> Callable[[], None]:
+def log_level(level: int | str | bool | None) -> int | None:
+    """A level of logging by number or name; None for none.
+
+    >>> log_level("error"), log_level(False)
+    (40, None)
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    if isinstance(level, str):
+        found = logging.getLevelNamesMapping().get(level.upper())
+        if found is None:
+            raise ValueError(f"{level!r} is no level of logging: use a number, or a name such as 'error'")
+        return found
+    return int(level) if level else None
+
+
+def silence(given: int | str | bool | None) -> Callable[[], None]:
     """Raise the level of the loggers `distributed` and `headrace`; returns what puts the old ones back."""
-    if not level:
+    level = log_level(given)
+    if level is None:
         return lambda: None
     loggers = [logging.getLogger(name) for name in ("distributed", "headrace")]
     before = [one.level for one in loggers]

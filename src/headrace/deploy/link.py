@@ -43,30 +43,3 @@ class LocalLink:
 
     def __repr__(self) -> str:
         return f"<link to {self._scheduler!r}>"
-
-
-async def workers_to_close(scheduler: Any, link: Any, key: Callable[[Any], Any] | None, **kwargs: Any) -> list[Any]:
-    """`Scheduler.workers_to_close`, whose `key` is a function: it has to be pickled to go to another process.
-
-    Args:
-        scheduler: the Scheduler, if it is in this process.
-        link: to it.
-        key: groups WorkerStates; groups are closed whole.
-    """
-    if key is None:
-        return list(await link.workers_to_close(**kwargs))
-    if isinstance(link, LocalLink):
-        return list(scheduler.workers_to_close(key=key, **kwargs))
-    from headrace.protocol import dumps, loads, unwrap
-
-    reply = await link.run_function(
-        function=dumps(_workers_to_close), args=dumps(()), kwargs=dumps({"key": key, **kwargs}), wait=True
-    )
-    if reply["status"] != "OK":
-        raise RuntimeError(f"the scheduler could not choose workers to close: {reply.get('text', reply)}")
-    result = unwrap(reply["result"])
-    return list(loads(result) if isinstance(result, (bytes, bytearray, memoryview)) else result)
-
-
-def _workers_to_close(dask_scheduler: Any = None, **kwargs: Any) -> list[Any]:
-    return list(dask_scheduler.workers_to_close(**kwargs))

@@ -11,13 +11,16 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
-from headrace.common.sizing import workers_and_threads
+from headrace.common.sizing import split_cpus, workers_and_threads
 from headrace.machine import parse_memory_limit
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
 from headrace.security import Security
 
+from .cluster import log_level
 from .spec import SpecCluster
+
+__all__ = ["LocalCluster", "nprocesses_nthreads"]
 
 
 class LocalCluster(SpecCluster):
@@ -66,7 +69,7 @@ class LocalCluster(SpecCluster):
         host: str | None = None,
         ip: str | None = None,
         scheduler_port: int = 0,
-        silence_logs: int | None = 30,
+        silence_logs: int | str | None = 30,
         dashboard_address: str | None = ":8787",
         worker_dashboard_address: str | None = None,
         services: dict[str, Any] | None = None,
@@ -93,7 +96,7 @@ class LocalCluster(SpecCluster):
         where = {"host": host, "interface": interface, "protocol": protocol, "security": security}
         worker_kwargs = {
             "nthreads": threads,
-            "silence_logs": silence_logs or None,
+            "silence_logs": log_level(silence_logs),
             **where,
             **worker_kwargs,
             "memory_limit": parse_memory_limit(worker_kwargs.get("memory_limit", "auto"), threads),
@@ -118,6 +121,11 @@ class LocalCluster(SpecCluster):
             NotImplementedError: always.
         """
         raise NotImplementedError("start_worker is gone: use cluster.scale(n)")
+
+
+def nprocesses_nthreads(n: int = CPU_COUNT) -> tuple[int, int]:
+    """Workers and threads each for `n` CPUs."""
+    return split_cpus(n)
 
 
 def _security(given: Security | dict[str, Any] | bool | None) -> Security:

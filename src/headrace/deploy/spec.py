@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import ALL_COMPLETED, FIRST_EXCEPTION
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -156,7 +157,8 @@ class SpecCluster(Cluster):
         self.shutdown_scheduler = shutdown_scheduler
         self._i = 0
         self._correcting = asyncio.Lock()
-        self._is_first_start = True
+        self._is_up_once = False
+        self._start_tasks: set[asyncio.Task[None]] = set()
         #: when each worker that had registered was first missed, by name of its specification
         self._missed: dict[Any, float] = {}
         self._seen: set[Any] = set()
@@ -174,7 +176,7 @@ class SpecCluster(Cluster):
         await self._listen_in_memory()
         await super()._start()
         await self._correct_state()
-        self._is_first_start = False
+        self._is_up_once = True
 
     async def _listen_in_memory(self) -> None:
         """Let clients of this process reach a scheduler of this process without the network."""
@@ -191,6 +193,8 @@ class SpecCluster(Cluster):
 
     async def _close(self) -> None:
         self.worker_spec = {}
+        for task in self._start_tasks:
+            task.cancel()
         try:
             async with self._correcting:
                 await self._close_workers(list(self.workers))
@@ -246,14 +250,21 @@ class SpecCluster(Cluster):
                 await super()._look()
 
     async def _start_workers(self, names: list[Any]) -> None:
-        work = [self._start_worker(name) for name in names]
-        if not self._is_first_start:
-            # one that fails is no reason to give up the others
-            for outcome in await asyncio.gather(*work, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            return
-        await gather_or_cancel(work)
+        tasks = [asyncio.ensure_future(self._start_worker(name)) for name in names]
+        self._start_tasks.update(tasks)
+        try:
+            await asyncio.wait(tasks, return_when=ALL_COMPLETED if self._is_up_once else FIRST_EXCEPTION)
+        finally:
+            # when the cluster itself starts, one that fails ends it; later that is no reason to give up the others
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            self._start_tasks.difference_update(tasks)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for failure in sorted(failures, key=lambda failure: isinstance(failure, asyncio.CancelledError)):
+            if isinstance(failure, asyncio.CancelledError):
+                raise RuntimeError(f"{type(self).__name__} was closed while workers started")
+            raise failure
 
     async def _start_worker(self, name: Any) -> None:
         spec = self.worker_spec[name]

@@ -84,7 +84,10 @@ class AcquireReplicas(Message):
 
 
 class RemoveReplicas(Message):
-    """Drop these copies unless something here still needs them (then answer with `AddKeys`)."""
+    """Drop these copies unless something here still needs them.
+
+    The answer is `ReleasedData` for each key, and then `AddKeys` for those that are kept.
+    """
 
     keys: list[Key]
 

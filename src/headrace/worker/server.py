@@ -183,6 +183,8 @@ class Worker(WorkerViews, ProfileMethods):
         self.close_reason = ""
         #: whether its nanny, if it has one, is to start another worker once this one has closed
         self.nanny_restarts = False
+        #: why it leaves, once it does so gracefully; the scheduler, which lets it go, knows less
+        self._leaving = ""
         self.lifetime = Lifetime(self, options, life)
         self.extensions: dict[str, Any] = {name: make(self) for name, make in extensions.items()}
 
@@ -341,6 +343,7 @@ class Worker(WorkerViews, ProfileMethods):
             nanny: whether the nanny, if there is one, closes as well; else it starts another worker.
         """
         self.nanny_restarts = self.nanny_restarts or not nanny
+        reason = self._leaving or reason
         return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
 
     async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
@@ -382,6 +385,7 @@ class Worker(WorkerViews, ProfileMethods):
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
         self.status = Status.closing_gracefully
+        self._leaving = reason
         self.nanny_restarts = self.lifetime.restart if restart is None else restart
         with contextlib.suppress(OSError):
             await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=True)

@@ -9,11 +9,10 @@ from typing import Any
 
 from headrace import config
 from headrace.rpc.periodic import PeriodicCallback
+from headrace.scheduler.memory import MEASURES
 from headrace.scheduler.state.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
 
 PREFIX = "distributed.scheduler.active-memory-manager"
-#: Measures that the configuration may name.
-MEASURES = ("process", "optimistic", "managed", "managed_in_memory", "managed_total", "spilled", "unmanaged")
 
 
 class ActiveMemoryManagerExtension(MemoryManager):

@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 
-from headrace import config
 from headrace.common.keys import Key
 from headrace.messages.worker import AddKeys
 from headrace.rpc.periodic import PeriodicCallback
@@ -103,7 +102,8 @@ class BalanceHandlers(SchedulerBase):
     ) -> dict[str, Any]:
         """Move results so that workers have about as much of their memory in use; best while nothing runs.
 
-        Thresholds: `distributed.worker.memory.rebalance.*`. See `copies.plan_rebalance` for the policy.
+        The thresholds are the scheduler's `MEMORY_REBALANCE_…`, at first those of the configuration under
+        `distributed.worker.memory.rebalance`. See `copies.plan_rebalance` for the policy.
 
         Args:
             keys: what may be moved; all results by default.
@@ -120,7 +120,13 @@ class BalanceHandlers(SchedulerBase):
                 return {"status": "partial-fail", "keys": missing}
             tasks = [self.tasks[key] for key in wanted]
         chosen = [self.workers[address] for address in self._addresses(workers)]
-        moves = copies.plan_rebalance(self.state, tasks, chosen, rebalance_options())
+        options = copies.RebalanceOptions(
+            measure=self.MEMORY_REBALANCE_MEASURE,
+            sender_min=self.MEMORY_REBALANCE_SENDER_MIN,
+            recipient_max=self.MEMORY_REBALANCE_RECIPIENT_MAX,
+            gap=2 * self.MEMORY_REBALANCE_HALF_GAP,
+        )
+        moves = copies.plan_rebalance(self.state, tasks, chosen, options)
         if not moves:
             return {"status": "OK"}
         plan: dict[WorkerState, list[TaskState]] = {}
@@ -237,14 +243,3 @@ class BalanceHandlers(SchedulerBase):
     def check_idle_saturated(self, ws: WorkerState, occ: float = -1.0) -> None:
         """Keep the sets of idle and saturated workers in step with one worker; `occ` is accepted and not needed."""
         check_load(self.state, ws)
-
-
-def rebalance_options() -> copies.RebalanceOptions:
-    """The thresholds of the configuration."""
-    prefix = "distributed.worker.memory.rebalance"
-    return copies.RebalanceOptions(
-        measure=str(config.get(f"{prefix}.measure", "optimistic")),
-        sender_min=float(config.get(f"{prefix}.sender-min", 0.3)),
-        recipient_max=float(config.get(f"{prefix}.recipient-max", 0.6)),
-        gap=float(config.get(f"{prefix}.sender-recipient-gap", 0.1)),
-    )

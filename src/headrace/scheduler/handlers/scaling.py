@@ -125,22 +125,28 @@ class ScalingHandlers(SchedulerBase):
         self.flush()
         manager = self._retirement_manager()
         # All are marked before any moves data, so that none gives its data to another that leaves.
-        gone = await asyncio.gather(*[self._move_data_away(worker, manager) for worker in chosen])
-        retired = {}
-        for worker, moved in zip(chosen, gone, strict=True):
-            if self.workers.get(worker.address) is not worker:
-                continue  # it left on its own account meanwhile
-            if not moved:
-                self._keep(worker, before[worker])
-                continue
-            retired[worker.address] = worker.identity()
-            if close_workers or remove:
-                self.remove_worker(worker.address, expected=True, close=True, reason="retired")
-        self.log_event(
-            "all", {"action": "retire-workers", "retired": list(retired), "requested": [w.address for w in chosen]}
-        )
+        answers = await asyncio.gather(*[self._retire(worker, manager, close_workers or remove) for worker in chosen])
+        retired = {worker.address: answer for worker, answer in zip(chosen, answers, strict=True) if answer is not None}
+        # Only now do those that stay run on: the data of all others would have gone to the first of them.
+        for worker, status in before.items():
+            if worker.address not in retired and worker.status is Status.closing_gracefully:
+                again = status if status is Status.paused else Status.running
+                self.state.set_worker_status(worker, again.name, time.time())
         self.flush()
+        requested = [worker.address for worker in chosen]
+        self.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
         return retired
+
+    async def _retire(self, worker: WorkerState, manager: MemoryManager, remove: bool) -> dict[str, Any] | None:
+        """Send one worker away; what `identity` says of it if it went."""
+        moved = await self._move_data_away(worker, manager)
+        if not moved or self.workers.get(worker.address) is not worker:
+            return None  # it stays, or left on its own account meanwhile
+        # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
+        identity = worker.identity()
+        if remove:
+            self.remove_worker(worker.address, expected=True, close=True, reason="retired")
+        return identity
 
     def _chosen_to_retire(
         self, workers: Iterable[str] | None, names: Iterable[Any] | None, options: dict[str, Any]
@@ -191,9 +197,3 @@ class ScalingHandlers(SchedulerBase):
         finally:
             manager.policies.discard(policy)
         return True
-
-    def _keep(self, worker: WorkerState, status: Status) -> None:
-        """A worker that was to leave stays."""
-        if worker.status is Status.closing_gracefully:
-            again = status if status is Status.paused else Status.running
-            self.state.set_worker_status(worker, again.name, time.time())

@@ -142,6 +142,8 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         if task is None or task.state in ("released", "erred"):
             unknown.append(key)
             continue
+        if key in worker.dropping:
+            continue  # its answer to that request is still to come
         add_replica(task, worker)
         if task.state != "memory":
             recommendations[task] = "memory"
@@ -152,6 +154,9 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
 
 def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
+    requests = worker.dropping.pop(message.key, 0)
+    if requests > 1:
+        worker.dropping[message.key] = requests - 1
     return _lose_replica(state, message.key, worker)
 
 
@@ -180,15 +185,18 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
 
 
 def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
-    """A worker asks where data is."""
+    """A worker asks where data is; it is not where the question comes from, whatever we believed."""
+    recommendations: Recommendations = {}
     who_has = []
     nbytes = []
     for key in message.keys:
         task = state.tasks.get(key)
+        if task is not None and worker in task.who_has:
+            recommendations.update(lose_missing(state, key, worker.address))
         who_has.append([holder.address for holder in task.who_has] if task is not None else [])
         nbytes.append(task.get_nbytes() if task is not None else 0)
     state.send(worker, RefreshWhoHas(message.keys, who_has, nbytes))
-    return {}
+    return recommendations
 
 
 def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.messages.worker import AcquireReplicas, RemoveReplicas
@@ -45,6 +45,7 @@ def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState
     for task in tasks:
         if worker in task.who_has and len(task.who_has) > 1:
             drop_replica(task, worker)
+            worker.dropping[task.key] = worker.dropping.get(task.key, 0) + 1
             dropped.append(task)
     if dropped:
         state.send(worker, RemoveReplicas([task.key for task in dropped]))
@@ -52,10 +53,10 @@ def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState
 
 
 def note_copies(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> None:
-    """A worker says that it holds copies of results."""
+    """A worker has fetched copies of results, and has not been asked to drop them since."""
     for key in keys:
         task = state.tasks.get(key)
-        if task is not None and task.state == "memory":
+        if task is not None and task.state == "memory" and key not in worker.dropping:
             add_replica(task, worker)
 
 
@@ -77,12 +78,7 @@ def replicated(state: SchedulerState) -> set[TaskState]:
 
 def measured(worker: WorkerState, measure: str) -> int:
     """Bytes of memory in use on a worker by one of the documented measures ("process", "optimistic", "managed", …)."""
-    memory: Any = worker.memory
-    if not isinstance(memory, dict):
-        return int(getattr(memory, measure))
-    if measure == "optimistic":
-        return int(memory["managed"] + memory.get("unmanaged_old", 0))
-    return int(memory[measure])
+    return int(getattr(worker.memory, measure))
 
 
 def plan_copies(
@@ -189,7 +185,7 @@ def plan_rebalance(
             continue
         nbytes = task.get_nbytes()
         # A result so large that the giver would end as far below the mean as it is above stays.
-        taker = _take(takers, task, nbytes, mean, planned) if giver.memory - nbytes / 2 >= mean else None
+        taker = _take(takers, task, nbytes, mean, planned) if giver.memory - nbytes / 2 > mean else None
         if taker is not None:
             moves.append((giver.worker, taker, task))
             giver.memory -= nbytes
@@ -215,7 +211,7 @@ def _take(
         if worker in task.who_has or (worker, task) in planned or (limit and memory + nbytes > limit):
             passed.append(entry)
             continue
-        if memory + nbytes / 2 > mean:
+        if memory + nbytes / 2 >= mean:
             passed.append(entry)  # it would end as far above the mean as it is below
             continue
         found = worker

@@ -13,6 +13,7 @@ from headrace.messages.client import CancelledKeys, GraphRefused, SubmitGraph
 from .clients import OpenGraph
 from .interest import add_interest, desire_keys, release_tasks
 from .tasks import Computation, TaskState, link
+from .transitions.forgetting import let_go_of_function
 from .transitions.running import released_waiting
 
 if TYPE_CHECKING:
@@ -138,9 +139,11 @@ def _make_tasks(
         task = tasks.get(key)
         if task is None:
             task = tasks.new(key)
-        elif task.function is not None or task.who_has:
+        elif task.who_has or (task.function is not None and not _lost_for_good(task)):
             listed.append(task)
             continue
+        elif task.function is not None:
+            let_go_of_function(state, task)
         function = functions[calls[position]] if calls else functions[0]
         chosen = options[option_of[position]] if option_of else options[0]
         if not function.users:
@@ -158,6 +161,11 @@ def _make_tasks(
         listed.append(task)
         created.append(task)
     return listed, created
+
+
+def _lost_for_good(task: TaskState) -> bool:
+    """Whether a task is known that can never run again, so that it is to be made anew."""
+    return task.state == "released" and task.has_lost_dependencies()
 
 
 def _connect(

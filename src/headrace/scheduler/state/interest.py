@@ -86,7 +86,11 @@ def desire_keys(state: SchedulerState, client: ClientState, keys: Iterable[Key])
 def cancel_keys(
     state: SchedulerState, client: ClientState, keys: Iterable[Key], force: bool, reason: str
 ) -> Recommendations:
-    """Stop tasks and what depends on them, for this client, or with `force` for all."""
+    """Stop tasks and what depends on them, for this client, or with `force` for all.
+
+    The client is told of every key that it names, wanted or not: it waits for that before it believes other news of it.
+    """
+    keys = list(keys)
     recommendations: Recommendations = {}
     pending = [task for key in keys if (task := state.tasks.get(key)) is not None]
     seen: set[TaskState] = set()
@@ -100,9 +104,12 @@ def cancel_keys(
             cancelled.setdefault(wanting, []).append(task)
         if force or not (task.who_wants - client.alone):
             pending.extend(task._dependents or ())
+    cancelled.setdefault(client, [])
     for wanting, tasks in cancelled.items():
         if not wanting.silent:
-            state.send(wanting, CancelledKeys([task.key for task in tasks], reason))
+            told = dict.fromkeys(keys if wanting is client else ())
+            told.update((task.key, None) for task in tasks)
+            state.send(wanting, CancelledKeys(list(told), reason))
         recommendations.update(release_tasks(state, wanting, tasks))
     return recommendations
 

@@ -29,7 +29,7 @@ def _of_task(state: SchedulerState, task: TaskState) -> str | None:
     checks: dict[str, bool] = {
         "dependents mirror dependencies": all(task in (d._dependents or ()) for d in task._dependencies),
         "dependencies are known": all(
-            state.tasks.get(d.key) is d or task.state in ("memory", "erred") for d in task._dependencies
+            state.tasks.get(d.key) is d or task.state in ("memory", "erred", "released") for d in task._dependencies
         ),
         "who_has mirrors has_what": all(task in worker.has_what for worker in task.who_has),
         "who_wants mirrors wants_what": all(task in client.wants_what for client in task.who_wants),

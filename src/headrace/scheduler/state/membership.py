@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 
 
 def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Record a worker, in place of the one that its address had before, if any."""
+    """Record a worker with the results that it holds, in place of the record that its address had before, if any.
+
+    The results are on record before anything moves: whatever is freed afterwards, the worker is told.
+    """
     forget_allowed(state)
+    found = _take_held(state, worker, held)
     recommendations: Recommendations = {}
     old = state.workers.get(worker.address)
     if old is not None:
-        recommendations = _replace(state, old, worker, held)
+        same = bool(worker.server_id) and old.server_id == worker.server_id
+        reason = "it has registered again" if same else "another worker has registered at its address"
+        recommendations, _ = remove_worker(state, old, reason, expected=same)
+    recommendations.update(found)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
@@ -43,16 +50,33 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     return recommendations
 
 
-def take_held(state: SchedulerState, worker: WorkerState, key: Key, nbytes: int) -> Recommendations:
-    """A worker came with a result; one that nobody needs is freed."""
-    task = state.tasks.get(key)
-    if task is None or task.state in ("erred", "released") or (task.options.actor and task.state != "memory"):
-        state.free(worker, key)
-        return {}
-    if task.nbytes < 0:
-        set_nbytes(task, nbytes)
-    add_replica(task, worker)
-    return {} if task.state == "memory" else {task: "memory"}
+def _take_held(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+    """Record the results that a worker came with; those that nobody needs are freed."""
+    recommendations: Recommendations = {}
+    for key, nbytes in held.items():
+        task = state.tasks.get(key)
+        if task is None or task.state in ("erred", "released") or not _keep_actor(state, task, worker):
+            state.free(worker, key)
+            continue
+        if task.state != "memory":
+            set_nbytes(task, nbytes)
+            recommendations[task] = "memory"
+        add_replica(task, worker)
+    return recommendations
+
+
+def _keep_actor(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+    """Whether what a worker came with is of use if it is an actor: it stays where it was if that process is back."""
+    if not task.options.actor:
+        return True
+    if task.state != "memory":
+        return False
+    old = state.workers.get(worker.address)
+    if old is not None and old in task.who_has and worker.server_id and old.server_id == worker.server_id:
+        drop_replica(task, old)
+        add_replica(task, worker)
+        worker.actors.add(task)
+    return True
 
 
 def suspects(worker: WorkerState) -> list[TaskState]:
@@ -78,22 +102,6 @@ def pardon(tasks: Iterable[TaskState]) -> None:
         if task.state != "erred" and task.rare.suspicious > 0:
             task.rare.suspicious -= 1
             task.prefix.suspicious -= 1
-
-
-def _replace(state: SchedulerState, old: WorkerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Forget the record that the address has, but for the results that are there still."""
-    same = bool(worker.server_id) and old.server_id == worker.server_id
-    for task in [task for task in old.has_what if task.key in held]:
-        if task.options.actor:
-            if same:
-                drop_replica(task, old)
-                add_replica(task, worker)
-                worker.actors.add(task)
-        else:
-            add_replica(task, worker)
-    reason = "it has registered again" if same else "another worker has registered at its address"
-    recommendations, _ = remove_worker(state, old, reason, expected=same)
-    return recommendations
 
 
 def remove_worker(

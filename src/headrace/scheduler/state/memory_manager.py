@@ -290,9 +290,9 @@ class RetireWorker(ActiveMemoryManagerPolicy):
 
     @staticmethod
     def endangered(worker: WorkerState) -> Iterable[TaskState]:
-        """Results of which no copy is on a worker that stays."""
+        """Results of which no copy is on another worker that stays."""
         for task in worker.has_what:
-            if not any(holder.status in STAYING for holder in task.who_has):
+            if not any(holder is not worker and holder.status in STAYING for holder in task.who_has):
                 yield task
 
     def done(self) -> bool:

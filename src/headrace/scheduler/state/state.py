@@ -147,8 +147,6 @@ class SchedulerState:
         """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
-        for key, nbytes in held.items():  # one by one: what a result releases may be among the others
-            self.settle(membership.take_held(self, worker, key, nbytes))
         self._end(unrunnable.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:

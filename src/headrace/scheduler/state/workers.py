@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.common.keys import Key
 from headrace.common.status import Status
 
 from .memory import MemoryState, UnmanagedHistory, spilled_of
@@ -49,6 +50,8 @@ class WorkerState:
         long_running: tasks that have seceded there.
         has_what: tasks whose results it holds, oldest first.
         copies: those of them that another worker held already when it came here.
+        dropping: copies that it was asked to drop and has not answered for, with the number of requests. Off the record
+            already: what it says of them until then may be older than the request.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
         hostname: the name of its machine.
@@ -67,6 +70,7 @@ class WorkerState:
         "bandwidth",
         "claimed_resources",
         "copies",
+        "dropping",
         "executing",
         "extra",
         "first_attempt",
@@ -141,6 +145,7 @@ class WorkerState:
         self.long_running: set[TaskState] = set()
         self.has_what = OrderedTasks()
         self.copies: dict[TaskState, None] = {}
+        self.dropping: dict[Key, int] = {}
         self.actors: set[TaskState] = set()
         self.nbytes = 0
         self.occupancy = 0.0

@@ -158,7 +158,10 @@ class WorkerState:
         if self.fetch_queue:
             gathering.ensure_communicating(self)
         if self.added:
-            self.outbox.messages.append(AddKeys(self.added))
+            tasks = self.tasks  # what came and went within the batch was not added
+            held = [key for key in self.added if (task := tasks.get(key)) is not None and task.state == "memory"]
+            if held:
+                self.outbox.messages.append(AddKeys(held))
             self.added = []
         if self.requested:
             self.outbox.messages.append(RequestWhoHas(self.requested))

@@ -234,8 +234,13 @@ def on_acquire_replicas(state: WorkerState, message: AcquireReplicas) -> None:
 
 
 def on_remove_replicas(state: WorkerState, message: RemoveReplicas) -> None:
-    """Drop copies that nothing here needs, and say which are needed."""
+    """Drop copies that nothing here needs, and say which are needed.
+
+    Every key is answered with `ReleasedData`, then those kept with `AddKeys`: between its request and the first of
+    these the scheduler believes no other word of a copy here, which may be older than the request.
+    """
     for key in message.keys:
+        state.outbox.messages.append(ReleasedData(key))
         task = state.tasks.get(key)
         if task is None:
             continue

@@ -42,11 +42,16 @@ def released_forgotten(state: SchedulerState, task: TaskState, recommendations: 
         if not client.silent:
             state.send(client, CancelledKeys([task.key], LOST))
     task.who_wants = NOTHING
+    let_go_of_function(state, task)
+    state.tasks.forget(task)
+
+
+def let_go_of_function(state: SchedulerState, task: TaskState) -> None:
+    """The task does not use its function any more."""
     if task.function is not None:
         for function in state.functions.release(task.function):
             for worker in function.known_by:
                 state.send(worker, ForgetFunction(function.number))
-    state.tasks.forget(task)
 
 
 def memory_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

@@ -111,7 +111,8 @@ def wake(waiters: set[TaskState], task: TaskState, recommendations: Recommendati
             waiting_on.discard(task)
             if not waiting_on and waiter.state == "waiting":
                 waiter._waiting_on = None
-                recommendations[waiter] = "processing"
+                if recommendations.get(waiter, "waiting") == "waiting":  # else it errs, or nobody wants it any more
+                    recommendations[waiter] = "processing"
 
 
 def let_go_of_dependencies(task: TaskState, recommendations: Recommendations) -> None:
