@@ -7,16 +7,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
+ROUNDS ?= 50
 SEEDS ?= 10000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure simulate lint format bench clean
+.PHONY: help demo test test-pure simulate chaos lint format bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
 	@echo "make test    run the test-suite"
 	@echo "make test-pure   run the tests of the pure cores, which need only msgspec"
 	@echo "make simulate   run clusters of the pure cores with faults, each from a seed (SEEDS=10000; ARGS='--seed 17 --trace' for one)"
+	@echo "make chaos   kill, stop and cut off worker processes during array and dataframe work (ROUNDS=50)"
 	@echo "make lint    formatting, lint and types"
 	@echo "make format  reformat and apply safe fixes"
 	@echo "make bench   run headrace and distributed 2026.8 alternately and print the ratios (ARGS=--quick for a short run)"
@@ -37,6 +39,9 @@ test-pure: $(VENV)/.created
 simulate: $(VENV)/.created
 	@$(PIP) msgspec
 	@PYTHONPATH=src $(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+chaos: $(VENV)/.installed-test
+	@PYTHONPATH=src:tests $(BIN)/python -m integration.chaos --rounds $(ROUNDS) $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

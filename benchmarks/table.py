@@ -87,6 +87,17 @@ ROWS = (
         ),
     ),
     Row(
+        "spill",
+        (
+            Metric("seconds", "sort of twice the memory limit", "s"),
+            Metric("stall_ms", "longest stall of the loop while spilling", "ms", limit=200),
+            Metric("memory_to_limit", "process / memory limit at the most", "", limit=1.0),
+        ),
+        arrangements=("alone",),
+        repeat=2,
+        peer_repeat=1,
+    ),
+    Row(
         "stealing",
         (
             Metric("seconds", "1,000 tasks of 10 ms, all on one of 4 workers at first", "s"),
@@ -115,5 +126,15 @@ ROWS = (
         arrangements=("alone",),
         sides=("ours",),
         repeat=1,
+    ),
+    Row(
+        "lost_worker",
+        (
+            Metric("seconds", "20 k tasks of 1 ms on 4 workers", "s"),
+            Metric("with_loss", "the same, one killed in the middle", "s"),
+            Metric("beyond_share", "what that cost beyond its share", "s", limit=2),
+        ),
+        arrangements=("alone",),
+        sides=("ours",),
     ),
 )

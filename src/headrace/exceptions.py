@@ -21,6 +21,10 @@ class CommClosedError(OSError):
     """The connection is closed, or was closed while in use."""
 
 
+class MalformedDataError(CommClosedError):
+    """The connection was closed because what came over it makes no sense."""
+
+
 class FatalCommClosedError(CommClosedError):
     """The connection cannot be made, and trying again would not help."""
 
@@ -75,19 +79,22 @@ class KilledWorker(Exception):
         task: its key.
         last_worker: the last of those workers: a `WorkerState`, or an address.
         allowed_failures: how many deaths are put down to chance.
+        cause: what the last one died of, as far as is known.
     """
 
-    def __init__(self, task: Any, last_worker: Any, allowed_failures: int) -> None:
-        super().__init__(task, last_worker, allowed_failures)
+    def __init__(self, task: Any, last_worker: Any, allowed_failures: int, cause: str = "") -> None:
+        super().__init__(task, last_worker, allowed_failures, cause)
         self.task = task
         self.last_worker = last_worker
         self.allowed_failures = allowed_failures
+        self.cause = cause
 
     def __str__(self) -> str:
         worker = getattr(self.last_worker, "address", self.last_worker)
+        cause = f" ({self.cause})" if self.cause else ""
         return (
-            f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {worker}. "
-            "It may need more memory than they have, or crash the interpreter; their logs tell more."
+            f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {worker}"
+            f"{cause}. It may need more memory than they have, or crash the interpreter; their logs tell more."
         )
 
 

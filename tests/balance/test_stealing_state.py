@@ -8,7 +8,7 @@ import pytest
 from balance.balanced import BalancedCluster
 
 from headrace.messages.base import TaskOptions
-from headrace.messages.worker import AddKeys, ComputeTask, StealRequest
+from headrace.messages.worker import AddKeys, ComputeTask, ReleasedData, RescheduleTask, StealRequest
 from headrace.scheduler.state import steals
 from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
 from headrace.scheduler.state.occupancy import reevaluate, reevaluate_some
@@ -286,3 +286,40 @@ def test_add_keys_of_unknown_results_are_refused() -> None:
     cluster = crowded(3, workers=2)
     cluster.state.on_worker_batch(cluster.worker(1), [AddKeys(["nobody's"])], 0.0)
     assert not cluster.worker(1).has_what
+
+
+@pytest.mark.parametrize("ending", ["given back", "rescheduled", "worker gone"])
+def test_what_a_task_needs_is_kept_while_the_task_is_placed_anew(ending: str) -> None:
+    cluster = BalancedCluster(3)
+    state, client = cluster.state, cluster.add_client()
+    state.add_data(client, {"x": ["tcp://w0:1", "tcp://w1:1"]}, {"x": 10}, {}, 0.0)
+    cluster.submit(client, {"f-1": ["x"]}, options=TaskOptions(workers=["tcp://w0:1"], allow_other_workers=True))
+    cluster.release(client, ["x"])  # now only the task keeps it
+    task = state.tasks["f-1"]
+    assert task.processing_on is cluster.worker(0)
+    match ending:
+        case "given back":
+            steals.request(state, task, None)
+            cluster.drain()
+            cluster.answer_all()
+        case "rescheduled":
+            state.on_worker_batch(cluster.worker(0), [RescheduleTask("f-1", task.attempt)], 0.0)
+        case "worker gone":
+            cluster.remove_worker("tcp://w0:1")
+    assert state.tasks["x"].state == "memory"
+    assert task.state == "processing"
+
+
+def test_what_a_worker_says_of_a_copy_does_not_end_a_task_that_it_is_to_run() -> None:
+    cluster = BalancedCluster(1)
+    state, client = cluster.state, cluster.add_client()
+    cluster.submit(client, {"f-1": []})
+    task, worker = state.tasks["f-1"], cluster.worker(0)
+    # Sent before it was told to free the copy and to compute the result anew.
+    state.on_worker_batch(worker, [AddKeys(["f-1"]), ReleasedData("f-1")], 0.0)
+    assert task.state == "processing"
+    cluster.run_all()
+    assert worker in task.who_has
+    cluster.release(client, ["f-1"])
+    cluster.to_run("tcp://w0:1")
+    assert not cluster.held["tcp://w0:1"]

@@ -86,7 +86,7 @@ class FakeScheduler:
     def address(self) -> str:
         return self.server.address
 
-    async def register(self, comm: Any, client: str, versions: Any) -> None:
+    async def register(self, comm: Any, client: str, versions: Any, returning: bool) -> None:
         await comm.write({"status": "OK", "id": "fake"})
         ended = asyncio.Event()
 

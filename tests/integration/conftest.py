@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+import dask
 import pytest
 
 from headrace import Client, Scheduler, Worker
@@ -38,8 +39,10 @@ async def serves_others(served: Served) -> None:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     """The cluster; in the end it must serve others."""
+    with dask.config.set({"distributed.scheduler.client-reconnect-timeout": "200ms"}):
+        scheduler = Scheduler(host="127.0.0.1", port=0, validate=True)
     async with (
-        Scheduler(host="127.0.0.1", port=0, validate=True) as scheduler,
+        scheduler,
         Worker(scheduler.address, nthreads=2, validate=True) as worker,
         Client(scheduler.address, asynchronous=True) as client,
     ):

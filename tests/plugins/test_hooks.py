@@ -81,7 +81,7 @@ async def test_a_scheduler_plugin_hears_of_everything() -> None:
                 with dask.annotate(priority=3, mood="good"):
                     assert await client.submit(inc, 1, key=("tuple", 0), workers="keep") == 2
                 assert scheduler.workers_to_close(n=1) == []
-                await client.restart()
+                await client.restart(wait_for_workers=False)
             await async_poll_for(lambda: ("remove_client", client.id) in plugin.heard, timeout=10)
         await async_poll_for(lambda: ("remove_worker", worker.address) in plugin.heard, timeout=10)
     assert [line for line in plugin.heard if line[0] != "remove_client"] == [

@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
 from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import (
-    AcquireReplicas,
-    AddKeys,
-    CloseWorker,
-    ComputeTask,
-    RemoveReplicas,
-    StealAnswer,
-    StealRequest,
-    WorkerHeartbeat,
-    WorkerStatus,
-)
+from headrace.messages.worker import AddKeys, CloseWorker, ComputeTask, WorkerHeartbeat, WorkerStatus
+from headrace.scheduler.state import copies, stealing, steals
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.membership import pardon, suspects
+from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
 from headrace.scheduler.state.options import StateOptions
-from headrace.scheduler.state.replicas import drop_replica
 from headrace.scheduler.state.restrictions import workers_named
 from headrace.scheduler.state.state import SchedulerState
 from headrace.scheduler.state.tasks import TaskState
@@ -62,6 +53,7 @@ class SimulatedScheduler:
         self.world = world
         self.frozen_until = 0.0
         self.state = SchedulerState(options)
+        self.manager = MemoryManager(self.state, [ReduceReplicas()])
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force
         self.lost: set[str] = set()
@@ -156,6 +148,8 @@ class SimulatedScheduler:
                     call.key == task.key or not (call.key in tasks and tasks[call.key].who_has)
                 ):
                     self.lost.add(call.key)
+        for client in self.world.clients:
+            self.lost |= client.scattering  # may be there, and announced once another worker has the address
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
 
@@ -196,9 +190,6 @@ class SimulatedScheduler:
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, self.now)
         self.state.on_worker_batch(worker, messages, self.now)
-        for message in messages:
-            if type(message) is StealAnswer:
-                self._stolen(worker, message)
         self.flush()
 
     def remove_silent(self) -> None:
@@ -210,19 +201,15 @@ class SimulatedScheduler:
     # what balance does
 
     def steal(self) -> None:
-        """Ask some worker for some task back."""
+        """Ask some worker for some task back, or look who could do with some."""
+        draw = self.world.random
         tasks = [task for task in self.state.tasks.values() if task.processing_on is not None]
-        if tasks:
-            task = self.world.random.choice(tasks)
-            assert task.processing_on is not None
-            self.state.send(task.processing_on, StealRequest(task.key, task.attempt))
-            self.flush()
-
-    def _stolen(self, worker: WorkerState, message: StealAnswer) -> None:
-        task = self.state.tasks.get(message.key)
-        given = message.state in ("ready", "waiting", "constrained")
-        if given and task is not None and task.attempt == message.attempt and task.processing_on is worker:
-            self.state.settle({task: "released"})
+        if draw.random() < 0.5:
+            stealing.balance(self.state, self.now)
+        elif tasks:
+            running = list(self.state.running)
+            steals.request(self.state, draw.choice(tasks), draw.choice(running) if running else None)
+        self.flush()
 
     def copy(self) -> None:
         """Have some worker fetch a copy of some result."""
@@ -231,8 +218,7 @@ class SimulatedScheduler:
         if tasks and workers:
             task, worker = self.world.random.choice(tasks), self.world.random.choice(workers)
             if worker not in task.who_has:
-                holders = [holder.address for holder in task.who_has]
-                self.state.send(worker, AcquireReplicas([task.key], [holders], [task.get_nbytes()]))
+                copies.acquire(self.state, worker, [task])
                 self.flush()
 
     def drop_copy(self) -> None:
@@ -241,8 +227,38 @@ class SimulatedScheduler:
         if tasks:
             task = self.world.random.choice(tasks)
             worker = self.world.random.choice(sorted(task.who_has, key=lambda worker: worker.address))
-            drop_replica(task, worker)
-            self.state.send(worker, RemoveReplicas([task.key]))
+            copies.remove(self.state, worker, [task])
+            self.flush()
+
+    def manage_memory(self) -> None:
+        """Drop copies that nobody needs, and move on with workers that are to leave."""
+        self.manager.run_policies()
+        self.flush()
+
+    def retire(self) -> None:
+        """Send some worker away, without what it holds being lost."""
+        workers = list(self.state.running)
+        if workers:
+            record = self.world.random.choice(workers)
+            policy = RetireWorker(record.address)
+            self.state.set_worker_status(record, "closing_gracefully", self.now)
+            self.manager.add_policy(policy)
+            self._move_on(record, policy)
+
+    def _move_on(self, record: WorkerState, policy: RetireWorker) -> None:
+        if self.state.workers.get(record.address) is not record or record.status is not Status.closing_gracefully:
+            self.manager.policies.discard(policy)
+        elif policy.done():
+            self.manager.policies.discard(policy)
+            left = {task.key for task in record.has_what if len(task.who_has) < 2}
+            assert not left, f"{record} retires with the only copies of {left}"
+            self.remove_worker(record, "retired", close=True, expected=True)
+        else:
+            self.manager.run_policies([policy])
+            if policy.no_recipients:
+                self.state.set_worker_status(record, "running", self.now)
+            else:
+                self.world.timeline.later(0.1, self._move_on, record, policy)
             self.flush()
 
     # clients

@@ -23,6 +23,7 @@ FAULTS = (
     *("fails", "flaky", "reschedules", "secedes", "kills"),
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
     *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "steal", "copies", "transfers"),
+    *("retire", "memory-manager"),
 )
 #: Virtual seconds after the last fault in which all must be done.
 PATIENCE = 300.0
@@ -90,10 +91,12 @@ class World:
             "slow": self._slow,
             "steal": self.scheduler.steal,
             "copies": self._copies,
+            "retire": self.scheduler.retire,
+            "memory-manager": self.scheduler.manage_memory,
         }
         for fault, function in happenings.items():
             if fault in self.faults:
-                often = 10 if fault in ("steal", "copies") else 3
+                often = 10 if fault in ("steal", "copies", "memory-manager") else 3
                 for _ in range(draw.randint(1, often)):
                     timeline.at(draw.uniform(0.1, self.duration), function)
         timeline.at(self.duration, self._calm)

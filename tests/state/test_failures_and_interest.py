@@ -7,7 +7,15 @@ from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
 from headrace.messages.client import DesireKeys, TaskErred
-from headrace.messages.worker import LongRunning, ReleasedData, RequestWhoHas, RescheduleTask, TaskFinished
+from headrace.messages.worker import (
+    FreeKeys,
+    LongRunning,
+    ReleasedData,
+    RequestWhoHas,
+    RescheduleTask,
+    TaskFinished,
+)
+from headrace.scheduler.state import membership
 from headrace.scheduler.state.invariants import InvariantError, check
 from headrace.scheduler.state.transitions.engine import InvalidTransition
 from headrace.scheduler.state.transitions.table import TABLE
@@ -255,3 +263,46 @@ def test_fire_and_forget_outlives_the_client_and_leaves_nothing(fail: bool) -> N
     cluster.run_one("tcp://w0:1")
     cluster.run_one("tcp://w0:1", fail=fail)
     assert not cluster.state.tasks
+
+
+def test_a_worker_that_rejoins_keeps_what_it_holds() -> None:
+    cluster = Cluster(workers=0)
+    alice = cluster.add_client()
+    cluster.add_worker("tcp://w0:1", server_id="one")
+    cluster.submit(alice, {"a": [], "b": ["a"], "c": ["b"], "d": []}, ["c", "d"])
+    tasks = cluster.state.tasks
+    attempts = {task.key: task.attempt for task in tasks.values() if task.state == "processing"}
+    assert "a" in attempts
+    # it has finished "a" without our hearing of it, and lost the order for the rest
+    cluster.add_worker("tcp://w0:1", held={"a": 8, "strange": 1}, server_id="one")
+    assert tasks["a"].state == "memory"
+    assert tasks["a"].get_nbytes() == 8
+    assert tasks["b"].state == "processing"
+    assert all(tasks[key].attempt > attempt for key, attempt in attempts.items() if key != "a")
+    assert any(isinstance(message, FreeKeys) and "strange" in message.keys for message in cluster.inbox["tcp://w0:1"])
+    assert all(task.suspicious == 0 for task in tasks.values())
+    # and again, now without it
+    cluster.add_worker("tcp://w0:1", server_id="one")
+    assert tasks["a"].state == "processing"
+    assert tasks["b"].state == "waiting"
+
+
+def test_tasks_of_a_worker_that_comes_back_are_pardoned() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"x": []})
+    task = cluster.state.tasks["x"]
+    cluster.remove_worker("tcp://w0:1")
+    assert (task.suspicious, task.prefix.suspicious) == (1, 1)
+    membership.pardon([task])
+    assert (task.suspicious, task.prefix.suspicious) == (0, 0)
+
+
+def test_a_task_that_is_placed_anew_does_not_lose_what_it_needs() -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": [], "b": ["a"]}, ["b"])
+    cluster.run_one("tcp://w0:1")
+    tasks = cluster.state.tasks
+    worker = cluster.state.workers["tcp://w0:1"]
+    assert (tasks["a"].state, tasks["b"].state) == ("memory", "processing")
+    cluster.state.on_worker_batch(worker, [RescheduleTask("b", tasks["b"].attempt)], cluster.now)
+    assert (tasks["a"].state, tasks["b"].state) == ("memory", "processing")

@@ -17,6 +17,7 @@ class FakeScheduler:
 
     def __init__(self) -> None:
         self.server = Server({"echo": lambda data=None: data}, {"register-worker": self.register}, name="scheduler")
+        self.id = "s"
         self.refusal: str | None = None
         self.plugins: dict[str, Any] = {}
         self.workers: dict[Any, dict[str, Any]] = {}
@@ -42,7 +43,7 @@ class FakeScheduler:
             await comm.write({"status": "error", "message": self.refusal})
             await comm.close()
             return
-        await comm.write({"status": "OK", "heartbeat_interval": 0.05, "id": "s", "worker_plugins": self.plugins})
+        await comm.write({"status": "OK", "heartbeat_interval": 0.05, "id": self.id, "worker_plugins": self.plugins})
         self.workers[name] = details
         self.messages[name] = []
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 from collections import UserDict
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,75 @@ def test_scheduler_addresses(tmp_path: Path) -> None:
     assert scheduler_address_of(None, None, str(tmp_path / "s.json")) == "tcp://h:2"
 
 
-async def test_the_scheduler_goes_away(scheduler: FakeScheduler, worker: Worker) -> None:
-    scheduler.streams["a"].abort()
+async def test_a_worker_whose_connection_breaks_comes_back_with_its_keys(
+    scheduler: FakeScheduler, worker: Worker
+) -> None:
+    scheduler.compute("a", "x", int, 1)
+    await scheduler.finished("a", "x")
+    first = scheduler.streams["a"]
+    first.abort()
+    await until(lambda: scheduler.streams["a"] is not first)
+    assert scheduler.workers["a"]["keys"] == {"x": 28}
+    scheduler.compute("a", "y", int, 2, attempt=2)
+    assert loads((await scheduler.finished("a", "y")).result) == 2
+    assert await scheduler.heartbeat("a")
+
+
+async def test_what_runs_while_the_connection_is_broken(scheduler: FakeScheduler, worker: Worker) -> None:
+    go = threading.Event()
+    gates[scheduler.address] = go
+    scheduler.compute("a", "x", wait_for_gate, scheduler.address)
+    scheduler.compute("a", "later", int, 1)
+    await until(lambda: "later" in worker.state.tasks and worker.task_executor.executing(0))
+    first = scheduler.streams["a"]
+    first.abort()
+    await until(lambda: scheduler.streams["a"] is not first)
+    assert list(worker.state.tasks) == ["x"]
+    go.set()
+    assert (await scheduler.finished("a", "x")).attempt == 1
+
+
+gates: dict[str, threading.Event] = {}
+
+
+def wait_for_gate(name: str) -> None:
+    assert gates.pop(name).wait(10)
+
+
+async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
-        await worker.finished()
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_another_scheduler_at_the_same_address(scheduler: FakeScheduler, worker: Worker) -> None:
+    scheduler.compute("a", "x", int, 1)
+    await scheduler.finished("a", "x")
+    first = scheduler.streams["a"]
+    scheduler.id = "another"
+    first.abort()
+    await until(lambda: scheduler.streams["a"] is not first)
+    assert scheduler.workers["a"]["scheduler_id"] == "s"
+    await until(lambda: not worker.state.tasks)
+    assert dict(worker.data) == {}
+
+
+async def test_a_worker_that_shall_not_reconnect_closes(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    async with Worker(scheduler.address, name="a", reconnect=False, local_directory=str(tmp_path)) as worker:
+        scheduler.streams["a"].abort()
+        async with asyncio.timeout(10):
+            await worker.finished()
     assert "scheduler" in worker.close_reason
+
+
+async def test_the_scheduler_is_gone_for_good(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    worker = Worker(scheduler.address, name="a", death_timeout=0.5, local_directory=str(tmp_path))
+    async with worker:
+        scheduler.server.stop_listening()
+        scheduler.streams["a"].abort()
+        async with asyncio.timeout(10):
+            await worker.finished()
+    assert "could not be reached again within 0.5 s" in worker.close_reason
 
 
 async def test_the_scheduler_asks_to_close(scheduler: FakeScheduler, worker: Worker) -> None:

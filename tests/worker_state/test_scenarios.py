@@ -374,3 +374,33 @@ def test_many_cancelled_tasks_do_not_pile_up_in_the_queue() -> None:
         after(state, FreeKeys(keys))
     assert len(state.ready) < 1000
     assert list(state.tasks) == ["running"]
+
+
+# A connection to the scheduler that breaks
+
+
+def test_without_a_scheduler_what_runs_goes_on_and_the_rest_is_forgotten() -> None:
+    state = new(nthreads=1)
+    after(state, compute("x"), compute("y"), compute("z", "d"), done("x"))
+    assert {key: task.state for key, task in state.tasks.items()} == {
+        "x": "memory", "y": "executing", "z": "waiting", "d": "flight"
+    }  # fmt: skip
+    outbox = after(state, events.SchedulerLost())
+    assert [task.key for task in outbox.recall] == ["y"]
+    assert {key: task.state for key, task in state.tasks.items()} == {"x": "memory", "y": "executing", "d": "cancelled"}
+    after(state, events.ExecuteRecalled("y", False), events.GatherDone(A, {"d": 5}))
+    outbox = after(state, done("y"))
+    assert {key: task.state for key, task in state.tasks.items()} == {"x": "memory", "y": "memory"}
+
+
+def test_without_a_scheduler_what_no_thread_has_taken_is_taken_back() -> None:
+    state = new(nthreads=1)
+    after(state, compute("x", duration=0.0001), compute("y", duration=0.0001))
+    assert {task.state for task in state.tasks.values()} == {"executing"}
+    outbox = after(state, events.SchedulerLost())
+    assert [task.key for task in outbox.recall] == ["x", "y"]
+    after(state, events.ExecuteRecalled("x", False), events.ExecuteRecalled("y", True))
+    assert list(state.tasks) == ["x"]
+    # the number of a function means what the new connection says
+    outbox = after(state, DefineFunction(1, b"h"), compute("y", attempt=7))
+    assert [run.function for run in after(state, done("x")).execute or outbox.execute] == [b"h"]

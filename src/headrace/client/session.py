@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from headrace.comm import Comm, connect
@@ -26,8 +26,9 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PeriodicCallback, Stream, remote_exception, rpc
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception, rpc
 
+from .delivery import Delivery
 from .errors import ClosedClientError
 from .in_task import acquire
 from .state import ClientState, FutureState
@@ -38,6 +39,9 @@ logger = logging.getLogger("distributed.client")
 RELEASE_DELAY = 0.005
 #: Seconds to wait for the scheduler to close its end.
 CLOSE_TIMEOUT = 2
+#: Seconds between two attempts to connect again, at first and at most.
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 2.0
 
 
 _barriers = itertools.count()
@@ -73,7 +77,7 @@ class Session:
         state: what is known about the client's keys; only with `lock` held.
         status: "connecting", "running", "closing" or "closed".
         scheduler: proxy for requests to the scheduler.
-        pool: connections to scheduler and workers.
+        pool: connections to scheduler and workers; `calls` for requests to those that may have stopped.
     """
 
     def __init__(self, id: str, on_event: Callable[[ClientEvent], None]) -> None:
@@ -84,12 +88,17 @@ class Session:
         self.address = ""
         self.scheduler_id: Any = None
         self.pool = ConnectionPool()
+        self.calls = PatientCalls(self.pool)
         self.scheduler: rpc | None = None
         self.stream: Stream | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed_text = "Client is closed: it cannot send anything to the scheduler any more."
         self._on_event = on_event
         self._outbox: deque[Any] = deque()
+        self._delivery = Delivery()
+        self._under_way: list[set[Any]] = []
+        self._connections = 0
+        self._lost_since: float | None = None
         self._scheduled = False
         self._released: deque[FutureState] = deque()
         self._release_scheduled = False
@@ -99,6 +108,7 @@ class Session:
         self._heartbeat: PeriodicCallback | None = None
         self._stream_ended: asyncio.Event | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ any thread
 
@@ -208,6 +218,32 @@ class Session:
                 if not new:
                     known.add(position)
         return states, known
+
+    @contextlib.contextmanager
+    def submitting(self, keys: Iterable[Any]) -> Iterator[None]:
+        """Around `want_all` and the sending of what it did not know: meanwhile nobody else asks for these keys."""
+        mine = set(keys)
+        with self.lock:
+            self._under_way.append(mine)
+            connections = self._connections
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._under_way.remove(mine)
+                if connections != self._connections:
+                    self._desire(key for key in mine if key in self.state.futures)
+
+    def _desire_all(self) -> None:
+        """Ask how our keys stand: what was said while the connection was broken is lost. With the lock held."""
+        self._connections += 1
+        others = set().union(*self._under_way)
+        self._desire(key for key in self.state.lose_all() if key not in others)
+
+    def _desire(self, keys: Iterable[Any]) -> None:
+        wanted = list(keys)
+        if wanted and self.status in ("running", "connecting"):
+            self.post(DesireKeys(wanted))
 
     def wait(
         self,
@@ -321,8 +357,12 @@ class Session:
         self._released.clear()
 
     def abort(self) -> None:
-        """Leave without a word; on the loop's thread."""
+        """Leave without waiting; on the loop's thread."""
         if self.status not in ("closing", "closed"):
+            stream, self.stream = self.stream, None
+            if stream is not None and self.loop is not None:
+                stream.send(CloseClient())  # or the scheduler would expect us back
+                self._leaving = self.loop.create_task(stream.close())
             self._end("client-closed")
             for task in (self._reconnecting,):
                 if task is not None:
@@ -340,10 +380,10 @@ class Session:
         with self.lock:
             return self.state.add_waiter(state, waiter)
 
-    def cancel_pending(self, reason: str) -> None:
+    def cancel_pending(self, reason: str, message: str | None = None) -> None:
         """What is not done never will be; wakes whoever waits."""
         with self.lock:
-            self.state.cancel_pending(reason)
+            self.state.cancel_pending(reason, message)
         self.notify()
 
     def notify(self) -> None:
@@ -376,28 +416,44 @@ class Session:
         self.loop = asyncio.get_running_loop()
         self._connection_args, self._versions, self._timeout = connection_args, versions, timeout
         self.pool = ConnectionPool(limit=connection_limit, connection_args=connection_args)
+        self.calls = PatientCalls(self.pool)
         self.address = address
         await self._open()
         self._heartbeat = PeriodicCallback(self._send_heartbeat, heartbeat * 1000)
         self._heartbeat.start()
 
-    async def _open(self) -> None:
+    async def _open(self, returning: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = None if self._timeout is None else loop.time() + self._timeout
         comm = await connect(self.address, timeout=self._timeout, **self._connection_args)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._register_client(comm)
+            async with asyncio.timeout_at(deadline):
+                received = await self._register_client(comm, returning)
         except BaseException:
             comm.abort()
             raise
         self.scheduler = self.pool.rpc(self.address)
-        self._stream_ended = asyncio.Event()
-        self.stream = Stream(comm, Incoming, self._on_batch, self._on_close, self._on_unsendable)
+        self._stream_ended = ended = asyncio.Event()
+
+        def on_close(error: Exception | None) -> None:
+            ended.set()
+            if self.stream is stream:
+                self._on_close(error)
+
+        self.stream = stream = Stream(comm, Incoming, self._on_batch, on_close, self._on_unsendable)
         self.status = "running"
+        again = self._delivery.resume(received)
+        if returning:
+            with self.lock:
+                self.state.cancellations_sent([*again, *self._outbox])
+            stream.send_all(again)
         self._flush()
 
-    async def _register_client(self, comm: Comm) -> None:
+    async def _register_client(self, comm: Comm, returning: bool) -> int | None:
+        """Returns how many of our messages have come, if the scheduler knows us."""
         comm.name = "Client->Scheduler"
-        await comm.write({"op": "register-client", "reply": True, "client": self.id, "versions": self._versions})
+        request = {"op": "register-client", "reply": True, "client": self.id, "versions": self._versions}
+        await comm.write({**request, "returning": returning})
         reply = await comm.read()
         if isinstance(reply, dict) and reply.get("status") == "uncaught-error":
             problem = remote_exception(reply)
@@ -408,6 +464,7 @@ class Session:
             said = reply.get("message") if isinstance(reply, dict) else reply
             raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")
         self.scheduler_id = reply.get("id")
+        return reply.get("received")
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -420,6 +477,7 @@ class Session:
         messages = []
         while outbox:
             messages.append(outbox.popleft())
+        self._delivery.sent(messages)
         stream.send_all(messages)
         stream.flush()
 
@@ -432,17 +490,22 @@ class Session:
         self._flush()
 
     def _send_heartbeat(self) -> None:
-        if self.stream is not None:
-            self.stream.send(ClientHeartbeat())
+        if self.stream is not None and not self._outbox:
+            self._outbox.append(ClientHeartbeat())
+            self._flush()
 
     def _on_batch(self, batch: list[Any]) -> None:
         state = self.state
+        self._lost_since = None
         with self.lock:
             state.handle(batch)
             woken = state.take_woken()
             events = state.take_events() if state.events else ()
             if state.dropped and self.status in ("running", "connecting"):
                 self.post(ReleaseKeys(state.take_dropped()))
+        if state.received:
+            self._delivery.confirm(state.received)
+            state.received = 0
         for waiters, done in woken:
             for waiter in waiters:
                 try:
@@ -457,6 +520,7 @@ class Session:
     def _on_unsendable(self, message: Any, error: Exception) -> bool:
         """A message cannot be encoded: whoever waits for what it asks for must not wait for ever."""
         keys = list(getattr(message, "keys", ()))
+        self._delivery.not_sent(message)
         with self.lock:
             self.state.cancel_unsent(keys, f"it could not be sent to the scheduler: {error}")
         self.notify()
@@ -464,30 +528,45 @@ class Session:
 
     def _on_close(self, error: Exception | None) -> None:
         self.stream = None
-        if self._stream_ended is not None:
-            self._stream_ended.set()
         if self.status == "running":
             self.status = "connecting"
             assert self.loop is not None
             self._reconnecting = self.loop.create_task(self._reconnect(error))
 
     async def _reconnect(self, error: Exception | None) -> None:
+        """Connect again until the time for it is over; then nothing that is pending will ever be done."""
+        assert self.loop is not None
+        seconds = 30.0 if self._timeout is None else self._timeout
+        if self._lost_since is None:
+            self._lost_since = self.loop.time()
+        else:  # nothing came over the last connection: what we send may be what breaks it
+            await asyncio.sleep(FIRST_PAUSE)
         logger.info("The connection to the scheduler at %s is lost (%s); connecting again", self.address, error)
+        pause = FIRST_PAUSE
+        problem: Exception | None = error
         try:
-            await self._open()
-        except asyncio.CancelledError:
-            raise
-        except Exception as problem:
+            async with asyncio.timeout_at(self._lost_since + seconds):
+                while self.status == "connecting":
+                    try:
+                        await self._open(returning=True)
+                    except OSError as failure:
+                        problem = failure
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, LONGEST_PAUSE)
+        except Exception as failure:
             if self.status == "connecting":
-                logger.warning("Could not reconnect to the scheduler at %s: %s", self.address, problem)
-                self._end("scheduler-connection-lost")
+                cause = problem if isinstance(failure, TimeoutError) else failure
+                text = f"it could not be reached again within {seconds:g} s ({cause})"
+                logger.warning("The scheduler at %s is gone: %s", self.address, text)
+                self.closed_text = f"Client is closed: the connection to {self.address} broke, and {text}."
+                self._end("scheduler-connection-lost", f"The connection to {self.address} broke, and {text}.")
             return
-        with self.lock:
-            keys = self.state.lose_all()
-        if keys:
-            self.post(DesireKeys(keys))
+        if self.status == "running":
+            logger.info("Connected to the scheduler at %s again", self.address)
+            with self.lock:
+                self._desire_all()
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, message: str | None = None) -> None:
         """The scheduler is gone for good."""
         self.status = "closed"
         if self._heartbeat is not None:
@@ -495,7 +574,7 @@ class Session:
         if self.stream is not None:
             self.stream.abort()
             self.stream = None
-        self.cancel_pending(reason)
+        self.cancel_pending(reason, message)
 
     async def close(self) -> None:
         """Leave: everything is released, requests under way fail."""

@@ -84,6 +84,11 @@ class Comm(ABC):
     def abort(self) -> None:
         """Close at once; what has not left is dropped."""
 
+    @property
+    def progress(self) -> Any:
+        """Differs from what it was when anything has come since; None where that is not known."""
+        return None
+
     @abstractmethod
     def closed(self) -> bool:
         """Whether either side has closed it."""

@@ -120,6 +120,11 @@ class PacketReader:
         """Whether the stream stands between two packets."""
         return not self._rest and not self._lengths and self._target is None
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """How far the packet under way has come."""
+        return len(self._rest), len(self._frames), self._filled
+
     def get_buffer(self) -> memoryview:
         """Memory to read into next. Call `buffer_updated` before any other reader of this thread gets its turn."""
         if self._target is not None:

@@ -17,7 +17,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.exceptions import CommClosedError, FatalCommClosedError, MessageTooLargeError, ProtocolVersionError
+from headrace.exceptions import (
+    CommClosedError,
+    FatalCommClosedError,
+    MalformedDataError,
+    MessageTooLargeError,
+    ProtocolVersionError,
+)
 from headrace.protocol.codec import StreamCodec, decode, encode
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
@@ -110,7 +116,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
-            failure = CommClosedError(f"{self!r}: malformed data: {error}")
+            failure = MalformedDataError(f"{self!r}: malformed data: {error}")
             failure.__cause__ = error
             self._fail(failure)
         except OSError as error:
@@ -238,7 +244,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             return decode(frames, self.deserialize)
         except msgspec.MsgspecError as error:
             logger.warning("Closing the connection from %s: malformed message: %s", self.peer_address, error)
-            failure = CommClosedError(f"{self!r}: malformed message: {error}")
+            failure = MalformedDataError(f"{self!r}: malformed message: {error}")
             self._fail(failure)
             raise failure from error
 
@@ -267,7 +273,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         except msgspec.MsgspecError as error:
             logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
             self._packets.clear()
-            self._fail(CommClosedError(f"{self!r}: malformed data: {error}"))
+            self._fail(MalformedDataError(f"{self!r}: malformed data: {error}"))
             return
         except Exception as error:
             logger.exception("Closing %r: its messages could not be handled", self)
@@ -346,6 +352,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def closed(self) -> bool:
         """Whether either side has closed it."""
         return self._closed
+
+    @property
+    def progress(self) -> Any:
+        """Differs from what it was when anything has come since, in the middle of a message, too."""
+        return len(self._packets), *self._reader.position
 
     @property
     def extra_info(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from headrace.rpc import PeriodicCallback
 if TYPE_CHECKING:
     from .server import Nanny
 
-logger = logging.getLogger("distributed.nanny.memory")
+logger = logging.getLogger("distributed.nanny")
 
 
 class NannyMemoryManager:

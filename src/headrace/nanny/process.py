@@ -334,6 +334,11 @@ def described(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     try:
-        return f"signal {signal.Signals(-code).name}"
+        return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
+
+
+def cause_of_death(code: int) -> str:
+    """What a process died of, in words."""
+    return f"it was killed by {described(code)}" if code < 0 else f"its process ended with {described(code)}"

@@ -18,9 +18,14 @@ from headrace.rpc.node import Node, scheduler_address_of
 
 from .beginning import Beginning
 from .memory import NannyMemoryManager
-from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess
+from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess, cause_of_death
 
 logger = logging.getLogger("distributed.nanny")
+
+#: Seconds in which the scheduler must be told of a death; it draws its own conclusions long before.
+REPORT_SECONDS = 10.0
+#: Seconds that a worker gets to close in good order when it is restarted.
+CLOSING_SECONDS = 5.0
 
 
 class Nanny(Node):
@@ -130,6 +135,7 @@ class Nanny(Node):
             "resources": resources,
             "silence_logs": silence_logs,
             "death_timeout": death_timeout,
+            "reconnect": reconnect,
             "security": self.security,
             "contact_address": contact_address,
             "interface": interface,
@@ -187,6 +193,7 @@ class Nanny(Node):
         async with self._lock:
             if self.process is not None and self.process.is_alive():
                 return self.process.status.name
+            self.auto_restart = self.status is not Status.closing_gracefully
             loop = asyncio.get_running_loop()
             process = self.process = WorkerProcess(
                 self.scheduler_address,
@@ -204,25 +211,43 @@ class Nanny(Node):
         """The worker's process has ended."""
         if self.status is not Status.running or self.process is None or not self.auto_restart:
             return
+        if self.process.address is None:
+            return  # it has not come to start a worker, which whoever started it is told
         if self.process.closed_itself is not None:
             logger.info("Worker closed: %s", self.process.closed_itself)
             self._close_soon(f"the worker has closed: {self.process.closed_itself}")
             return
-        cause = self.process.exit_cause or f"ended with code {code}"
-        logger.warning("Worker process %s: %s; starting another", self.process.pid, cause)
+        cause = self.process.exit_cause or cause_of_death(code)
+        logger.warning("Worker process %s died (%s); starting another", self.process.pid, cause)
+        self.run_in_background(self._report_death(self.process.address, self.process.pid, cause))
         self.run_in_background(self._start_again())
+
+    async def _report_death(self, address: str | None, pid: int | None, cause: str) -> None:
+        """Tell the scheduler at once, and what it was: from a broken connection it could only guess."""
+        if address is None:
+            return
+        try:
+            async with asyncio.timeout(REPORT_SECONDS):
+                await self.rpc.rpc(self.scheduler_address).worker_exited(worker=address, pid=pid, cause=cause)
+        except Exception as error:
+            logger.info("Could not tell the scheduler at %s of the death: %s", self.scheduler_address, error)
 
     async def _start_again(self) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() - self._born > LIVED:
             self._pause = FIRST_PAUSE
-        while self.status is Status.running:
+        while True:
             await asyncio.sleep(self._pause)
+            if self.status is not Status.running or not self.auto_restart:
+                return
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 await self.instantiate()
             except RuntimeError as error:
                 logger.error("Could not start the worker again: %s", error)
+                if isinstance(error.__cause__, OSError):
+                    self._close_soon(f"its scheduler is gone: {error}")
+                    return
             else:
                 return
 
@@ -236,18 +261,35 @@ class Nanny(Node):
         await self.kill(timeout, reason)
         return "OK"
 
-    async def restart(self, timeout: float = 30, reason: str = "nanny-restart") -> str:
-        """End the worker's process and start another; returns "OK", or "timed out" after `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self.kill(reason=reason)
-                await self.instantiate()
-        except TimeoutError:
-            logger.error("Restart timed out")
+    async def restart(self, timeout: float | None = 30, reason: str = "nanny-restart", wait: bool = True) -> str:
+        """End the worker's process and start another.
+
+        Args:
+            timeout: seconds to wait; what is not done then goes on.
+            wait: wait until the new worker is registered, not only until the old process has ended.
+
+        Returns:
+            "OK", or "timed out".
+        """
+        ended = asyncio.get_running_loop().create_future()
+        work = self.run_in_background(self._restart(reason, ended))
+        await asyncio.wait([work if wait else ended, work], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()  # raises why the worker did not start
+        elif wait or not ended.done():
+            logger.error("The restart of the worker takes longer than %s s", timeout)
             return "timed out"
-        finally:
-            self.auto_restart = True
         return "OK"
+
+    async def _restart(self, reason: str, ended: asyncio.Future[None]) -> None:
+        try:
+            await self.kill(timeout=CLOSING_SECONDS, reason=reason)
+            if not ended.done():
+                ended.set_result(None)
+            await self.instantiate()
+        finally:
+            self.auto_restart = self.status is not Status.closing_gracefully
+            ended.cancel()
 
     def close_gracefully(self, reason: str = "nanny-close-gracefully") -> None:
         """The worker is about to leave on purpose: do not start another."""

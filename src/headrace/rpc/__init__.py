@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calls import error_message, remote_exception, send_recv
 from .loop import IOLoop, LoopRunner, new_event_loop, run, sync
+from .patience import PatientCalls, SilentPeerError
 from .periodic import PeriodicCallback
 from .pool import ConnectionPool, rpc
 from .server import NO_REPLY, Server
@@ -14,8 +15,10 @@ __all__ = [
     "ConnectionPool",
     "IOLoop",
     "LoopRunner",
+    "PatientCalls",
     "PeriodicCallback",
     "Server",
+    "SilentPeerError",
     "Stream",
     "error_message",
     "new_event_loop",

@@ -14,7 +14,7 @@ from typing import Any
 
 from headrace.common.hooks import hook_of
 from headrace.protocol import Frames, loads, unwrap
-from headrace.rpc import Stream
+from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
 from headrace.security import Security
 
@@ -64,6 +64,7 @@ class SchedulerBase(Node):
         self.MEMORY_REBALANCE_SENDER_MIN = settings.sender_min
         self.MEMORY_REBALANCE_RECIPIENT_MAX = settings.recipient_max
         self.MEMORY_REBALANCE_HALF_GAP = settings.half_gap
+        self.patient_calls = PatientCalls(self.rpc)
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
         self.plugins: dict[str, Any] = {}

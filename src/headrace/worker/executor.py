@@ -199,11 +199,12 @@ class TaskExecutor:
     def _run(self, run: Execute) -> None:
         """Do one task; called in a thread."""
         buffer = self._buffer
-        if buffer is not None and buffer.crowded:
-            buffer.wait_for_room()
+        admitted = self._memory.wait_for_room(run.dependencies) if buffer is not None and buffer.crowded else 0
         try:
             self._unstarted.remove(run)
         except KeyError:  # recalled
+            if admitted:
+                self._memory.release(admitted)
             return
         local = thread_state
         if getattr(local, "execution_state", None) is None or local.execution_state["worker"] is not self._worker:
@@ -236,6 +237,8 @@ class TaskExecutor:
             self._fail(run, error, start, error.__traceback__)
         finally:
             local.key = None
+            if admitted:
+                self._memory.release(admitted)
 
     def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
         if run.actor:
@@ -339,7 +342,11 @@ class TaskExecutor:
             if executor is not self.pool:
                 executor.shutdown(wait=False)
         if wait:
-            await self._loop.run_in_executor(None, _join, self.pool, timeout)
+            try:
+                joined = self._loop.run_in_executor(None, _join, self.pool, timeout)
+            except RuntimeError:  # the interpreter ends: no thread can wait, and those of the pool are daemons
+                return
+            await joined
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "reconnect", "scheduler_sni",
+        "low_level_profiler", "scheduler_sni",
         "transition_counter_max", "WorkerStateClass",
     }
 )  # fmt: skip

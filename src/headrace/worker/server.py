@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
-from headrace.comm import connect
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
-from headrace.exceptions import UnknownOperationError
 from headrace.machine import cpu_count
-from headrace.messages.worker import ToWorker, WorkerEvent, WorkerHeartbeat, WorkerStatus
-from headrace.rpc import PeriodicCallback, Stream, send_recv
+from headrace.messages.worker import WorkerEvent, WorkerStatus
+from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
@@ -42,15 +39,13 @@ from .metrics import Metrics
 from .operations import Operations
 from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
 from .profiler import ProfileMethods, Profiler
+from .session import SchedulerSession
 from .state import WorkerState
-from .state.events import FindMissing, Pause, SetResources, Unpause
+from .state.events import Pause, SetResources, Unpause
 from .transfer import Transfers
 from .views import WorkerViews
 
 logger = logging.getLogger("distributed.worker")
-
-#: Seconds between two questions where missing data are.
-FIND_MISSING_SECONDS = 1.0
 
 
 class Worker(WorkerViews, ProfileMethods):
@@ -67,7 +62,8 @@ class Worker(WorkerViews, ProfileMethods):
         executor: where tasks run: an `Executor`, or several by name (a task chooses by the annotation `executor`; the
             others run in "default").
         resources: amounts of abstract resources by name.
-        death_timeout: seconds to be registered within.
+        death_timeout: seconds to be registered within, at the start and when the connection broke (then 30 by default).
+        reconnect: whether to register again, with the results it holds, when the connection to the scheduler breaks.
         lifetime: seconds, or text, after which this closes gracefully; `lifetime_stagger` is a random part of it, more
             or less, and with `lifetime_restart` its nanny starts another.
         preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
@@ -121,6 +117,7 @@ class Worker(WorkerViews, ProfileMethods):
         profile_cycle_interval: float | str | None = None,
         ncores: int | None = None,
         local_dir: str | None = None,
+        reconnect: bool = True,
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
@@ -176,8 +173,8 @@ class Worker(WorkerViews, ProfileMethods):
         self.measured = Metrics(self, dict(metrics or {}))
         self.startup_information = dict(startup_information or {})
         self.batched_stream: Stream | None = None
+        self.session = SchedulerSession(self, reconnect)
         self.services: dict[str, Any] = {}
-        self.scheduler_id: str | None = None
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self.close_reason = ""
@@ -271,62 +268,7 @@ class Worker(WorkerViews, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        comm = await connect(self.scheduler_address, timeout=0.9 * timeout, **self.connection_args)
-        comm.name = "Worker->Scheduler"
-        try:
-            reply = await send_recv(
-                comm,
-                op="register-worker",
-                address=self.address,
-                name=self.name,
-                nthreads=self.nthreads,
-                memory_limit=self.memory_limit,
-                resources=self.state.total_resources,
-                local_directory=self.local_directory,
-                pid=os.getpid(),
-                hostname=socket.gethostname(),
-                services=self.services,
-                nanny=self.nanny,
-                versions=self.versions(),
-                status="running",
-                server_id=self.id,
-                extra=await self._startup_information(),
-                keys={key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"},
-            )
-            if reply["status"] != "OK":
-                raise ValueError(f"the scheduler at {self.scheduler_address} refused this worker: {reply['message']}")
-        except UnknownOperationError as error:
-            comm.abort()
-            raise ValueError(f"{self.scheduler_address} is no scheduler's address: {error}") from error
-        except BaseException:
-            comm.abort()
-            raise
-        self.scheduler_id = reply.get("id")
-        self.batched_stream = Stream(comm, ToWorker, self._take_messages, self._on_scheduler_gone, _is_event)
-        # a plugin that comes with the registration is there before the first task: messages wait for this turn's end
-        for name, plugin in (reply.get("worker_plugins") or {}).items():
-            await self.operations.plugin_add(plugin, name)
-        interval = self.heartbeat_interval or float(reply["heartbeat_interval"])
-        self._every("heartbeat", self.heartbeat, interval)
-        self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
-        if self.memory_manager.monitored:
-            self._every("memory_monitor", self.memory_manager.look, self.memory_manager.memory_monitor_interval)
-        self.heartbeat()
-        self._act()
-
-    def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
-        self.periodic_callbacks[name] = PeriodicCallback(callback, seconds * 1000)
-        self.periodic_callbacks[name].start()
-
-    async def _startup_information(self) -> dict[str, Any]:
-        found = {}
-        for name, function in self.startup_information.items():
-            try:
-                value = function(self)
-                found[name] = await value if inspect.isawaitable(value) else value
-            except Exception:
-                logger.exception("Could not get the startup information %r", name)
-        return found
+        await self.session.register(0.9 * timeout)
 
     async def close(  # type: ignore[override]
         self,
@@ -353,10 +295,7 @@ class Worker(WorkerViews, ProfileMethods):
         await self.lifetime.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
-        stream, self.batched_stream = self.batched_stream, None
-        if stream is not None and not stream.closed:
-            stream.send(WorkerStatus(Status.closing.name))
-            await stream.close()
+        await self.session.close()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
             with contextlib.suppress(Exception):
@@ -372,7 +311,8 @@ class Worker(WorkerViews, ProfileMethods):
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
-            shutil.rmtree(self.local_directory, ignore_errors=True)
+            remove = partial(shutil.rmtree, self.local_directory, ignore_errors=True)
+            await memory.off_the_loop(remove)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
         """Have the scheduler move this worker's data away, then close.
@@ -396,13 +336,6 @@ class Worker(WorkerViews, ProfileMethods):
         if self._closing is None and self.status is not Status.created:
             task = asyncio.ensure_future(self.close(reason=reason))
             self._close_task = task
-
-    def _on_scheduler_gone(self, error: Exception | None) -> None:
-        if self.status in (Status.closing, Status.closed, Status.failed) or self.batched_stream is None:
-            return
-        reason = f"the connection to the scheduler broke: {error}" if error else "the scheduler closed the connection"
-        logger.info("Worker at %s closes: %s", self.address_safe, reason)
-        self.close_soon(reason)
 
     # Events in, effects out
 
@@ -472,16 +405,7 @@ class Worker(WorkerViews, ProfileMethods):
 
     def heartbeat(self) -> None:
         """Tell the scheduler that this worker is alive."""
-        if self.batched_stream is not None:
-            now = time.time()
-            message = WorkerHeartbeat(now, self.measured.read(), self.task_executor.executing(now))
-            if self.extensions:
-                message.extensions = heard_from(self.extensions)
-            self.batched_stream.send(message)
-
-    def _find_missing(self) -> None:
-        if self.state.missing_dep_flight:
-            self.take(FindMissing())
+        self.session.heartbeat()
 
     def set_status(self, status: Status) -> None:
         """Pause or go on, and tell the scheduler."""
@@ -548,7 +472,7 @@ class Worker(WorkerViews, ProfileMethods):
         session = client.session
         return bool(
             session.address == self.scheduler_address
-            or (self.scheduler_id is not None and session.scheduler_id == self.scheduler_id)
+            or (self.session.scheduler_id is not None and session.scheduler_id == self.session.scheduler_id)
         )
 
     def get_current_task(self) -> Any:
@@ -558,23 +482,6 @@ class Worker(WorkerViews, ProfileMethods):
             ValueError: not called from a task.
         """
         return context.get_current_task()
-
-
-def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
-    """What extensions have to say in a heartbeat, by their names."""
-    said = {}
-    for name, extension in extensions.items():
-        if hasattr(extension, "heartbeat"):
-            try:
-                said[name] = extension.heartbeat()
-            except Exception:
-                logger.exception("The extension %r failed in heartbeat", name)
-    return said
-
-
-def _is_event(message: Any, error: Exception) -> bool:
-    """Whether a message that cannot be sent is one that nobody waits for (what tasks publish may be anything)."""
-    return isinstance(message, WorkerEvent)
 
 
 def _listed(ports: list[Any]) -> str:

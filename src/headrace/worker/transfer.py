@@ -11,7 +11,7 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.protocol import Serialize, Serialized, dumps, unwrap
-from headrace.rpc import NO_REPLY, ConnectionPool
+from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
 from .executor import failure
 from .memory import SpilledValues
@@ -49,6 +49,7 @@ class Transfers:
         self.sent = 0
         self.received = 0
         self.pool = ConnectionPool(deserialize=False, connection_args=worker.connection_args)
+        self.calls = PatientCalls(self.pool)
 
     # what we fetch
 
@@ -79,7 +80,7 @@ class Transfers:
     async def _request(self, address: str, keys: list[Key]) -> dict[str, Any]:
         """A peer's reply; with `broken` for the values that it could not pickle."""
         try:
-            return dict(await self.pool.rpc(address).get_data(keys=keys, who=self._worker.address))
+            return dict(await self.calls.call(address, "get_data", keys=keys, who=self._worker.address))
         except OSError:
             raise
         except Exception as error:

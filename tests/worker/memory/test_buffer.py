@@ -19,7 +19,11 @@ from headrace.exceptions import DeserializationError, SerializationError
 from headrace.protocol import loads
 from headrace.testing.waiting import poll_for
 from headrace.worker.memory import SpillBuffer, SpilledValues
+from headrace.worker.memory import admission as admission_module
 from headrace.worker.memory import buffer as buffer_module
+from headrace.worker.memory import monitor as monitor_module
+from headrace.worker.memory.admission import Admission
+from headrace.worker.memory.monitor import Relief
 
 KB = 1000
 
@@ -40,8 +44,9 @@ def files(buffer: SpillBuffer) -> list[str]:
 def check_sums(buffer: SpillBuffer) -> None:
     """What is counted along is what is there; call when nobody else uses the buffer."""
     in_memory = {*buffer._memory, *buffer._pinned}
-    assert set(buffer.memory) == in_memory
-    assert set(buffer) == in_memory | set(buffer.disk)
+    assert set(buffer.memory) == in_memory | set(buffer._small)
+    assert set(buffer) == set(buffer.memory) | set(buffer.disk)
+    assert not buffer._small.keys() & buffer._weights.keys()
     assert buffer.memory_bytes == sum(buffer._weights[key] for key in in_memory)
     assert buffer._evictable_bytes == sum(buffer._weights[key] for key in buffer._memory)
     assert buffer.spilled_total.memory == sum(buffer._weights[key] for key in buffer.disk)
@@ -271,7 +276,7 @@ def test_a_full_disk_is_no_crash(
         return original(encoded)
 
     monkeypatch.setattr(buffer.storage, "write", write)
-    with caplog.at_level(logging.WARNING, "distributed.spill"):
+    with caplog.at_level(logging.WARNING, "distributed.worker"):
         for name in "abc":
             buffer[name] = b"x" * 20 * KB
         poll_for(lambda: len(attempts) > 3)
@@ -327,7 +332,7 @@ def test_a_disk_that_is_full_of_copies_is_made_free(buffer: SpillBuffer, monkeyp
 
 def test_what_cannot_be_pickled_stays_and_is_logged_once(buffer: SpillBuffer, caplog: pytest.LogCaptureFixture) -> None:
     lock = [threading.Lock()]
-    with caplog.at_level(logging.WARNING, "distributed.spill"):
+    with caplog.at_level(logging.WARNING, "distributed.worker"):
         buffer.store(("lock", 1), lock, 20 * KB)
         for name in "ab":
             buffer[name] = b"x" * 20 * KB
@@ -345,12 +350,18 @@ def test_small_values_are_not_worth_a_file(tmp_path: Path) -> None:
     buffer["small"], buffer["large"] = 1, b"x" * KB
     settle(buffer, 1)
     assert set(buffer.memory) == {"small"}
+    assert (buffer["small"], "small" in buffer, len(buffer)) == (1, True, 2)
+    buffer["small"], buffer["large"] = buffer["large"], buffer["small"]
+    settle(buffer, 1)
+    assert (buffer["small"], buffer["large"]) == (b"x" * KB, 1)
+    buffer.clear()
+    assert not buffer
     buffer.close()
 
 
 def test_max_spill(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     buffer = SpillBuffer(str(tmp_path / "storage"), target=0, max_spill=25 * KB, compression=None)
-    with caplog.at_level(logging.ERROR, "distributed.spill"):
+    with caplog.at_level(logging.ERROR, "distributed.worker"):
         for name in "abcd":
             buffer[name] = name.encode() * 10 * KB
         settle(buffer, 2)
@@ -418,7 +429,7 @@ def test_pressure_evicts_below_the_target(buffer: SpillBuffer) -> None:
         if len(answers) == 2:
             buffer.press(False)
 
-    buffer.after_eviction(after)
+    buffer.watch_evictions(lambda: None, after)
     buffer.press(True)
     settle(buffer, 2)
     assert answers == [KB, KB]
@@ -427,13 +438,40 @@ def test_pressure_evicts_below_the_target(buffer: SpillBuffer) -> None:
 
 def test_closing_ends_a_waiting_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = SpillBuffer(str(tmp_path / "storage"), target=10 * KB)
+    admission = Admission(0, buffer, Relief(100 * KB, 0, buffer))
     buffer.tighten(True)
-    buffer.admit = lambda: False
-    thread = threading.Thread(target=buffer.wait_for_room)
+    assert buffer.crowded
+    thread = threading.Thread(target=admission.wait, args=(None,))
     thread.start()
     buffer.close()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_tasks_are_let_in_by_what_they_are_likely_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = 100 * KB
+    monkeypatch.setattr(admission_module, "process_memory", lambda: process)
+    monkeypatch.setattr(monitor_module, "process_memory", lambda: process)
+    buffer = SpillBuffer(str(tmp_path / "storage"), target=100 * KB)
+    relief = Relief(200 * KB, 140 * KB, buffer)
+    buffer.watch_evictions(relief.before_eviction, relief.after_eviction)
+    admission = Admission(160 * KB, buffer, relief)
+    assert admission.wait(["unknown"]) == 0
+    buffer["a"] = b"a" * 20 * KB
+    buffer.tighten(True)
+    assert buffer.expected_need(["a"]) == 40 * KB
+    first = admission.wait(["a"])
+    assert first
+    passed = threading.Event()
+    thread = threading.Thread(target=lambda: (admission.wait(["a"]), passed.set()))
+    thread.start()
+    poll_for(lambda: set(buffer.disk) == {"a"})  # room is made for the second: what the first will add is not there
+    assert not passed.is_set()
+    admission.release(first)
+    assert passed.wait(10)
+    thread.join()
+    assert buffer.expected_need(["a"]) == 60 * KB
+    buffer.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -449,7 +487,7 @@ def test_many_threads(tmp_path: Path, seed: int) -> None:
                 key = (number, chance.randrange(20))
                 action = chance.random()
                 if action < 0.4:
-                    mine[key] = f"{number} {step}".encode() * chance.randrange(1, 500)
+                    mine[key] = f"{number} {step}".encode() * chance.choice((1, chance.randrange(500)))
                     buffer[key] = mine[key]
                 elif action < 0.6:
                     buffer.drop_all([key])

@@ -222,7 +222,9 @@ async def test_the_process_over_its_share_evicts(
         await async_poll_for(lambda: set(buffer.disk) == set("abc"), timeout=10)
         assert dropped
         process = 100
-        await async_poll_for(lambda: not buffer.pressed and not buffer.crowded, timeout=10)
+        await async_poll_for(lambda: not buffer.pressed, timeout=10)
+        scheduler.send("a", FreeKeys(list("abc")))
+        await async_poll_for(lambda: not buffer.crowded, timeout=10)
 
 
 async def test_a_users_mapping_that_can_evict(

@@ -166,6 +166,8 @@ class AdminMethods(ClientBase):
     def restart(self, timeout: float | str | None = no_default, wait_for_workers: bool = True) -> Any:
         """Restart all workers and forget all work; every future is cancelled.
 
+        Workers without a nanny are only shut down.
+
         Args:
             timeout: seconds (or text) to wait for the workers.
             wait_for_workers: whether to wait until they are back.
@@ -176,29 +178,41 @@ class AdminMethods(ClientBase):
         seconds = self._timeout * 4 if timeout is no_default or timeout is None else parse_seconds(timeout)
         return self.sync(self._restart, seconds, wait_for_workers)
 
-    async def _restart(self, timeout: float, wait_for_workers: bool) -> Any:
-        await self._call("restart", timeout=timeout, wait_for_workers=wait_for_workers)
-        return self
+    async def _restart(self, timeout: float, wait_for_workers: bool) -> None:
+        await self._call("restart", client=self.id, timeout=timeout, wait_for_workers=wait_for_workers)
 
     def restart_workers(
         self, workers: Any, timeout: float | str | None = no_default, raise_for_error: bool = True
     ) -> Any:
-        """Restart some workers, by address, name or host.
+        """Restart some workers. Work goes on; what ran on them is done again.
 
         Args:
+            workers: addresses or names.
             timeout: seconds (or text) to wait for them.
             raise_for_error: raise, instead of returning what went wrong.
 
         Returns:
-            `{worker: "OK" | "removed" | "timed out"}`.
+            `{worker: "OK" | "timed out" | what went wrong}`, with the workers as they were given.
+
+        Raises:
+            KeyError: there is no such worker.
+            ValueError: one has no nanny that could start it again.
+            TimeoutError: it took longer.
         """
-        seconds = None if timeout is no_default or timeout is None else parse_seconds(timeout)
-        return self._ask(
+        seconds = self._timeout * 4 if timeout is no_default else None if timeout is None else parse_seconds(timeout)
+        given = [workers] if isinstance(workers, (str, int)) else list(workers)
+        return self.sync(self._restart_workers, given, seconds, raise_for_error)
+
+    async def _restart_workers(self, given: list[Any], timeout: float | None, raise_for_error: bool) -> dict[Any, str]:
+        names = {name: worker for worker in given for name in normalize_workers(worker)}
+        reply = await self._call(
             "restart_workers",
-            workers=normalize_workers(workers),
-            timeout=seconds,
+            workers=list(names),
+            timeout=timeout,
             on_error="raise" if raise_for_error else "return",
+            need_nannies=True,
         )
+        return {names.get(name, name): answer for name, answer in reply.items()}
 
     def retire_workers(self, workers: Any = None, close_workers: bool = True, **kwargs: Any) -> Any:
         """Close workers once their results are on others.

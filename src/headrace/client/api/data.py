@@ -163,11 +163,14 @@ class DataMethods(ClientBase):
             if not keys:
                 return results
             found: dict[Key, Any] = {}
-            if direct:
-                found = await self._fetch_from_workers(keys)
-                keys = [key for key in keys if key not in found]
-            if keys:
-                found.update(await self._fetch_from_scheduler(keys))
+            try:
+                if direct:
+                    found = await self._fetch_from_workers(keys)
+                    keys = [key for key in keys if key not in found]
+                if keys:
+                    found.update(await self._fetch_from_scheduler(keys))
+            except OSError:  # the connection to the scheduler broke: it is being made again, or given up
+                self.session.check_open()
             if "headrace.actor" in sys.modules:
                 found = {key: kept(value, self) for key, value in found.items()}
             results.update(found)
@@ -199,7 +202,7 @@ class DataMethods(ClientBase):
         async def ask(keys: list[Key]) -> dict[Key, Any]:
             pause = 0.01
             for _ in range(ATTEMPTS):
-                reply = await self.session.pool.rpc(address).get_data(keys=keys, who=self.id)
+                reply = await self.session.calls.call(address, "get_data", keys=keys, who=self.id)
                 if reply.get("status") != "busy":
                     return dict(reply.get("data") or {})
                 await asyncio.sleep(pause)
@@ -258,12 +261,13 @@ class DataMethods(ClientBase):
         if direct is None:
             direct = self.direct_to_workers is not False
         # interest first: the scheduler must not forget what it is about to be told of
-        states, _ = self.session.want_all(values, drain=False)
-        try:
-            await self._send_data(values, chosen, direct, timeout)
-        except BaseException:
-            self.session.release_now(states)
-            raise
+        with self.session.submitting(values):
+            states, _ = self.session.want_all(values, drain=False)
+            try:
+                await self._send_data(values, chosen, direct, timeout)
+            except BaseException:
+                self.session.release_now(states)
+                raise
         with self.session.lock:
             for key, value in values.items():
                 self.session.state.finish(key, _type_name(value))

@@ -267,6 +267,16 @@ class WorkMethods(ClientBase):
             common: options for all tasks, as `make_options` takes them.
             by_type: annotations by layer.
         """
+        with self.session.submitting(to_wire(key) for key in keys):
+            return self._send_graph(dsk, keys, common, by_type)
+
+    def _send_graph(
+        self,
+        dsk: Any,
+        keys: Sequence[Any],
+        common: Mapping[str, Any],
+        by_type: Mapping[str, Mapping[Any, Any]],
+    ) -> dict[Any, Future[Any]]:
         session = self.session
         session.check_open()
         known = session.state.futures

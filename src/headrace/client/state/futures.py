@@ -208,9 +208,9 @@ class ClientState:
             state.cancel(reason, message)
             self._wake(state)
 
-    def cancel_all(self, reason: str) -> None:
+    def cancel_all(self, reason: str, message: str | None = None) -> None:
         """Nothing of what we hold exists any more."""
-        self._cancel(list(self.futures), reason)
+        self._cancel(list(self.futures), reason, message)
         self._unconfirmed.clear()
 
     def lose_all(self) -> list[Key]:
@@ -316,7 +316,7 @@ class ClientState:
         self._cancel_by_scheduler(message.keys, message.message)
 
     def _on_restarted(self, message: Restarted) -> None:
-        self.cancel_all("scheduler-restart")
+        self.cancel_all("scheduler-restart", "The scheduler has restarted: run your work again.")
 
     def _on_client_event(self, message: ClientEvent) -> None:
         self.events.append(message)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.messages.client import Restarted
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 
@@ -22,7 +21,6 @@ class ClusterHandlers(SchedulerBase):
             "identity": self.identity,
             "broadcast": self.broadcast,
             "proxy": self.proxy,
-            "restart": self.restart,
             "unregister": self.unregister,
             "echo": self.echo,
         }
@@ -137,25 +135,4 @@ class ClusterHandlers(SchedulerBase):
     def unregister(self, address: str, safe: bool = True) -> dict[str, str]:
         """A worker leaves on its own account."""
         self.remove_worker(address, expected=safe, close=False, reason="it left")
-        return {"status": "OK"}
-
-    async def restart(
-        self, client: str | None = None, timeout: float = 30, wait_for_workers: bool = True, stimulus_id: str = ""
-    ) -> dict[str, str]:
-        """Drop all work: every client's futures are cancelled and every worker is emptied.
-
-        Workers that have a nanny are started anew.
-        """
-        for state in list(self.clients.values()):
-            keys = [task.key for task in state.wants_what]
-            self.state.send(state, Restarted())
-            from headrace.messages.client import ReleaseKeys
-
-            self.state.on_release(state, ReleaseKeys(keys), time.time())
-        self.flush()
-        nannies = [worker.nanny for worker in self.workers.values() if worker.nanny]
-        if nannies:
-            await asyncio.gather(*[self.worker_rpc(nanny).restart(timeout=timeout) for nanny in nannies])
-        self.log_event(["all", client or "all"], {"action": "restart", "client": client})
-        self.notify_plugins("restart", self)
         return {"status": "OK"}

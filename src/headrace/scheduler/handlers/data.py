@@ -71,7 +71,7 @@ class DataHandlers(SchedulerBase):
         """Ask a worker for results; one that is busy is asked again."""
         pause = 0.02
         while True:
-            answer = await self.worker_rpc(address).get_data(keys=keys, who=None)
+            answer = await self.patient_calls.call(address, "get_data", keys=keys, who=None)
             if answer["status"] != "busy":
                 return dict(answer["data"])
             await asyncio.sleep(pause)

@@ -189,6 +189,7 @@ class ScalingHandlers(SchedulerBase):
                     self.flush()
                     asked = now
                     if policy.no_recipients:
+                        logger.warning("Cannot retire worker %s: %s", worker.address, policy.reason)
                         return False
                 if worker.status is not Status.closing_gracefully:
                     return False  # someone has changed their mind, or it has gone

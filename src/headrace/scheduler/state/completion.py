@@ -142,8 +142,8 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         if task is None or task.state in ("released", "erred"):
             unknown.append(key)
             continue
-        if key in worker.dropping:
-            continue  # its answer to that request is still to come
+        if key in worker.dropping or task.processing_on is worker:
+            continue  # its answer to that request, or to that assignment, is still to come
         add_replica(task, worker)
         if task.state != "memory":
             recommendations[task] = "memory"

@@ -140,7 +140,7 @@ def remove_worker(
         task.prefix.suspicious += 1
         if rare.suspicious > state.options.allowed_failures:
             if state.options.killed_payload is not None:
-                rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures)
+                rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures, reason)
             rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
             recommendations[task] = "erred"
     lost: list[Key] = []

@@ -118,7 +118,7 @@ class MemoryManager:
         for worker in state.running:
             self._set_memory(worker, self.workers_memory[worker])
         try:
-            for policy in list(self.policies if policies is None else policies):
+            for policy in sorted(self.policies if policies is None else policies, key=repr):  # the same in every run
                 try:
                     self._run(policy)
                 except Exception:
@@ -245,12 +245,13 @@ class RetireWorker(ActiveMemoryManagerPolicy):
         address: of the worker that is to leave. Its status must be "closing_gracefully" already.
 
     Attributes:
-        no_recipients: whether nobody could take something, so that the worker must stay.
+        no_recipients: whether nobody could take something, so that the worker must stay; `reason` says what.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.no_recipients = False
+        self.reason = ""
 
     def __repr__(self) -> str:
         return f"RetireWorker({self.address!r})"
@@ -263,12 +264,7 @@ class RetireWorker(ActiveMemoryManagerPolicy):
             manager.policies.discard(self)
             return
         if worker.actors:
-            logger.warning(
-                "Cannot retire worker %s: it holds actors, which cannot be moved: %s",
-                self.address,
-                [task.key for task in worker.actors],
-            )
-            self._give_up()
+            self._give_up(f"it holds actors, which cannot be moved: {[task.key for task in worker.actors]}")
             return
         stuck = 0
         for task in self.endangered(worker):
@@ -277,15 +273,11 @@ class RetireWorker(ActiveMemoryManagerPolicy):
             if (yield "replicate", task, None) is None:
                 stuck += 1
         if stuck:
-            logger.warning(
-                "Cannot retire worker %s: no other running worker can take %d results that only it holds",
-                self.address,
-                stuck,
-            )
-            self._give_up()
+            self._give_up(f"no other running worker can take {stuck} results that only it holds")
 
-    def _give_up(self) -> None:
+    def _give_up(self, reason: str) -> None:
         self.no_recipients = True
+        self.reason = reason
         self.manager.policies.discard(self)
 
     @staticmethod

@@ -28,7 +28,8 @@ class StateOptions:
         computations_kept: how many computations are remembered.
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
-            from its key, the last worker's record and `allowed_failures`; without, there is only a text.
+            from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
+            only a text.
         actor_payload: likewise for an actor whose worker is gone, from a text.
         unrunnable_payload: likewise for a task that waited too long for a worker, from the task, the seconds, and
             whether there were workers at all.
@@ -42,6 +43,6 @@ class StateOptions:
     default_durations: dict[str, float] = field(default_factory=dict)
     computations_kept: int = 100
     log_length: int = 100_000
-    killed_payload: Callable[[Key, WorkerState, int], Payload] | None = None
+    killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
     unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None
     actor_payload: Callable[[str], Payload] | None = None

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from .buffer import SpillBuffer, SpilledValues
-from .manager import WorkerMemoryManager
+from .manager import WorkerMemoryManager, off_the_loop
 from .options import KEYWORDS, MemoryOptions
 from .sizes import SpilledSize
 
-__all__ = ["KEYWORDS", "MemoryOptions", "SpillBuffer", "SpilledSize", "SpilledValues", "WorkerMemoryManager"]
+__all__ = [
+    "KEYWORDS",
+    "MemoryOptions",
+    "SpillBuffer",
+    "SpilledSize",
+    "SpilledValues",
+    "WorkerMemoryManager",
+    "off_the_loop",
+]

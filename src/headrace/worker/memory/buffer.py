@@ -29,13 +29,13 @@ from .sizes import SpilledSize
 from .spiller import Spiller
 from .storage import Storage, StoredFile
 
-logger = logging.getLogger("distributed.spill")
+logger = logging.getLogger("distributed.worker")
 
 #: Smaller values are not worth a file, which takes 0.1 ms to write and, with what is kept about it, half a kilobyte.
 SMALLEST_SPILLED = 1000
 #: Seconds until a disk that was full is tried again.
 RETRY_SECONDS = 5.0
-#: Seconds until a thread asks again whether its task may run.
+#: Seconds until a thread that waits for memory looks again.
 ADMIT_SECONDS = 0.02
 
 _ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<absent>"})()
@@ -53,8 +53,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     Attributes:
         crowded: whether threads that are about to add to memory should call `wait_for_room`.
-        tight: whether they have to ask `admit` there, which looks at the process's memory.
-        admit: tells whether a task may run now; in any thread.
+        tight: whether they have to look at the process's memory as well (`admission`).
     """
 
     def __init__(
@@ -69,14 +68,17 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self.max_spill = float("inf") if max_spill is False else float(max_spill)
         self.crowded = False
         self.tight = False
-        self.admit: Callable[[], bool] | None = None
+        self._typical = 0.0
         self._slack = slack
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         #: least recently used first; together with `_pinned` what is in memory
         self._memory: OrderedDict[Key, Any] = OrderedDict()
-        #: what cannot be, or is not worth being, spilled
+        #: what cannot be spilled
         self._pinned: dict[Key, Any] = {}
+        #: what is not worth it; not counted along, and used without the lock
+        self._small: dict[Key, Any] = {}
+        #: of all but the small ones
         self._weights: dict[Key, int] = {}
         self._files: dict[Key, StoredFile] = {}
         #: keys that are in memory and on disk
@@ -102,16 +104,21 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     def store(self, key: Key, value: Any, nbytes: int) -> None:
         """Put a value in, whose size is known."""
+        if nbytes < SMALLEST_SPILLED:  # no lock: one operation on one dictionary
+            if key in self._weights:
+                self.drop_all((key,))
+            self._small[key] = value
+            return
         with self._lock:
             if key in self._weights:
                 self._drop(key)
+            elif key in self._small:
+                del self._small[key]
             self._weights[key] = nbytes
+            self._memory[key] = value
             self._memory_bytes += nbytes
-            if nbytes < SMALLEST_SPILLED:
-                self._pinned[key] = value
-            else:
-                self._memory[key] = value
-                self._evictable_bytes += nbytes
+            self._evictable_bytes += nbytes
+            self._typical = max(nbytes, 0.9 * self._typical)
             if (self._memory_bytes > self.target or self._pressed) and not self._stuck:
                 self._update_crowded()
                 self._spiller.wake()
@@ -120,21 +127,24 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self.store(key, value, nbytes_of(value))
 
     def __delitem__(self, key: Key) -> None:
-        with self._lock:
-            if key not in self._weights:
-                raise KeyError(key)
-            self._drop(key)
+        if key not in self:
+            raise KeyError(key)
+        self.drop_all((key,))
 
     def drop_all(self, keys: Iterable[Key]) -> None:
         """Drop values; those that are not there are no matter."""
+        pop = self._small.pop
+        larger = [key for key in keys if pop(key, _ABSENT) is _ABSENT]
+        if not larger:
+            return
         with self._lock:
-            for key in keys:
+            for key in larger:
                 if key in self._weights:
                     self._drop(key)
 
     def clear(self) -> None:
         """Drop everything."""
-        self.drop_all(list(self._weights))
+        self.drop_all(list(self))
 
     def values_of(self, keys: Iterable[Key]) -> dict[Key, Any]:
         """Take hold of values for a task; what is on disk is read when the result's `load` is called.
@@ -145,10 +155,14 @@ class SpillBuffer(MutableMapping[Key, Any]):
         Raises:
             KeyError: one is not here.
         """
-        found: dict[Key, Any] = {}
+        small = self._small.get
+        found = {key: small(key, _ABSENT) for key in keys}
+        larger = [key for key, value in found.items() if value is _ABSENT]
+        if not larger:
+            return found
         on_disk: dict[Key, StoredFile] = {}
         with self._lock:
-            for key in keys:
+            for key in larger:
                 value = self._find(key)
                 if value is _ABSENT:
                     on_disk[key] = self._files[key]
@@ -156,13 +170,13 @@ class SpillBuffer(MutableMapping[Key, Any]):
         return SpilledValues(found, self, on_disk) if on_disk else found
 
     def __contains__(self, key: object) -> bool:
-        return key in self._weights
+        return key in self._small or key in self._weights
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(list(self._weights))
+        return iter([*list(self._small), *list(self._weights)])
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self._small) + len(self._weights)
 
     def _find(self, key: Key) -> Any:
         """A value that is in memory, or `_ABSENT`. With the lock."""
@@ -224,6 +238,9 @@ class SpillBuffer(MutableMapping[Key, Any]):
             KeyError: it is not here.
             OSError, DeserializationError: it cannot be read back.
         """
+        value = self._small.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
         with self._lock:
             if key not in self._weights:
                 raise KeyError(key)
@@ -303,10 +320,26 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """Wait, in a thread that is about to add to memory, until the spiller has made room or cannot make any."""
         with self._lock:
             self._wait(lambda: not self._wants_patience())
-        if self.tight and self.admit is not None:
-            while self._spiller.alive and not self.admit():
-                with self._lock:
-                    self._room.wait(ADMIT_SECONDS)
+
+    def wait_a_moment(self) -> bool:
+        """Wait until something may have changed; returns False if the buffer is closed."""
+        with self._lock:
+            self._room.wait(ADMIT_SECONDS)
+        return self._spiller.alive
+
+    def expected_need(self, keys: Iterable[Key]) -> int:
+        """Bytes that a task with these dependencies is likely to add: what has to be read, and two copies.
+
+        What tasks without dependencies return is guessed from the largest results of late.
+        """
+        with self._lock:
+            total = on_disk = 0
+            for key in keys:
+                weight = self._weights.get(key, 0)
+                total += weight
+                if key in self._files and key not in self._clean:
+                    on_disk += weight
+            return on_disk + 2 * int(max(total, self._typical))
 
     def _wait(self, done: Any) -> None:
         """Wait for room. With the lock."""
@@ -421,7 +454,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
     # What the monitor does
 
     def tighten(self, tight: bool) -> None:
-        """The process nears its limits, or no longer: threads ask `admit` before they run a task."""
+        """The process nears its limits, or no longer."""
         if tight is not self.tight:
             with self._lock:
                 self.tight = tight
@@ -437,9 +470,10 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._spiller.wake()
             self._room.notify_all()
 
-    def after_eviction(self, function: Callable[[int], None]) -> None:
-        """Have a function called in the spiller's thread after each eviction, with what `evict` returned."""
-        self._spiller.after_eviction = function
+    def watch_evictions(self, before: Callable[[], None], after: Callable[[int], None]) -> None:
+        """Have functions called in the spiller's thread before it begins, and after each eviction with its answer."""
+        self._spiller.before_eviction = before
+        self._spiller.after_eviction = after
 
     @property
     def pressed(self) -> bool:
@@ -453,7 +487,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of values in memory."""
+        """Bytes of values in memory, without small ones."""
         return self._memory_bytes
 
     @property

@@ -17,6 +17,7 @@ from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.machine import parse_memory_limit, process_memory
 
+from .admission import Admission
 from .buffer import SpillBuffer
 from .monitor import Relief, in_words
 from .options import MemoryOptions
@@ -24,10 +25,13 @@ from .options import MemoryOptions
 if TYPE_CHECKING:
     from ..server import Worker
 
-logger = logging.getLogger("distributed.worker.memory")
+logger = logging.getLogger("distributed.worker")
 
 #: Share of the memory limit that unused frames of connections may take.
 KEPT_FRACTION = 0.1
+#: Share of the memory limit above which, or when something is on disk, tasks are let in by what they are likely to add
+#: (see `admission`), unless the target is less.
+NEAR_FRACTION = 0.5
 
 
 class WorkerMemoryManager:
@@ -47,6 +51,7 @@ class WorkerMemoryManager:
         buffer: the same if it spills, else None.
         store: puts a value whose size in bytes is known into `data`: `store(key, value, nbytes)`.
         values_of: values by key for a task; see `SpillBuffer.values_of`.
+        admission: lets tasks start while memory is short; None if there is nothing to decide.
 
     Raises:
         ValueError: a limit or a fraction makes no sense.
@@ -75,6 +80,7 @@ class WorkerMemoryManager:
         self.buffer: SpillBuffer | None = None
         self.store: Callable[[Key, Any, int], None] = self._store_plainly
         self.values_of: Callable[[Iterable[Key]], dict[Key, Any]] = self._values_of
+        self.admission: Admission | None = None
         self._relief: Relief | None = None
         self._paused = False
         self._background: asyncio.Future[None] | None = None
@@ -110,8 +116,9 @@ class WorkerMemoryManager:
         if fraction:
             self._relief = Relief(limit, fraction * limit, self.buffer)
             if self.buffer is not None:
-                self.buffer.after_eviction(self._relief.after_eviction)
-                self.buffer.admit = self._admits
+                self.buffer.watch_evictions(self._relief.before_eviction, self._relief.after_eviction)
+                ceiling = min(limit * (options.pause or 1.0), limit * (options.spill or 1.0) + 0.1 * limit)
+                self.admission = Admission(ceiling, self.buffer, self._relief)
 
     @property
     def monitored(self) -> bool:
@@ -151,36 +158,36 @@ class WorkerMemoryManager:
         if not limit or self._relief is None:
             return
         process = process_memory()
-        near = process > limit * (options.target or fraction)
-        if near:
+        if process > limit * (options.target or fraction):
             drop_kept()
         if self.buffer is not None:
-            self.buffer.tighten(near)
+            near = process > limit * min(NEAR_FRACTION, options.target or fraction)
+            self.buffer.tighten(near or self.buffer.spilled_total.memory > 0)
         if process > self._relief.threshold:
             self._relieve(process)
-        elif self.buffer is not None and self.buffer.pressed:
+        elif self.buffer is not None and self.buffer.pressed and self._relief.reached(process):
             self.buffer.press(False)
         if options.pause:
             self._pause_or_resume(process, limit)
 
-    def _admits(self) -> bool:
-        """Whether a task may run now; in its thread. Between two looks several threads could take what is left."""
-        options, limit = self.options, self.memory_limit
-        assert limit is not None
+    def wait_for_room(self, dependencies: Iterable[Key] | None) -> int:
+        """Wait, in a thread, until a task may start; returns a number for `release`, or 0."""
+        if self.admission is not None:
+            return self.admission.wait(dependencies)
         assert self.buffer is not None
-        process = process_memory()
-        if options.spill and process > options.spill * limit and self.buffer.evictable_bytes:
-            self.buffer.press(True)
-            return False
-        return not options.pause or process <= options.pause * limit
+        self.buffer.wait_for_room()
+        return 0
+
+    def release(self, number: int) -> None:
+        """A task that was let in has ended."""
+        if self.admission is not None:
+            self.admission.release(number)
 
     def _relieve(self, process: int) -> None:
         assert self._relief is not None
         buffer = self.buffer
         if buffer is not None and self.options.spill and buffer.evictable_bytes:
-            if not buffer.pressed:
-                self._relief.begin(process)
-                buffer.press(True)
+            self._relief.aim(process, self._relief.threshold)
         elif self._background is None or self._background.done():
             evict = getattr(self.data, "evict", None) if buffer is None and self.options.spill else None
             work = _evict_from(evict, self._relief) if callable(evict) else self._relief.reclaim
@@ -214,9 +221,19 @@ class WorkerMemoryManager:
         if self._background is not None:
             await asyncio.wait([self._background])
         if self.buffer is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.buffer.close)
+            await off_the_loop(self.buffer.close)
         else:
             self.data.clear()
+
+
+async def off_the_loop(function: Callable[[], None]) -> None:
+    """Call a function in a thread; in this one when the interpreter ends and starts no more threads."""
+    try:
+        future = asyncio.get_running_loop().run_in_executor(None, function)
+    except RuntimeError:
+        function()
+    else:
+        await future
 
 
 def _made(source: Any, directory: str) -> MutableMapping[Key, Any]:

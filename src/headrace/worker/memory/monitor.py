@@ -13,10 +13,12 @@ from headrace.machine import process_memory
 from .buffer import SpillBuffer
 from .sizes import Reclaim
 
-logger = logging.getLogger("distributed.worker.memory")
+logger = logging.getLogger("distributed.worker")
 
 #: Seconds between two warnings about memory that no result accounts for.
 WARN_EVERY = 60.0
+#: Share of the limit that is evicted at least before looking again.
+AT_LEAST = 0.02
 
 
 class Relief:
@@ -35,12 +37,39 @@ class Relief:
         self._reclaim = Reclaim()
         self._freed = 0
         self._excess = 0.0
+        self._goal = threshold
         self._warn_at = 0.0
 
-    def begin(self, process: int) -> None:
-        """The process is over the threshold. On the loop."""
-        self._excess = process - self.threshold
+    def aim(self, process: int, goal: float) -> None:
+        """Have values evicted until the process is below the goal; in any thread.
+
+        Args:
+            process: bytes that it takes now.
+            goal: bytes.
+        """
+        assert self._buffer is not None
+        if not self._buffer.pressed or goal < self._goal:
+            self._goal = goal
+            self._begin(process)
+            self._buffer.press(True)
+
+    def _begin(self, process: int) -> None:
+        self._excess = process - self._goal + AT_LEAST * self.limit
         self._freed = 0
+
+    def reached(self, process: int) -> bool:
+        """Whether the process is where it shall be, or cannot get there by evicting."""
+        return process <= self._goal or self._buffer is None or not self._buffer.evictable_bytes
+
+    def before_eviction(self) -> None:
+        """See first what the allocator can give back: that is quicker than writing."""
+        assert self._buffer is not None
+        if self._buffer.pressed and self._reclaim.trim():
+            process = process_memory()
+            if process <= self._goal:
+                self._buffer.press(False)
+            else:
+                self._begin(process)
 
     def after_eviction(self, freed: int) -> None:
         """Look whether enough was evicted; what leaves the buffer does not leave the process at once.
@@ -57,12 +86,12 @@ class Relief:
         if freed < 0:
             self.reclaim()
         else:
-            self._reclaim.trim()
+            self._reclaim.trim(wait=True)  # else what was freed would not be seen, and too much evicted
         process = process_memory()
-        if process <= self.threshold:
+        if self.reached(process):
             self._buffer.press(False)
         else:
-            self.begin(process)
+            self._begin(process)
 
     def reclaim(self) -> None:
         """Nothing can be evicted: find what nobody uses."""
@@ -71,8 +100,7 @@ class Relief:
             return
         if self._reclaim.collect():
             self._reclaim.trim()
-        process = process_memory()
-        now = time.monotonic()
+        process, now = process_memory(), time.monotonic()
         if process > self.threshold and now >= self._warn_at:
             self._warn_at = now + WARN_EVERY
             managed = self._buffer.memory_bytes if self._buffer is not None else 0

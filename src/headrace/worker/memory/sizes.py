@@ -7,8 +7,9 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-#: Seconds between two attempts to have the allocator give back what it keeps.
-TRIM_EVERY = 0.5
+#: Seconds between two requests to the allocator to give back what it keeps, and at most this share of the time.
+TRIM_EVERY = 0.02
+TRIM_SHARE = 0.1
 #: A full garbage collection keeps the interpreter; at most this share of the time goes into them.
 COLLECTION_SHARE = 0.05
 
@@ -34,17 +35,27 @@ class Reclaim:
         self._next_collection = 0.0
         self._malloc_trim: Any = None
 
-    def trim(self) -> bool:
-        """Have glibc give back its free pages; returns whether it was asked to."""
-        now = time.monotonic()
-        if now < self._next_trim or not sys.platform.startswith("linux"):
+    def trim(self, wait: bool = False) -> bool:
+        """Have glibc give back its free pages; returns whether it was asked to.
+
+        Args:
+            wait: until it may be asked again, if it was a moment ago.
+        """
+        if not sys.platform.startswith("linux"):
             return False
+        early = self._next_trim - time.monotonic()
+        if early > 0:
+            if not wait:
+                return False
+            time.sleep(early)
         if self._malloc_trim is None:
             import ctypes
 
             self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) or bool
+        start = time.monotonic()
         self._malloc_trim(0)
-        self._next_trim = time.monotonic() + TRIM_EVERY
+        end = time.monotonic()
+        self._next_trim = end + max(TRIM_EVERY, (end - start) / TRIM_SHARE)
         return True
 
     def collect(self) -> bool:

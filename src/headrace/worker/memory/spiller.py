@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .buffer import SpillBuffer
 
-logger = logging.getLogger("distributed.spill")
+logger = logging.getLogger("distributed.worker")
 
 #: Asks the thread to end.
 _END = ""
@@ -28,6 +28,7 @@ class Spiller:
 
     Attributes:
         alive: False once it was closed.
+        before_eviction: called in the thread before it begins to evict.
         after_eviction: called in the thread after each eviction, with the answer of `SpillBuffer.evict`.
     """
 
@@ -39,6 +40,7 @@ class Spiller:
         self._retry_at: float | None = None
         self._thread: threading.Thread | None = None
         self.alive = True
+        self.before_eviction: Callable[[], None] | None = None
         self.after_eviction: Callable[[int], None] | None = None
 
     def wake(self) -> None:
@@ -98,6 +100,8 @@ class Spiller:
         return None if self._retry_at is None else max(0.0, self._retry_at - time.monotonic())
 
     def _make_room(self) -> None:
+        if self.before_eviction is not None:
+            self.before_eviction()
         while self.alive and self._buffer.wants_room:
             freed = self._buffer.evict()
             if self.after_eviction is not None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def _then(task: TaskState, recommendations: Recommendations) -> None:
-    """What a released task does next: run again if someone needs it, go if nobody knows it."""
+    """What a released task does next: run again if someone needs it, go if nobody knows it.
+
+    It comes before it lets go of what it needs, so that it asks for that again before it is dropped.
+    """
     if task.who_wants or task._waiters:
         recommendations[task] = "waiting"
     elif not task._dependents:
@@ -49,9 +52,9 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
 def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Nobody waits for it any more."""
     task._waiting_on = None
-    let_go_of_dependencies(task, recommendations)
     state.move(task, "released")
     _then(task, recommendations)
+    let_go_of_dependencies(task, recommendations)
 
 
 def parked_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
@@ -62,8 +65,8 @@ def parked_released(state: SchedulerState, task: TaskState, recommendations: Rec
     else:
         del state.unrunnable[task]
         state.move(task, "released")
-    let_go_of_dependencies(task, recommendations)
     _then(task, recommendations)
+    let_go_of_dependencies(task, recommendations)
 
 
 def processing_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
@@ -73,6 +76,6 @@ def processing_released(state: SchedulerState, task: TaskState, recommendations:
         end_processing(state, worker, task)
         if worker.address in state.workers:
             state.free(worker, task.key)
-    let_go_of_dependencies(task, recommendations)
     state.move(task, "released")
     _then(task, recommendations)
+    let_go_of_dependencies(task, recommendations)

@@ -1,0 +1,234 @@
+"""The coming and going of clients, their messages, and what happens when a connection to one breaks.
+
+A client whose connection breaks is expected back for a while: it keeps its keys until then. Its messages count, so that
+both sides agree on which have come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+from headrace import config
+from headrace.comm import Comm
+from headrace.exceptions import MalformedDataError
+from headrace.messages import FromClient
+from headrace.messages.client import (
+    CancelKeys,
+    ClientEvent,
+    ClientHeartbeat,
+    CloseClient,
+    DesireKeys,
+    GraphRefused,
+    MessagesReceived,
+    ReleaseKeys,
+    SubmitGraph,
+)
+from headrace.rpc import Stream
+from headrace.scheduler.base import SLICE_SECONDS, SchedulerBase, logger
+from headrace.scheduler.state.clients import ClientState
+
+#: What tasks print and warn of appears in the terminals of all clients.
+TERMINAL_TOPICS = ("print", "warn")
+#: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
+UNCONFIRMED = 16
+#: Tasks in one message from which on it is confirmed at once: it is not small.
+MANY_TASKS = 100
+
+
+class Visit:
+    """What the shell knows of one client beside the state's record.
+
+    Attributes:
+        record: the state's.
+        received: messages that have come, over all connections.
+        confirmed: of these, how many the client knows of.
+        backlog: messages that wait for their turn.
+        farewell: the timer after which it is forgotten, while its connection is broken.
+    """
+
+    __slots__ = ("backlog", "confirmed", "farewell", "received", "record")
+
+    def __init__(self, record: ClientState) -> None:
+        self.record = record
+        self.received = 0
+        self.confirmed = 0
+        self.backlog: deque[Any] = deque()
+        self.farewell: asyncio.TimerHandle | None = None
+
+
+class ClientConnections(SchedulerBase):
+    """Streams to clients."""
+
+    def prepare_clients(self) -> None:
+        """Called once, when the scheduler is made."""
+        self._visits: dict[str, Visit] = {}
+        self._client_patience = config.parse_seconds(
+            config.get("distributed.scheduler.client-reconnect-timeout", "10s")
+        )
+        self.server.takeovers["register-client"] = self.add_client
+
+    async def add_client(
+        self,
+        comm: Comm,
+        client: str,
+        versions: dict[str, Any] | None = None,
+        returning: bool = False,
+        **_: Any,
+    ) -> None:
+        """Welcome a client; its comm becomes a stream.
+
+        Args:
+            client: its name.
+            returning: its connection broke; it is told how many of its messages have come.
+        """
+        visit = self._visits.get(client)
+        if visit is not None and not returning:
+            self.remove_client(client)
+            visit = None
+        if visit is not None:
+            self._end_stream(visit)
+        received = visit.received if visit is not None else None
+        await comm.write({"status": "OK", "id": self.id, "address": self.address, "received": received})
+        if visit is None or self._visits.get(client) is not visit:
+            visit = self._visits[client] = Visit(self.state.add_client(client, versions, time.time()))
+            visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
+            logger.info("Receive client connection: %s", client)
+            self.log_event(["all", client], {"action": "add-client", "client": client})
+            self.notify_plugins("add_client", self, client)
+        else:
+            logger.info("Client %s is back", client)
+        self._start_stream(visit, comm)
+
+    def _start_stream(self, visit: Visit, comm: Comm) -> None:
+        client = visit.record.client_key
+        if visit.farewell is not None:
+            visit.farewell.cancel()
+            visit.farewell = None
+
+        def on_batch(messages: list[Any]) -> None:
+            self._client_batch(visit, messages)
+
+        def on_close(error: Exception | None) -> None:
+            if self.client_comms.get(client) is stream:
+                self._client_lost(visit, error)
+
+        visit.confirmed = visit.received
+        stream = Stream(comm, FromClient, on_batch, on_close, is_event)
+        self.client_comms[client] = stream
+        for topic in TERMINAL_TOPICS:
+            self.event_subscribers.setdefault(topic, set()).add(client)
+
+    def _end_stream(self, visit: Visit) -> None:
+        """An old connection that we have not seen break."""
+        stream = self.client_comms.pop(visit.record.client_key, None)
+        if stream is not None:
+            stream.abort()
+
+    def _client_lost(self, visit: Visit, error: Exception | None) -> None:
+        """A client's connection broke: expect it back for a while."""
+        client = visit.record.client_key
+        self.client_comms.pop(client, None)
+        if not self.is_running:
+            return
+        if error is not None and (isinstance(error, MalformedDataError) or not isinstance(error, OSError)):
+            self.remove_client(client)  # it would only do the same again
+            return
+        logger.info(
+            "The connection to client %s broke (%s); it has %g s to return", client, error, self._client_patience
+        )
+        loop = asyncio.get_running_loop()
+        visit.farewell = loop.call_later(self._client_patience, self.remove_client, client)
+
+    def remove_client(self, client: str, stimulus_id: str | None = None) -> None:
+        """Forget a client; what only it wanted is released."""
+        visit = self._visits.pop(client, None)
+        if visit is not None:
+            visit.backlog.clear()
+            if visit.farewell is not None:
+                visit.farewell.cancel()
+        if client not in self.clients:
+            return
+        stream = self.client_comms.pop(client, None)
+        for subscribers in self.event_subscribers.values():
+            subscribers.discard(client)
+        self.state.remove_client(client, time.time())
+        self.flush()
+        if stream is not None and not stream.closed:
+            self.run_in_background(stream.close())
+        logger.info("Remove client %s", client)
+        self.log_event(["all", client], {"action": "remove-client", "client": client})
+        self.notify_plugins("remove_client", self, client)
+
+    def forget_visits(self) -> None:
+        """The scheduler closes: nobody is expected back."""
+        for visit in self._visits.values():
+            if visit.farewell is not None:
+                visit.farewell.cancel()
+
+    def _client_batch(self, visit: Visit, messages: list[Any]) -> None:
+        visit.received += len(messages)
+        backlog = visit.backlog
+        waiting = bool(backlog)
+        backlog.extend(messages)
+        last = messages[-1]
+        if (
+            visit.received - visit.confirmed >= UNCONFIRMED
+            or type(last) is ClientHeartbeat
+            or (type(last) is SubmitGraph and len(last.keys) >= MANY_TASKS)
+        ):
+            self._confirm(visit)
+        if not waiting:
+            self._client_slice(visit)
+
+    def _confirm(self, visit: Visit) -> None:
+        stream = self.client_comms.get(visit.record.client_key)
+        if stream is not None and visit.confirmed != visit.received:
+            visit.confirmed = visit.received
+            stream.send(MessagesReceived(visit.received))
+
+    def _client_slice(self, visit: Visit) -> None:
+        """Take a client's messages for a slice of time; the rest waits until others had their turn."""
+        clock = time.monotonic
+        deadline = clock() + SLICE_SECONDS
+        client, backlog = visit.record, visit.backlog
+        now = client.last_seen = time.time()
+        while backlog:
+            message = backlog[0]
+            try:
+                self._client_message(client, message, now)
+            except Exception as error:
+                logger.exception("Could not take %s of client %s", type(message).__name__, client.client_key)
+                if isinstance(message, SubmitGraph):
+                    self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
+            if not backlog:
+                break  # the client left with this message
+            backlog.popleft()
+            if clock() > deadline:
+                break
+        self.flush()
+        if backlog:
+            asyncio.get_running_loop().call_soon(self._client_slice, visit)
+
+    def _client_message(self, client: ClientState, message: Any, now: float) -> None:
+        state = self.state
+        if isinstance(message, SubmitGraph):
+            state.on_submit(client, message, now)
+        elif isinstance(message, ReleaseKeys):
+            state.on_release(client, message, now)
+        elif isinstance(message, DesireKeys):
+            state.on_desire(client, message, now)
+        elif isinstance(message, CancelKeys):
+            state.on_cancel(client, message, now)
+        elif isinstance(message, CloseClient):
+            self.flush()
+            self.remove_client(client.client_key)
+        elif isinstance(message, ClientHeartbeat):
+            pass  # any message is a sign of life
+
+
+def is_event(message: Any, error: Exception) -> bool:
+    """Whether a message that cannot be sent is one that nobody waits for (what users publish may be anything)."""
+    return isinstance(message, ClientEvent)

@@ -1,0 +1,246 @@
+"""A worker's side of the conversation with the scheduler: registration, heartbeat, and coming back to it.
+
+A worker whose connection breaks keeps its results and connects again with them. Nothing here changes a task's state
+but by events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from headrace.comm import connect
+from headrace.common.keys import Key
+from headrace.common.status import Status
+from headrace.exceptions import UnknownOperationError
+from headrace.messages.worker import (
+    AddKeys,
+    FreeKeys,
+    ReleasedData,
+    ToWorker,
+    WorkerEvent,
+    WorkerHeartbeat,
+    WorkerStatus,
+)
+from headrace.rpc import PeriodicCallback, Stream, send_recv
+
+from .state.events import FindMissing, SchedulerLost
+
+if TYPE_CHECKING:
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+#: Seconds between two questions where missing data are.
+FIND_MISSING_SECONDS = 1.0
+#: Seconds before a registration that failed is tried again, at first and at most.
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+
+
+def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """What extensions have to say in a heartbeat, by their names."""
+    said = {}
+    for name, extension in extensions.items():
+        if hasattr(extension, "heartbeat"):
+            try:
+                said[name] = extension.heartbeat()
+            except Exception:
+                logger.exception("The extension %r failed in heartbeat", name)
+    return said
+
+
+class SchedulerSession:
+    """One worker's registration with its scheduler.
+
+    Args:
+        worker: whose.
+        reconnect: whether to register again when the connection breaks; else the worker closes.
+
+    Attributes:
+        scheduler_id: of the scheduler that it is, or was last, registered with.
+    """
+
+    def __init__(self, worker: Worker, reconnect: bool = True) -> None:
+        self._worker = worker
+        self.reconnect = reconnect
+        self.scheduler_id: str | None = None
+        self._interval = 0.0
+
+    async def register(self, timeout: float) -> None:
+        """Connect, and become one of the scheduler's workers.
+
+        Args:
+            timeout: seconds to connect in.
+
+        Raises:
+            OSError: the scheduler cannot be reached.
+            ValueError: it is none, or refuses.
+        """
+        worker = self._worker
+        comm = await connect(worker.scheduler_address, timeout=timeout, **worker.connection_args)
+        comm.name = "Worker->Scheduler"
+        held = self._held()
+        try:
+            reply = await send_recv(comm, **await self._request(held))
+            if reply["status"] != "OK":
+                raise ValueError(f"the scheduler at {worker.scheduler_address} refused this worker: {reply['message']}")
+        except UnknownOperationError as error:
+            comm.abort()
+            raise ValueError(f"{worker.scheduler_address} is no scheduler's address: {error}") from error
+        except BaseException:
+            comm.abort()
+            raise
+        before, self.scheduler_id = self.scheduler_id, reply.get("id")
+        stream = Stream(comm, ToWorker, worker._take_messages, lambda error: self._on_close(stream, error), _is_event)
+        worker.batched_stream = stream
+        # a plugin that comes with the registration is there before the first task: messages wait for this turn's end
+        for name, plugin in (reply.get("worker_plugins") or {}).items():
+            await worker.operations.plugin_add(plugin, name)
+        self._start_heart(worker.heartbeat_interval or float(reply["heartbeat_interval"]))
+        if before is not None and before != self.scheduler_id:
+            logger.warning("There is another scheduler at %s now: all results are dropped", worker.scheduler_address)
+            worker.take(FreeKeys(list(worker.state.tasks)))
+        elif before is not None:
+            self._correct(held)
+        worker._act()
+
+    async def _request(self, held: dict[Key, int]) -> dict[str, Any]:
+        worker = self._worker
+        status = worker.status if worker.status in (Status.paused, Status.closing_gracefully) else Status.running
+        return {
+            "op": "register-worker",
+            "address": worker.address,
+            "name": worker.name,
+            "nthreads": worker.nthreads,
+            "memory_limit": worker.memory_limit,
+            "resources": worker.state.total_resources,
+            "local_directory": worker.local_directory,
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
+            "services": worker.services,
+            "nanny": worker.nanny,
+            "versions": worker.versions(),
+            "status": status.name,
+            "server_id": worker.id,
+            "extra": await self._startup_information(),
+            "scheduler_id": self.scheduler_id,
+            "keys": held,
+        }
+
+    def _held(self) -> dict[Key, int]:
+        return {key: task.nbytes for key, task in self._worker.state.tasks.items() if task.state == "memory"}
+
+    def _correct(self, told: dict[Key, int]) -> None:
+        """Results that came or went while the registration was under way; tasks and their threads did not wait."""
+        held = self._held()
+        messages: list[Any] = [ReleasedData(key) for key in told if key not in held]
+        if news := [key for key in held if key not in told]:
+            messages.append(AddKeys(news))
+        if messages and self._worker.batched_stream is not None:
+            self._worker.batched_stream.send_all(messages)
+        if failed := [key for key, task in self._worker.state.tasks.items() if task.state == "error"]:
+            self._worker.take(FreeKeys(failed))  # nobody has heard of these failures: they run elsewhere
+
+    async def _startup_information(self) -> dict[str, Any]:
+        found = {}
+        for name, function in self._worker.startup_information.items():
+            try:
+                value = function(self._worker)
+                found[name] = await value if inspect.isawaitable(value) else value
+            except Exception:
+                logger.exception("Could not get the startup information %r", name)
+        return found
+
+    # Signs of life
+
+    def _start_heart(self, interval: float) -> None:
+        self.heartbeat()
+        if interval == self._interval:
+            return  # it beats already
+        self._interval = interval
+        self._every("heartbeat", self.heartbeat, interval)
+        self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        memory = self._worker.memory_manager
+        if memory.monitored:
+            self._every("memory_monitor", memory.look, memory.memory_monitor_interval)
+
+    def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
+        callbacks = self._worker.periodic_callbacks
+        if name in callbacks:
+            callbacks[name].stop()
+        callbacks[name] = PeriodicCallback(callback, seconds * 1000)
+        callbacks[name].start()
+
+    def heartbeat(self) -> None:
+        """Tell the scheduler that the worker is alive."""
+        worker = self._worker
+        if worker.batched_stream is not None:
+            now = time.time()
+            message = WorkerHeartbeat(now, worker.measured.read(), worker.task_executor.executing(now))
+            if worker.extensions:
+                message.extensions = heard_from(worker.extensions)
+            worker.batched_stream.send(message)
+
+    def _find_missing(self) -> None:
+        if self._worker.state.missing_dep_flight:
+            self._worker.take(FindMissing())
+
+    # The end of a connection
+
+    def _on_close(self, stream: Stream, error: Exception | None) -> None:
+        worker = self._worker
+        if worker.batched_stream is not stream or worker.status in (Status.closing, Status.closed, Status.failed):
+            return
+        worker.batched_stream = None
+        reason = f"the connection to the scheduler broke: {error}" if error else "the scheduler closed the connection"
+        if not self.reconnect or worker.status is Status.closing_gracefully or worker.state.close_requested:
+            logger.info("Worker at %s closes: %s", worker.address_safe, reason)
+            worker.close_soon(reason)
+            return
+        logger.warning("Worker at %s registers again: %s", worker.address_safe, reason)
+        worker.take(SchedulerLost())
+        worker.run_in_background(self._return(reason))
+
+    async def _return(self, reason: str) -> None:
+        """Register again until the time for it is over; then close."""
+        worker = self._worker
+        seconds = worker.options.connect_timeout if worker.death_timeout is None else worker.death_timeout
+        pause = FIRST_PAUSE
+        cause: Exception | None = None
+        try:
+            async with asyncio.timeout(seconds):
+                while worker.batched_stream is None:
+                    try:
+                        await self.register(seconds)
+                    except ValueError as error:
+                        worker.close_soon(f"{reason}; {error}")
+                        return
+                    except OSError as error:
+                        cause = error
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, LONGEST_PAUSE)
+        except TimeoutError:
+            detail = f" ({cause})" if cause is not None else ""
+            worker.close_soon(f"{reason}; it could not be reached again within {seconds:g} s{detail}")
+        else:
+            logger.info("Worker at %s is registered again with %s", worker.address_safe, worker.scheduler_address)
+
+    async def close(self) -> None:
+        """Leave the scheduler."""
+        worker = self._worker
+        stream, worker.batched_stream = worker.batched_stream, None
+        if stream is not None and not stream.closed:
+            stream.send(WorkerStatus(Status.closing.name))
+            await stream.close()
+
+
+def _is_event(message: Any, error: Exception) -> bool:
+    """Whether a message that cannot be sent is one that nobody waits for (what tasks publish may be anything)."""
+    return isinstance(message, WorkerEvent)
