@@ -20,7 +20,7 @@ from headrace.messages.worker import (
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.membership import pardon, suspects
 from headrace.scheduler.state.options import StateOptions
-from headrace.scheduler.state.placement import workers_named
+from headrace.scheduler.state.restrictions import workers_named
 from headrace.scheduler.state.state import SchedulerState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState

@@ -16,6 +16,7 @@ from headrace.common.keys import Key, from_wire, to_wire
 from headrace.rpc import rpc
 from headrace.rpc.node import Node
 
+from .actors import ActorHost
 from .executor import TaskExecutor
 from .memory.manager import WorkerMemoryManager
 from .options import WorkerOptions
@@ -46,6 +47,7 @@ class WorkerViews(Node):
     state: WorkerState
     options: WorkerOptions
     task_executor: TaskExecutor
+    actor_host: ActorHost
     data: MutableMapping[Key, Any]
     scheduler_address: str
     local_directory: str
@@ -56,6 +58,11 @@ class WorkerViews(Node):
     services: dict[str, Any]
     get_client: Callable[[], Any]
     memory_manager: WorkerMemoryManager
+
+    @property
+    def actors(self) -> dict[Key, Any]:
+        """The actors that live here, by key."""
+        return self.actor_host.instances
 
     @property
     def scheduler(self) -> rpc:

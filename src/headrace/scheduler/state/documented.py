@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 
-from . import placement
+from .restrictions import restricted_workers
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def valid_workers(state: SchedulerState, task: TaskState) -> set[WorkerState] | None:
     """The running workers that may run a task; `None` when all may."""
-    found = placement.restricted_workers(state, task)
+    found = restricted_workers(state, task)
     return None if found is None else set(found)
 
 
