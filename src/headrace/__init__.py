@@ -11,6 +11,15 @@ from .alias import Facade, install
 __version__ = "0.1.0"
 
 _NAMES = {
+    "UploadFile": "headrace.diagnostics.plugin",
+    "UploadDirectory": "headrace.diagnostics.plugin",
+    "PipInstall": "headrace.diagnostics.plugin",
+    "InstallPlugin": "headrace.diagnostics.plugin",
+    "Environ": "headrace.diagnostics.plugin",
+    "CondaInstall": "headrace.diagnostics.plugin",
+    "Actor": "headrace.actor",
+    "ActorFuture": "headrace.actor",
+    "BaseActorFuture": "headrace.actor",
     "Adaptive": "headrace.deploy",
     "CancelledError": "headrace.client",
     "Client": "headrace.client",

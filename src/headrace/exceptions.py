@@ -96,3 +96,57 @@ class KilledWorker(Exception):
             f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {worker}"
             f"{cause}. It may need more memory than they have, or crash the interpreter; their logs tell more."
         )
+
+
+class NoWorkerError(Exception):
+    """A task waited too long without any worker running.
+
+    Args:
+        task: its key.
+        timeout: seconds waited.
+    """
+
+    def __init__(self, task: Any, timeout: float) -> None:
+        super().__init__(task, timeout)
+        self.task = task
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return f"task {self.task!r} waited {self.timeout:g} s, and no worker was running"
+
+
+class NoValidWorkerError(Exception):
+    """A task waited too long for a worker that it may run on.
+
+    Args:
+        task: its key.
+        host_restrictions, worker_restrictions: names and hosts, and addresses, of workers that may run it.
+        resource_restrictions: abstract resources that it takes.
+        timeout: seconds waited.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        host_restrictions: set[str],
+        worker_restrictions: set[str],
+        resource_restrictions: dict[str, float],
+        timeout: float,
+    ) -> None:
+        super().__init__(task, host_restrictions, worker_restrictions, resource_restrictions, timeout)
+        self.task = task
+        self.host_restrictions = host_restrictions
+        self.worker_restrictions = worker_restrictions
+        self.resource_restrictions = resource_restrictions
+        self.timeout = timeout
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r} waited {self.timeout:g} s for a worker that may run it, and none came. It asks for "
+            f"host_restrictions={self.host_restrictions}, worker_restrictions={self.worker_restrictions}, "
+            f"resource_restrictions={self.resource_restrictions}"
+        )
+
+
+class LostActorError(RuntimeError):
+    """The worker on which an actor lived is gone, and the actor's state with it."""

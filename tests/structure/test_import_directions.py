@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.deploy", "headrace.testing"),
     ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
+    ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),
     ("headrace.comm",),
     ("headrace.protocol",),
@@ -34,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
+    ("headrace.client.api.plugins", "headrace.diagnostics"): "files are uploaded, and logs forwarded, by plugins",
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
     ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
     ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import uuid
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -30,6 +31,7 @@ from .api.base import no_default
 from .api.collections import CollectionMethods
 from .api.data import DataMethods
 from .api.info import InfoMethods
+from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -42,7 +44,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
+class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:
@@ -276,12 +278,12 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
             _show(event)
         handler = self._event_handlers.get(event.topic)
         if handler is not None:
-            handler(event.event)
+            handler(tuple(event.event))
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
         """Call `handler((time, event))` for each event that is published under a topic from now on."""
         self._event_handlers[topic] = handler
-        return self._ask("subscribe-topic", topic=topic, client=self.id)
+        return self._ask("subscribe_topic", topic=topic, client=self.id)
 
     def unsubscribe_topic(self, topic: str) -> Any:
         """Call the topic's handler no more.
@@ -292,7 +294,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods):
         if topic not in self._event_handlers:
             raise ValueError(f"No event handler known for topic {topic!r}.")
         del self._event_handlers[topic]
-        return self._ask("unsubscribe-topic", topic=topic, client=self.id)
+        return self._ask("unsubscribe_topic", topic=topic, client=self.id)
 
     # ------------------------------------------------------------------ start and end
 
@@ -453,17 +455,35 @@ def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
 
 def _show(event: ClientEvent) -> None:
     """What a task printed, or warned of, for this terminal."""
-    message = event.event[1] if isinstance(event.event, (tuple, list)) and len(event.event) == 2 else event.event
+    message = event.event[1]
     if event.topic == "print":
         if isinstance(message, dict):
-            print(*message.get("args", ()), sep=message.get("sep") or " ", end=message.get("end") or "\n")
+            separator, end = message.get("sep"), message.get("end")
+            print(
+                *message.get("args", ()),
+                sep=" " if separator is None else separator,
+                end="\n" if end is None else end,
+                file=sys.stderr if message.get("file") == 2 else sys.stdout,
+                flush=bool(message.get("flush")),
+            )
         else:
             print(message)
     else:
         import warnings
 
-        text = message.get("message", message) if isinstance(message, dict) else message
-        warnings.warn(str(text), stacklevel=2)
+        parts = message if isinstance(message, dict) else {"message": message}
+        said, category = (_loaded(parts.get(name)) for name in ("message", "category"))
+        category = category if isinstance(category, type) and issubclass(category, Warning) else UserWarning
+        warnings.warn(said if isinstance(said, Warning) else str(said), category, stacklevel=2)
+
+
+def _loaded(value: Any) -> Any:
+    """A warning's text or class, which travels as a pickle; the pickle itself where it cannot be loaded."""
+    from headrace.protocol import loads
+
+    with contextlib.suppress(Exception):
+        return loads(value) if isinstance(value, bytes) else value
+    return value
 
 
 def _look_at_failure(task: asyncio.Task[Any]) -> None:

@@ -39,16 +39,23 @@ def load_error(state: FutureState) -> BaseException:
     return exception.with_traceback(traceback)
 
 
-def load_result(state: FutureState) -> Any:
-    """The result that a finished record carries.
+def load_result(state: FutureState, client: Any) -> Any:
+    """The result that a finished record carries, for a client that has the record.
 
     Raises:
         DeserializationError: it cannot be unpickled here; names the task and the cause.
     """
     try:
-        return loads(state.result)
+        value = loads(state.result)
     except Exception as error:
         raise cannot_load(state.key, error) from error
+    return value if "headrace.actor" not in sys.modules else kept(value, client)
+
+
+def kept(value: Any, client: Any) -> Any:
+    """A result; an actor with a future of its own, which keeps it alive."""
+    actor = sys.modules["headrace.actor"].Actor
+    return value._of(client, Future(value.key, client)) if type(value) is actor else value
 
 
 def cannot_load(key: Any, error: BaseException) -> DeserializationError:
@@ -165,7 +172,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         if client.asynchronous:
             return client._result_async(self, timeout)  # type: ignore[return-value]
         if state.status == "finished" and state.result is not None:
-            return load_result(state)  # type: ignore[no-any-return]
+            return load_result(state, client)  # type: ignore[no-any-return]
         return client._result_sync(self, timeout)  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | str | None = None, **kwargs: Any) -> BaseException | None:

@@ -335,7 +335,7 @@ class as_completed:
         if fetched is not None and fetched[1] is None:
             return future, fetched[0]
         if fetched is None and state.status == "finished" and state.result is not None:
-            return future, load_result(state)
+            return future, load_result(state, future.client)
         error = fetched[1] if fetched is not None else load_error(state)
         if self.raise_errors and not isinstance(error, FutureCancelledError):
             raise error

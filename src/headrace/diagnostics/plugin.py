@@ -1,158 +1,24 @@
-"""Base classes of the plugins that users write: hooks into the life of a scheduler, worker or nanny.
-
-Every hook does nothing here, so that a plugin overrides only what it needs. Hooks run on the event loop of the process
-that they extend: a slow one delays that process.
-"""
+"""`distributed.diagnostics.plugin`: the base classes of plugins, and those that come with headrace."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from .base import NannyPlugin, SchedulerPlugin, WorkerPlugin
+from .forward import ForwardLoggingPlugin, ForwardOutput, forward_stream
+from .install import CondaInstall, InstallPlugin, PipInstall
+from .upload import Environ, SchedulerUploadFile, UploadDirectory, UploadFile
 
-if TYPE_CHECKING:
-    from headrace.nanny import Nanny
-    from headrace.scheduler import Scheduler
-    from headrace.worker import Worker
-
-__all__ = ["NannyPlugin", "SchedulerPlugin", "WorkerPlugin"]
-
-
-class SchedulerPlugin:
-    """Extends the scheduler; register it with `Client.register_plugin` or `Scheduler.add_plugin`.
-
-    Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
-        idempotent: keep the one that is registered already instead of replacing it.
-
-    >>> class Finished(SchedulerPlugin):
-    ...     def __init__(self):
-    ...         self.count = 0
-    ...
-    ...     def transition(self, key, start, finish, *args, **kwargs):
-    ...         self.count += finish == "memory"
-    >>> plugin = Finished()
-    >>> plugin.transition("x", "processing", "memory", stimulus_id="s")
-    >>> plugin.count
-    1
-    """
-
-    name: str
-    idempotent: bool = False
-
-    async def start(self, scheduler: Scheduler) -> None:
-        """The scheduler has started, or the plugin was added to one that runs."""
-
-    async def before_close(self) -> None:
-        """The scheduler is about to close and still does everything."""
-
-    async def close(self) -> None:
-        """The scheduler closes; its workers were asked to."""
-
-    def update_graph(
-        self,
-        scheduler: Scheduler,
-        *,
-        client: str,
-        keys: set[Any],
-        tasks: list[Any],
-        annotations: dict[str, dict[Any, Any]],
-        priority: dict[Any, tuple[int | float, ...]],
-        stimulus_id: str,
-        **kwargs: Any,
-    ) -> None:
-        """A client has submitted tasks.
-
-        Args:
-            scheduler: where this runs.
-            client: its key.
-            keys: those whose results it wants.
-            tasks: all keys of the submission.
-            annotations: by annotation, its value per key.
-            priority: by key, what it was given; smaller runs earlier.
-            stimulus_id: names this event in stories.
-            kwargs: what later versions may add.
-        """
-
-    def restart(self, scheduler: Scheduler) -> None:
-        """All work was dropped and the workers restart."""
-
-    def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
-        """A task went from one state to another.
-
-        Args:
-            key: the task.
-            start: released, waiting, no-worker, queued, processing, memory or erred.
-            finish: one of these, or forgotten.
-            args: nothing today.
-            stimulus_id: names the event that caused it.
-            kwargs: what is known of it: worker, startstops, nbytes, …
-        """
-
-    def add_worker(self, scheduler: Scheduler, worker: str) -> Awaitable[None] | None:
-        """A worker, named by its address, has joined. A coroutine is awaited after all plain hooks have run."""
-
-    def remove_worker(
-        self, scheduler: Scheduler, worker: str, *, stimulus_id: str, **kwargs: Any
-    ) -> Awaitable[None] | None:
-        """A worker, named by its address, is gone. A coroutine is awaited after all plain hooks have run."""
-
-    def add_client(self, scheduler: Scheduler, client: str) -> None:
-        """A client has connected."""
-
-    def remove_client(self, scheduler: Scheduler, client: str) -> None:
-        """A client has left."""
-
-    def log_event(self, topic: str, msg: Any) -> None:
-        """Something was published on a topic."""
-
-    def valid_workers_downscaling(self, scheduler: Scheduler, workers: list[Any]) -> list[Any]:
-        """Those of the `WorkerState`s given that may be removed when the cluster shrinks."""
-        return workers
-
-
-class WorkerPlugin:
-    """Extends every worker, those that join later included; register it with `Client.register_plugin`.
-
-    Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
-        idempotent: keep the one that is registered already instead of replacing it.
-    """
-
-    name: str
-    idempotent: bool = False
-
-    def setup(self, worker: Worker) -> Awaitable[None] | None:
-        """The plugin was attached to this worker. A coroutine is awaited before the worker takes work."""
-
-    def teardown(self, worker: Worker) -> Awaitable[None] | None:
-        """The worker closes, or the plugin was removed."""
-
-    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
-        """A task went from one state to another on this worker.
-
-        Args:
-            key: the task.
-            start: waiting, ready, executing, long-running, fetch, flight, memory, error, …
-            finish: likewise.
-            kwargs: what is known of it.
-        """
-
-
-class NannyPlugin:
-    """Extends every nanny: what must happen before the worker's process starts.
-
-    Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
-        idempotent: keep the one that is registered already instead of replacing it.
-        restart: restart the running workers when it is registered.
-    """
-
-    name: str
-    idempotent: bool = False
-    restart: bool = False
-
-    def setup(self, nanny: Nanny) -> Awaitable[None] | None:
-        """The plugin was attached to this nanny."""
-
-    def teardown(self, nanny: Nanny) -> Awaitable[None] | None:
-        """The nanny closes, or the plugin was removed."""
+__all__ = [
+    "CondaInstall",
+    "Environ",
+    "ForwardLoggingPlugin",
+    "ForwardOutput",
+    "InstallPlugin",
+    "NannyPlugin",
+    "PipInstall",
+    "SchedulerPlugin",
+    "SchedulerUploadFile",
+    "UploadDirectory",
+    "UploadFile",
+    "WorkerPlugin",
+    "forward_stream",
+]

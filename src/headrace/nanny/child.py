@@ -113,7 +113,7 @@ class _Child:
         for task in list(self._tasks):
             with contextlib.suppress(Exception):
                 await task
-        self._say({"op": "closed", "reason": worker.close_reason})
+        self._say({"op": "closed", "reason": worker.close_reason, "restart": worker.nanny_restarts})
         return 0
 
     async def _start(self, encoded: bytes) -> None:

@@ -216,7 +216,7 @@ class WorkerProcess:
             error.__cause__ = cause
             self._started.set_exception(error)
         elif reply["op"] == "closed":
-            self.closed_itself = reply["reason"]
+            self.closed_itself = None if reply.get("restart") else reply["reason"]
 
     def _stop_reading(self) -> None:
         if self._replies >= 0:

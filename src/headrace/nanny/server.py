@@ -17,6 +17,7 @@ from headrace.exceptions import CommClosedError
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
 
+from .beginning import Beginning
 from .memory import NannyMemoryManager
 from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess, cause_of_death
 
@@ -42,6 +43,7 @@ class Nanny(Node):
         host, port, interface, protocol: where the nanny listens; the worker uses the same but the port.
         memory_limit: as for Worker; a worker over the share `distributed.worker.memory.terminate` of it
             (`memory_terminate_fraction`) is killed and started again.
+        preload_nanny, preload_nanny_argv: code to run as this starts and ends; without `_nanny`, the worker does.
         worker_kwargs: for the Worker.
 
     Raises:
@@ -141,7 +143,10 @@ class Nanny(Node):
             "host": host,
             "port": worker_port,
             "protocol": protocol,
+            "preload": preload,
+            "preload_argv": preload_argv,
         }
+        self.beginning = Beginning(self, scheduler_file, death_timeout, preload_nanny, preload_nanny_argv)
         self._pause = FIRST_PAUSE
         self._born = 0.0
         self._lock = asyncio.Lock()
@@ -153,6 +158,7 @@ class Nanny(Node):
     # Life
 
     async def _start(self) -> None:
+        await self.beginning.find_scheduler()
         if isinstance(self._listen, str):
             await self.server.listen(self._listen)
         else:
@@ -165,6 +171,7 @@ class Nanny(Node):
             await self._listen_somewhere(peer)
         for plugin in self._start_plugins:
             await self.plugin_add(plugin)
+        await self.beginning.prepare()
         await self.instantiate()
         self.memory_manager.start()
         self.status = Status.running
@@ -306,6 +313,7 @@ class Nanny(Node):
         await self.kill(timeout=timeout, reason=reason)
         for name in list(self.plugins):
             await self.plugin_remove(name)
+        await self.beginning.preloads.teardown()
 
     def _close_soon(self, reason: str) -> None:
         if self._closing is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Self
@@ -17,6 +16,7 @@ from .logs import LogLines
 from .loop import IOLoop
 from .periodic import PeriodicCallback
 from .pool import ConnectionPool
+from .scheduler_file import read_scheduler_file
 from .server import Server
 
 
@@ -71,6 +71,7 @@ class Node:
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
+        self._detached: set[asyncio.Task[Any]] = set()
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self.start().__await__()
@@ -175,6 +176,12 @@ class Node:
         task.add_done_callback(self._background.discard)
         return task
 
+    def run_detached(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine that outlives the closing of this: the closing itself, asked for from within."""
+        task = asyncio.ensure_future(work)
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+
     @property
     def is_running(self) -> bool:
         """Whether it has started and not begun to close."""
@@ -245,18 +252,14 @@ class Node:
 
 
 def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:
-    """The scheduler's address as the constructor's arguments give it.
+    """The scheduler's address as the constructor's arguments give it; empty while its file is not there.
 
     Raises:
         ValueError: none of them does, or the file does not name one.
         TypeError: the address is not text.
     """
     if scheduler_file is not None:
-        with open(scheduler_file) as file:
-            address = json.load(file).get("address")
-        if not address:
-            raise ValueError(f"the scheduler file {scheduler_file!r} names no address")
-        return str(address)
+        return read_scheduler_file(scheduler_file) or ""
     if ip is None:
         ip = _configured_address()
     if ip is None:

@@ -8,6 +8,8 @@ _NAMES = {
     "Scheduler": ".server",
     "MemoryState": ".state.memory",
     "KilledWorker": "headrace.exceptions",
+    "NoValidWorkerError": "headrace.exceptions",
+    "NoWorkerError": "headrace.exceptions",
     "SchedulerState": ".state.state",
     "TaskState": ".state.tasks",
     "TaskGroup": ".state.tasks",

@@ -5,12 +5,14 @@ Nothing here decides where work goes; that is the state's.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from headrace.common.hooks import hook_of
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
@@ -200,15 +202,21 @@ class SchedulerBase(Node):
                     stream.send_all(outbox)
 
     def notify_plugins(self, hook: str, *args: Any, **kwargs: Any) -> None:
-        """Call a hook of every plugin; one that raises is logged and does not stop the others."""
+        """Call a hook of every plugin; one that raises is logged and does not stop the others.
+
+        Coroutines run in the background after all plain hooks have run.
+        """
         for name, plugin in list(self.plugins.items()):
-            function = getattr(plugin, hook, None)
+            function = hook_of(plugin, hook)
             if function is None:
                 continue
             try:
-                function(*args, **kwargs)
+                result = function(*args, **kwargs)
             except Exception:
                 logger.exception("Plugin %s failed in %s", name, hook)
+            else:
+                if inspect.iscoroutine(result):
+                    self.run_in_background(_log_errors(result, name, hook))
 
     def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
         """Log an event under one topic or several, and send it to the clients that subscribed."""
@@ -223,12 +231,19 @@ class SchedulerBase(Node):
             for client in self.event_subscribers.get(name, ()):
                 stream = self.client_comms.get(client)
                 if stream is not None:
-                    stream.send(ClientEvent(name, msg))
+                    stream.send(ClientEvent(name, (now, msg)))
             self.notify_plugins("log_event", name, msg)
 
     def worker_rpc(self, address: str) -> Any:
         """Requests to a worker, as methods."""
         return self.rpc.rpc(address)
+
+
+async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str) -> None:
+    try:
+        await coroutine
+    except Exception:
+        logger.exception("Plugin %s failed in %s", name, hook)
 
 
 Operations = dict[str, Callable[..., Any]]

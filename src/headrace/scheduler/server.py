@@ -6,14 +6,14 @@ It never assigns a field of the state's records. Requests are answered by the mi
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.common.hooks import hook_of
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
@@ -24,7 +24,9 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
+from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
@@ -68,6 +70,8 @@ class Scheduler(
     InspectHandlers,
     PluginHandlers,
     RestartHandlers,
+    DocumentedMethods,
+    LifeHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -81,7 +85,9 @@ class Scheduler(
         allowed_failures: how many workers may die under a task before it errs.
         worker_ttl: seconds (or text) of silence after which a worker is dropped, and restarted by its nanny if it has
             one; `distributed.scheduler.worker-ttl` by default, 0 for never.
-        scheduler_file: where to write how to reach this scheduler, as JSON.
+        scheduler_file: where to write how to reach this scheduler, as JSON; removed when it closes.
+        idle_timeout: seconds, or text such as "1 hour", without work after which this closes; None for never.
+        preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
         blocked_handlers: operations that are refused, whoever asks; by default those of the configuration.
@@ -128,8 +134,11 @@ class Scheduler(
         self.name = self.id
         self.started = 0.0
         self.services: dict[str, Any] = {}
-        self.scheduler_file = scheduler_file
         self.blocked_handlers = blocked_handlers
+        self.set_life(scheduler_file, idle_timeout, preload, preload_argv)
+        self.state.options = replace(
+            self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
+        )
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
@@ -141,12 +150,14 @@ class Scheduler(
                 **self.scaling_operations(),
                 **self.inspect_operations(),
                 **self.plugin_operations(),
+                **self.life_operations(),
                 **self.restart_operations(),
                 "terminate": self._terminate,
             }
         )
         self.prepare_clients()
         self.prepare_workers(worker_ttl)
+        self.server.takeovers["feed"] = self.feed
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
         for name, make in chosen.items():
             self.extensions[name] = make(self)
@@ -171,8 +182,7 @@ class Scheduler(
         for extension in self.extensions.values():
             if hasattr(extension, "scheduler_started"):
                 extension.scheduler_started()
-        if self.scheduler_file:
-            self._write_scheduler_file()
+        await self.begin_life()
         logger.info("Scheduler at: %s", self.address)
 
     def _listen_address(self) -> str:
@@ -183,14 +193,6 @@ class Scheduler(
     async def listen(self, address: str) -> str:
         """Listen at one more address as well, and return it as others are to use it."""
         return (await self.server.listen(address)).contact_address
-
-    def _write_scheduler_file(self) -> None:
-        """Write how to reach this scheduler; readers see the whole file or none."""
-        assert self.scheduler_file is not None
-        partial = f"{self.scheduler_file}.{os.getpid()}"
-        with open(partial, "w") as file:
-            json.dump(self.identity(), file, indent=2, default=str)
-        os.replace(partial, self.scheduler_file)
 
     async def _close(self, **options: Any) -> None:
         """Tell clients and workers, and stop. Of the documented options, only `reason` makes a difference."""
@@ -210,11 +212,10 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
         self.end_watching()
-        if self.scheduler_file and os.path.exists(self.scheduler_file):
-            os.unlink(self.scheduler_file)
+        await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
-        asyncio.get_running_loop().call_soon(asyncio.ensure_future, self.close(reason=reason))
+        self.run_detached(self.close(reason=reason))
         return {"status": "OK"}
 
     @property
@@ -243,7 +244,7 @@ def _load(path: str) -> Callable[..., Any]:
 
 
 async def _call(plugin: Any, hook: str) -> None:
-    function: Callable[[], Any] | None = getattr(plugin, hook, None)
+    function = hook_of(plugin, hook)
     if function is None:
         return
     try:

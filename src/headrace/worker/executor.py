@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -116,11 +116,16 @@ class TaskExecutor:
     def _submit_elsewhere(self, run: Execute) -> None:
         name = run.annotations.get("executor", "default")
         executor = self.executors.get(name)
+        if executor is None and name == "offload":  # one thread beside the pool's
+            executor = self.executors[name] = ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")
         try:
             if executor is self.pool:
                 self.pool.feed(run)
             elif executor is None:
-                raise ValueError(f"Invalid executor {name!r}; this worker has {sorted(self.executors)}")
+                raise ValueError(
+                    f"Invalid executor {name!r} for the task {from_wire(run.key)!r}; the worker at "
+                    f"{self._worker.address} has {sorted({*self.executors, 'offload'})}"
+                )
             elif isinstance(executor, ProcessPoolExecutor) or "Process" in type(executor).__name__:
                 if isinstance(run.values, SpilledValues):
                     self._loop.run_in_executor(None, self._load_and_submit, run, executor)
@@ -236,6 +241,11 @@ class TaskExecutor:
                 self._memory.release(admitted)
 
     def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
+        if run.actor:
+            kind = type_name_of(value)
+            value = self._worker.actor_host.install(run.key, value)
+        else:
+            kind = ""
         nbytes = nbytes_of(value)
         result = None
         if run.report and nbytes <= RESULT_RIDES:
@@ -245,7 +255,7 @@ class TaskExecutor:
                 result = None
             if type(result) is not bytes or len(result) > RESULT_RIDES:
                 result = None
-        self._put(value, ExecuteDone(run.key, nbytes, type_name_of(value), start, stop, result, thread), None)
+        self._put(value, ExecuteDone(run.key, nbytes, kind or type_name_of(value), start, stop, result, thread), None)
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
         self._unstarted.discard(run)

@@ -55,6 +55,7 @@ class Operations:
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
+            "actor_call": worker.actor_host.call,
         }
 
     def ping(self) -> str:
@@ -164,7 +165,7 @@ class Operations:
             file.write(data)
         if load:
             try:
-                _import_file(path)
+                import_file(path)
             except Exception as error:
                 logger.exception("Could not import %s", filename)
                 return error_reply(error)
@@ -186,7 +187,7 @@ async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
             await result
 
 
-def _import_file(path: str) -> None:
+def import_file(path: str) -> None:
     """Import a module from a file, or add an archive to the path and import what it holds."""
     import importlib
     import pkgutil

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
@@ -12,10 +12,13 @@ IGNORED = frozenset(
     {
         "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
         "low_level_profiler", "scheduler_sni",
-        "lifetime", "lifetime_stagger", "lifetime_restart", "transition_counter_max", "WorkerStateClass",
-        "preload", "preload_argv", "extensions",
+        "transition_counter_max", "WorkerStateClass",
     }
 )  # fmt: skip
+
+
+#: Keywords about when a worker starts and ends; see `lifetime`.
+LIFE = ("lifetime", "lifetime_stagger", "lifetime_restart", "preload", "preload_argv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class WorkerOptions:
         log_length: transitions remembered.
         profile_interval: seconds between two samples of the profile; 0 for no profile.
         profile_cycle: seconds that share an entry of its history.
+        life: by the names in `LIFE`.
     """
 
     outgoing: int = 50
@@ -44,6 +48,7 @@ class WorkerOptions:
     log_length: int = 20_000
     profile_interval: float = 0.01
     profile_cycle: float = 1.0
+    life: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
@@ -64,6 +69,13 @@ class WorkerOptions:
             else 0.0,
             profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
+            life={
+                "lifetime": values["lifetime"]["duration"],
+                "lifetime_stagger": values["lifetime"]["stagger"],
+                "lifetime_restart": values["lifetime"]["restart"],
+                "preload": values["preload"],
+                "preload_argv": values["preload-argv"],
+            },
         )
 
 

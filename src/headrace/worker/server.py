@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from headrace.comm.addressing import addresses_from_user_args, parse_address
+from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
@@ -28,12 +29,15 @@ from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
+from .actors import ActorHost
 from .executor import TaskExecutor
+from .lifetime import Lifetime
 from .metrics import Metrics
 from .operations import Operations
-from .options import IGNORED, WorkerOptions, executors_of, seconds_of
+from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
 from .profiler import ProfileMethods, Profiler
 from .session import SchedulerSession
 from .state import WorkerState
@@ -60,6 +64,10 @@ class Worker(WorkerViews, ProfileMethods):
         resources: amounts of abstract resources by name.
         death_timeout: seconds to be registered within, at the start and when the connection broke (then 30 by default).
         reconnect: whether to register again, with the results it holds, when the connection to the scheduler breaks.
+        lifetime: seconds, or text, after which this closes gracefully; `lifetime_stagger` is a random part of it, more
+            or less, and with `lifetime_restart` its nanny starts another.
+        preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
+        extensions: {name: class}; each is made with the worker as its argument.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
         memory_target_fraction, memory_spill_fraction, memory_pause_fraction, max_spill, memory_monitor_interval: as in
@@ -113,11 +121,14 @@ class Worker(WorkerViews, ProfileMethods):
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
+        life = {name: ignored.pop(name) for name in LIFE if name in ignored}
+        extensions = ignored.pop("extensions", None) or {}
         memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")
         self.options = options = options or WorkerOptions.from_config()
         self.nthreads = int(nthreads or ncores or cpu_count())
@@ -155,8 +166,10 @@ class Worker(WorkerViews, ProfileMethods):
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.transfers = Transfers(self, options.incoming)
+        self.actor_host = ActorHost(self)
         self.operations = Operations(self)
         self.server.handlers.update(self.operations.handlers())
+        self.server.takeovers["actors"] = self.actor_host.serve
         self.measured = Metrics(self, dict(metrics or {}))
         self.startup_information = dict(startup_information or {})
         self.batched_stream: Stream | None = None
@@ -165,6 +178,12 @@ class Worker(WorkerViews, ProfileMethods):
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self.close_reason = ""
+        #: whether its nanny, if it has one, is to start another worker once this one has closed
+        self.nanny_restarts = False
+        #: why it leaves, once it does so gracefully; the scheduler, which lets it go, knows less
+        self._leaving = ""
+        self.lifetime = Lifetime(self, options, life)
+        self.extensions: dict[str, Any] = {name: make(self) for name, make in extensions.items()}
 
     def __repr__(self) -> str:
         name = f", name: {self.name}" if self.name is not None and self.name != self.address_safe else ""
@@ -181,10 +200,13 @@ class Worker(WorkerViews, ProfileMethods):
         timeout = self.death_timeout if self.death_timeout is not None else self.options.connect_timeout
         try:
             async with asyncio.timeout(self.death_timeout):
+                if not self.scheduler_address:
+                    self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
                 self._make_directory()
                 self.memory_manager.start(self.local_directory)
                 self.data = self.memory_manager.data
+                await self.lifetime.start_preloads()
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
                 if self.options.profile_interval:
                     cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
@@ -196,9 +218,11 @@ class Worker(WorkerViews, ProfileMethods):
             if isinstance(error, OSError) and str(error):
                 raise
             raise TimeoutError(
-                f"Worker could not register with the scheduler at {self.scheduler_address} within {timeout:g} s"
+                f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} "
+                f"within {timeout:g} s"
             ) from error
         self.status = Status.running
+        self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
 
     async def _listen_somewhere(self) -> None:
@@ -258,14 +282,17 @@ class Worker(WorkerViews, ProfileMethods):
         Args:
             timeout: seconds to wait for tasks that run.
             executor_wait: whether to wait for them at all.
-            nanny: accepted for compatibility.
+            nanny: whether the nanny, if there is one, closes as well; else it starts another worker.
         """
+        self.nanny_restarts = self.nanny_restarts or not nanny
+        reason = self._leaving or reason
         return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
 
     async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
         self.close_reason = reason
         logger.info("Stopping worker at %s. Reason: %s", self.address_safe, reason)
         context.workers.discard(self)
+        await self.lifetime.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
         await self.session.close()
@@ -273,6 +300,7 @@ class Worker(WorkerViews, ProfileMethods):
         for client in clients:
             with contextlib.suppress(Exception):
                 await client._close()
+        await self.actor_host.close()
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
         if executor is not None:
@@ -287,12 +315,18 @@ class Worker(WorkerViews, ProfileMethods):
             await memory.off_the_loop(remove)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
-        """Have the scheduler move this worker's data away, then close."""
+        """Have the scheduler move this worker's data away, then close.
+
+        Args:
+            restart: whether the nanny, if there is one, starts another worker; by default as `lifetime_restart` says.
+        """
         if self.status in (Status.closing, Status.closed, Status.closing_gracefully):
             await self.finished()
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
         self.status = Status.closing_gracefully
+        self._leaving = reason
+        self.nanny_restarts = self.lifetime.restart if restart is None else restart
         with contextlib.suppress(OSError):
             await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=True)
         await self.close(reason=reason)
@@ -343,6 +377,8 @@ class Worker(WorkerViews, ProfileMethods):
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             if outbox.free:
                 self.memory_manager.drop(outbox.free)
+                if self.actor_host.instances:
+                    self.actor_host.forget(outbox.free)
             for request in outbox.gather:
                 self.transfers.start(request)
             for address in outbox.retry_later:
@@ -356,10 +392,10 @@ class Worker(WorkerViews, ProfileMethods):
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""
-        self.state.watched = any(hasattr(plugin, "transition") for plugin in self.plugins.values())
+        self.state.watched = any(hook_of(plugin, "transition") is not None for plugin in self.plugins.values())
 
     def _tell_plugins(self, transitions: list[tuple[Key, str, str]]) -> None:
-        watching = [plugin for plugin in self.plugins.values() if hasattr(plugin, "transition")]
+        watching = [plugin for plugin in self.plugins.values() if hook_of(plugin, "transition") is not None]
         for key, start, finish in transitions:
             for plugin in watching:
                 try:

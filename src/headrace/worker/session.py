@@ -10,8 +10,9 @@ import asyncio
 import inspect
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm import connect
@@ -41,6 +42,18 @@ FIND_MISSING_SECONDS = 1.0
 #: Seconds before a registration that failed is tried again, at first and at most.
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+
+
+def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """What extensions have to say in a heartbeat, by their names."""
+    said = {}
+    for name, extension in extensions.items():
+        if hasattr(extension, "heartbeat"):
+            try:
+                said[name] = extension.heartbeat()
+            except Exception:
+                logger.exception("The extension %r failed in heartbeat", name)
+    return said
 
 
 class SchedulerSession:
@@ -134,6 +147,7 @@ class SchedulerSession:
             "resources": worker.state.total_resources,
             "local_directory": worker.local_directory,
             "pid": os.getpid(),
+            "hostname": socket.gethostname(),
             "services": worker.services,
             "nanny": worker.nanny,
             "versions": worker.versions(),
@@ -193,9 +207,10 @@ class SchedulerSession:
         worker = self._worker
         if worker.batched_stream is not None:
             now = time.time()
-            worker.batched_stream.send(
-                WorkerHeartbeat(now, worker.measured.read(), worker.task_executor.executing(now))
-            )
+            message = WorkerHeartbeat(now, worker.measured.read(), worker.task_executor.executing(now))
+            if worker.extensions:
+                message.extensions = heard_from(worker.extensions)
+            worker.batched_stream.send(message)
 
     def _find_missing(self) -> None:
         if self._worker.state.missing_dep_flight:

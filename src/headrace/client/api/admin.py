@@ -122,10 +122,11 @@ class AdminMethods(ClientBase):
         if kind == "scheduler":
             idempotent = bool(getattr(plugin, "idempotent", False))
             return self._ask("register_scheduler_plugin", plugin=payload, name=name, idempotent=idempotent)
-        return self.sync(self._register_remote_plugin, f"register_{kind}_plugin", payload, name)
+        idempotent = bool(getattr(plugin, "idempotent", False))
+        return self.sync(self._register_remote_plugin, f"register_{kind}_plugin", payload, name, idempotent)
 
-    async def _register_remote_plugin(self, op: str, payload: Any, name: str) -> dict[str, Any]:
-        replies = await self._call(op, plugin=payload, name=name, idempotent=False)
+    async def _register_remote_plugin(self, op: str, payload: Any, name: str, idempotent: bool) -> dict[str, Any]:
+        replies = await self._call(op, plugin=payload, name=name, idempotent=idempotent)
         for reply in (replies or {}).values():
             failure = _failure(reply)
             if failure is not None:

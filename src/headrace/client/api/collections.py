@@ -9,7 +9,7 @@ import dask
 from dask.base import is_dask_collection
 
 from ..expressions import Persisting, computing, materialize
-from .work import WorkMethods, common_options
+from .work import WorkMethods, actor_annotations, common_options
 
 
 class CollectionMethods(WorkMethods):
@@ -38,6 +38,7 @@ class CollectionMethods(WorkMethods):
             optimize_graph: simplify the graphs first.
             traverse: look for collections inside lists, sets, tuples, dictionaries and iterators.
             workers, allow_other_workers, resources, retries, priority, fifo_timeout: see `submit`; for all tasks.
+            actors: which results live on their workers as actors: True for all, or keys or collections.
 
         Returns:
             A future for one collection, a list of them for several.
@@ -53,8 +54,8 @@ class CollectionMethods(WorkMethods):
         if variables:
             expression, keys = computing(variables, optimize_graph)
             graph, annotations = materialize(expression)
-            common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout, actors)
-            futures = self._submit_graph(graph, keys, common, annotations)
+            common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout)
+            futures = self._submit_graph(graph, keys, common, {**annotations, **actor_annotations(actors, keys)})
             computed = [futures[key] for key in keys]
         ordered = iter(computed)
         result: Any = [next(ordered) if is_dask_collection(item) else item for item in given]
@@ -81,6 +82,7 @@ class CollectionMethods(WorkMethods):
             collections: one, or a list, tuple or set.
             optimize_graph: simplify the graphs first.
             workers, allow_other_workers, resources, retries, priority, fifo_timeout: see `submit`; for all tasks.
+            actors: which results live on their workers as actors: True for all, or keys or collections.
 
         Returns:
             Collections (one, or a list) of the same kind, whose graphs are futures.
@@ -97,7 +99,8 @@ class CollectionMethods(WorkMethods):
             return []
         persisting = Persisting(given, optimize_graph)
         graph, annotations = materialize(persisting.expression)
-        common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout, actors)
+        common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout)
+        annotations = {**annotations, **actor_annotations(actors, persisting.keys)}
         futures = self._submit_graph(graph, persisting.keys, common, annotations)
         result = persisting.rebuild(futures)
         return result if several else result[0]

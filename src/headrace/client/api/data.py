@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from headrace.protocol import Serialize
 
 from ..calls import unique_suffix
 from ..containers import SKIPPED, collect_futures, refuse_iterators, replace_futures
-from ..future import Future, cannot_load, load_error, load_result
+from ..future import Future, cannot_load, kept, load_error, load_result
 from ..options import normalize_workers
 from ..state import FutureState
 from .base import ClientBase, no_default
@@ -70,7 +71,7 @@ class DataMethods(ClientBase):
         results: dict[Key, Any] = {}
         while True:
             self.session.wait(states, error_stops=errors == "raise")
-            missing = _take_results(states, results, errors)
+            missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
             results.update(self.sync(self._fetch, missing, direct, asynchronous=False))
@@ -83,7 +84,7 @@ class DataMethods(ClientBase):
         results: dict[Key, Any] = {}
         while True:
             await self.session.wait_async(states, error_stops=errors == "raise")
-            missing = _take_results(states, results, errors)
+            missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
             results.update(await self._fetch(missing, direct))
@@ -101,7 +102,7 @@ class DataMethods(ClientBase):
                 raise timed_out(timeout)
             if state.status == "finished":
                 if state.result is not None:
-                    return load_result(state)
+                    return load_result(state, self)
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
                 try:
                     found = self.sync(self._fetch, [state], None, callback_timeout=left, asynchronous=False)
@@ -120,7 +121,7 @@ class DataMethods(ClientBase):
                     await self.session.wait_async([state])
                     if state.status == "finished":
                         if state.result is not None:
-                            return load_result(state)
+                            return load_result(state, self)
                         found = await self._fetch_here([state])
                         if state.key in found:
                             return found[state.key]
@@ -157,18 +158,22 @@ class DataMethods(ClientBase):
         for _ in range(ATTEMPTS):
             for state in states:
                 if state.result is not None and state.key not in results:
-                    results[state.key] = load_result(state)
+                    results[state.key] = load_result(state, self)
             keys = [state.key for state in states if state.status == "finished" and state.key not in results]
             if not keys:
                 return results
+            found: dict[Key, Any] = {}
             try:
                 if direct:
-                    results.update(await self._fetch_from_workers(keys))
-                    keys = [key for key in keys if key not in results]
+                    found = await self._fetch_from_workers(keys)
+                    keys = [key for key in keys if key not in found]
                 if keys:
-                    results.update(await self._fetch_from_scheduler(keys))
+                    found.update(await self._fetch_from_scheduler(keys))
             except OSError:  # the connection to the scheduler broke: it is being made again, or given up
                 self.session.check_open()
+            if "headrace.actor" in sys.modules:
+                found = {key: kept(value, self) for key, value in found.items()}
+            results.update(found)
             if all(state.key in results or state.status != "finished" for state in states):
                 return results
             await asyncio.sleep(pause)
@@ -406,7 +411,9 @@ _scatters = itertools.count()
 _SEVERAL = (list, tuple, set, frozenset, range)
 
 
-def _take_results(states: Sequence[FutureState], results: dict[Key, Any], errors: str) -> list[FutureState]:
+def _take_results(
+    client: Any, states: Sequence[FutureState], results: dict[Key, Any], errors: str
+) -> list[FutureState]:
     """Load what is here; returns the states whose results are on workers. Raises what a task raised, unless skipped."""
     missing: dict[Key, FutureState] = {}
     for state in states:
@@ -414,7 +421,7 @@ def _take_results(states: Sequence[FutureState], results: dict[Key, Any], errors
         if status == "finished":
             if state.key not in results:
                 if state.result is not None:
-                    results[state.key] = load_result(state)
+                    results[state.key] = load_result(state, client)
                 else:
                     missing[state.key] = state
         elif status == "error" or status == "cancelled":

@@ -334,6 +334,7 @@ class WorkMethods(ClientBase):
             keys: one, or nested lists of them; results come back in the same shape.
             sync: return results, else futures.
             workers, allow_other_workers, resources, retries, priority, fifo_timeout: see `submit`; for all tasks.
+            actors: which results live on their workers as actors: True for all, or keys.
             direct, asynchronous: see `gather`.
 
         Raises:
@@ -343,8 +344,8 @@ class WorkMethods(ClientBase):
         """
         graph, annotations = materialize(dsk)
         flat = list(dict.fromkeys(_flatten(keys)))
-        common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout, actors)
-        futures = self._submit_graph(graph, flat, common, annotations)
+        common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout)
+        futures = self._submit_graph(graph, flat, common, {**annotations, **actor_annotations(actors, flat)})
         packed = _pack_keys(keys, futures)
         if not sync:
             return packed
@@ -454,7 +455,6 @@ def common_options(
     retries: Any,
     priority: float,
     fifo_timeout: Any,
-    actors: Any,
 ) -> dict[str, Any]:
     """The keywords of `get`, `compute` and `persist` as `make_options` takes them."""
     return {
@@ -464,8 +464,26 @@ def common_options(
         "retries": retries,
         "priority": priority,
         "fifo_timeout": fifo_timeout,
-        "actor": actors is True,
     }
+
+
+def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any, bool]]:
+    """Which results are to live as actors, as annotations by key; never what they are only computed from.
+
+    Args:
+        actors: True for all that are wanted; or keys or collections, or a dictionary of these with True or False.
+        wanted: keys of the results.
+    """
+    if actors is None or actors is False:
+        return {}
+    if actors is True:
+        return {"actor": dict.fromkeys(wanted, True)}
+    given = actors if isinstance(actors, Mapping) else dict.fromkeys(actors, True)
+    chosen: dict[Any, bool] = {}
+    for item, value in given.items():
+        keys = item.__dask_keys__() if hasattr(item, "__dask_keys__") else [item]
+        chosen.update(dict.fromkeys(_flatten(keys), bool(value)))
+    return {"actor": chosen}
 
 
 def _flatten(keys: Any) -> Iterable[Any]:

@@ -30,6 +30,8 @@ from headrace.rpc import Stream
 from headrace.scheduler.base import SLICE_SECONDS, SchedulerBase, logger
 from headrace.scheduler.state.clients import ClientState
 
+#: What tasks print and warn of appears in the terminals of all clients.
+TERMINAL_TOPICS = ("print", "warn")
 #: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
 UNCONFIRMED = 16
 #: In how many steps the time passes in which a client may return.
@@ -118,6 +120,8 @@ class ClientConnections(SchedulerBase):
         visit.confirmed = visit.received
         stream = Stream(comm, FromClient, on_batch, on_close, is_event)
         self.client_comms[client] = stream
+        for topic in TERMINAL_TOPICS:
+            self.event_subscribers.setdefault(topic, set()).add(client)
 
     def _end_stream(self, visit: Visit) -> None:
         """An old connection that we have not seen break."""
@@ -214,10 +218,6 @@ class ClientConnections(SchedulerBase):
         state = self.state
         if isinstance(message, SubmitGraph):
             state.on_submit(client, message, now)
-            if self.plugins and not message.more:
-                self.notify_plugins(
-                    "update_graph", self, client=client.client_key, keys=set(message.keys), tasks=message.keys
-                )
         elif isinstance(message, ReleaseKeys):
             state.on_release(client, message, now)
         elif isinstance(message, DesireKeys):

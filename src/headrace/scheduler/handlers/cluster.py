@@ -92,7 +92,7 @@ class ClusterHandlers(SchedulerBase):
 
     def workers_list(self, workers: Iterable[str] | None) -> list[str]:
         """Addresses of the workers that names, addresses or hosts mean; of all by default."""
-        from headrace.scheduler.state.placement import workers_named
+        from headrace.scheduler.state.restrictions import workers_named
 
         if workers is None:
             return list(self.workers)

@@ -1,15 +1,27 @@
-"""Plugins: of the scheduler, run here; of workers and nannies, kept here and given to each that comes."""
+"""Plugins: of the scheduler, run here; of workers and nannies, kept here and given to each that comes.
+
+What no plugin overrides is not called: without plugins, a task costs one look at an empty tuple.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from headrace.messages.base import Payload
+from headrace.common.hooks import hook_of
+from headrace.common.keys import from_wire
+from headrace.messages.base import NO_OPTIONS, Payload
+from headrace.messages.client import SubmitGraph
+from headrace.messages.worker import TaskFailed, TaskFinished
 from headrace.protocol import dumps, unwrap
 from headrace.scheduler.base import Operations, SchedulerBase, logger, opened
+from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
+from headrace.scheduler.state.workers import WorkerState
+
+#: Annotations that are options of their own, by the name of the option.
+_ANNOTATED = ("priority", "retries", "workers", "allow_other_workers", "resources")
 
 
 def plugin_name(plugin: Any) -> str:
@@ -18,7 +30,7 @@ def plugin_name(plugin: Any) -> str:
 
 
 class PluginHandlers(SchedulerBase):
-    """Registration of plugins."""
+    """Registration of plugins, and the calls of their hooks."""
 
     broadcast: Callable[..., Any]
 
@@ -30,6 +42,7 @@ class PluginHandlers(SchedulerBase):
             "unregister_worker_plugin": self.unregister_worker_plugin,
             "register_nanny_plugin": self.register_nanny_plugin,
             "unregister_nanny_plugin": self.unregister_nanny_plugin,
+            "register_nanny": self.register_nanny,
         }
 
     def add_plugin(self, plugin: Any, idempotent: bool = False, name: str | None = None, **kwargs: Any) -> None:
@@ -60,18 +73,48 @@ class PluginHandlers(SchedulerBase):
         del self.plugins[name]
         self._observe()
 
+    # Hooks that come with tasks
+
     def _observe(self) -> None:
         """Let the state call those plugins that watch transitions, and only then pay for it."""
-        watching = [plugin for plugin in self.plugins.values() if hasattr(plugin, "transition")]
+        watching = [hook for plugin in self.plugins.values() if (hook := hook_of(plugin, "transition")) is not None]
+        state = self.state
 
         def observe(task: TaskState, start: str, finish: str, now: float) -> None:
-            for plugin in watching:
+            known = _known_of(task, start, finish, state.report) if start == "processing" else {}
+            key = from_wire(task.key)
+            for transition in watching:
                 try:
-                    plugin.transition(task.key, start, finish, stimulus_id=self.state.stimulus)
+                    transition(key, start, finish, stimulus_id=state.stimulus, **known)
                 except Exception:
-                    logger.exception("Plugin %r failed in transition", plugin)
+                    logger.exception("Plugin %r failed in transition", getattr(transition, "__self__", transition))
 
-        self.state.observers = (observe,) if watching else ()
+        state.observers = (observe,) if watching else ()
+        updating = [hook for plugin in self.plugins.values() if (hook := hook_of(plugin, "update_graph")) is not None]
+
+        def observe_graph(client: ClientState, message: SubmitGraph) -> None:
+            described = describe_graph(message, self.tasks)
+            for update_graph in updating:
+                try:
+                    update_graph(self, client=client.client_key, stimulus_id=state.stimulus, **described)
+                except Exception:
+                    logger.exception("Plugin %r failed in update_graph", getattr(update_graph, "__self__", None))
+
+        state.graph_observer = observe_graph if updating else None
+
+    def valid_downscaling(self, workers: Iterable[WorkerState]) -> list[WorkerState]:
+        """Those of some workers that all plugins allow to be removed when the cluster shrinks."""
+        left = list(workers)
+        for name, plugin in list(self.plugins.items()):
+            hook = hook_of(plugin, "valid_workers_downscaling")
+            if hook is not None:
+                try:
+                    left = list(hook(self, left))
+                except Exception:
+                    logger.exception("Plugin %s failed in valid_workers_downscaling", name)
+        return left
+
+    # Registration
 
     async def register_scheduler_plugin(
         self, plugin: Any, name: str | None = None, idempotent: bool | None = None
@@ -80,25 +123,18 @@ class PluginHandlers(SchedulerBase):
         instance = opened(plugin)
         name = name or plugin_name(instance)
         if name in self.plugins:
-            if idempotent:
+            if idempotent or (idempotent is None and getattr(instance, "idempotent", False)):
                 return {"status": "OK"}
             await self.unregister_scheduler_plugin(name)
-        start = getattr(instance, "start", None)
-        if start is not None:
-            result = start(self)
-            if inspect.isawaitable(result):
-                await result
+        await _awaited(hook_of(instance, "start"), self)
         self.add_plugin(instance, name=name)
         return {"status": "OK"}
 
     async def unregister_scheduler_plugin(self, name: str) -> dict[str, str]:
         """Close and remove a plugin."""
-        close = getattr(self.plugins.get(name), "close", None)
+        plugin = self.plugins.get(name)
         self.remove_plugin(name)
-        if close is not None:
-            result = close()
-            if inspect.isawaitable(result):
-                await result
+        await _awaited(hook_of(plugin, "close"))
         return {"status": "OK"}
 
     async def register_worker_plugin(
@@ -136,6 +172,67 @@ class PluginHandlers(SchedulerBase):
             raise ValueError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
         del self.nanny_plugins[name]
         return dict(await self.broadcast({"op": "plugin_remove", "name": name}, nanny=True))
+
+    def register_nanny(self) -> dict[str, Any]:
+        """A nanny starts: the plugins that it is to have before its worker does."""
+        return {"status": "OK", "nanny-plugins": self.nanny_plugins}
+
+
+def describe_graph(message: SubmitGraph, tasks: Mapping[Any, TaskState]) -> dict[str, Any]:
+    """What plugins are told of a graph, or a part of one: all its keys, those wanted, their priorities, annotations."""
+    keys = [from_wire(key) for key in message.keys]
+    priority: dict[Any, Any] = {}
+    annotations: dict[str, dict[Any, Any]] = {}
+    for position, (wire, key) in enumerate(zip(message.keys, keys, strict=True)):
+        task = tasks.get(wire)
+        if task is not None:
+            priority[key] = task.priority
+        if not message.options:
+            continue
+        options = message.options[message.option_of[position] if message.option_of else 0]
+        for name in _ANNOTATED:
+            value = getattr(options, name)
+            if value != getattr(NO_OPTIONS, name):
+                annotations.setdefault(name, {})[key] = value
+        for name, value in options.annotations.items():
+            annotations.setdefault(name, {})[key] = value
+    wanted = set(keys if message.wanted is None else [keys[position] for position in message.wanted])
+    return {"keys": wanted, "tasks": keys, "annotations": annotations, "priority": priority}
+
+
+def _known_of(task: TaskState, start: str, finish: str, report: Any) -> dict[str, Any]:
+    """What is known of a task that leaves its worker: where it ran, and how it went."""
+    if finish == "memory":
+        worker = next(iter(task.who_has), None)
+    elif task.processing_on is not None:
+        worker = task.processing_on
+    else:
+        worker = None
+    known: dict[str, Any] = {}
+    if worker is not None:
+        known["worker"] = worker.address
+    if type(report) is TaskFinished and report.key == task.key and finish == "memory":
+        known |= {"nbytes": report.nbytes, "typename": report.type, "thread": report.thread, "status": "OK"}
+        known["metadata"] = task.metadata
+    elif type(report) is TaskFailed and report.key == task.key:
+        known |= {"exception": report.exception, "exception_text": report.exception_text, "status": "error"}
+        known |= {"traceback": report.traceback, "traceback_text": report.traceback_text}
+        if worker is None and task.erred_on:
+            known["worker"] = next(iter(task.erred_on))
+    else:
+        return known
+    known["startstops"] = [
+        {"action": action, "start": began, "stop": ended}
+        for action, began, ended in [("compute", report.start, report.stop), *getattr(report, "startstops", ())]
+    ]
+    return known
+
+
+async def _awaited(hook: Callable[..., Any] | None, *args: Any) -> None:
+    if hook is not None:
+        result: Awaitable[Any] | Any = hook(*args)
+        if inspect.isawaitable(result):
+            await result
 
 
 def _pickled(plugin: Any) -> Payload:

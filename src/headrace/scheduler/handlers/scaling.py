@@ -30,6 +30,7 @@ class ScalingHandlers(SchedulerBase):
     coerce_address: Callable[..., str]
     remove_worker: Callable[..., str]
     workers_list: Callable[..., list[str]]
+    valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
     def scaling_operations(self) -> Operations:
         return {
@@ -80,6 +81,7 @@ class ScalingHandlers(SchedulerBase):
             key=opened(key) if isinstance(key, bytes) else key,
             minimum=minimum,
             target=target,
+            allowed=self.valid_downscaling(self.workers.values()) if self.plugins else None,
         )
         return [getattr(worker, attribute) for worker in chosen]
 

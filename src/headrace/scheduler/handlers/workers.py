@@ -54,6 +54,7 @@ class WorkerConnections(SchedulerBase):
     """Streams to workers."""
 
     remove_worker: Callable[..., str]
+    tell_extensions: Callable[[WorkerState, dict[str, Any]], None]
 
     def prepare_workers(self, worker_ttl: Any) -> None:
         """Called once, when the scheduler is made."""
@@ -172,6 +173,7 @@ class WorkerConnections(SchedulerBase):
             services=details.get("services"),
             versions=details.get("versions"),
             extra=details.get("extra"),
+            hostname=str(details.get("hostname") or ""),
             saturation=self.state.options.saturation,
             bandwidth=self.state.options.bandwidth,
             status=Status[status],
@@ -186,6 +188,8 @@ class WorkerConnections(SchedulerBase):
             kind = type(message)
             if kind is WorkerHeartbeat:
                 self.state.on_heartbeat(worker, message, now, self.MEMORY_RECENT_TO_OLD_TIME)
+                if message.extensions:
+                    self.tell_extensions(worker, message.extensions)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:

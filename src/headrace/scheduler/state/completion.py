@@ -76,12 +76,17 @@ def _on_stale_result(
     if task.processing_on is worker:
         return {}  # sent there again since: that answer will come
     if task.state == "memory":
-        add_replica(task, worker)
+        if task.options.actor:
+            state.free(worker, message.key)  # the actor lives elsewhere
+        else:
+            add_replica(task, worker)
         return {}
     # From before its connection broke. Someone still wants it, and here it is.
     task.type = message.type
     set_nbytes(task, message.nbytes)
     add_replica(task, worker)
+    if task.options.actor:
+        worker.actors.add(task)
     return {task: "memory"}
 
 

@@ -92,6 +92,8 @@ def plan_copies(
     plan: dict[WorkerState, list[TaskState]] = {}
     loads = {worker: worker.nbytes for worker in targets}
     for task in tasks:
+        if task.options.actor:
+            continue  # it lives in one place
         lacking = [worker for worker in targets if worker not in task.who_has]
         missing = min(wanted - (len(targets) - len(lacking)), len(task.who_has) * branching_factor)
         if missing > 0:

@@ -71,6 +71,8 @@ def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph)
         _connect(message, listed, created, external)
     _note_computation(state, message, created)
     told = _mark_wanted(state, client, message, listed, created)
+    if state.graph_observer is not None:
+        state.graph_observer(client, message)
     recommendations = _start(state, created)
     recommendations.update(told)
     if not message.more:

@@ -66,6 +66,10 @@ def _of_totals(state: SchedulerState) -> str | None:
             return f"{worker!r} processes tasks that are elsewhere"
         if abs(worker.occupancy - sum(worker.processing.values())) > 1e-6:
             return f"{worker!r}: occupancy {worker.occupancy} is not the sum of what it processes"
+        for name, claimed in worker.claimed_resources.items():
+            asked = sum(task.options.resources.get(name, 0.0) for task in worker.processing)
+            if abs(claimed - asked) > 1e-6:
+                return f"{worker!r}: its tasks ask for {asked} of {name!r}, and {claimed} are recorded"
         if worker.nbytes != sum(task.get_nbytes() for task in worker.has_what):
             return f"{worker!r}: nbytes is not the sum of what it holds"
     if len(state.queued) != sum(task.state == "queued" for task in state.tasks.values()):

@@ -50,6 +50,8 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
         # Sums of floats drift; an idle worker is the chance to start from nothing.
         state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy)
         worker.occupancy = 0.0
+        if worker.claimed_resources:
+            worker.claimed_resources = dict.fromkeys(worker.claimed_resources, 0.0)
     check_load(state, worker)
 
 

@@ -9,8 +9,10 @@ from headrace.common.keys import Key
 from headrace.common.status import Status
 
 from . import steals
+from .actors import lose_actor
 from .load import check_load, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
+from .restrictions import forget_allowed, has_resources
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -24,6 +26,7 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
 
     The results are on record before anything moves: whatever is freed afterwards, the worker is told.
     """
+    forget_allowed(state)
     found = _take_held(state, worker, held)
     recommendations: Recommendations = {}
     old = state.workers.get(worker.address)
@@ -52,7 +55,7 @@ def _take_held(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     recommendations: Recommendations = {}
     for key, nbytes in held.items():
         task = state.tasks.get(key)
-        if task is None or task.state in ("erred", "released"):
+        if task is None or task.state in ("erred", "released") or not _keep_actor(state, task, worker):
             state.free(worker, key)
             continue
         if task.state != "memory":
@@ -60,6 +63,20 @@ def _take_held(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
             recommendations[task] = "memory"
         add_replica(task, worker)
     return recommendations
+
+
+def _keep_actor(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+    """Whether what a worker came with is of use if it is an actor: it stays where it was if that process is back."""
+    if not task.options.actor:
+        return True
+    if task.state != "memory":
+        return False
+    old = state.workers.get(worker.address)
+    if old is not None and old in task.who_has and worker.server_id and old.server_id == worker.server_id:
+        drop_replica(task, old)
+        add_replica(task, worker)
+        worker.actors.add(task)
+    return True
 
 
 def suspects(worker: WorkerState) -> list[TaskState]:
@@ -94,6 +111,7 @@ def remove_worker(
 
     A task under which more workers died than `allowed_failures` errs; `expected` departures do not count.
     """
+    forget_allowed(state)
     del state.workers[worker.address]
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
@@ -129,6 +147,10 @@ def remove_worker(
     for task in list(worker.has_what):
         drop_replica(task, worker)
         if not task.who_has and task.state == "memory":
+            if task.options.actor:
+                lose_actor(state, task, worker, reason)
+                recommendations[task] = "erred"
+                continue
             recommendations[task] = "released"
             if task.function is None:
                 lost.append(task.key)
@@ -161,3 +183,16 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
         steals.recall_all(state, worker)
         return {}
     return {task: "released" for task in worker.processing if task not in worker.long_running}
+
+
+def set_resources(state: SchedulerState, worker: WorkerState, resources: dict[str, float]) -> Recommendations:
+    """Change some of a worker's abstract resources; tasks there that take more than it has now are placed anew."""
+    forget_allowed(state)
+    for name, amount in resources.items():
+        worker.resources[name] = amount
+        state.resources.setdefault(name, {})[worker.address] = amount
+    return {
+        task: "released"
+        for task in worker.processing
+        if task.options.resources and not has_resources(worker, task.options.resources.items())
+    }

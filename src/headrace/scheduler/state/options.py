@@ -10,6 +10,7 @@ from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
 if TYPE_CHECKING:
+    from .tasks import TaskState
     from .workers import WorkerState
 
 
@@ -29,6 +30,9 @@ class StateOptions:
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
             from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
             only a text.
+        actor_payload: likewise for an actor whose worker is gone, from a text.
+        unrunnable_payload: likewise for a task that waited too long for a worker, from the task, the seconds, and
+            whether there were workers at all.
     """
 
     validate: bool = False
@@ -40,3 +44,5 @@ class StateOptions:
     computations_kept: int = 100
     log_length: int = 100_000
     killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
+    unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None
+    actor_payload: Callable[[str], Payload] | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
 from .load import begin_processing
+from .restrictions import lanes, restricted_workers
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -53,39 +54,6 @@ def place(state: SchedulerState, task: TaskState) -> None:
         _park(state, task)
     else:
         assign(state, task, worker)
-
-
-def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerState] | None:
-    """The running workers that may run the task; `None` when all may."""
-    options = task.options
-    if not options.workers and not options.resources:
-        return None
-    candidates = list(state.running)
-    if options.workers:
-        allowed = {worker for name in options.workers for worker in workers_named(state, name)}
-        chosen = [worker for worker in candidates if worker in allowed]
-        candidates = chosen if chosen or not options.allow_other_workers else candidates
-    for name, amount in options.resources.items():
-        candidates = [worker for worker in candidates if worker.resources.get(name, 0) >= amount]
-    return candidates
-
-
-def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
-    """Whether the task's restrictions let the worker run it; loose ones let every worker."""
-    options = task.options
-    strict = options.workers and not options.allow_other_workers
-    if strict and not any(worker in workers_named(state, name) for name in options.workers):
-        return False
-    return all(worker.resources.get(name, 0) >= amount for name, amount in options.resources.items())
-
-
-def workers_named(state: SchedulerState, name: str) -> list[WorkerState]:
-    """Workers by address, alias or host."""
-    address = state.aliases.get(name, name)
-    worker = state.workers.get(address)
-    if worker is not None:
-        return [worker]
-    return [worker for worker in state.workers.values() if worker.host == name or str(worker.name) == name]
 
 
 def is_root_like(state: SchedulerState, task: TaskState) -> bool:
@@ -167,9 +135,10 @@ def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerSta
         pool = candidates
     best: WorkerState | None = None
     best_cost: tuple[float, float, int] | None = None
+    scarce = task.options if candidates is not None and task.options.resources else None
     for worker in pool:
         missing = total - here.get(worker, 0)
-        start = worker.occupancy / worker.nthreads
+        start = worker.occupancy / (worker.nthreads if scarce is None else lanes(worker, scarce))
         if missing:
             start += TRANSFER_LATENCY + missing / state.bandwidth
         cost = (start, len(worker.processing) / worker.nthreads, worker.nbytes)
@@ -284,17 +253,6 @@ def fill_all(state: SchedulerState) -> None:
             break
         state.open_workers.move_to_end(worker)
         assign(state, task, worker)
-
-
-def run_unrunnable(state: SchedulerState) -> Recommendations:
-    """Tasks that no worker could run, and that one of those here now may."""
-    recommendations: Recommendations = {}
-    if state.running:
-        for task in sorted(state.unrunnable):
-            candidates = restricted_workers(state, task)
-            if candidates is None or candidates:
-                recommendations[task] = "processing"
-    return recommendations
 
 
 def park_queued(state: SchedulerState) -> Recommendations:

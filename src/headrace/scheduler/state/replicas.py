@@ -8,6 +8,7 @@ from headrace.common.keys import Key
 from headrace.messages.client import CancelledKeys, KeyInMemory
 
 from . import interest
+from .actors import drop_actor, note_proxy
 from .tasks import LOST, NOTHING
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def add_replica(task: TaskState, worker: WorkerState) -> None:
-    """The worker holds a copy of the result."""
-    if worker not in task.who_has:
+    """The worker holds a copy of the result (of an actor: what it takes to call it, which is no copy)."""
+    if task.options.actor and task.who_has:
+        note_proxy(task, worker)
+    elif worker not in task.who_has:
         if task.who_has:
             task.who_has = task.who_has | worker.alone
             worker.copies[task] = None
@@ -37,6 +40,8 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
         del worker.has_what[task]
         worker.copies.pop(task, None)
         worker.nbytes -= task.get_nbytes()
+        if worker.actors:
+            worker.actors.discard(task)
 
 
 def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
@@ -48,6 +53,8 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
             worker.copies.pop(task, None)
         worker.nbytes -= nbytes
         state.free(worker, task.key)
+    if task.options.actor:
+        drop_actor(state, task)
     task.who_has = NOTHING
 
 

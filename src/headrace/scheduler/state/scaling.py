@@ -73,6 +73,7 @@ def plan_closing(
     key: Callable[[WorkerState], Any] | None = None,
     minimum: int | None = None,
     target: int | None = None,
+    allowed: Iterable[WorkerState] | None = None,
 ) -> list[WorkerState]:
     """Workers that can be closed, cheapest first: those without work, then those with the least data.
 
@@ -82,6 +83,7 @@ def plan_closing(
         n, target: how many to close, or to have afterwards; workers that work are then closed too, last.
         minimum: how many to keep at least.
         key: workers with an equal value go together or stay together.
+        allowed: workers that may be closed; all by default.
     """
     count = len(state.workers)
     if target is not None and n is None:
@@ -94,7 +96,7 @@ def plan_closing(
     if n is None and all(worker.processing for worker in state.workers.values()):
         return []
     groups: dict[Any, list[WorkerState]] = {}
-    for worker in state.workers.values():
+    for worker in state.workers.values() if allowed is None else allowed:
         groups.setdefault(key(worker) if key else worker.address, []).append(worker)
     limited = all(worker.memory_limit for worker in state.workers.values())
     held = sum(worker.nbytes for worker in state.workers.values())

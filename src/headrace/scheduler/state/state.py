@@ -19,14 +19,15 @@ from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas
+from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas, unrunnable
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
+from .restrictions import Allowed, Demand
 from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
-from .transitions.engine import Recommendations, run_transitions
+from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
 #: (key, start, finish, stimulus, time): a line of a task's story
@@ -66,6 +67,8 @@ class SchedulerState:
         self.saturated: dict[WorkerState, None] = {}
         self.open_workers: OrderedDict[WorkerState, None] = OrderedDict()
         self.unrunnable: dict[TaskState, float] = {}
+        #: workers by what tasks ask for; see `restrictions`
+        self.allowed: dict[Demand, Allowed] = {}
         self.steals = Steals()
         self.queued = TaskQueue()
         self.dirty: list[WorkerState | ClientState] = []
@@ -82,6 +85,10 @@ class SchedulerState:
         self.holder = ClientState("held", silent=True)
         #: keeps what `fire_and_forget` was called for
         self.until_done = ClientState("fire-and-forget", silent=True)
+        #: called with each part of a graph once its tasks are recorded, before any is started (plugins)
+        self.graph_observer: Callable[[ClientState, SubmitGraph], None] | None = None
+        #: the worker's message that is being taken, while somebody observes
+        self.report: Any = None
         self.now = 0.0
         self.stimulus = ""
 
@@ -140,7 +147,7 @@ class SchedulerState:
         """
         self._begin("add-worker", now)
         self.settle(membership.add_worker(self, worker, held))
-        self._end(placement.run_unrunnable(self))
+        self._end(unrunnable.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
         """A worker has gone; its tasks are placed anew and lost results computed again.
@@ -165,6 +172,8 @@ class SchedulerState:
         for message in messages:
             handler = handlers.get(type(message))
             if handler is not None:
+                if self.observers:
+                    self.report = message
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)
@@ -184,7 +193,18 @@ class SchedulerState:
         """A worker says that it runs, pauses or is closing."""
         self._begin("worker-status-change", now)
         self.settle(membership.set_status(self, worker, status))
-        self._end({**placement.run_unrunnable(self), **placement.park_queued(self)})
+        self._end({**unrunnable.run_unrunnable(self), **placement.park_queued(self)})
+
+    def set_resources(self, worker: WorkerState, resources: dict[str, float], now: float) -> None:
+        """A worker has other amounts of some abstract resources from now on."""
+        self._begin("set-resources", now)
+        self.settle(membership.set_resources(self, worker, resources))
+        self._end(unrunnable.run_unrunnable(self))
+
+    def expire_unrunnable(self, timeout: float, now: float) -> None:
+        """Let tasks err that have waited for a worker for over `timeout` seconds."""
+        self._begin("no-workers-timeout", now)
+        self._end(unrunnable.expire(self, timeout))
 
     def add_data(
         self,
@@ -216,6 +236,30 @@ class SchedulerState:
         """A worker that should have a result did not have it when a client asked."""
         self._begin("missing-data", now)
         self._end(completion.lose_missing(self, key, address))
+
+    # Events that documented methods make
+
+    def on_client_heartbeat(self, client: ClientState, now: float) -> None:
+        """A client lives."""
+        client.last_seen = now
+
+    def transition(self, task: TaskState, finish: str, stimulus: str, now: float) -> Recommendations:
+        """Move one task; returns what that recommends, which `transitions` is to be given."""
+        self._begin(stimulus, now)
+        return run_one(self, task, finish)
+
+    def transitions(self, recommendations: Recommendations, stimulus: str, now: float) -> None:
+        """Move tasks until no recommendation is left."""
+        self._begin(stimulus, now)
+        self._end(recommendations)
+
+    def assign(self, task: TaskState, worker: WorkerState, now: float) -> None:
+        """Send a task that waits for a worker to this one."""
+        if task.state not in ("queued", "no-worker"):
+            raise ValueError(f"only tasks that are queued or in state no-worker can be sent, and {task!r} is not")
+        self._begin("send-task-to-worker", now)
+        placement.assign(self, task, worker)
+        self._end()
 
     # What events are made of
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from headrace.common.status import Status
 
 from .occupancy import expected_cost
-from .placement import TRANSFER_LATENCY, may_run, workers_named
+from .placement import TRANSFER_LATENCY
+from .restrictions import may_run, workers_named
 from .steals import request
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from headrace.common.keys import Key
 from headrace.messages.worker import StealAnswer, StealRequest
 
 from .load import end_processing
-from .placement import assign, may_run
+from .placement import assign
+from .restrictions import may_run
 
 if TYPE_CHECKING:
     from .state import SchedulerState

@@ -30,7 +30,7 @@ DEFAULT_DATA_SIZE = 1000
 
 
 class Rare:
-    """What only some tasks have: failures, retries left, metadata."""
+    """What only some tasks have: failures, retries left, metadata, workers that can call an actor."""
 
     __slots__ = (
         "erred_on",
@@ -38,6 +38,7 @@ class Rare:
         "exception_blame",
         "exception_text",
         "metadata",
+        "proxies",
         "retries",
         "suspicious",
         "traceback",
@@ -54,6 +55,7 @@ class Rare:
         self.exception_blame: TaskState | None = None
         self.erred_on: set[str] = set()
         self.metadata: dict[str, Any] = {}
+        self.proxies: set[WorkerState] = set()
 
 
 class TaskState:

@@ -54,6 +54,7 @@ class WorkerState:
             already: what it says of them until then may be older than the request.
         nbytes: total size of these in bytes.
         occupancy: total expected seconds of `processing`.
+        hostname: the name of its machine.
         resources: abstract resources by name, all of them.
         claimed_resources: what all tasks of `processing` ask for, of which some may have to wait; see `used_resources`.
         last_seen: time of its last heartbeat by the scheduler's clock.
@@ -74,6 +75,7 @@ class WorkerState:
         "extra",
         "first_attempt",
         "has_what",
+        "hostname",
         "last_seen",
         "local_directory",
         "long_running",
@@ -112,6 +114,7 @@ class WorkerState:
         services: dict[str, Any] | None = None,
         versions: dict[str, Any] | None = None,
         extra: dict[str, Any] | None = None,
+        hostname: str = "",
         saturation: float = 1.1,
         bandwidth: float = 100e6,
         status: Status = Status.running,
@@ -127,6 +130,7 @@ class WorkerState:
         self.server_id = server_id
         self.resources = dict(resources or {})
         self.claimed_resources = dict.fromkeys(self.resources, 0.0)
+        self.hostname = hostname
         self.services = services or {}
         self.versions = versions or {}
         self.extra = extra or {}

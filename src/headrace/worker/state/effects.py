@@ -25,12 +25,24 @@ class Execute:
         dependencies: keys whose values it needs; they are here.
         report: whether a small result is to be pickled.
         annotations: what the task was annotated with.
+        actor: whether the result is to live here as an actor.
         values: the shell's: by key, the values of the dependencies.
         started: the shell's: when a thread took it, in seconds since the epoch; 0 until then.
         thread: the shell's: which one; 0 until then.
     """
 
-    __slots__ = ("annotations", "arguments", "dependencies", "function", "key", "report", "started", "thread", "values")
+    __slots__ = (
+        "actor",
+        "annotations",
+        "arguments",
+        "dependencies",
+        "function",
+        "key",
+        "report",
+        "started",
+        "thread",
+        "values",
+    )
 
     def __init__(self, task: TaskState) -> None:
         self.key = task.key
@@ -39,6 +51,7 @@ class Execute:
         self.dependencies = [dependency.key for dependency in task.dependencies] if task.dependencies else None
         self.report = task.report
         self.annotations = task.annotations
+        self.actor = task.actor
         self.values: dict[Any, Any] | None = None
         self.started = 0.0
         self.thread = 0

@@ -143,7 +143,9 @@ def set_run(state: WorkerState, task: TaskState, function: Payload, message: Com
     if extras is None:
         task.resource_restrictions = None
         task.annotations = NO_ANNOTATIONS
+        task.actor = False
     else:
+        task.actor = extras.actor
         task.resource_restrictions = extras.resources or None
         task.annotations = extras.annotations
         task.span_id = extras.span

@@ -44,6 +44,7 @@ class TaskState:
 
     Attributes:
         key: wire form of the task's key.
+        actor: whether the result lives here as an actor.
         attempt: number of the assignment, repeated in every answer; -1 when this worker was not asked to compute it.
         function, function_number: the pickled callable and the number the scheduler gave it.
         arguments: pickled `(args, kwargs)`; None when this worker is not to compute it.
@@ -70,6 +71,7 @@ class TaskState:
     """
 
     __slots__ = (
+        "actor",
         "ahead",
         "annotations",
         "arguments",
@@ -111,6 +113,7 @@ class TaskState:
     def __init__(self, key: Key) -> None:
         self.key = key
         self.state: StateName = "released"
+        self.actor = False
         self.attempt = -1
         self.priority: tuple[float, float, int] = LAST
         self.function: Payload = None

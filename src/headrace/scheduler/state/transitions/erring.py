@@ -9,6 +9,7 @@ from headrace.scheduler.state.interest import let_go_when_done
 from headrace.scheduler.state.load import end_processing
 
 from .engine import Recommendations
+from .releasing import memory_released
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ def released_erred(state: SchedulerState, task: TaskState, recommendations: Reco
             return
         task.rare.exception_blame = blame
     _err(state, task, recommendations)
+
+
+def memory_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+    """The worker of an actor is gone, and the actor's state with it; or something it was computed from failed anew."""
+    memory_released(state, task, recommendations)
+    recommendations.pop(task, None)
+    if task.state != "released":
+        return  # somebody has it and needs it
+    running = [waiter for waiter in task._waiters or () if waiter.state == "processing"]
+    released_erred(state, task, recommendations)
+    for waiter in running:
+        recommendations[waiter] = "released"  # called off first; then it shares the failure
 
 
 def _err(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

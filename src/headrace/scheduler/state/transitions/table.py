@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .engine import Recommendations
-from .erring import erred_released, processing_erred, released_erred
+from .erring import erred_released, memory_erred, processing_erred, released_erred
 from .forgetting import memory_forgotten, released_forgotten
 from .releasing import memory_released, parked_released, processing_released, waiting_released
 from .running import released_wanted, to_memory, to_processing
@@ -40,5 +40,6 @@ TABLE: dict[tuple[str, str], Transition] = {
     ("processing", "released"): processing_released,
     ("memory", "released"): memory_released,
     ("memory", "forgotten"): memory_forgotten,
+    ("memory", "erred"): memory_erred,
     ("erred", "released"): erred_released,
 }

@@ -1,0 +1,399 @@
+"""Actors as others see them: a proxy that calls methods on the worker where the actor lives, directly.
+
+Used by clients and inside tasks and other actors alike; which of these it is, is found out at each call. The actor
+itself and the thread that it runs in are `headrace.worker.actors`' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import sys
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future as ConcurrentFuture
+from typing import Any, TypeVar
+
+from dask._task_spec import TaskRef
+
+from headrace.common.keys import Key, to_wire
+from headrace.exceptions import LostActorError
+from headrace.messages.actor import ActorCall, ActorReply
+from headrace.protocol import dumps, loads, loads_exception, loads_traceback
+from headrace.rpc import ConnectionPool, Stream, send_recv
+
+T = TypeVar("T")
+
+#: Seconds to reach a worker that has an actor. One that was restarted has another address and no actors.
+CONNECT_SECONDS = 5.0
+_MISSING = object()
+_PRIVATE = ("_cls", "_address", "_future", "_client")
+
+
+class BaseActorFuture(ABC, Awaitable[T]):
+    """What a call of an actor's method returns: wait for its result with `result()`, or `await` it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def result(self, timeout: str | float | None = None) -> T:
+        """What the method returned.
+
+        Args:
+            timeout: seconds, or text such as "10s".
+
+        Raises:
+            TimeoutError: the time is over; the call goes on.
+            LostActorError: the worker is gone, and the actor with it.
+            BaseException: what the method raised.
+        """
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether the call has ended."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class EagerActorFuture(BaseActorFuture[T]):
+    """The result of a call that was done at once: of an actor by an actor on the same worker.
+
+    Args:
+        _result: what the method returned.
+    """
+
+    __slots__ = ("_result",)
+
+    def __init__(self, _result: T) -> None:
+        self._result = _result
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._result
+        yield  # makes this a generator
+
+    def result(self, timeout: object = None) -> T:
+        return self._result
+
+    def done(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EagerActorFuture) and self._result == other._result
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class ActorFuture(BaseActorFuture[T]):
+    """The result of a call that is under way.
+
+    Args:
+        io_loop: the event loop that brings it; `result` cannot be used there.
+    """
+
+    __slots__ = ("__weakref__", "_future", "_io_loop")
+
+    def __init__(self, io_loop: Any) -> None:
+        self._io_loop = getattr(io_loop, "asyncio_loop", io_loop)
+        self._future: ConcurrentFuture[T] = ConcurrentFuture()
+        self._future.set_running_or_notify_cancel()  # whoever stops waiting does not stop the call
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return asyncio.wrap_future(self._future).__await__()
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self, timeout: str | float | None = None) -> T:
+        if not self._future.done() and asyncio._get_running_loop() is self._io_loop:
+            raise RuntimeError("result() would stop the event loop that brings the result: await this future instead")
+        if isinstance(timeout, str):
+            from headrace.config import parse_seconds
+
+            timeout = parse_seconds(timeout)
+        return self._future.result(timeout)
+
+    def _set_result(self, result: T) -> None:
+        self._future.set_result(result)
+
+    def _set_exception(self, error: BaseException) -> None:
+        self._future.set_exception(error)
+
+
+class Actor(TaskRef):  # type: ignore[misc]
+    """Stands for an object that lives on a worker: the result of `client.submit(Class, actor=True)`.
+
+    Its methods return an `ActorFuture`; reading an attribute returns the value (in an asynchronous context, something
+    to await). As an argument of a task it stays the actor. As long as a client has it, or the future it came from, the
+    actor lives.
+
+    Args:
+        cls: the class of the object.
+        address: the worker's.
+        key: of the task that made it.
+        worker: accepted for compatibility.
+
+    >>> Actor(list, "tcp://127.0.0.1:1234", "list-1")
+    <Actor: list, key=list-1>
+    """
+
+    __slots__ = ("__weakref__", "_address", "_client", "_cls", "_future")
+
+    def __init__(self, cls: type, address: str, key: Any, worker: Any = None) -> None:
+        super().__init__(key)
+        set_own = object.__setattr__
+        set_own(self, "_cls", cls)
+        set_own(self, "_address", address)
+        set_own(self, "_future", None)
+        set_own(self, "_client", None)
+
+    def __repr__(self) -> str:
+        return f"<Actor: {self._cls.__name__}, key={self.key}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Actor, (self._cls, self._address, self.key)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *(name for name in dir(self._cls) if not name.startswith("_"))})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "key":  # TaskRef's constructor
+            object.__setattr__(self, name, value)
+            return
+        raise AttributeError(
+            f"attributes of an actor can be read from outside, and set only by its own methods: {name!r} of {self!r}"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in _PRIVATE:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found = getattr(self._cls, name, _MISSING)
+        if not callable(found):
+            if found is _MISSING and name.startswith("_"):  # what displays and debuggers try
+                raise AttributeError(f"{self._cls.__name__!r} has no attribute {name!r}")
+            return self._read(name)
+
+        @functools.wraps(found)
+        def method(*args: Any, **kwargs: Any) -> BaseActorFuture[Any]:
+            return _Caller.here(self).call(self, name, (args, kwargs))
+
+        return method
+
+    def _read(self, name: str) -> Any:
+        caller = _Caller.here(self)
+        future = caller.call(self, name, None)
+        return future if caller.asynchronous() else future.result()
+
+    @property
+    def client(self) -> Any:
+        """The client that this actor was given to, or None."""
+        return self._client
+
+    def _of(self, client: Any, future: Any) -> Actor:
+        """The same for a client, whose `future` keeps the actor alive."""
+        mine = Actor(self._cls, self._address, self.key)
+        object.__setattr__(mine, "_client", client)
+        object.__setattr__(mine, "_future", future)
+        return mine
+
+    def _lost(self, why: str) -> LostActorError:
+        return LostActorError(
+            f"Worker holding Actor was lost: the {self._cls.__name__} {self.key!r} lived on the worker at "
+            f"{self._address}; {why}"
+        )
+
+
+class ProxyRPC:
+    """Requests to a worker that are passed on by the scheduler, for clients that cannot reach workers.
+
+    Args:
+        rpc: of the scheduler.
+        address: the worker's.
+    """
+
+    def __init__(self, rpc: Any, address: str) -> None:
+        self.rpc = rpc
+        self._address = address
+
+    def __getattr__(self, key: str) -> Callable[..., Awaitable[Any]]:
+        async def call(**message: Any) -> Any:
+            message["op"] = key
+            return await self.rpc.call("proxy", worker=self._address, msg=message)
+
+        return call
+
+
+class _Caller:
+    """Where calls are made from: a worker (inside tasks and actors), or a client."""
+
+    __slots__ = ("client", "loop", "pool", "worker")
+
+    def __init__(self, worker: Any, client: Any) -> None:
+        self.worker, self.client = worker, client
+        self.pool: ConnectionPool = worker.rpc if worker is not None else client.session.pool
+        self.loop: asyncio.AbstractEventLoop = (worker or client).loop.asyncio_loop
+
+    @classmethod
+    def here(cls, actor: Actor) -> _Caller:
+        """The one that is meant.
+
+        Raises:
+            ValueError: there is neither.
+        """
+        current = sys.modules.get("headrace.client.current")
+        worker = _worker_here()
+        if worker is not None:
+            return cls(worker, None)
+        client = actor._client or (current.client_for_future() if current is not None else None)
+        if client is None or client.status != "running":
+            raise ValueError(f"{actor!r} can be used where its client is open, and in tasks; there is neither here")
+        return cls(None, client)
+
+    def asynchronous(self) -> bool:
+        """Whether the calling code runs on the event loop that brings results."""
+        return asyncio._get_running_loop() is self.loop
+
+    def call(self, actor: Actor, name: str, arguments: tuple[Any, Any] | None) -> BaseActorFuture[Any]:
+        """Call a method, or without arguments read an attribute."""
+        key = to_wire(actor.key)
+        if self.worker is not None and self.worker.address == actor._address:
+            return self.worker.actor_host.call_here(actor, key, name, arguments)  # type: ignore[no-any-return]
+        if actor._future is not None and actor._future.status == "error":
+            raise actor._lost("its state went with it")
+        payload = None if arguments is None else dumps(arguments)
+        future: ActorFuture[Any] = ActorFuture(self.loop)
+        send = self._through_scheduler if self._is_indirect() else self._send
+        if self.asynchronous():
+            send(actor, key, name, payload, future)
+        else:
+            self.loop.call_soon_threadsafe(send, actor, key, name, payload, future)
+        return future
+
+    def _is_indirect(self) -> bool:
+        return self.client is not None and self.client.direct_to_workers is False
+
+    def _send(self, actor: Actor, key: Key, name: str, payload: Any, future: ActorFuture[Any]) -> None:
+        channels = _channels.get(self.pool)
+        if channels is None:
+            channels = _channels[self.pool] = {}
+        channel = channels.get(actor._address)
+        if channel is None:
+            channel = channels[actor._address] = Channel(self.pool, actor._address)
+        channel.send(ActorCall(next(_numbers), key, name, payload), actor, future)
+
+    def _through_scheduler(self, actor: Actor, key: Key, name: str, payload: Any, future: ActorFuture[Any]) -> None:
+        async def call() -> None:
+            try:
+                rpc = ProxyRPC(self.client.scheduler, actor._address)
+                settle(future, ActorReply(0, **await rpc.actor_call(key=key, name=name, arguments=payload)))
+            except (OSError, KeyError, StopIteration, RuntimeError) as error:
+                future._set_exception(actor._lost(f"the scheduler cannot reach it: {error}"))
+            except BaseException as error:
+                future._set_exception(error)
+
+        task = self.loop.create_task(call())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+
+class Channel:
+    """All calls from one place to the actors on one worker: one stream, so that they begin in the order they were made.
+
+    Only for the thread of its loop.
+
+    Args:
+        pool: lends the connection; when the pool closes, calls under way fail.
+        address: the worker's.
+    """
+
+    def __init__(self, pool: ConnectionPool, address: str) -> None:
+        self._pool = weakref.ref(pool)
+        self.address = address
+        self._pending: dict[int, tuple[Actor, ActorFuture[Any]]] = {}
+        self._unsent: list[ActorCall] = []
+        self._stream: Stream | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def send(self, call: ActorCall, actor: Actor, future: ActorFuture[Any]) -> None:
+        """Make a call; its future gets the outcome."""
+        self._pending[call.number] = (actor, future)
+        if self._stream is not None:
+            self._stream.send(call)
+            return
+        self._unsent.append(call)
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+
+    async def _connect(self) -> None:
+        pool = self._pool()
+        comm = None
+        try:
+            if pool is None:
+                raise OSError("its client is closed")
+            comm = await pool.connect(self.address, timeout=CONNECT_SECONDS)
+            comm.name = "Actors"
+            await send_recv(comm, op="actors")
+        except BaseException as error:
+            if comm is not None and pool is not None:
+                pool.forget(comm)
+                comm.abort()
+            self._connecting = None
+            self._fail(f"it cannot be reached: {error}")
+            if not isinstance(error, Exception):
+                raise
+            return
+
+        def on_close(error: Exception | None) -> None:
+            if pool is not None:
+                pool.forget(comm)
+            self._stream = None
+            self._fail(f"the connection to it broke{f': {error}' if error else ''}")
+
+        self._connecting = None
+        self._stream = Stream(comm, ActorReply, self._on_replies, on_close)
+        unsent, self._unsent = self._unsent, []
+        self._stream.send_all(unsent)
+
+    def _on_replies(self, replies: list[ActorReply]) -> None:
+        for reply in replies:
+            waiting = self._pending.pop(reply.number, None)
+            if waiting is not None:
+                settle(waiting[1], reply)
+
+    def _fail(self, why: str) -> None:
+        pending, self._pending, self._unsent = self._pending, {}, []
+        for actor, future in pending.values():
+            future._set_exception(actor._lost(why))
+
+
+def settle(future: ActorFuture[Any], reply: ActorReply) -> None:
+    """Give a future what came of its call."""
+    if reply.failed:
+        error = loads_exception(reply.exception, reply.exception_text)
+        future._set_exception(error.with_traceback(loads_traceback(reply.traceback)))
+        return
+    try:
+        value = loads(reply.value)
+    except Exception as error:
+        future._set_exception(error)
+    else:
+        future._set_result(value)
+
+
+def _worker_here() -> Any:
+    """The worker whose task or actor runs here, or None. Its package is looked up, never imported from here."""
+    context = sys.modules.get("headrace.worker.context")
+    if context is None:
+        return None
+    state = getattr(context.thread_state, "execution_state", None)
+    if state:
+        return state["worker"]
+    running = context.running.get()
+    return running[0] if running is not None else None
+
+
+_channels: weakref.WeakKeyDictionary[ConnectionPool, dict[str, Channel]] = weakref.WeakKeyDictionary()
+_numbers = itertools.count()
+_tasks: set[asyncio.Task[None]] = set()

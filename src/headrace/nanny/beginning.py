@@ -1,0 +1,59 @@
+"""What a nanny does before it starts its worker: find the scheduler, run preloads, and install plugins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from headrace import config
+from headrace.exceptions import UnknownOperationError
+from headrace.preloading import PreloadManager, configured_preloads
+from headrace.rpc.scheduler_file import wait_for_scheduler_file
+
+if TYPE_CHECKING:
+    from .server import Nanny
+
+
+class Beginning:
+    """The start of one nanny.
+
+    Args:
+        scheduler_file: where the scheduler writes its address, if it is not named otherwise.
+        death_timeout: seconds, or text, in which the scheduler must be there; by default the time to connect.
+        preload, preload_argv: code to run as the nanny starts and ends; by default as configured.
+    """
+
+    def __init__(
+        self, nanny: Nanny, scheduler_file: str | None, death_timeout: Any, preload: Any, preload_argv: Any
+    ) -> None:
+        self._nanny = nanny
+        self._scheduler_file = scheduler_file
+        if death_timeout is None:
+            death_timeout = config.get("distributed.comm.timeouts.connect")
+        self.timeout: float = config.parse_seconds(death_timeout)
+        self.preloads: PreloadManager = configured_preloads(nanny, "nanny", preload, preload_argv)
+
+    async def find_scheduler(self) -> None:
+        """Wait for the scheduler's file, if its address is to come from there."""
+        nanny = self._nanny
+        if not nanny.scheduler_address:
+            nanny.scheduler_address = await wait_for_scheduler_file(str(self._scheduler_file), self.timeout)
+
+    async def prepare(self) -> None:
+        """Run preloads, then install the plugins that all nannies are to have."""
+        await self.preloads.start()
+        for name, plugin in (await self._plugins()).items():
+            await self._nanny.plugin_add(plugin, name)
+
+    async def _plugins(self) -> dict[str, Any]:
+        nanny = self._nanny
+        try:
+            async with asyncio.timeout(self.timeout):
+                reply = await nanny.rpc.rpc(nanny.scheduler_address).register_nanny()
+        except UnknownOperationError:  # the worker will say that this is no scheduler
+            return {}
+        except OSError as error:
+            raise RuntimeError(
+                f"the worker did not start: no scheduler at {nanny.scheduler_address} ({error})"
+            ) from error
+        return dict(reply["nanny-plugins"])

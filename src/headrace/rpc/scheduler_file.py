@@ -1,0 +1,80 @@
+"""The file in which a scheduler tells workers and clients where it is: JSON, written whole, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+#: Seconds between two looks for a file that is not there yet.
+LOOK_SECONDS = 0.05
+
+
+def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
+    """Write a scheduler's identity; readers see the whole file or none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = f"{path}.{os.getpid()}"
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(identity, file, indent=2, default=str)
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
+
+
+def remove_scheduler_file(path: str, identity: str) -> None:
+    """Remove the file if it is the scheduler's of this id: another may have written its own since."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(path, encoding="utf-8") as file:
+            if json.load(file).get("id") != identity:
+                return
+        os.unlink(path)
+
+
+def read_scheduler_file(path: str) -> str | None:
+    """The scheduler's address; None as long as there is no file.
+
+    Raises:
+        ValueError: the file does not name an address.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        address = json.loads(text)["address"]
+    except (ValueError, KeyError, TypeError):
+        if not text.strip():  # somebody else's way of writing it is not whole yet
+            return None
+        address = None
+    if not isinstance(address, str) or not address:
+        raise ValueError(f"the scheduler file {path!r} names no address")
+    return address
+
+
+async def wait_for_scheduler_file(path: str, timeout: float) -> str:
+    """The scheduler's address as soon as there is a file.
+
+    Args:
+        timeout: seconds.
+
+    Raises:
+        TimeoutError: no file in time; names it.
+        ValueError: the file does not name an address.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while (address := read_scheduler_file(path)) is None:
+        if loop.time() > deadline:
+            raise TimeoutError(f"no scheduler wrote its address to {path} within {timeout:g} s")
+        await asyncio.sleep(LOOK_SECONDS)
+    return address

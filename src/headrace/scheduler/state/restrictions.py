@@ -1,0 +1,130 @@
+"""Which workers may run a task: those that it names and that have the abstract resources it takes.
+
+What is asked for is looked up once for all tasks that ask for the same, until a worker comes, goes or changes its
+resources; no task scans the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from headrace.messages.base import TaskOptions
+
+if TYPE_CHECKING:
+    from .state import SchedulerState
+    from .tasks import TaskState
+    from .workers import WorkerState
+
+#: A task is weighed against so many of the workers that may run it, other ones each time, and those that hold
+#: something it needs.
+SAMPLE = 20
+#: Distinct demands that are remembered.
+REMEMBERED = 10_000
+#: Addresses of a machine's own network.
+LOOPBACK = ("127.0.0.1", "::1")
+
+Demand: TypeAlias = tuple[tuple[str, ...], tuple[tuple[str, float], ...]]
+
+
+class Allowed:
+    """The workers, running or not, that a demand allows; `turn` is where the next sample begins."""
+
+    __slots__ = ("members", "turn", "workers")
+
+    def __init__(self, workers: Iterable[WorkerState]) -> None:
+        self.workers = list(workers)
+        self.members = frozenset(self.workers)
+        self.turn = 0
+
+
+def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerState] | None:
+    """Running workers that may run the task (a sample, if there are many); `None` when all may."""
+    options = task.options
+    if not options.workers and not options.resources:
+        return None
+    resources = tuple(sorted(options.resources.items()))
+    allowed = _allowed(state, (tuple(options.workers), resources))
+    chosen = _running(state, allowed)
+    if not chosen and options.workers and options.allow_other_workers:
+        allowed = _allowed(state, ((), resources))
+        chosen = _running(state, allowed)
+    if chosen and len(allowed.workers) > SAMPLE:
+        for dependency in task._dependencies:
+            for holder in dependency.who_has:
+                if holder in allowed.members and holder in state.running and holder not in chosen:
+                    chosen.append(holder)
+    return chosen
+
+
+def forget_allowed(state: SchedulerState) -> None:
+    """A worker has come, gone, or changed its resources."""
+    state.allowed.clear()
+
+
+def workers_named(state: SchedulerState, name: str) -> list[WorkerState]:
+    """Workers by address (with or without its protocol), name, host or the host's name."""
+    for address in (state.aliases.get(name, name), f"tcp://{name}", f"tls://{name}"):
+        worker = state.workers.get(address)
+        if worker is not None:
+            return [worker]
+    local = name == "localhost"
+    return [
+        worker
+        for worker in state.workers.values()
+        if name in (worker.host, worker.hostname) or str(worker.name) == name or (local and worker.host in LOOPBACK)
+    ]
+
+
+def lanes(worker: WorkerState, options: TaskOptions) -> float:
+    """How many such tasks the worker runs at a time: its threads, or fewer where resources are scarce."""
+    count: float = worker.nthreads
+    for name, amount in options.resources.items():
+        if amount > 0:
+            count = min(count, worker.resources.get(name, 0.0) / amount)
+    return max(count, 1e-9)
+
+
+def has_resources(worker: WorkerState, resources: Iterable[tuple[str, float]]) -> bool:
+    """Whether the worker has as much as a task takes, free or not."""
+    available = worker.resources
+    return all(available.get(name, 0.0) >= amount for name, amount in resources)
+
+
+def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+    """Whether the task's restrictions let the worker run it; loose ones let every worker that has the resources."""
+    options = task.options
+    if not options.workers and not options.resources:
+        return True
+    names = () if options.allow_other_workers else tuple(options.workers)
+    return worker in _allowed(state, (names, tuple(sorted(options.resources.items())))).members
+
+
+def _allowed(state: SchedulerState, demand: Demand) -> Allowed:
+    found = state.allowed.get(demand)
+    if found is None:
+        names, resources = demand
+        if names:
+            candidates = dict.fromkeys(worker for name in names for worker in workers_named(state, name))
+        else:
+            candidates = dict.fromkeys(state.workers.values())
+        if len(state.allowed) >= REMEMBERED:
+            state.allowed.clear()
+        found = state.allowed[demand] = Allowed(worker for worker in candidates if has_resources(worker, resources))
+    return found
+
+
+def _running(state: SchedulerState, allowed: Allowed) -> list[WorkerState]:
+    workers, running = allowed.workers, state.running
+    if len(workers) <= SAMPLE:
+        return [worker for worker in workers if worker in running]
+    chosen: list[WorkerState] = []
+    size = len(workers)
+    for step in range(size):
+        worker = workers[(allowed.turn + step) % size]
+        if worker in running:
+            chosen.append(worker)
+            if len(chosen) == SAMPLE:
+                break
+    allowed.turn = (allowed.turn + step + 1) % size
+    return chosen

@@ -1,0 +1,283 @@
+"""Actors that live on this worker: the objects, the thread that their methods run in, and calls from elsewhere.
+
+What the rest of the worker sees as the value of an actor's task is a proxy (`headrace.actor.Actor`). Methods of all
+actors here run one at a time in one thread, so that no actor needs locks; coroutine methods run on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from headrace.comm import Comm
+from headrace.common.keys import Key, from_wire
+from headrace.exceptions import LostActorError
+from headrace.messages.actor import ActorCall, ActorReply
+from headrace.protocol import dumps, dumps_exception, loads
+from headrace.rpc import Stream
+from headrace.rpc.functions import users_part
+
+from .context import running, thread_state
+from .threads import TaskPool
+
+if TYPE_CHECKING:
+    from headrace.actor import ActorFuture, BaseActorFuture
+
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+
+class _Job:
+    """One call that waits for the thread.
+
+    Attributes:
+        arguments: `(args, kwargs)`, pickled or not; None to read an attribute.
+        settle: called in the thread, or on the loop, with (value, error).
+    """
+
+    __slots__ = ("arguments", "key", "name", "pickled", "settle")
+
+    def __init__(
+        self,
+        key: Key,
+        name: str,
+        arguments: Any,
+        pickled: bool,
+        settle: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.arguments = arguments
+        self.pickled = pickled
+        self.settle = settle
+
+
+class ActorHost:
+    """The actors of one worker.
+
+    Attributes:
+        instances: the objects by the wire form of their task's key.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.instances: dict[Key, Any] = {}
+        self._pool: TaskPool | None = None
+        self._streams: set[Stream] = set()
+        self._coroutines: set[asyncio.Task[None]] = set()
+        self._closed = False
+        #: answers from the thread that wait for the loop
+        self._answers: deque[tuple[Stream, ActorReply]] = deque()
+        self._woken = False
+
+    def install(self, key: Key, instance: Any) -> Any:
+        """Keep what an actor's task returned; returns the proxy that stands for it. In any thread."""
+        from headrace.actor import Actor
+
+        self.instances[key] = instance
+        return Actor(type(instance), self._worker.address, from_wire(key))
+
+    def forget(self, keys: list[Key]) -> None:
+        """Drop actors that nobody wants any more; other keys are no matter."""
+        for key in keys:
+            self.instances.pop(key, None)
+
+    # Calls
+
+    def call_here(self, actor: Any, key: Key, name: str, arguments: tuple[Any, Any] | None) -> BaseActorFuture[Any]:
+        """A call from a task or an actor on this worker; an actor's is done at once, in the thread they share."""
+        from headrace.actor import ActorFuture, EagerActorFuture
+
+        if self._in_thread():
+            attribute = self._find(key, name)
+            if arguments is None:
+                return EagerActorFuture(attribute)
+            if not inspect.iscoroutinefunction(attribute):
+                return EagerActorFuture(attribute(*arguments[0], **arguments[1]))
+        assert self._worker.loop is not None
+        future: ActorFuture[Any] = ActorFuture(self._worker.loop)
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                future._set_result(value)
+            else:
+                future._set_exception(error)
+
+        if self._in_thread():  # a coroutine method: the thread's own queue would come after what runs now
+            self._start_on_loop(_Job(key, name, arguments, False, settle))
+        else:
+            self._feed(_Job(key, name, arguments, False, settle))
+        return future
+
+    async def serve(self, comm: Comm) -> None:
+        """A caller elsewhere opens its stream of calls."""
+        await comm.write({"status": "OK"})
+
+        def on_calls(calls: list[ActorCall]) -> None:
+            for call in calls:
+                self._feed(_Job(call.key, call.name, call.arguments, True, self._answer_on(stream, call.number)))
+
+        def on_close(error: Exception | None) -> None:
+            self._streams.discard(stream)
+
+        stream = Stream(comm, ActorCall, on_calls, on_close)
+        self._streams.add(stream)
+
+    async def call(self, key: Key, name: str, arguments: Any = None) -> dict[str, Any]:
+        """One call as a request, for callers that can only reach the scheduler; returns an `ActorReply`'s fields."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[ActorReply] = loop.create_future()
+
+        def finish(reply: ActorReply) -> None:
+            if not done.done():
+                done.set_result(reply)
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(finish, _reply(0, value, error))
+
+        self._feed(_Job(key, name, arguments, True, settle))
+        reply = await done
+        return {name: getattr(reply, name) for name in reply.__struct_fields__ if name != "number"}
+
+    def _answer_on(self, stream: Stream, number: int) -> Callable[[Any, BaseException | None], None]:
+        def settle(value: Any, error: BaseException | None) -> None:
+            self._answers.append((stream, _reply(number, value, error)))
+            if not self._woken:
+                self._woken = True
+                try:
+                    self._loop().call_soon_threadsafe(self._send_answers)
+                except RuntimeError:  # the loop is closed: nobody waits for this
+                    logger.debug("An actor's method ended after its worker")
+
+        return settle
+
+    def _send_answers(self) -> None:
+        self._woken = False
+        answers = self._answers
+        while answers:
+            stream, reply = answers.popleft()
+            stream.send(reply)
+
+    # The thread
+
+    def _feed(self, job: _Job) -> None:
+        if self._closed:
+            job.settle(None, LostActorError(f"the worker at {self._worker.address_safe} is closing"))
+            return
+        if self._pool is None:
+            self._pool = TaskPool(
+                1, self._run, name=f"Headrace-Actors-{self._worker.name}", initializer=self._start_thread
+            )
+        self._pool.feed(job)
+
+    def _start_thread(self) -> None:
+        thread_state.execution_state = {"worker": self._worker}
+        thread_state.asynchronous = False
+        thread_state.actor = True
+        thread_state.key = None
+
+    def _in_thread(self) -> bool:
+        return self._pool is not None and self._pool.is_member()
+
+    def _run(self, job: _Job) -> None:
+        """Do one call; in the thread."""
+        if self._closed:
+            job.settle(None, LostActorError(f"the worker at {self._worker.address_safe} is closing"))
+            return
+        thread_state.key = job.key
+        try:
+            attribute = self._find(job.key, job.name)
+            if job.arguments is None:
+                value = attribute
+            elif inspect.iscoroutinefunction(attribute):
+                self._start_on_loop(job)
+                return
+            else:
+                args, kwargs = loads(job.arguments) if job.pickled else job.arguments
+                value = attribute(*args, **kwargs)
+                if inspect.iscoroutine(value):
+                    self._loop().call_soon_threadsafe(self._start_coroutine, job, value)
+                    return
+        except BaseException as error:
+            job.settle(None, error)
+        else:
+            job.settle(value, None)
+        finally:
+            thread_state.key = None
+
+    def _find(self, key: Key, name: str) -> Any:
+        try:
+            instance = self.instances[key]
+        except KeyError:
+            raise LostActorError(
+                f"Worker holding Actor was lost: the worker at {self._worker.address_safe} has no actor "
+                f"{from_wire(key)!r} (any more)"
+            ) from None
+        return getattr(instance, name)
+
+    # Coroutine methods
+
+    def _start_on_loop(self, job: _Job) -> None:
+        try:
+            attribute = self._find(job.key, job.name)
+            args, kwargs = loads(job.arguments) if job.pickled else job.arguments
+            coroutine = attribute(*args, **kwargs)
+        except BaseException as error:
+            job.settle(None, error)
+            return
+        try:
+            self._loop().call_soon_threadsafe(self._start_coroutine, job, coroutine)
+        except RuntimeError:
+            coroutine.close()
+
+    def _start_coroutine(self, job: _Job, coroutine: Any) -> None:
+        task = self._loop().create_task(self._await(job, coroutine), name=f"actor {job.key!r}.{job.name}")
+        self._coroutines.add(task)
+        task.add_done_callback(self._coroutines.discard)
+
+    async def _await(self, job: _Job, coroutine: Any) -> None:
+        running.set((self._worker, job.key))
+        try:
+            value = await coroutine
+        except asyncio.CancelledError as error:
+            job.settle(None, error)
+            if self._closed:
+                raise
+        except BaseException as error:
+            job.settle(None, error)
+        else:
+            job.settle(value, None)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        assert self._worker.loop is not None
+        return self._worker.loop.asyncio_loop
+
+    async def close(self) -> None:
+        """Drop the actors; callers see their connections close."""
+        self._closed = True
+        for task in list(self._coroutines):
+            task.cancel()
+        if self._coroutines:
+            await asyncio.wait(list(self._coroutines), timeout=1)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        for stream in list(self._streams):
+            await stream.close()
+        self._streams.clear()
+        self.instances.clear()
+
+
+def _reply(number: int, value: Any, error: BaseException | None) -> ActorReply:
+    """The reply to a call, with everything pickled."""
+    if error is None:
+        try:
+            return ActorReply(number, dumps(value))
+        except Exception as failure:
+            error = failure
+    dumped = dumps_exception(error, users_part(error.__traceback__))
+    return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)

@@ -1,0 +1,82 @@
+"""A worker's time: preloads as it starts and ends, and a lifetime after which it leaves in good order.
+
+It does not know how a worker leaves; that is `Worker.close_gracefully`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.status import Status
+
+from .options import WorkerOptions, seconds_of
+
+if TYPE_CHECKING:
+    from headrace.preloading import PreloadManager
+
+    from .server import Worker
+
+logger = logging.getLogger("distributed.worker")
+
+
+class Lifetime:
+    """The clock and the preloads of one worker.
+
+    Args:
+        given: the constructor's keywords `lifetime`, `lifetime_stagger`, `lifetime_restart`, `preload`,
+            `preload_argv`, as far as they were given; the rest is as configured.
+
+    Attributes:
+        seconds: how long the worker lives once it has started, the random part included; None for as long as it likes.
+        restart: whether its nanny is to start another afterwards.
+
+    Raises:
+        ValueError: a time is not one, or negative.
+    """
+
+    def __init__(self, worker: Worker, options: WorkerOptions, given: Mapping[str, Any]) -> None:
+        self._worker = worker
+        chosen = {**options.life, **{name: value for name, value in given.items() if value is not None}}
+        seconds = seconds_of(chosen.get("lifetime"))
+        stagger = seconds_of(chosen.get("lifetime_stagger")) or 0.0
+        if (seconds is not None and seconds < 0) or stagger < 0:
+            raise ValueError(f"lifetime and lifetime_stagger must not be negative, and are {seconds} s and {stagger} s")
+        if seconds is not None and stagger:
+            seconds = max(0.0, seconds + (2 * random.random() - 1) * stagger)
+        self.seconds = seconds
+        self.restart = bool(chosen.get("lifetime_restart"))
+        self._preload, self._preload_argv = chosen.get("preload"), chosen.get("preload_argv")
+        self.preloads: PreloadManager | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start_preloads(self) -> None:
+        """Run the preloads' `dask_setup`s."""
+        if not self._preload:
+            return
+        from headrace.preloading import process_preloads
+
+        worker = self._worker
+        self.preloads = process_preloads(worker, self._preload, self._preload_argv, worker.local_directory)
+        await self.preloads.start()
+
+    def begin(self) -> None:
+        """The worker is registered: its time runs."""
+        if self.seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.seconds, self._over)
+
+    def _over(self) -> None:
+        worker = self._worker
+        if worker.status in (Status.running, Status.paused):
+            logger.info("Worker at %s has reached the end of its lifetime of %.1f s", worker.address, self.seconds)
+            worker.run_detached(worker.close_gracefully(reason="worker-lifetime-reached"))
+
+    async def end(self) -> None:
+        """The worker closes."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.preloads is not None:
+            await self.preloads.teardown()

@@ -1,0 +1,216 @@
+"""The hooks of users' plugins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import dask
+import pytest
+
+from headrace import Client, Nanny, NannyPlugin, Scheduler, SchedulerPlugin, Worker, WorkerPlugin
+from headrace.testing.clusters import gen_cluster, gen_test
+from headrace.testing.waiting import async_poll_for
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def fail(x: int) -> int:
+    raise ValueError(x)
+
+
+class Recorder(SchedulerPlugin):
+    """Notes what it is told."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.transitions: list[tuple[Any, str, str, dict[str, Any]]] = []
+        self.graphs: list[dict[str, Any]] = []
+
+    async def start(self, scheduler: Scheduler) -> None:
+        self.heard.append(("start",))
+
+    async def before_close(self) -> None:
+        self.heard.append(("before_close",))
+
+    async def close(self) -> None:
+        self.heard.append(("close",))
+
+    def update_graph(self, scheduler: Scheduler, **kwargs: Any) -> None:
+        assert not self.transitions or self.transitions[-1][0] not in kwargs["tasks"]
+        self.graphs.append(kwargs)
+
+    def restart(self, scheduler: Scheduler) -> None:
+        self.heard.append(("restart",))
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
+        self.transitions.append((key, start, finish, {**kwargs, "stimulus_id": stimulus_id}))
+
+    async def add_worker(self, scheduler: Scheduler, worker: str) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        self.heard.append(("add_worker", worker))
+
+    async def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:  # type: ignore[override]
+        self.heard.append(("remove_worker", worker))
+
+    def add_client(self, scheduler: Scheduler, client: str) -> None:
+        self.heard.append(("add_client", client))
+
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        self.heard.append(("remove_client", client))
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        if topic == "mine":
+            self.heard.append(("log_event", msg))
+
+    def valid_workers_downscaling(self, scheduler: Scheduler, workers: list[Any]) -> list[Any]:
+        return [worker for worker in workers if worker.name != "keep"]
+
+
+@gen_test()
+async def test_a_scheduler_plugin_hears_of_everything() -> None:
+    plugin = Recorder()
+    async with Scheduler(host="127.0.0.1", port=0, plugins=[plugin]) as scheduler:
+        async with Worker(scheduler.address, name="keep") as worker:
+            async with Client(scheduler.address, asynchronous=True) as client:
+                scheduler.log_event("mine", 1)
+                with dask.annotate(priority=3, mood="good"):
+                    assert await client.submit(inc, 1, key=("tuple", 0), workers="keep") == 2
+                assert scheduler.workers_to_close(n=1) == []
+                await client.restart(wait_for_workers=False)
+            await async_poll_for(lambda: ("remove_client", client.id) in plugin.heard, timeout=10)
+        await async_poll_for(lambda: ("remove_worker", worker.address) in plugin.heard, timeout=10)
+    assert [line for line in plugin.heard if line[0] != "remove_client"] == [
+        ("start",),
+        ("add_worker", worker.address),
+        ("add_client", client.id),
+        ("log_event", 1),
+        ("restart",),
+        ("remove_worker", worker.address),
+        ("before_close",),
+        ("close",),
+    ]
+    (graph,) = plugin.graphs
+    assert graph["client"] == client.id
+    assert graph["keys"] == {("tuple", 0)}
+    assert graph["tasks"] == [("tuple", 0)]
+    assert graph["annotations"] == {
+        "priority": {("tuple", 0): 3},
+        "mood": {("tuple", 0): "good"},
+        "workers": {("tuple", 0): ["keep"]},
+    }
+    assert graph["priority"][("tuple", 0)][0] == -3
+    assert graph["stimulus_id"]
+    states = [(start, finish) for key, start, finish, _ in plugin.transitions if key == ("tuple", 0)]
+    assert states[:3] == [("released", "waiting"), ("waiting", "processing"), ("processing", "memory")]
+    known = next(kwargs for _, _, finish, kwargs in plugin.transitions if finish == "memory")
+    assert known["worker"] == worker.address
+    assert known["nbytes"] > 0
+    assert known["typename"] == "int"
+    (step,) = known["startstops"]
+    assert step["action"] == "compute"
+    assert step["stop"] >= step["start"] > 0
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_what_is_known_of_failures(c: Client, s: Scheduler, a: Worker) -> None:
+    plugin = Recorder()
+    s.add_plugin(plugin)
+    with pytest.raises(ValueError, match="5"):
+        await c.submit(fail, 5, key="f")
+    known = next(kwargs for key, _, finish, kwargs in plugin.transitions if (key, finish) == ("f", "erred"))
+    assert known["worker"] == a.address
+    assert "ValueError" in known["exception_text"]
+    assert known["startstops"]
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_what_no_plugin_overrides_costs_nothing(c: Client, s: Scheduler, a: Worker) -> None:
+    s.add_plugin(SchedulerPlugin(), name="bare")
+    a.plugins["bare"] = WorkerPlugin()
+    a.watch_transitions()
+    assert s.state.observers == ()
+    assert s.state.graph_observer is None
+    assert not a.state.watched
+    assert await c.submit(inc, 1) == 2
+    assert s.state.report is None
+    s.add_plugin(Recorder())
+    assert s.state.observers
+    s.remove_plugin("recorder")
+    assert s.state.observers == ()
+    assert s.state.graph_observer is None
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_a_plugin_that_fails_does_no_harm(c: Client, s: Scheduler, a: Worker, caplog: Any) -> None:
+    class Broken(SchedulerPlugin):
+        def transition(self, *args: Any, **kwargs: Any) -> None:
+            raise ValueError("broken transition")
+
+        def update_graph(self, *args: Any, **kwargs: Any) -> None:
+            raise ValueError("broken update_graph")
+
+        async def add_worker(self, *args: Any) -> None:  # type: ignore[override]
+            raise ValueError("broken add_worker")
+
+    s.add_plugin(Broken())
+    assert await c.submit(inc, 1) == 2
+    async with Worker(s.address, name="later"):
+        await async_poll_for(lambda: "broken add_worker" in caplog.text, timeout=10)
+    assert "broken transition" in caplog.text
+    assert "broken update_graph" in caplog.text
+
+
+class Idempotent(WorkerPlugin):
+    name = "once"
+    idempotent = True
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_registering_again(c: Client, s: Scheduler, a: Worker) -> None:
+    await c.register_plugin(Idempotent(1))
+    await c.register_plugin(Idempotent(2))
+    assert a.plugins["once"].number == 1
+    await c.unregister_worker_plugin("once")
+    assert "once" not in a.plugins
+    with pytest.raises(ValueError, match="once"):
+        await c.unregister_worker_plugin("once")
+    await c.register_plugin(Recorder())
+    first = s.plugins["recorder"]
+    await c.register_plugin(Recorder())
+    assert s.plugins["recorder"] is not first
+    assert first.heard[-1] == ("close",)
+    await c.unregister_scheduler_plugin("recorder")
+    with pytest.raises(ValueError, match="recorder"):
+        await c.unregister_scheduler_plugin("recorder")
+    with pytest.raises(TypeError, match="inherit"):
+        await c.register_plugin(object())
+
+
+class NannyRecorder(NannyPlugin):
+    name = "nanny-recorder"
+
+    def setup(self, nanny: Nanny) -> None:
+        nanny.env["SET_BY_PLUGIN"] = "1"
+        nanny.pids_at_setup = nanny.pid  # type: ignore[attr-defined]
+
+    async def teardown(self, nanny: Nanny) -> None:  # type: ignore[override]
+        nanny.torn_down = True  # type: ignore[attr-defined]
+
+
+@gen_cluster(client=True, nthreads=[])
+async def test_a_nanny_that_comes_later_has_the_plugins_before_its_worker(c: Client, s: Scheduler) -> None:
+    await c.register_plugin(NannyRecorder())
+    nanny: Any
+    async with Nanny(s.address, nthreads=1) as nanny:
+        assert nanny.pids_at_setup is None
+        assert "nanny-recorder" in nanny.plugins
+        await c.unregister_worker_plugin("nanny-recorder", nanny=True)
+        assert nanny.torn_down
