@@ -97,6 +97,22 @@ class TestManager:
         run(cluster, policy)
         assert policy.chosen == [None]
 
+    def test_what_is_being_fetched_keeps_its_copies(self) -> None:
+        cluster = scattered(3, {"x": [0, 1]})
+        client = cluster.state.clients["alice"]
+        cluster.submit(client, {"f-1": ["x"]}, options=TaskOptions(workers=["tcp://w2:1"]))
+        run(cluster, ReduceReplicas())
+        assert len(holders(cluster, "x")) == 2
+
+    def test_a_silent_worker_s_copy_does_not_count(self) -> None:
+        cluster = scattered(2, {"x": [0, 1]})
+        cluster.worker(0).last_seen = 10.0
+        run(cluster, ReduceReplicas())
+        assert "w0" in holders(cluster, "x")
+        cluster.worker(1).last_seen = 10.0
+        run(cluster, ReduceReplicas())
+        assert len(holders(cluster, "x")) == 1
+
     def test_a_copy_on_its_way_is_none_yet(self) -> None:
         cluster = scattered(2, {"x": [0]})
         task = cluster.state.tasks["x"]

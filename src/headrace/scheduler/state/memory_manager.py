@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("distributed.active_memory_manager")
 
 
+#: A worker that has said nothing for so many seconds, though others have, may be stopped: its copies do not count when
+#: others are to be dropped. Three heartbeats.
+SILENT_SECONDS = 1.5
+
+
 class Suggestion(NamedTuple):
     """What a policy would like: a copy more ("replicate") or less ("drop") of a result.
 
@@ -90,6 +95,7 @@ class MemoryManager:
         self.pending: dict[TaskState, tuple[set[WorkerState], set[WorkerState]]] = {}
         self._emptiest: list[tuple[int, int, WorkerState]] = []
         self._pushed = 0
+        self._silent: set[WorkerState] = set()
         for policy in policies:
             self.add_policy(policy)
 
@@ -115,6 +121,8 @@ class MemoryManager:
         """
         state = self.state
         self.workers_memory = {worker: copies.measured(worker, self.measure) for worker in state.workers.values()}
+        newest = max([worker.last_seen for worker in state.workers.values()], default=0.0)
+        self._silent = {worker for worker in state.workers.values() if worker.last_seen < newest - SILENT_SECONDS}
         for worker in state.running:
             self._set_memory(worker, self.workers_memory[worker])
         try:
@@ -204,10 +212,14 @@ class MemoryManager:
         if len(task.who_has) - len(going) < 2:
             return None
         needed = {waiter.processing_on for waiter in task._waiters or ()}
+        if any(worker is not None and worker not in task.who_has for worker in needed):
+            return None  # it is being fetched, and the holder that was asked may be the one that does not answer
         pool = task.who_has if candidates is None else task.who_has & set(candidates)
         fit = [worker for worker in pool if worker not in going and worker not in needed]
         running = self.state.running
         chosen = max(fit, key=lambda worker: (worker not in running, self.workers_memory[worker]), default=None)
+        if chosen is not None and all(w in self._silent for w in task.who_has if w is not chosen and w not in going):
+            return None  # nobody knows whether those left are there still
         if chosen in running and not any(w in running for w in task.who_has if w is not chosen and w not in going):
             return None  # those left would be on their way out
         return chosen
