@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
@@ -79,6 +80,16 @@ def test_a_client_without_address_has_a_cluster_of_its_own() -> None:
     assert cluster.status is Status.closed
 
 
+def test_a_client_whose_cluster_cannot_be_made_leaves_nothing() -> None:
+    with pytest.raises(ValueError, match="must not be negative"):
+        Client(n_workers=-1)
+    with pytest.raises(RuntimeError, match="bogus"):
+        Client(n_workers=1, processes=False, bogus=1)
+    with pytest.raises(ValueError, match="no level of logging"):
+        Client(n_workers=1, processes=False, silence_logs="loud")
+    assert not [thread for thread in threading.enumerate() if thread.name == "IO loop"]
+
+
 def test_scale_up_and_down() -> None:
     with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
         assert not cluster.workers
@@ -122,6 +133,25 @@ def test_a_worker_that_does_not_start_is_a_clear_error() -> None:
 def test_an_unknown_keyword_is_named(processes: bool) -> None:
     with pytest.raises((TypeError, RuntimeError), match="bogus"):
         LocalCluster(n_workers=1, processes=processes, bogus=3, dashboard_address=None)
+
+
+def test_operations_can_be_blocked() -> None:
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, blocked_handlers=["run_function"], dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        assert client.submit(inc, 1).result() == 2
+        with pytest.raises(ValueError, match="'run_function' handler has been explicitly disallowed in Scheduler"):
+            client.run_on_scheduler(os.getpid)
+    with (
+        dask.config.set({"distributed.worker.blocked-handlers": ["run"]}),
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        pytest.raises(ValueError, match="disallowed in Worker"),
+    ):
+        client.run(os.getpid)
 
 
 def test_logs_are_silent_while_it_lives() -> None:

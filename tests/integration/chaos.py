@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import random
 import signal
@@ -300,7 +301,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--log", help="write what the servers log to this file")
     options = parser.parse_args()
+    if options.log:
+        logging.basicConfig(filename=options.log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     counts: dict[str, int] = {}
     start = time.monotonic()
     with dask.config.set({"distributed.comm.timeouts.connect": "60s"}), Cluster() as cluster:

@@ -18,8 +18,9 @@ from integration.proxy import Proxy
 from headrace import Client, Scheduler, Worker
 from headrace.client import FutureCancelledError
 from headrace.nanny import WorkerProcess
+from headrace.protocol import Serialize
+from headrace.rpc import rpc
 from headrace.testing.waiting import async_poll_for
-from headrace.worker.state.events import DataStored
 
 from .conftest import PATIENCE, inc
 
@@ -292,8 +293,10 @@ async def test_fetching_over_a_connection_that_breaks(gate: threading.Event) -> 
 
 
 async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_scheduler(tmp_path: Path) -> None:
+    with dask.config.set({"distributed.scheduler.active-memory-manager.start": False}):  # it would drop the second copy
+        scheduler = Scheduler(host="127.0.0.1", validate=True)
     async with (
-        Scheduler(host="127.0.0.1", validate=True) as scheduler,
+        scheduler,
         WorkerProcess(scheduler.address, name="stops", nthreads=1, local_directory=str(tmp_path)) as process,
         Worker(scheduler.address, name="a", nthreads=1, local_directory=str(tmp_path)) as a,
         Client(scheduler.address, asynchronous=True) as client,
@@ -308,9 +311,10 @@ async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_schedule
             asked = asyncio.ensure_future(client.gather(lonely))
             await until(lambda: process.address in a.transfers.calls._next and client.session.calls._next)
             async with Worker(scheduler.address, name="b", nthreads=1, local_directory=str(tmp_path)) as b:
-                b.data[lonely.key] = large(1)
-                scheduler.state.add_data(None, {lonely.key: [b.address]}, {lonely.key: 100_000}, {}, 0.0)
-                b.take(DataStored({lonely.key: 100_000}))
+                async with rpc(b.address) as proxy:
+                    sizes = (await proxy.update_data(data={lonely.key: Serialize(large(1))}))["nbytes"]
+                scheduler.state.add_data(None, {lonely.key: [b.address]}, sizes, {}, 0.0)
+                scheduler.flush()
                 assert await user == 100_000
                 assert await asked == large(1)
         finally:

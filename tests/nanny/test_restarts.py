@@ -129,9 +129,9 @@ async def test_a_restart_that_takes_too_long_goes_on(scheduler: Scheduler, nanny
     address, pid = nanny.worker_address, nanny.pid
     assert await client.restart_workers([address], timeout=0.001, raise_for_error=False) == {address: "timed out"}
     await until(lambda: nanny.pid != pid and nanny.worker_address in scheduler.workers)
+    pid = nanny.pid
     with pytest.raises(TimeoutError, match=r"1/1 nanny worker\(s\) did not restart within 0\.001 s"):
         await client.restart_workers(["alice"], timeout="1ms")
-    pid = nanny.pid
     await until(lambda: nanny.pid != pid and nanny.worker_address in scheduler.workers)
 
 

@@ -46,6 +46,7 @@ class SimulatedClient:
         self._confirmed = 0
         self._barriers = 0
         self.scattering: set[str] = set()
+        self._scattered: set[str] = set()
         self._connections = 0
 
     def __repr__(self) -> str:
@@ -294,9 +295,10 @@ class SimulatedClient:
     def scatter(self) -> None:
         """Put data on some workers."""
         world = self.world
-        # each client its own: the release of one and the scattering of another, of the same key, may cross at a worker
+        # Each client its own, and once: news of the earlier data's end may still be under way, and are taken for the
+        # end of the new.
         mine = world.universe.data[world.clients.index(self) :: len(world.clients)]
-        keys = [key for key in mine if key not in self.held and key not in self.scattering]
+        keys = [key for key in mine if key not in self.held and key not in self._scattered]
         workers = [worker.address for worker in world.scheduler.state.running]
         if not keys or not workers or not self.connected:
             return
@@ -305,6 +307,7 @@ class SimulatedClient:
         connections = self._connections
         state, _ = self.state.want(key)
         self.scattering.add(key)
+        self._scattered.add(key)
         if "client-break" in world.faults:  # back again, it asks for it, perhaps before the scheduler has heard of it
             self.may_be_cancelled |= world.universe.descendants(key)
         self._barriers += 1

@@ -28,9 +28,14 @@ def all_gathered(world: World) -> bool:
     done = all_done(world)
     for client in world.clients:
         for key, state in client.held.items():
-            if state.status == "finished" and state.result is None and key not in client.gathered:
+            if state.status != "finished" or state.result is not None:
+                continue
+            task = world.scheduler.state.tasks.get(key)
+            if key not in client.gathered:
                 client.gather(key)
                 done = False
+            elif task is not None and task.state != "memory":
+                done = False  # the news that it is lost is under way
     return done
 
 

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
 from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
-from headrace.messages.worker import AddKeys, CloseWorker, ComputeTask, WorkerHeartbeat, WorkerStatus
-from headrace.scheduler.state import copies, stealing, steals
+from headrace.messages.worker import (
+    AddKeys,
+    CloseWorker,
+    ComputeTask,
+    WorkerHeartbeat,
+    WorkerStatus,
+)
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.membership import pardon, suspects
-from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
 from headrace.scheduler.state.options import StateOptions
 from headrace.scheduler.state.restrictions import workers_named
 from headrace.scheduler.state.state import SchedulerState
@@ -53,7 +57,6 @@ class SimulatedScheduler:
         self.world = world
         self.frozen_until = 0.0
         self.state = SchedulerState(options)
-        self.manager = MemoryManager(self.state, [ReduceReplicas()])
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force
         self.lost: set[str] = set()
@@ -143,10 +146,8 @@ class SimulatedScheduler:
         tasks = self.state.tasks
         for task in record.has_what:
             for call in self.world.universe.needs(task.key):
-                # data that nobody holds on to is gone, and with it what it takes to compute this again
-                if call.kind == "data" and (
-                    call.key == task.key or not (call.key in tasks and tasks[call.key].who_has)
-                ):
+                # data that nobody else holds is gone, and with it what it takes to compute this again
+                if call.kind == "data" and not (call.key in tasks and tasks[call.key].who_has - record.alone):
                     self.lost.add(call.key)
         for client in self.world.clients:
             self.lost |= client.scattering  # may be there, and announced once another worker has the address
@@ -169,7 +170,16 @@ class SimulatedScheduler:
         self.flush()
 
     def _worker_gone(self, record: WorkerState) -> None:
-        self.remove_worker(record, "its connection broke")
+        """A connection broke: the worker is dead, or may be back in a moment, which is waited for or not."""
+        patience = self.world.random.choice([0.0, 0.0, 1.0])
+        if self.state.workers.get(record.address) is record and patience:
+            self._close_stream(record)
+            if record.status is Status.running:
+                self.state.set_worker_status(record, "paused", self.now)
+                self.flush()
+            self.world.timeline.later(patience, self.remove_worker, record, "its connection broke")
+        else:
+            self.remove_worker(record, "its connection broke")
 
     def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
         if worker not in self.streams:
@@ -181,12 +191,7 @@ class SimulatedScheduler:
             if kind is AddKeys:
                 self._note_unknown(message.keys)
             if kind is WorkerHeartbeat:
-                worker.last_seen = self.now
-                worker.executing = {
-                    task: seconds
-                    for key, seconds in message.executing.items()
-                    if (task := self.state.tasks.get(key)) is not None
-                }
+                self.state.on_heartbeat(worker, message, self.now, 30.0)
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, self.now)
         self.state.on_worker_batch(worker, messages, self.now)
@@ -197,69 +202,6 @@ class SimulatedScheduler:
         for record in list(self.state.workers.values()):
             if record.last_seen < self.now - WORKER_TTL:
                 self.remove_worker(record, "no heartbeat", close=self.world.random.random() < 0.5)
-
-    # what balance does
-
-    def steal(self) -> None:
-        """Ask some worker for some task back, or look who could do with some."""
-        draw = self.world.random
-        tasks = [task for task in self.state.tasks.values() if task.processing_on is not None]
-        if draw.random() < 0.5:
-            stealing.balance(self.state, self.now)
-        elif tasks:
-            running = list(self.state.running)
-            steals.request(self.state, draw.choice(tasks), draw.choice(running) if running else None)
-        self.flush()
-
-    def copy(self) -> None:
-        """Have some worker fetch a copy of some result."""
-        tasks = [task for task in self.state.tasks.values() if task.who_has]
-        workers = list(self.state.running)
-        if tasks and workers:
-            task, worker = self.world.random.choice(tasks), self.world.random.choice(workers)
-            if worker not in task.who_has:
-                copies.acquire(self.state, worker, [task])
-                self.flush()
-
-    def drop_copy(self) -> None:
-        """Have some worker drop a copy."""
-        tasks = [task for task in self.state.tasks.values() if len(task.who_has) > 1]
-        if tasks:
-            task = self.world.random.choice(tasks)
-            worker = self.world.random.choice(sorted(task.who_has, key=lambda worker: worker.address))
-            copies.remove(self.state, worker, [task])
-            self.flush()
-
-    def manage_memory(self) -> None:
-        """Drop copies that nobody needs, and move on with workers that are to leave."""
-        self.manager.run_policies()
-        self.flush()
-
-    def retire(self) -> None:
-        """Send some worker away, without what it holds being lost."""
-        workers = list(self.state.running)
-        if workers:
-            record = self.world.random.choice(workers)
-            policy = RetireWorker(record.address)
-            self.state.set_worker_status(record, "closing_gracefully", self.now)
-            self.manager.add_policy(policy)
-            self._move_on(record, policy)
-
-    def _move_on(self, record: WorkerState, policy: RetireWorker) -> None:
-        if self.state.workers.get(record.address) is not record or record.status is not Status.closing_gracefully:
-            self.manager.policies.discard(policy)
-        elif policy.done():
-            self.manager.policies.discard(policy)
-            left = {task.key for task in record.has_what if len(task.who_has) < 2}
-            assert not left, f"{record} retires with the only copies of {left}"
-            self.remove_worker(record, "retired", close=True, expected=True)
-        else:
-            self.manager.run_policies([policy])
-            if policy.no_recipients:
-                self.state.set_worker_status(record, "running", self.now)
-            else:
-                self.world.timeline.later(0.1, self._move_on, record, policy)
-            self.flush()
 
     # clients
 

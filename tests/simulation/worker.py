@@ -12,6 +12,7 @@ from headrace.messages.worker import AddKeys, FreeKeys, ReleasedData, WorkerHear
 from headrace.worker.state import Execute, GatherData, WorkerState
 from headrace.worker.state.events import (
     BusyOver,
+    DataDropped,
     DataStored,
     ExecuteDone,
     ExecuteFailed,
@@ -160,6 +161,15 @@ class SimulatedWorker:
             self.connection.to_near.finish()
             self.connection.to_far.drop()
         self.world.worker_died(self)
+
+    def lose_data(self) -> None:
+        """A value cannot be read back from the disk."""
+        key = self.world.random.choice(sorted(self.data))
+        task = self.state.tasks.get(key)
+        if task is not None and task.state == "memory":
+            del self.data[key]
+            self.world.scheduler.lost.add(key)  # if nothing computes it again
+            self.take(DataDropped([key]))
 
     def set_status(self, status: str) -> None:
         """Pause or go on."""

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.scheduler.state.options import StateOptions
 
 from . import oracle
+from .balancing import Balancing
 from .client import SimulatedClient
 from .graphs import Universe
 from .network import Network, Unreachable
@@ -22,8 +23,8 @@ from .worker import SimulatedWorker
 FAULTS = (
     *("fails", "flaky", "reschedules", "secedes", "kills"),
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
-    *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "steal", "copies", "transfers"),
-    *("retire", "memory-manager"),
+    *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"),
+    *("steal", "copies", "retire"),
 )
 #: Virtual seconds after the last fault in which all must be done.
 PATIENCE = 300.0
@@ -81,6 +82,7 @@ class World:
         for client in self.clients:
             for _ in range(draw.choice([2, 5, 10])):
                 timeline.at(draw.uniform(0.1, self.duration), client.act)
+        balancing = Balancing(self.scheduler)
         happenings = {
             "death": self._kill,
             "leave": self._leave,
@@ -89,14 +91,14 @@ class World:
             "freeze": self._freeze,
             "pause": self._pause,
             "slow": self._slow,
-            "steal": self.scheduler.steal,
-            "copies": self._copies,
-            "retire": self.scheduler.retire,
-            "memory-manager": self.scheduler.manage_memory,
+            "drop": self._drop,
+            "steal": balancing.steal,
+            "copies": balancing.copy,
+            "retire": balancing.retire,
         }
         for fault, function in happenings.items():
             if fault in self.faults:
-                often = 10 if fault in ("steal", "copies", "memory-manager") else 3
+                often = 10 if fault in ("steal", "copies") else 3
                 for _ in range(draw.randint(1, often)):
                     timeline.at(draw.uniform(0.1, self.duration), function)
         timeline.at(self.duration, self._calm)
@@ -144,18 +146,21 @@ class World:
         if workers := self._living():
             self.random.choice(workers).slowness = self.random.choice([0.1, 10.0, 30.0])
 
-    def _copies(self) -> None:
-        self.random.choice([self.scheduler.copy, self.scheduler.drop_copy])()
+    def _drop(self) -> None:
+        if workers := [worker for worker in self._living() if worker.data]:
+            self.random.choice(workers).lose_data()
 
     def _calm(self) -> None:
         """From here on nothing goes wrong any more, but for tasks that kill."""
-        self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "transfers"}
+        self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"}
         self.network.failure_rate = 0.0
         for worker in self._living():
             worker.slowness = 1.0
 
     def worker_died(self, worker: SimulatedWorker) -> None:
         """Something starts another in its place."""
+        # perhaps at the same address, where peers miss what this one held before the scheduler has seen it go
+        self.scheduler.lost.update(worker.data.keys() & set(self.universe.data))
         address = worker.address
         if "restrictions" not in self.faults and self.random.random() < 0.5:
             address = f"tcp://10.0.0.1:{2000 + self._processes}"

@@ -19,6 +19,7 @@ class FakeScheduler:
         self.server = Server({"echo": lambda data=None: data}, {"register-worker": self.register}, name="scheduler")
         self.id = "s"
         self.refusal: str | None = None
+        self.slow: asyncio.Event | None = None
         self.plugins: dict[str, Any] = {}
         self.workers: dict[Any, dict[str, Any]] = {}
         self.streams: dict[Any, Stream] = {}
@@ -43,6 +44,8 @@ class FakeScheduler:
             await comm.write({"status": "error", "message": self.refusal})
             await comm.close()
             return
+        if self.slow is not None:
+            await self.slow.wait()
         await comm.write({"status": "OK", "heartbeat_interval": 0.05, "id": self.id, "worker_plugins": self.plugins})
         self.workers[name] = details
         self.messages[name] = []

@@ -15,7 +15,7 @@ import pytest
 from worker.fake import FakeScheduler
 
 from headrace.common.status import Status
-from headrace.messages.worker import CloseWorker, WorkerEvent, WorkerStatus
+from headrace.messages.worker import AddKeys, CloseWorker, WorkerEvent, WorkerStatus
 from headrace.protocol import Serialize, dumps, loads, loads_exception
 from headrace.rpc import rpc
 from headrace.rpc.node import scheduler_address_of
@@ -123,9 +123,27 @@ async def test_what_runs_while_the_connection_is_broken(scheduler: FakeScheduler
     first = scheduler.streams["a"]
     first.abort()
     await until(lambda: scheduler.streams["a"] is not first)
+    await until(lambda: worker.batched_stream is not None)
     assert list(worker.state.tasks) == ["x"]
     go.set()
     assert (await scheduler.finished("a", "x")).attempt == 1
+
+
+async def test_what_ends_while_the_worker_registers_again(scheduler: FakeScheduler, worker: Worker) -> None:
+    go = threading.Event()
+    gates[scheduler.address] = go
+    scheduler.compute("a", "x", wait_for_gate, scheduler.address)
+    await until(lambda: worker.task_executor.executing(0))
+    first = scheduler.streams["a"]
+    scheduler.slow = asyncio.Event()
+    first.abort()
+    await until(lambda: worker.batched_stream is None)
+    go.set()
+    await until(lambda: "x" in worker.data)
+    scheduler.slow.set()
+    await until(lambda: scheduler.streams["a"] is not first)
+    if "x" not in scheduler.workers["a"]["keys"]:  # it had asked before
+        assert (await scheduler.wait("a", AddKeys)).keys == ["x"]
 
 
 gates: dict[str, threading.Event] = {}

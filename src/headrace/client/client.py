@@ -118,8 +118,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._loop_argument = loop
         self._runner: LoopRunner | None = None
         if not asynchronous:
-            self._begin()
             try:
+                self._begin()
                 self._start_sync()
             except BaseException:
                 self._stop_loop()

@@ -36,7 +36,7 @@ from .state import ClientState, FutureState
 logger = logging.getLogger("distributed.client")
 
 #: Seconds for which released keys are collected before the scheduler hears of them.
-RELEASE_DELAY = 0.005
+RELEASE_DELAY = 0.02
 #: Seconds to wait for the scheduler to close its end.
 CLOSE_TIMEOUT = 2
 #: Seconds between two attempts to connect again, at first and at most.

@@ -42,8 +42,10 @@ class LocalCluster(SpecCluster):
         worker_class: class of the workers.
         scheduler_kwargs: more keywords for the Scheduler.
         worker_kwargs: more keywords for each Worker, such as `memory_limit` or `resources`.
-        start, ip, dashboard_address, worker_dashboard_address, services, worker_services, service_kwargs,
-        blocked_handlers, scheduler_sync_interval: accepted for compatibility.
+        blocked_handlers: operations that the scheduler refuses, such as "run_function".
+        scheduler_sync_interval: see `Cluster`.
+        start, ip, dashboard_address, worker_dashboard_address, services, worker_services, service_kwargs: accepted for
+            compatibility.
 
     Attributes:
         workers: Nannies or, without processes of their own, Workers by name.
@@ -102,9 +104,10 @@ class LocalCluster(SpecCluster):
             "memory_limit": parse_memory_limit(worker_kwargs.get("memory_limit", "auto"), threads),
         }
         worker = {"cls": worker_class or _default_worker_class(processes), "options": worker_kwargs}
+        scheduler = {**where, "port": scheduler_port, "blocked_handlers": blocked_handlers, **(scheduler_kwargs or {})}
         super().__init__(
             workers=dict.fromkeys(range(count), worker),
-            scheduler={"cls": Scheduler, "options": {**where, "port": scheduler_port, **(scheduler_kwargs or {})}},
+            scheduler={"cls": Scheduler, "options": scheduler},
             worker=worker,
             name=name,
             loop=loop,

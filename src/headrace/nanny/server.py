@@ -13,6 +13,7 @@ from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
+from headrace.exceptions import CommClosedError
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
 
@@ -226,9 +227,16 @@ class Nanny(Node):
         """Tell the scheduler at once, and what it was: from a broken connection it could only guess."""
         if address is None:
             return
+        pause = FIRST_PAUSE
         try:
             async with asyncio.timeout(REPORT_SECONDS):
-                await self.rpc.rpc(self.scheduler_address).worker_exited(worker=address, pid=pid, cause=cause)
+                while True:
+                    try:
+                        await self.rpc.rpc(self.scheduler_address).worker_exited(worker=address, pid=pid, cause=cause)
+                        return
+                    except CommClosedError:
+                        await asyncio.sleep(pause)
+                        pause *= 2
         except Exception as error:
             logger.info("Could not tell the scheduler at %s of the death: %s", self.scheduler_address, error)
 
@@ -245,7 +253,7 @@ class Nanny(Node):
                 await self.instantiate()
             except RuntimeError as error:
                 logger.error("Could not start the worker again: %s", error)
-                if isinstance(error.__cause__, OSError):
+                if isinstance(error.__cause__, TimeoutError):
                     self._close_soon(f"its scheduler is gone: {error}")
                     return
             else:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Self
 
+from headrace import config
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.common.status import Status
 from headrace.security import Security
@@ -34,6 +35,9 @@ class Node:
         rpc: calls other servers: `await node.rpc(address).identity()`.
         loop: facade of the event loop it runs on; None until it starts.
     """
+
+    #: operations to refuse; None means those of the configuration
+    blocked_handlers: list[str] | None = None
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Node:
             self.loop = IOLoop.current()
             self._finished = asyncio.Event()
             self._log_lines.start()
+            self._block_operations()
             self._starting = asyncio.ensure_future(self._start())
         starting = self._starting
         try:
@@ -103,6 +108,13 @@ class Node:
             await self._shut(f"it did not start: {type(error).__name__}", {"failed": True})
             raise
         return self
+
+    def _block_operations(self) -> None:
+        """Refuse what the owner or the configuration does not allow others to ask for."""
+        blocked = self.blocked_handlers
+        if blocked is None:
+            blocked = config.get(f"distributed.{self.kind.lower()}.blocked-handlers", None)
+        self.server.block(blocked or ())
 
     async def _start(self) -> None:
         raise NotImplementedError

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from headrace.comm import Comm, Listener, listen
@@ -103,6 +104,12 @@ class Server:
         )
         self.listeners.append(listener)
         return listener
+
+    def block(self, operations: Iterable[str]) -> None:
+        """Refuse these operations from now on, whoever asks."""
+        for operation in operations:
+            self.takeovers.pop(operation, None)
+            self.handlers[operation] = partial(_refuse, operation, self.name)
 
     async def handle_comm(self, comm: Comm) -> None:
         """Answer requests on a comm until it closes or is taken over."""
@@ -220,3 +227,10 @@ class Server:
                 await asyncio.sleep(0.01)
         comms = list(self.comms)
         await asyncio.gather(*[comm.close() for comm in comms], return_exceptions=True)
+
+
+def _refuse(operation: str, server: str, **_: Any) -> None:
+    raise ValueError(
+        f"The {operation!r} handler has been explicitly disallowed in {server.capitalize()}, "
+        "possibly due to security concerns."
+    )

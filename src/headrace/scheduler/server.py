@@ -24,6 +24,7 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
@@ -70,6 +71,7 @@ class Scheduler(
     PluginHandlers,
     RestartHandlers,
     LifeHandlers,
+    DocumentedMethods,
 ):
     """Dynamic distributed task scheduler.
 
@@ -88,6 +90,7 @@ class Scheduler(
         preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
+        blocked_handlers: operations that are refused, whoever asks; by default those of the configuration.
         extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
 
     Raises:
@@ -122,6 +125,7 @@ class Scheduler(
         contact_address: str | None = None,
         transition_counter_max: Any = False,
         jupyter: bool = False,
+        blocked_handlers: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
@@ -134,6 +138,7 @@ class Scheduler(
         self.state.options = replace(
             self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
         )
+        self.blocked_handlers = blocked_handlers
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
@@ -152,6 +157,7 @@ class Scheduler(
         )
         self.prepare_clients()
         self.prepare_workers(worker_ttl)
+        self.server.takeovers["feed"] = self.feed
         chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
         for name, make in chosen.items():
             self.extensions[name] = make(self)

@@ -268,7 +268,7 @@ class Worker(WorkerViews, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        await self.session.register(0.9 * timeout)
+        await self.session.register_within(0.95 * timeout)
 
     async def close(  # type: ignore[override]
         self,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import connect
 from headrace.common.keys import Key
 from headrace.common.status import Status
-from headrace.exceptions import UnknownOperationError
+from headrace.exceptions import FatalCommClosedError, UnknownOperationError
 from headrace.messages.worker import (
     AddKeys,
     FreeKeys,
@@ -110,6 +110,30 @@ class SchedulerSession:
         elif before is not None:
             self._correct(held)
         worker._act()
+
+    async def register_within(self, seconds: float) -> None:
+        """As `register`, again while connections break, until the time is over.
+
+        Raises:
+            TimeoutError: it is; says what was the matter.
+            FatalCommClosedError, ValueError: trying again would not help.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        pause = FIRST_PAUSE
+        while True:
+            left = deadline - loop.time()
+            try:
+                async with asyncio.timeout(left):
+                    await self.register(0.95 * left)  # so that it is its own error that is seen, with the cause
+                return
+            except (TimeoutError, FatalCommClosedError):
+                raise
+            except OSError as error:
+                if loop.time() + pause > deadline:
+                    raise TimeoutError(f"{type(error).__name__}: {error}") from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _request(self, held: dict[Key, int]) -> dict[str, Any]:
         worker = self._worker
@@ -212,23 +236,12 @@ class SchedulerSession:
         """Register again until the time for it is over; then close."""
         worker = self._worker
         seconds = worker.options.connect_timeout if worker.death_timeout is None else worker.death_timeout
-        pause = FIRST_PAUSE
-        cause: Exception | None = None
         try:
-            async with asyncio.timeout(seconds):
-                while worker.batched_stream is None:
-                    try:
-                        await self.register(seconds)
-                    except ValueError as error:
-                        worker.close_soon(f"{reason}; {error}")
-                        return
-                    except OSError as error:
-                        cause = error
-                        await asyncio.sleep(pause)
-                        pause = min(2 * pause, LONGEST_PAUSE)
-        except TimeoutError:
-            detail = f" ({cause})" if cause is not None else ""
-            worker.close_soon(f"{reason}; it could not be reached again within {seconds:g} s{detail}")
+            await self.register_within(seconds)
+        except TimeoutError as error:
+            worker.close_soon(f"{reason}; it could not be reached again within {seconds:g} s ({error})")
+        except (OSError, ValueError) as error:
+            worker.close_soon(f"{reason}; {error}")
         else:
             logger.info("Worker at %s is registered again with %s", worker.address_safe, worker.scheduler_address)
 

@@ -1,13 +1,15 @@
 """What the documents promise to be readable on a Worker, over what its state and its executor hold.
 
-Views only: nothing here changes anything.
+Views, and a few documented methods that pass on: nothing here decides anything.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import Executor
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from headrace.comm import get_address_host
 from headrace.common.keys import Key, from_wire, to_wire
@@ -16,8 +18,11 @@ from headrace.rpc.node import Node
 
 from .actors import ActorHost
 from .executor import TaskExecutor
+from .memory.manager import WorkerMemoryManager
 from .options import WorkerOptions
 from .state import TaskState, WorkerState
+
+T = TypeVar("T")
 
 _FROM_STATE = frozenset(
     {
@@ -52,6 +57,7 @@ class WorkerViews(Node):
     nanny: str | None
     services: dict[str, Any]
     get_client: Callable[[], Any]
+    memory_manager: WorkerMemoryManager
 
     @property
     def actors(self) -> dict[Key, Any]:
@@ -137,6 +143,34 @@ class WorkerViews(Node):
     def total_in_connections(self) -> int:
         """Peers that are served at a time."""
         return self.options.incoming
+
+    @property
+    def total_comm_nbytes(self) -> int:
+        """Bytes that one peer is asked for at a time."""
+        return self.options.message_bytes
+
+    @property
+    def service_ports(self) -> dict[str, Any]:
+        """Port of each service."""
+        return dict(self.services)
+
+    @property
+    def pending_data_per_worker(self) -> dict[str, list[Key]]:
+        """Keys that are still to be fetched, by the peer that has them, the most urgent first."""
+        return {address: [task.key for _, _, task in sorted(heap)] for address, heap in self.state.data_needed.items()}
+
+    async def executor_submit(self, key: Key, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call a function in a free thread of the default executor, beside the tasks, and return its value.
+
+        Args:
+            key: accepted for compatibility.
+        """
+        call = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.executor, call)
+
+    async def memory_monitor(self) -> None:
+        """Look at the memory now, beside the regular looks: spill and pause if it is too full."""
+        await self.memory_manager.memory_monitor(self)
 
     @property
     def comm_bytes(self) -> int:

@@ -34,6 +34,8 @@ from headrace.scheduler.state.clients import ClientState
 TERMINAL_TOPICS = ("print", "warn")
 #: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
 UNCONFIRMED = 16
+#: In how many steps the time passes in which a client may return.
+PATIENCE_STEPS = 10
 #: Tasks in one message from which on it is confirmed at once: it is not small.
 MANY_TASKS = 100
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .heartbeats import OVERDUE, expected_seconds
 from .load import check_load
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ def expected_duration(state: SchedulerState, task: TaskState) -> float:
 def expected_cost(state: SchedulerState, task: TaskState, worker: WorkerState) -> float:
     """Seconds that a task is expected to take on a worker: transfers, then computing.
 
-    One that has run for longer than expected is taken to be half way.
+    One that is overdue (see `heartbeats`) is taken to be half way.
     """
     cost = expected_duration(state, task)
     if worker.executing:
         so_far = worker.executing.get(task)
-        if so_far is not None and so_far > cost:
-            return 2 * so_far
+        if so_far is not None and so_far > OVERDUE * expected_seconds(state, task):
+            return OVERDUE * so_far
     missing = 0
     for dependency in task._dependencies:
         if worker not in dependency.who_has:

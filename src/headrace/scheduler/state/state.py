@@ -27,7 +27,7 @@ from .queue import TaskQueue
 from .restrictions import Allowed, Demand
 from .steals import Steals
 from .tasks import Computation, TaskState, TaskTable
-from .transitions.engine import Recommendations, run_transitions
+from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
 #: (key, start, finish, stimulus, time): a line of a task's story
@@ -236,6 +236,30 @@ class SchedulerState:
         """A worker that should have a result did not have it when a client asked."""
         self._begin("missing-data", now)
         self._end(completion.lose_missing(self, key, address))
+
+    # Events that documented methods make
+
+    def on_client_heartbeat(self, client: ClientState, now: float) -> None:
+        """A client lives."""
+        client.last_seen = now
+
+    def transition(self, task: TaskState, finish: str, stimulus: str, now: float) -> Recommendations:
+        """Move one task; returns what that recommends, which `transitions` is to be given."""
+        self._begin(stimulus, now)
+        return run_one(self, task, finish)
+
+    def transitions(self, recommendations: Recommendations, stimulus: str, now: float) -> None:
+        """Move tasks until no recommendation is left."""
+        self._begin(stimulus, now)
+        self._end(recommendations)
+
+    def assign(self, task: TaskState, worker: WorkerState, now: float) -> None:
+        """Send a task that waits for a worker to this one."""
+        if task.state not in ("queued", "no-worker"):
+            raise ValueError(f"only tasks that are queued or in state no-worker can be sent, and {task!r} is not")
+        self._begin("send-task-to-worker", now)
+        placement.assign(self, task, worker)
+        self._end()
 
     # What events are made of
 

@@ -47,6 +47,24 @@ def run_transitions(state: SchedulerState, recommendations: Recommendations) -> 
                 _by_way_of_released(state, task, finish, recommendations)
 
 
+def run_one(state: SchedulerState, task: TaskState, finish: str) -> Recommendations:
+    """Move one task, and nothing else; returns what is to follow.
+
+    Raises:
+        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+    """
+    from .table import TABLE
+
+    recommendations: Recommendations = {}
+    if task.state != finish:
+        function = TABLE.get((task.state, finish))
+        if function is not None:
+            function(state, task, recommendations)
+        else:
+            _by_way_of_released(state, task, finish, recommendations)
+    return recommendations
+
+
 def _by_way_of_released(state: SchedulerState, task: TaskState, finish: str, recommendations: Recommendations) -> None:
     from .table import TABLE
 

@@ -1,0 +1,84 @@
+"""The documented keywords and methods of a Nanny, row by row; deaths and restarts have tests of their own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import psutil
+import pytest
+
+from headrace import Client, Nanny, Scheduler
+from headrace.testing.clusters import gen_cluster
+from headrace.testing.waiting import async_poll_for
+
+NONE: list[Any] = []
+
+
+@gen_cluster(nthreads=NONE, client=True)
+async def test_a_worker_in_a_process_of_its_own(c: Client, s: Scheduler) -> None:
+    async with Nanny(s.address, nthreads=2, name="alice", memory_limit="1 GB", resources={"GPU": 1}) as nanny:
+        record = s.workers[nanny.worker_address]
+        assert record.nanny == nanny.address
+        assert record.pid == nanny.pid != os.getpid()
+        assert (record.name, record.nthreads, record.memory_limit) == ("alice", 2, 10**9)
+        assert record.resources == {"GPU": 1}
+        assert nanny.is_alive()
+        assert nanny.worker_dir == nanny.local_dir == record.local_directory
+        assert nanny.identity()["worker_address"] == nanny.worker_address
+        assert nanny.worker_address in repr(nanny)
+        assert await c.run(os.getpid) == {nanny.worker_address: nanny.pid}
+        assert await c.run(os.getpid, nanny=True) == {nanny.address: os.getpid()}
+        pid = nanny.pid
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    await async_poll_for(lambda: not s.workers, 15)
+    assert nanny.status.name == "closed"
+    assert not nanny.is_alive()
+
+
+@gen_cluster(nthreads=NONE, client=True)
+async def test_kill_and_instantiate(c: Client, s: Scheduler) -> None:
+    async with Nanny(s.address, nthreads=1) as nanny:
+        first = nanny.pid
+        await nanny.kill()
+        assert not nanny.is_alive()
+        await async_poll_for(lambda: not s.workers, 15)
+        assert await nanny.instantiate() == "running"
+        assert nanny.is_alive()
+        assert nanny.pid != first
+        assert nanny.worker_address in s.workers, "known when instantiate returns"
+        assert await nanny.instantiate() == "running", "there is one already"
+
+
+@gen_cluster(nthreads=NONE, client=True)
+async def test_environment_listening_and_worker_keywords(c: Client, s: Scheduler) -> None:
+    async with Nanny(
+        s.address,
+        nthreads=1,
+        env={"HEADRACE_EXAMPLE": "1"},
+        worker_port=0,
+        listen_address="tcp://127.0.0.1:0",
+        quiet=True,
+        validate=True,
+        death_timeout="60s",
+    ) as nanny:
+        assert nanny.address.startswith("tcp://127.0.0.1:")
+        found = await c.run(lambda dask_worker: (os.environ["HEADRACE_EXAMPLE"], dask_worker.state.validate))
+        assert found == {nanny.worker_address: ("1", True)}
+    assert "HEADRACE_EXAMPLE" not in os.environ
+
+
+@gen_cluster(nthreads=NONE)
+async def test_close_gracefully_starts_no_other_worker(s: Scheduler) -> None:
+    async with Nanny(s.address, nthreads=1) as nanny:
+        nanny.close_gracefully()
+        assert nanny.status.name == "closing_gracefully"
+        assert not nanny.auto_restart
+        nanny.memory_monitor()
+
+
+async def test_a_worker_that_cannot_start() -> None:
+    nanny = Nanny("tcp://127.0.0.1:1", nthreads=1, death_timeout="200 ms")
+    with pytest.raises((RuntimeError, OSError, TimeoutError)):
+        await nanny
+    assert not nanny.is_alive()
