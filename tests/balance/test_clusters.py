@@ -85,12 +85,25 @@ async def test_it_can_be_switched_off(c: Any, s: Any, *workers: Any) -> None:
 
 
 @gen_cluster(client=True, nthreads=FOUR[:2], config=NO_STEALING)
-async def test_a_paused_worker_s_waiting_tasks_are_taken(c: Any, s: Any, a: Any, b: Any) -> None:
-    futures = c.map(slow, range(20), seconds=0.05, workers=[a.address], allow_other_workers=True)
-    await async_poll_for(lambda: len(s.workers[a.address].processing) == 20, 5)
-    s.state.set_worker_status(s.workers[a.address], "paused", time.time())
-    assert s.extensions["stealing"].balance() > 0
-    assert await c.gather(futures) == list(range(20))
+async def test_a_pausing_worker_gives_back_what_it_has_not_started(c: Any, s: Any, a: Any, b: Any) -> None:
+    gate = GATES["pausing"] = Gate()
+    others = {"workers": [a.address], "allow_other_workers": True}
+    held = c.submit(held_up, 0, gate="pausing", **others)
+    await async_poll_for(lambda: gate.runs == [0], 5)
+    futures = c.map(inc, range(20), **others)
+    fixed = c.submit(inc, -1, workers=[a.address])
+    await async_poll_for(lambda: len(s.workers[a.address].processing) == 22, 5)
+    a.set_status(Status.paused)
+    try:
+        assert await asyncio.wait_for(c.gather(futures), 10) == list(range(1, 21))
+        assert {future.key for future in futures} <= b.data.keys()
+        assert {task.key for task in s.workers[a.address].processing} == {held.key, fixed.key}
+    finally:
+        gate.opened.set()
+    assert await held == 0
+    assert fixed.status == "pending"
+    a.set_status(Status.running)
+    assert await asyncio.wait_for(fixed, 10) == 0
 
 
 # Retire

@@ -168,7 +168,8 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recommendations:
     """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
 
-    One that closes gracefully finishes what runs and gives back the rest; what it computes meanwhile counts.
+    One that pauses finishes what runs and gives back what others may run; one that closes gracefully gives back all
+    that it has not started. What they compute meanwhile counts.
     """
     worker.status = Status[status]
     if worker.status is Status.running:
@@ -178,6 +179,7 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     state.running.pop(worker, None)
     check_load(state, worker)
     if worker.status is Status.paused:
+        steals.recall_movable(state, worker)
         return {}
     if worker.status is Status.closing_gracefully:
         steals.recall_all(state, worker)
