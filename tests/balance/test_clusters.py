@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -234,6 +235,23 @@ async def test_replicate_says_what_is_wrong(c: Any, s: Any, a: Any, b: Any) -> N
     with pytest.raises(ValueError, match="fewer than one"):
         await c.replicate([future], n=0)
     assert await s.replicate(["absent"]) == {"status": "partial-fail", "keys": ["absent"]}
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_what_could_not_be_replicated_is_named_in_the_log(c: Any, s: Any, a: Any, b: Any) -> None:
+    good, bad = c.submit(inc, 1), c.submit(inc, "text", key="bad")
+    logger, lines = logging.getLogger("distributed.client"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        await c.replicate([good])
+        assert lines == []
+        await c.replicate([good, bad])
+    finally:
+        logger.removeHandler(handler)
+    assert lines == ["Could not replicate 1 of 2 results: 'bad'"]
+    assert len(s.tasks[good.key].who_has) == 2
 
 
 @gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM, worker_kwargs={"memory_limit": 0})
