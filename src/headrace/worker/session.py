@@ -156,6 +156,7 @@ class SchedulerSession:
             "extra": await self._startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "scattered": worker.scattered.unsettled(held),
         }
 
     def _held(self) -> dict[Key, int]:
@@ -165,7 +166,8 @@ class SchedulerSession:
         """Results that came or went while the registration was under way; tasks and their threads did not wait."""
         held = self._held()
         messages: list[Any] = [ReleasedData(key) for key in told if key not in held]
-        if news := [key for key in held if key not in told]:
+        unsettled = set(self._worker.scattered.unsettled(held))
+        if news := [key for key in held if key not in told and key not in unsettled]:
             messages.append(AddKeys(news))
         if messages and self._worker.batched_stream is not None:
             self._worker.batched_stream.send_all(messages)
