@@ -84,7 +84,7 @@ class TestLooks:
         for task in cluster.state.tasks.values():
             task.options = TaskOptions(resources={"GPU": 1})
         assert look(cluster) == 0
-        cluster.worker(3).resources["GPU"] = 1
+        cluster.state.set_resources(cluster.worker(3), {"GPU": 1}, cluster.now)
         assert look(cluster) > 30
         assert {steal.thief for steal in cluster.state.steals.in_flight.values()} == {cluster.worker(3)}
 
