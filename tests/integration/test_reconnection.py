@@ -268,9 +268,9 @@ async def test_what_ran_meanwhile_is_not_thrown_away(gate: threading.Event) -> N
                 await until(lambda: running.key in worker.data)
                 key = unwanted.key
                 del unwanted
+                await until(lambda: key not in scheduler.tasks)
                 proxy.refuse = False
                 assert await running == "gate"
-                await until(lambda: key not in scheduler.tasks)
                 assert runs == ["gate"]
 
 
