@@ -74,6 +74,8 @@ class SimulatedWorker:
         self.outgoing = 0
         self._told: dict[str, int] = {}
         self._told_status = ""
+        #: of what runs, what cannot be run to its end
+        self._without_data: set[str] = set()
         #: data of which the scheduler may not know yet, and since when
         self._scattered: dict[str, float] = {}
         self._queue: deque[Execute] = deque()
@@ -173,6 +175,8 @@ class SimulatedWorker:
         task = self.state.tasks.get(key)
         if task is not None and task.state == "memory":
             del self.data[key]
+            if self.world.random.random() < 0.5:  # what runs with it cannot read it either
+                self._without_data |= {run.key for run in self._started.values() if key in (run.dependencies or ())}
             self.world.scheduler.lost.add(key)  # if nothing computes it again
             self.take(DataDropped([key]))
 
@@ -309,6 +313,9 @@ class SimulatedWorker:
         start, stop = run.started, self.now
         if call.kind in ("fails", "flaky") and call.misbehaves():
             return None, ExecuteFailed(call.key, b"exception", b"traceback", f"boom {call.key}", "line 1", start, stop)
+        if call.key in self._without_data:
+            self._without_data.discard(call.key)
+            return None, ExecuteRescheduled(call.key)
         if call.kind == "reschedules" and call.misbehaves():
             return None, ExecuteRescheduled(call.key)
         value = result_of(call, values)

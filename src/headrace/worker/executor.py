@@ -23,11 +23,12 @@ from headrace.protocol import dumps, dumps_exception, loads, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
-from .memory import SpilledValues
+from .memory import SpilledValues, UnreadableError
 from .run_spec import by_user_key, resolve
 from .sizes import nbytes_of, type_name_of
 from .state.effects import Execute
 from .state.events import (
+    DataDropped,
     Event,
     ExecuteDone,
     ExecuteFailed,
@@ -140,7 +141,7 @@ class TaskExecutor:
         """Read from disk what a task needs that runs in another process; in a thread."""
         try:
             assert isinstance(run.values, SpilledValues)
-            run.values = run.values.load()
+            run.values = _load(run, run.values)
             self._submit_pickled(run, executor)
         except Exception as error:
             self._fail(run, error, time.time(), error.__traceback__)
@@ -221,7 +222,8 @@ class TaskExecutor:
             values = run.values
             if values is not None:
                 if type(values) is SpilledValues:
-                    values = values.load()
+                    values = _load(run, values)
+                    local.start_time = start = time.time()
                 named = by_user_key(values)
                 args = resolve(args, named)
                 if kwargs:
@@ -255,14 +257,18 @@ class TaskExecutor:
                 result = None
             if type(result) is not bytes or len(result) > RESULT_RIDES:
                 result = None
-        self._put(value, ExecuteDone(run.key, nbytes, kind or type_name_of(value), start, stop, result, thread), None)
+        done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), start, stop, result, thread, run.loading)
+        self._put(value, done, None)
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
         self._unstarted.discard(run)
         if isinstance(error, Reschedule):
             self._put(_NOTHING, ExecuteRescheduled(run.key), None)
             return
-        self._put(_NOTHING, failure(run.key, error, traceback, start, time.time(), get_ident()), None)
+        value: Any = _NOTHING
+        if isinstance(error, UnreadableError):  # the loop decides whether the task is told of it
+            value, error = error, error.__cause__ or error
+        self._put(value, failure(run.key, error, traceback, start, time.time(), get_ident()), None)
 
     def _put(self, value: Any, event: Any, start: float | None) -> None:
         self._done.append((value, event, start))
@@ -292,7 +298,8 @@ class TaskExecutor:
         if self._closed:
             self._done.clear()
             return
-        done, events, store, runs = self._done, [], self._memory.store, self._runs
+        events: list[Event] = []
+        done, store, runs = self._done, self._memory.store, self._runs
         while done:
             value, event, start = done.popleft()
             if start is not None:
@@ -303,6 +310,11 @@ class TaskExecutor:
                     store(event.key, value, event.nbytes)
                 except Exception as error:
                     event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
+            elif type(value) is UnreadableError:
+                dropped = self._memory.give_up(value)
+                if dropped is not None:
+                    events.append(DataDropped(dropped))
+                    event = ExecuteRescheduled(event.key)
             if type(event) is not ExecuteSeceded:
                 runs.pop(event.key, None)
             events.append(event)
@@ -347,6 +359,18 @@ class TaskExecutor:
             except RuntimeError:  # the interpreter ends: no thread can wait, and those of the pool are daemons
                 return
             await joined
+
+
+def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:
+    """Read from disk what a task needs; in a thread.
+
+    Raises:
+        UnreadableError: that does not work.
+    """
+    start = time.time()
+    loaded = values.load()
+    run.loading = (start, time.time())
+    return loaded
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

@@ -17,7 +17,7 @@ from .executor import failure
 from .memory import SpilledValues
 from .sizes import nbytes_of
 from .state.effects import GatherData
-from .state.events import BusyOver, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
+from .state.events import BusyOver, DataDropped, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -194,13 +194,20 @@ class Transfers:
         return NO_REPLY
 
     async def _pickled(self, values: SpilledValues) -> dict[Key, Any]:
-        """Values of which some lie on disk; these go as they are, and are read in a thread.
+        """Values of which some lie on disk; these go as they are, and are read in a thread. Lost ones are left out.
 
         Raises:
-            SerializationError: a value cannot be read; names the task.
+            SerializationError: a value cannot be read, and could not before it was computed again.
         """
-        payloads = await asyncio.get_running_loop().run_in_executor(None, values.read_payloads)
-        return {key: Serialized(payloads[key]) if key in payloads else Serialize(values[key]) for key in values}
+        payloads, unreadable = await asyncio.get_running_loop().run_in_executor(None, values.read_payloads)
+        for error in unreadable:
+            dropped = self._worker.memory_manager.give_up(error)
+            if dropped is None:
+                raise SerializationError(str(error)) from error
+            self._worker.take(DataDropped(dropped))
+        found: dict[Key, Any] = {key: Serialized(payload) for key, payload in payloads.items()}
+        found |= {key: Serialize(value) for key, value in values.items() if key not in values.on_disk}
+        return found
 
     def _cannot_send(self, found: dict[Key, Any], error: SerializationError) -> SerializationError:
         """The error of an answer in which a value cannot be pickled; names the task."""

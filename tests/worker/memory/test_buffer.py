@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from headrace.exceptions import DeserializationError, SerializationError
+from headrace.exceptions import DeserializationError
 from headrace.protocol import loads
 from headrace.testing.waiting import poll_for
-from headrace.worker.memory import SpillBuffer, SpilledValues
+from headrace.worker.memory import SpillBuffer, SpilledValues, UnreadableError
 from headrace.worker.memory import admission as admission_module
 from headrace.worker.memory import buffer as buffer_module
 from headrace.worker.memory import monitor as monitor_module
@@ -154,7 +154,7 @@ def test_values_come_back_equal(tmp_path: Path, compression: Any) -> None:
     payloads = buffer.values_of(list(values))
     assert isinstance(payloads, SpilledValues)
     assert "array" in payloads.on_disk or "array" in buffer._alive
-    for key, payload in payloads.read_payloads().items():
+    for key, payload in payloads.read_payloads()[0].items():
         assert_equal(loads(payload), values[key])
     buffer._alive.clear()
     for key, value in values.items():
@@ -394,9 +394,10 @@ def test_values_that_cannot_be_read_back_say_so(buffer: SpillBuffer) -> None:
         buffer["garbage"]
     values = buffer.values_of(["gone"])
     assert isinstance(values, SpilledValues)
-    with pytest.raises(SerializationError, match="'gone' was spilled"):
-        values.read_payloads()
-    with pytest.raises(OSError, match="gone"):
+    payloads, unreadable = values.read_payloads()
+    assert not payloads
+    assert [(error.key, "'gone' was spilled" in str(error)) for error in unreadable] == [("gone", True)]
+    with pytest.raises(UnreadableError, match="gone"):
         values.load()
     assert buffer._reserved == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,44 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
         client.run(allow)
         poll_for(lambda: list(client.run(spilled).values()) == [20])
         assert [value[0] for value in client.gather(futures)] == list(range(30))
+
+
+ON_DISK = {
+    "memory_limit": "10 MB",
+    "memory_target_fraction": 0.001,
+    "memory_spill_fraction": False,
+    "memory_pause_fraction": False,
+}
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, worker_kwargs=ON_DISK)
+async def test_what_is_lost_on_disk_is_computed_again(c: Any, s: Any, a: Any, b: Any) -> None:
+    made = [c.submit(bytes, MB, key=f"made-{number}", workers=[a.address]) for number in range(3)]
+    await wait(made)
+    async with asyncio.timeout(20):
+        while len(a.data.disk) < 3:
+            await asyncio.sleep(0.01)
+    for key in list(a.data.disk):
+        os.unlink(a.data._files[key].path)
+    here = c.submit(len, made[0], workers=[a.address])
+    there = c.submit(len, made[1], workers=[b.address])
+    assert await asyncio.wait_for(c.gather([here, there]), 20) == [MB, MB]
+    assert len(await asyncio.wait_for(c.gather(made[2]), 20)) == MB
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], worker_kwargs=ON_DISK)
+async def test_reading_from_disk_is_accounted_for(c: Any, s: Any, a: Any) -> None:
+    made = c.submit(bytes, MB, key="made")
+    await made
+    async with asyncio.timeout(20):
+        while not a.data.disk:
+            await asyncio.sleep(0.01)
+    future = c.submit(len, made, key="used")
+    assert await future == MB
+    load, compute = a.state.tasks["used"].startstops
+    assert [load["action"], compute["action"]] == ["load", "compute"]
+    assert load["start"] <= load["stop"] <= compute["start"] <= compute["stop"]
+    assert set(s.tasks["used"].group.all_durations) == {"load", "compute"}
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, worker_kwargs={"memory_limit": "10 GB"})

@@ -15,7 +15,7 @@ from worker.fake import FakeScheduler
 
 from headrace.comm import memory as comm_memory
 from headrace.common.status import Status
-from headrace.messages.worker import FreeKeys, TaskExtras, WorkerStatus
+from headrace.messages.worker import FreeKeys, ReleasedData, RescheduleTask, TaskExtras, WorkerStatus
 from headrace.protocol import dumps
 from headrace.rpc import rpc
 from headrace.testing.waiting import async_poll_for
@@ -121,23 +121,47 @@ async def test_peers_get_what_lies_on_disk_as_it_is(
         assert threads
         assert threading.get_ident() not in threads
         assert set(buffer.disk) == {"large"}
-        os.unlink(buffer._files["large"].path)
-        async with rpc(worker.address) as proxy:
-            with pytest.raises(Exception, match="'large' was spilled"):
-                await proxy.get_data(keys=["large"])
 
 
-async def test_a_value_that_cannot_be_read_back_fails_its_reader(scheduler: FakeScheduler, tmp_path: Path) -> None:
+async def test_a_peer_does_not_get_what_cannot_be_read_back(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    async with make(scheduler, tmp_path, memory_target_fraction=0.01) as worker, rpc(worker.address) as proxy:
+        buffer = worker.memory_manager.buffer
+        assert buffer is not None
+        for again in (False, True):
+            for key in ("lost", "kept"):
+                scheduler.compute("a", key, bytes, 50_000)
+                await scheduler.finished("a", key)
+            await async_poll_for(lambda: set(buffer.disk) == {"lost", "kept"}, timeout=10)
+            os.unlink(buffer._files["lost"].path)
+            if again:  # there is no end to it otherwise
+                with pytest.raises(Exception, match="'lost' was spilled"):
+                    await proxy.get_data(keys=["lost", "kept"])
+            else:
+                assert set((await proxy.get_data(keys=["lost", "kept"]))["data"]) == {"kept"}
+                assert await scheduler.wait("a", ReleasedData) == ReleasedData("lost")
+                assert "lost" not in worker.data
+            scheduler.messages["a"].clear()
+
+
+async def test_a_task_whose_input_cannot_be_read_back_is_placed_anew(scheduler: FakeScheduler, tmp_path: Path) -> None:
     async with make(scheduler, tmp_path, memory_target_fraction=0.01) as worker:
         buffer = worker.memory_manager.buffer
         assert buffer is not None
-        scheduler.compute("a", "x", bytes, 50_000)
-        await scheduler.finished("a", "x")
-        await async_poll_for(lambda: set(buffer.disk) == {"x"}, timeout=10)
-        os.unlink(buffer._files["x"].path)
-        scheduler.compute("a", "y", len, TaskRef("x"), dependencies=["x"], who_has=[[worker.address]], nbytes=[1])
-        failed = await scheduler.failed("a", "y")
-        assert "'x' was spilled" in failed.exception_text
+        for again in (False, True):
+            scheduler.compute("a", "x", bytes, 50_000)
+            await scheduler.finished("a", "x")
+            await async_poll_for(lambda: set(buffer.disk) == {"x"}, timeout=10)
+            os.unlink(buffer._files["x"].path)
+            scheduler.compute("a", "y", len, TaskRef("x"), dependencies=["x"], who_has=[[worker.address]], nbytes=[1])
+            if again:  # there is no end to it otherwise
+                failed = await scheduler.failed("a", "y")
+                assert "'x' was spilled" in failed.exception_text
+            else:
+                assert (await scheduler.wait("a", RescheduleTask)).key == "y"
+                assert ReleasedData("x") in scheduler.messages["a"]
+                assert not worker.state.tasks
+                assert not worker.data
+            scheduler.messages["a"].clear()
         scheduler.compute("a", "z", len, b"abc")  # and the worker goes on
         await scheduler.finished("a", "z")
 

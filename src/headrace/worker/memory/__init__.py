@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .buffer import SpillBuffer, SpilledValues
+from .buffer import SpillBuffer, SpilledValues, UnreadableError
 from .manager import WorkerMemoryManager, off_the_loop
 from .options import KEYWORDS, MemoryOptions
 from .sizes import SpilledSize
@@ -13,6 +13,7 @@ __all__ = [
     "SpillBuffer",
     "SpilledSize",
     "SpilledValues",
+    "UnreadableError",
     "WorkerMemoryManager",
     "off_the_loop",
 ]

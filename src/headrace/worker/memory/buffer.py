@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from headrace.common.keys import Key, from_wire
-from headrace.exceptions import DeserializationError, SerializationError
+from headrace.exceptions import DeserializationError
 from headrace.protocol import Frames
 
 from ..sizes import nbytes_of
@@ -141,6 +141,11 @@ class SpillBuffer(MutableMapping[Key, Any]):
             for key in larger:
                 if key in self._weights:
                     self._drop(key)
+
+    def has_file(self, key: Key, stored: StoredFile) -> bool:
+        """Whether a value is on disk only, in this very file."""
+        with self._lock:
+            return self._files.get(key) is stored and key not in self._clean
 
     def clear(self) -> None:
         """Drop everything."""
@@ -517,6 +522,20 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._room.notify_all()
 
 
+class UnreadableError(OSError):
+    """A value that was spilled cannot be read back; its cause says why.
+
+    Attributes:
+        key: whose value.
+        stored: its file.
+    """
+
+    def __init__(self, message: str, key: Key, stored: StoredFile) -> None:
+        super().__init__(message)
+        self.key = key
+        self.stored = stored
+
+
 class SpilledValues(dict[Key, Any]):
     """Values for a task, some of which are still to be read from disk."""
 
@@ -529,30 +548,31 @@ class SpilledValues(dict[Key, Any]):
         """Read what is missing, in this thread; returns all values.
 
         Raises:
-            OSError, DeserializationError: a value cannot be read back.
+            UnreadableError: a value cannot be read back.
         """
         values = dict(self)
         self.clear()
         for key, stored in self.on_disk.items():
-            values[key] = self._buffer.read(key, stored)
+            try:
+                values[key] = self._buffer.read(key, stored)
+            except (OSError, DeserializationError) as error:
+                raise UnreadableError(str(error), key, stored) from error
         self.on_disk = {}
         return values
 
-    def read_payloads(self) -> dict[Key, Frames]:
-        """What lies on disk, still pickled, by key; in this thread.
-
-        Raises:
-            SerializationError: a value cannot be read; names the key.
-        """
-        found = {}
+    def read_payloads(self) -> tuple[dict[Key, Frames], list[UnreadableError]]:
+        """What lies on disk, still pickled, by key; in this thread. And errors for what cannot be read."""
+        found: dict[Key, Frames] = {}
+        unreadable = []
         for key, stored in self.on_disk.items():
             try:
                 found[key] = self._buffer.storage.read_frames(stored)
-            except Exception as error:
-                raise SerializationError(
-                    f"the value of {from_wire(key)!r} was spilled to {stored.path} and cannot be read: {error}"
-                ) from error
-        return found
+            except Exception as cause:
+                what = f"the value of {from_wire(key)!r} was spilled to {stored.path} and cannot be read: {cause}"
+                error = UnreadableError(what, key, stored)
+                error.__cause__ = cause
+                unreadable.append(error)
+        return found, unreadable
 
 
 class _Part(Mapping[Key, Any]):

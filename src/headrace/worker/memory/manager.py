@@ -18,7 +18,7 @@ from headrace.common.status import Status
 from headrace.machine import parse_memory_limit, process_memory
 
 from .admission import Admission
-from .buffer import SpillBuffer
+from .buffer import SpillBuffer, UnreadableError
 from .monitor import Relief, in_words
 from .options import MemoryOptions
 
@@ -84,6 +84,8 @@ class WorkerMemoryManager:
         self._relief: Relief | None = None
         self._paused = False
         self._background: asyncio.Future[None] | None = None
+        #: what could not be read back once
+        self._lost: set[Key] = set()
 
     def start(self, directory: str) -> None:
         """Make the place for results.
@@ -141,6 +143,24 @@ class WorkerMemoryManager:
         for key in keys:  # not `pop`, which would have some mappings read it from disk
             if key in data:
                 del data[key]
+
+    def give_up(self, error: UnreadableError) -> list[Key] | None:
+        """Drop a value that cannot be read back, so that it is had anew. On the loop.
+
+        Returns:
+            the keys that the state has to be told of: none if the value has gone, or come anew, meanwhile. None if the
+            same has happened to this key before: then the error stands, and the value stays on record.
+        """
+        assert self.buffer is not None
+        key = error.key
+        if not self.buffer.has_file(key, error.stored):
+            return []
+        if key in self._lost:
+            return None
+        self._lost.add(key)
+        self.buffer.drop_all((key,))
+        logger.warning("A result is lost and has to be computed again: %s", error)
+        return [key]
 
     def spilled(self) -> dict[str, int]:
         """Bytes of spilled values: what they took in `memory` and take on `disk`; for the heartbeat."""

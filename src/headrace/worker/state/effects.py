@@ -29,6 +29,7 @@ class Execute:
         values: the shell's: by key, the values of the dependencies.
         started: the shell's: when a thread took it, in seconds since the epoch; 0 until then.
         thread: the shell's: which one; 0 until then.
+        loading: the shell's: when it began and ended to read values from disk; None if it had not to.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Execute:
         "dependencies",
         "function",
         "key",
+        "loading",
         "report",
         "started",
         "thread",
@@ -55,6 +57,7 @@ class Execute:
         self.values: dict[Any, Any] | None = None
         self.started = 0.0
         self.thread = 0
+        self.loading: tuple[float, float] | None = None
 
 
 class GatherData(msgspec.Struct, gc=False):

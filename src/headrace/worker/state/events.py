@@ -25,6 +25,7 @@ class ExecuteDone(Event):
         start, stop: seconds since the epoch.
         result: its pickle, when it was asked for and is small.
         thread: identity of the thread that ran it.
+        loading: when it began and ended to read from disk what it needs, before it started; None if nothing was there.
     """
 
     key: Key
@@ -34,6 +35,7 @@ class ExecuteDone(Event):
     stop: float
     result: Payload = None
     thread: int = 0
+    loading: tuple[float, float] | None = None
 
 
 class ExecuteFailed(Event):

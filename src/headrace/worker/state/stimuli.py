@@ -284,6 +284,8 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
     task.start_time = start
     task.stop_time = stop
     state.executed_count += 1
+    if event.loading is not None:
+        task.transfers = [*(task.transfers or ()), ("load", *event.loading)]
     before = task.state
     if before == "executing" or before == "long-running":
         if task.duration < 0 and before == "executing":

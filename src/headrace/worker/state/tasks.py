@@ -66,7 +66,7 @@ class TaskState:
         nbytes: size of the data in bytes; -1 when unknown.
         type: name of the type of the result.
         seceded_after: seconds it had run when it left its thread's slot.
-        transfers: (action, start, stop) of what was fetched for it; see `startstops`.
+        transfers: (action, start, stop) of what was fetched for it, or read from disk; see `startstops`.
         given_metadata: what plugins or the task said of it; see `metadata`.
     """
 
@@ -154,7 +154,10 @@ class TaskState:
 
     @property
     def startstops(self) -> list[dict[str, Any]]:
-        """What was done for it, in order: `{"action": "transfer" or "compute", "start": seconds, "stop": seconds}`."""
+        """What was done for it, in order: `{"action": "transfer", "load" (from disk) or "compute", "start", "stop"}`.
+
+        Times are in seconds since the epoch.
+        """
         actions = list(self.transfers or ())
         if self.stop_time:
             actions.append(("compute", self.start_time, self.stop_time))
