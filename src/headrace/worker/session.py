@@ -155,6 +155,7 @@ class SchedulerSession:
             "extra": await self._startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "scattered": worker.scattered.unsettled(held),
         }
 
     def _status(self) -> Status:
@@ -168,7 +169,8 @@ class SchedulerSession:
         """What changed while the registration was under way; tasks, their threads and the memory did not wait."""
         held = self._held()
         messages: list[Any] = [ReleasedData(key) for key in told if key not in held]
-        if news := [key for key in held if key not in told]:
+        unsettled = set(self._worker.scattered.unsettled(held))
+        if news := [key for key in held if key not in told and key not in unsettled]:
             messages.append(AddKeys(news))
         if self._status() is not status:
             messages.append(WorkerStatus(self._status().name))
