@@ -11,9 +11,12 @@ import pytest
 
 from headrace import Client, Scheduler, Worker
 from headrace.comm import connect
+from headrace.messages import ToWorker
 from headrace.messages.base import TaskOptions
 from headrace.messages.client import KeyInMemory, Restarted
+from headrace.messages.worker import WorkerEvent
 from headrace.protocol import dumps, unwrap
+from headrace.rpc import Stream
 from headrace.scheduler import ClientState, TaskState
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.waiting import async_poll_for
@@ -335,3 +338,28 @@ async def test_keywords(tmp_path: Any) -> None:
     assert not file.exists()
     with pytest.raises(TypeError, match="nonsense"):
         Scheduler(nonsense=1)
+
+
+@gen_cluster(nthreads=NONE)
+async def test_handle_worker_takes_messages_until_the_connection_closes(s: Scheduler) -> None:
+    worker = Placed(s).worker
+    ended = asyncio.Event()
+
+    async def take(comm: Any, address: str) -> None:
+        await s.handle_worker(comm, address)
+        ended.set()
+
+    s.server.takeovers["be-a-worker"] = take
+    comm = await connect(s.address)
+    await comm.write({"op": "be-a-worker", "address": worker.address})
+    stream = Stream(comm, ToWorker, lambda messages: None, lambda error: None)
+    stream.send(WorkerEvent(["greetings"], "hello"))
+    await async_poll_for(lambda: "greetings" in s.events, 10)
+    assert [event for _, event in s.get_events("greetings")] == ["hello"]
+    assert s.stream_comms[worker.address].peer_address == comm.local_address
+    assert not ended.is_set()
+    await stream.close()
+    await asyncio.wait_for(ended.wait(), 10)
+    await async_poll_for(lambda: worker.address not in s.workers, 10)
+    with pytest.raises(KeyError, match="there is no worker"):
+        await s.handle_worker(comm, "tcp://127.0.0.1:1")

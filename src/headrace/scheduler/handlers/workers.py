@@ -131,7 +131,26 @@ class WorkerConnections(SchedulerBase):
         self.log_event(["all", address], {"action": "add-worker", "worker": address})
         self.notify_plugins("add_worker", self, address)
 
-    def _start_worker_stream(self, worker: WorkerState, comm: Comm) -> None:
+    async def handle_worker(self, comm: Comm, worker: str) -> None:
+        """Take a worker's messages from a connection, as `add_worker` has it done, and wait until it closes.
+
+        A connection that the worker had before is given up.
+
+        Args:
+            worker: address of a worker on record.
+
+        Raises:
+            KeyError: there is none.
+        """
+        record = self.workers.get(worker)
+        if record is None:
+            raise KeyError(f"there is no worker {worker!r} whose messages could be taken")
+        self._end_connection(record)
+        ended = asyncio.Event()
+        self._start_worker_stream(record, comm, ended.set)
+        await ended.wait()
+
+    def _start_worker_stream(self, worker: WorkerState, comm: Comm, ended: Callable[[], None] | None = None) -> None:
         address = worker.address
 
         def on_batch(messages: list[Any]) -> None:
@@ -140,6 +159,8 @@ class WorkerConnections(SchedulerBase):
         def on_close(error: Exception | None) -> None:
             if self.stream_comms.get(address) is stream and self.status is Status.running:
                 self._worker_lost(worker, f"its connection broke: {error}" if error else "its connection closed")
+            if ended is not None:
+                ended()
 
         stream = Stream(comm, FromWorker, on_batch, on_close)
         self.stream_comms[address] = stream
