@@ -178,6 +178,8 @@ async def test_questions(client: Client) -> None:
     await client.set_metadata(["a", "b"], 1)
     assert await client.get_metadata(["a", "b"]) == 1
     assert set(await client.get_versions(check=True)) == {"scheduler", "workers", "client"}
+    found = await client.get_versions(packages=["no-such-package"])
+    assert all("no-such-package" in each["packages"] for each in [found["scheduler"], *found["workers"].values()])
     assert await client.get_events("nothing") is not None
 
 

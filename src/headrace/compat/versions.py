@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from headrace.common.versions import get_versions
+from headrace.common.versions import (
+    VersionMismatchWarning,
+    error_message,
+    get_package_info,
+    get_system_info,
+    get_versions,
+)
 
-__all__ = ["get_versions"]
+__all__ = ["VersionMismatchWarning", "error_message", "get_package_info", "get_system_info", "get_versions"]

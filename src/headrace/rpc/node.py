@@ -241,10 +241,10 @@ class Node:
         return self._log_lines.lines(start, n, timestamps)
 
     def versions(self, packages: Any = None) -> dict[str, Any]:
-        """Versions of Python and of packages here."""
+        """Versions of Python and of packages here; `packages` names further ones."""
         from headrace.common.versions import get_versions
 
-        return get_versions()
+        return get_versions(packages)
 
     def echo(self, data: Any = None) -> Any:
         """Give back what came; for tests of the connection."""
