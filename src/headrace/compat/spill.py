@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.worker.memory import SpillBuffer, SpilledSize
+from headrace.worker.memory import ManualEvictProto, SpillBuffer, SpilledSize
 
-__all__ = ["SpillBuffer", "SpilledSize"]
+__all__ = ["ManualEvictProto", "SpillBuffer", "SpilledSize"]

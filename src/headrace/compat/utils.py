@@ -11,6 +11,7 @@ from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_tim
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
 from headrace.common.keys import key_group as key_split_group
+from headrace.common.ports import ports_of as parse_ports
 from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.sync_methods import SyncMethodMixin
@@ -40,6 +41,7 @@ __all__ = [
     "key_split_group",
     "nbytes",
     "parse_bytes",
+    "parse_ports",
     "parse_timedelta",
     "sync",
     "thread_state",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from .buffer import SpillBuffer, SpilledValues, UnreadableError
 from .manager import WorkerMemoryManager, off_the_loop
 from .options import KEYWORDS, MemoryOptions
+from .protocols import ManualEvictProto
 from .sizes import SpilledSize
 
 __all__ = [
     "KEYWORDS",
+    "ManualEvictProto",
     "MemoryOptions",
     "SpillBuffer",
     "SpilledSize",
