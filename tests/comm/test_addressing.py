@@ -18,7 +18,13 @@ from headrace.comm import (
     unparse_address,
     unparse_host_port,
 )
-from headrace.comm.addressing import address_from_user_args, addresses_from_user_args, uri_from_host_port
+from headrace.comm.addressing import (
+    addr_from_args,
+    address_from_user_args,
+    addresses_from_user_args,
+    coerce_to_address,
+    uri_from_host_port,
+)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +124,12 @@ def test_addresses_from_user_args() -> None:
         "tcp://b:2",
     ]
     assert addresses_from_user_args(host="a", port=1) == ["tcp://a:1"]
+
+
+def test_addresses_from_pairs() -> None:
+    assert coerce_to_address("10.0.0.1:80") == coerce_to_address(("10.0.0.1", 80)) == "tcp://10.0.0.1:80"
+    assert addr_from_args("tls://10.0.0.1:80") == "tls://10.0.0.1:80"
+    assert addr_from_args(ip="10.0.0.1", port=80) == addr_from_args(("10.0.0.1", 80)) == "tcp://10.0.0.1:80"
+    for wrong in ({}, {"addr": "10.0.0.1:80", "ip": "10.0.0.1"}):
+        with pytest.raises(TypeError, match="give an address"):
+            addr_from_args(**wrong)

@@ -81,6 +81,24 @@ def unparse_host_port(host: str, port: int | None = None) -> str:
     return f"{host}:{port}" if port is not None else host
 
 
+def coerce_to_address(value: str | tuple[str, int | None] | list[Any]) -> str:
+    """The address with its scheme, of an address or of (host, port)."""
+    return normalize_address(value if isinstance(value, str) else unparse_host_port(*value))
+
+
+def addr_from_args(
+    addr: str | tuple[str, int | None] | None = None, ip: str | None = None, port: int | None = None
+) -> str:
+    """The address with its scheme, of what is given in one of two ways.
+
+    Raises:
+        TypeError: in both, or in none.
+    """
+    if (addr is None) == (ip is None):
+        raise TypeError("give an address, or an ip (and its port)")
+    return coerce_to_address((ip, port) if ip is not None else addr)  # type: ignore[arg-type]
+
+
 def get_address_host(address: str) -> str:
     """The host of an address."""
     scheme, location = parse_address(address)

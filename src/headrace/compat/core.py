@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headrace.comm.addressing import addr_from_args, coerce_to_address
 from headrace.common.status import Status
 from headrace.exceptions import CommClosedError, RPCClosed
 from headrace.rpc import ConnectionPool, Server, error_message, rpc, send_recv
@@ -12,6 +13,8 @@ __all__ = [
     "RPCClosed",
     "Server",
     "Status",
+    "addr_from_args",
+    "coerce_to_address",
     "error_message",
     "rpc",
     "send_recv",

@@ -16,6 +16,7 @@ from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.sync_methods import SyncMethodMixin
 from headrace.worker.context import thread_state
+from headrace.worker.operations import import_file
 
 is_coroutine_function = iscoroutinefunction
 TimeoutError = TimeoutError
@@ -34,6 +35,7 @@ __all__ = [
     "get_ipv6",
     "has_arg",
     "has_keyword",
+    "import_file",
     "import_term",
     "is_coroutine_function",
     "iscoroutinefunction",

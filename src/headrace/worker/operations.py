@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire
@@ -188,8 +189,8 @@ async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
             await result
 
 
-def import_file(path: str) -> None:
-    """Import a module from a file, or add an archive to the path and import what it holds."""
+def import_file(path: str) -> list[ModuleType]:
+    """Import a module from a file, or add an archive to the path and import what it holds; returns the modules."""
     import importlib
     import pkgutil
 
@@ -208,9 +209,9 @@ def import_file(path: str) -> None:
             sys.path.insert(0, path)
         names += [module.name for module in pkgutil.iter_modules([path])]
     importlib.invalidate_caches()
+    modules = []
     for module in names:
         logger.info("Reload module %s from %s file", module, extension)
-        if module in sys.modules:
-            importlib.reload(sys.modules[module])
-        else:
-            importlib.import_module(module)
+        loaded = sys.modules.get(module)
+        modules.append(importlib.import_module(module) if loaded is None else importlib.reload(loaded))
+    return modules
