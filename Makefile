@@ -33,7 +33,7 @@ test: $(VENV)/.installed-test
 # Scheduler, worker and client state and what they stand on: no sockets, no dask.
 test-pure: $(VENV)/.created
 	@$(PIP) msgspec hypothesis pytest pytest-asyncio pytest-timeout
-	$(BIN)/python -m pytest tests/common tests/state tests/worker_state tests/client_state $(ARGS)
+	$(BIN)/python -m pytest tests/common tests/state tests/worker_state tests/client_state tests/scenarios tests/simulation $(ARGS)
 
 # Needs only msgspec; two processes.
 simulate: $(VENV)/.created

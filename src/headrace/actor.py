@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from dask._task_spec import TaskRef
 
 from headrace.common.keys import Key, to_wire
+from headrace.common.running import worker_here
 from headrace.exceptions import LostActorError
 from headrace.messages.actor import ActorCall, ActorReply
 from headrace.protocol import dumps, loads, loads_exception, loads_traceback
@@ -243,7 +244,7 @@ class _Caller:
             ValueError: there is neither.
         """
         current = sys.modules.get("headrace.client.current")
-        worker = _worker_here()
+        worker = worker_here()
         if worker is not None:
             return cls(worker, None)
         client = actor._client or (current.client_for_future() if current is not None else None)
@@ -380,18 +381,6 @@ def settle(future: ActorFuture[Any], reply: ActorReply) -> None:
         future._set_exception(error)
     else:
         future._set_result(value)
-
-
-def _worker_here() -> Any:
-    """The worker whose task or actor runs here, or None. Its package is looked up, never imported from here."""
-    context = sys.modules.get("headrace.worker.context")
-    if context is None:
-        return None
-    state = getattr(context.thread_state, "execution_state", None)
-    if state:
-        return state["worker"]
-    running = context.running.get()
-    return running[0] if running is not None else None
 
 
 _channels: weakref.WeakKeyDictionary[ConnectionPool, dict[str, Channel]] = weakref.WeakKeyDictionary()

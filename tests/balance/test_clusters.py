@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -85,12 +86,25 @@ async def test_it_can_be_switched_off(c: Any, s: Any, *workers: Any) -> None:
 
 
 @gen_cluster(client=True, nthreads=FOUR[:2], config=NO_STEALING)
-async def test_a_paused_worker_s_waiting_tasks_are_taken(c: Any, s: Any, a: Any, b: Any) -> None:
-    futures = c.map(slow, range(20), seconds=0.05, workers=[a.address], allow_other_workers=True)
-    await async_poll_for(lambda: len(s.workers[a.address].processing) == 20, 5)
-    s.state.set_worker_status(s.workers[a.address], "paused", time.time())
-    assert s.extensions["stealing"].balance() > 0
-    assert await c.gather(futures) == list(range(20))
+async def test_a_pausing_worker_gives_back_what_it_has_not_started(c: Any, s: Any, a: Any, b: Any) -> None:
+    gate = GATES["pausing"] = Gate()
+    others = {"workers": [a.address], "allow_other_workers": True}
+    held = c.submit(held_up, 0, gate="pausing", **others)
+    await async_poll_for(lambda: gate.runs == [0], 5)
+    futures = c.map(inc, range(20), **others)
+    fixed = c.submit(inc, -1, workers=[a.address])
+    await async_poll_for(lambda: len(s.workers[a.address].processing) == 22, 5)
+    a.set_status(Status.paused)
+    try:
+        assert await asyncio.wait_for(c.gather(futures), 10) == list(range(1, 21))
+        assert {future.key for future in futures} <= b.data.keys()
+        assert {task.key for task in s.workers[a.address].processing} == {held.key, fixed.key}
+    finally:
+        gate.opened.set()
+    assert await held == 0
+    assert fixed.status == "pending"
+    a.set_status(Status.running)
+    assert await asyncio.wait_for(fixed, 10) == 0
 
 
 # Retire
@@ -221,6 +235,23 @@ async def test_replicate_says_what_is_wrong(c: Any, s: Any, a: Any, b: Any) -> N
     with pytest.raises(ValueError, match="fewer than one"):
         await c.replicate([future], n=0)
     assert await s.replicate(["absent"]) == {"status": "partial-fail", "keys": ["absent"]}
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_what_could_not_be_replicated_is_named_in_the_log(c: Any, s: Any, a: Any, b: Any) -> None:
+    good, bad = c.submit(inc, 1), c.submit(inc, "text", key="bad")
+    logger, lines = logging.getLogger("distributed.client"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        await c.replicate([good])
+        assert lines == []
+        await c.replicate([good, bad])
+    finally:
+        logger.removeHandler(handler)
+    assert lines == ["Could not replicate 1 of 2 results: 'bad'"]
+    assert len(s.tasks[good.key].who_has) == 2
 
 
 @gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM, worker_kwargs={"memory_limit": 0})

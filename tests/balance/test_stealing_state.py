@@ -84,13 +84,16 @@ class TestLooks:
         for task in cluster.state.tasks.values():
             task.options = TaskOptions(resources={"GPU": 1})
         assert look(cluster) == 0
-        cluster.worker(3).resources["GPU"] = 1
+        cluster.state.set_resources(cluster.worker(3), {"GPU": 1}, cluster.now)
         assert look(cluster) > 30
         assert {steal.thief for steal in cluster.state.steals.in_flight.values()} == {cluster.worker(3)}
 
-    def test_a_paused_worker_is_relieved(self) -> None:
-        cluster = crowded(10)
+    def test_a_paused_worker_is_relieved_by_one_that_comes_later(self) -> None:
+        cluster = crowded(10, workers=1)
         cluster.state.set_worker_status(cluster.worker(0), "paused", cluster.now)
+        cluster.drain()
+        assert not cluster.requests  # nobody else could run them
+        cluster.add_worker("tcp://new:1")
         assert look(cluster) == 10
 
     def test_long_transfers_are_not_worth_it(self) -> None:
@@ -159,6 +162,36 @@ class TestAnswers:
         cluster.answer_all()
         assert not cluster.worker(0).processing
         assert len(cluster.worker(1).processing) + len(cluster.state.queued) == 10
+
+    def test_a_pausing_worker_gives_back_what_others_may_run(self) -> None:
+        cluster = crowded(10, workers=2)
+        client = cluster.state.clients["alice"]
+        here_only = TaskOptions(workers=["tcp://w0:1"])
+        cluster.submit(client, {"f-here": []}, options=here_only)
+        first = cluster.inbox["tcp://w0:1"]
+        started = next(message for message in first if isinstance(message, ComputeTask))
+        cluster.state.set_worker_status(cluster.worker(0), "paused", cluster.now)
+        cluster.drain()
+        assert {message.key for _, message in cluster.requests} == {f"f-{number}" for number in range(10)}
+        cluster.inbox["tcp://w0:1"].remove(started)
+        cluster.held["tcp://w0:1"].add(started.key)  # it had finished before it was asked
+        cluster.answer_all()
+        assert {task.key for task in cluster.worker(0).processing} == {started.key, "f-here"}
+        assert not cluster.state.steals.in_flight
+        cluster.state.set_worker_status(cluster.worker(0), "running", cluster.now)
+        assert cluster.state.tasks["f-here"].processing_on is cluster.worker(0)
+
+    def test_what_comes_back_when_the_others_have_paused_too_runs_when_one_resumes(self) -> None:
+        cluster = crowded(10, workers=2)
+        for number in range(2):
+            cluster.state.set_worker_status(cluster.worker(number), "paused", cluster.now)
+        cluster.drain()
+        cluster.answer_all()
+        assert len(cluster.state.unrunnable) == 10
+        cluster.state.set_worker_status(cluster.worker(0), "running", cluster.now)
+        cluster.drain()
+        assert not cluster.state.unrunnable
+        assert len(cluster.run_all()) == 10
 
     def test_the_log_says_what_happened(self) -> None:
         cluster = crowded(100)

@@ -208,6 +208,44 @@ async def test_a_worker_comes_back_with_its_results(gate: threading.Event) -> No
                 del scattered
 
 
+async def test_data_is_not_freed_if_its_worker_registers_before_it_is_announced() -> None:
+    async with Scheduler(host="127.0.0.1", validate=True) as scheduler:
+        with Proxy(scheduler.address) as proxy:
+            async with (
+                Worker(proxy.address, nthreads=1, validate=True) as worker,
+                Client(scheduler.address, asynchronous=True) as client,
+            ):
+                announce = scheduler.server.handlers["update_data"]
+
+                async def announce_late(**news: Any) -> Any:
+                    first = scheduler.stream_comms[worker.address]
+                    proxy.cut()
+                    await until(lambda: scheduler.stream_comms.get(worker.address) not in (None, first))
+                    return await announce(**news)
+
+                scheduler.server.handlers["update_data"] = announce_late
+                scattered = await client.scatter({"here": 1})
+                assert await client.submit(inc, scattered["here"]) == 2
+                assert await scattered["here"] == 1
+                assert worker.data["here"] == 1
+
+
+async def test_data_that_is_never_announced_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.worker.scattered.LOOK_SECONDS", 0.01)
+    async with (
+        Scheduler(host="127.0.0.1", validate=True) as scheduler,
+        Worker(scheduler.address, nthreads=1, validate=True) as worker,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        known = await client.scatter({"known": 1})
+        await scheduler.worker_rpc(worker.address).update_data(data={"orphan": 2})
+        assert set(worker.scattered.unsettled(worker.data)) == {"known", "orphan"}
+        monkeypatch.setattr("headrace.worker.scattered.ANNOUNCE_SECONDS", 0.0)
+        await until(lambda: set(worker.data) == {"known"})
+        assert await known["known"] == 1
+        await until(lambda: not worker.scattered.unsettled(worker.data))
+
+
 def count_run(x: int) -> int:
     runs.append(x)
     return x
@@ -230,9 +268,9 @@ async def test_what_ran_meanwhile_is_not_thrown_away(gate: threading.Event) -> N
                 await until(lambda: running.key in worker.data)
                 key = unwanted.key
                 del unwanted
+                await until(lambda: key not in scheduler.tasks)
                 proxy.refuse = False
                 assert await running == "gate"
-                await until(lambda: key not in scheduler.tasks)
                 assert runs == ["gate"]
 
 

@@ -110,6 +110,18 @@ def test_worker_that_registers_again_unnoticed_keeps_what_it_holds() -> None:
     assert cluster.heard["alice"] == {"data": "finished", "task": "finished"}
 
 
+def test_data_that_a_client_is_about_to_tell_of_is_left_to_a_worker_that_registers() -> None:
+    """Freed, it would be on record later, and nowhere."""
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    held = {"coming": 100, "left over": 100}
+    cluster.state.add_worker(record(W0, "same"), held, 1.0, scattered=["coming"])
+    cluster.drain()
+    assert freed(cluster, W0) == ["left over"]
+    cluster.state.add_data(alice, {"coming": [W0]}, {"coming": 100}, {}, 2.0)
+    assert cluster.state.tasks["coming"].who_has == {cluster.state.workers[W0]}
+
+
 def test_another_process_at_the_same_address_is_a_death() -> None:
     cluster = Cluster(workers=1)
     cluster.submit(cluster.add_client(), {"task": []})

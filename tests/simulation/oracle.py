@@ -34,7 +34,7 @@ def all_gathered(world: World) -> bool:
             if key not in client.gathered:
                 client.gather(key)
                 done = False
-            elif task is not None and task.state != "memory":
+            elif task is None or task.state != "memory":
                 done = False  # the news that it is lost is under way
     return done
 

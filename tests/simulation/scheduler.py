@@ -120,14 +120,14 @@ class SimulatedScheduler:
             network.link("scheduler", worker.address, worker, lambda batch: None, lambda: None),
         )
         worker.connecting(connection)
-        self._note_unknown(details["keys"])
+        self._note_unknown(key for key in details["keys"] if key not in details["scattered"])
         if old is not None:
             self._note_departure(old)
             self._close_stream(old)
         self.streams[record] = connection
         connection.to_far.send([Registered()])
         pardon(self._suspects.pop(worker.id, []))
-        state.add_worker(record, details["keys"], self.now)
+        state.add_worker(record, details["keys"], self.now, scattered=details["scattered"])
         self.flush()
         return True
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 HEARTBEAT = 1.0
 BUSY_PAUSE = 0.15
 FIND_MISSING = 1.0
+#: Seconds that a client has to tell the scheduler what it has put here.
+ANNOUNCE = 60.0
 OUTGOING_LIMIT = 2
 
 
@@ -72,6 +74,8 @@ class SimulatedWorker:
         self.outgoing = 0
         self._told: dict[str, int] = {}
         self._told_status = ""
+        #: data of which the scheduler may not know yet, and since when
+        self._scattered: dict[str, float] = {}
         self._queue: deque[Execute] = deque()
         self._started: dict[str, Execute] = {}
         self._seceded: set[str] = set()
@@ -99,7 +103,8 @@ class SimulatedWorker:
         if self._postponed(self._register):
             return
         keys = {key: task.nbytes for key, task in self.state.tasks.items() if task.state == "memory"}
-        details = {"keys": keys, "status": self.status}
+        scattered = [key for key in self._scattered if key in keys]
+        details = {"keys": keys, "status": self.status, "scattered": scattered}
         self._told, self._told_status = keys, self.status
 
         def arrive() -> None:
@@ -119,7 +124,7 @@ class SimulatedWorker:
         assert self.connection is not None
         held = {key for key, task in self.state.tasks.items() if task.state == "memory"}
         messages: list[Any] = [ReleasedData(key) for key in self._told if key not in held]
-        if news := [key for key in held if key not in self._told]:
+        if news := [key for key in held if key not in self._told and key not in self._scattered]:
             messages.append(AddKeys(news))
         if self.status != self._told_status:
             messages.append(WorkerStatus(self.status))
@@ -372,3 +377,15 @@ class SimulatedWorker:
         self.data.update(values)
         calls = self.world.universe.calls
         self.take(DataStored({key: calls[key].nbytes for key in values}))
+        self._scattered.update(dict.fromkeys(values, self.now))
+        self.world.timeline.later(ANNOUNCE, self._ask_after_scattered)
+
+    def _ask_after_scattered(self) -> None:
+        if not self.alive or self._postponed(self._ask_after_scattered):
+            return
+        due = [key for key, since in self._scattered.items() if since + 0.99 * ANNOUNCE <= self.now]
+        for key in due:
+            del self._scattered[key]
+        held = [key for key in due if key in self.state.tasks and self.state.tasks[key].state == "memory"]
+        if held and self.connection is not None and self.registered:
+            self.connection.to_near.send([AddKeys(held)])

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from headrace.common.running import worker_here
+
 if TYPE_CHECKING:
     from .client import Client
 
@@ -93,18 +95,6 @@ def temp_default_client(c: Client) -> Iterator[None]:
         current_client.reset(token)
 
 
-def task_worker() -> Any:
-    """The worker whose task runs here, or `None`. The worker's package is looked up, never imported from here."""
-    context = sys.modules.get("headrace.worker.context")
-    if context is None:
-        return None
-    state = getattr(context.thread_state, "execution_state", None)
-    if state:
-        return state["worker"]
-    running = context.running.get()
-    return running[0] if running is not None else None
-
-
 def task_key() -> Any:
     """The wire form of the key of the task that runs here, or `None`."""
     context = sys.modules.get("headrace.worker.context")
@@ -116,7 +106,7 @@ def client_for_future() -> Client | None:
     client = context_client()
     if client is not None:
         return client
-    if task_worker() is not None:
+    if worker_here() is not None:
         return get_client()
     return global_client()
 
@@ -137,7 +127,7 @@ def get_client(address: Any = None, timeout: Any = None, resolve_address: bool =
     if hasattr(address, "scheduler_address"):
         address = address.scheduler_address
     wanted = normalize_address(address) if address else None
-    worker = task_worker()
+    worker = worker_here()
     if worker is not None:
         client: Client = worker.get_client(timeout=timeout)
         if wanted is None or client.session.address == wanted:

@@ -27,7 +27,20 @@ def _is_bytecode(path: str) -> bool:
     return os.path.splitext(path)[1] == ".pyc"
 
 
-class UploadFile(WorkerPlugin):
+class _OneFile:
+    """A file that is read here, for somewhere else."""
+
+    name = "upload_file"
+
+    def __init__(self, filepath: str, load: bool = True) -> None:
+        self.filename = os.path.basename(filepath)
+        self.name = f"upload_file-{self.filename}"
+        self.load = load
+        with open(filepath, "rb") as file:
+            self.data = file.read()
+
+
+class UploadFile(_OneFile, WorkerPlugin):
     """Puts a file into every worker's local directory, and imports it if it is a module, egg or zip.
 
     Args:
@@ -38,21 +51,12 @@ class UploadFile(WorkerPlugin):
         OSError: it cannot be read.
     """
 
-    name = "upload_file"
-
-    def __init__(self, filepath: str, load: bool = True) -> None:
-        self.filename = os.path.basename(filepath)
-        self.name = f"upload_file-{self.filename}"
-        self.load = load
-        with open(filepath, "rb") as file:
-            self.data = file.read()
-
     async def setup(self, worker: Worker) -> None:
         reply = worker.operations.upload_file(self.filename, self.data, self.load)
         _raise_failure(reply)
 
 
-class SchedulerUploadFile(SchedulerPlugin):
+class SchedulerUploadFile(_OneFile, SchedulerPlugin):
     """Puts a file where the scheduler can import it.
 
     Args:
@@ -63,14 +67,8 @@ class SchedulerUploadFile(SchedulerPlugin):
         OSError: it cannot be read.
     """
 
-    name = "upload_file"
-
     def __init__(self, filepath: str, load: bool = True) -> None:
-        self.filename = os.path.basename(filepath)
-        self.name = f"upload_file-{self.filename}"
-        self.load = load
-        with open(filepath, "rb") as file:
-            self.data = file.read()
+        super().__init__(filepath, load)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     async def start(self, scheduler: Scheduler) -> None:

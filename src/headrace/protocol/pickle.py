@@ -13,6 +13,7 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from headrace.exceptions import SerializationError
@@ -37,6 +38,18 @@ _dumped: dict[int, tuple[weakref.ref[Any], bytes]] = {}
 _loaded: OrderedDict[bytes, Any] = OrderedDict()
 
 
+def in_band(kept: list[Frame], buffer: pickle.PickleBuffer) -> bool:
+    """Whether a buffer is to be pickled along; large ones are not, and are added to `kept`."""
+    try:
+        raw = buffer.raw()
+    except BufferError:  # not contiguous
+        return True
+    if raw.nbytes < OUT_OF_BAND_BYTES:
+        return True
+    kept.append(raw)
+    return False
+
+
 def dumps(value: Any) -> bytes | Frames:
     """Pickle a value: `bytes` when all of it is small, else `Frames`.
 
@@ -45,16 +58,7 @@ def dumps(value: Any) -> bytes | Frames:
     """
     buffers: list[Frame] = []
 
-    def keep_large(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < OUT_OF_BAND_BYTES:
-            return True
-        buffers.append(raw)
-        return False
-
+    keep_large = partial(in_band, buffers)
     if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
         value = _LargeBytes(value)
     try:

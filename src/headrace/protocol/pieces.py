@@ -7,10 +7,11 @@ loop for half a second. Reading and writing through Python functions lets other 
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import Any
 
 from .frames import Frame
-from .pickle import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value
+from .pickle import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
 
 #: Pickles up to this many bytes are loaded at once; it takes a few milliseconds.
 AT_ONCE_BYTES = 256 * 1024
@@ -27,16 +28,6 @@ class _Pieces:
         self.pieces.append(data if isinstance(data, bytes) else bytes(data))
         return len(data)
 
-    def keep_large(self, buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < OUT_OF_BAND_BYTES:
-            return True
-        self.buffers.append(raw)
-        return False
-
 
 def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
     """What `dumps` makes: the pickle, in pieces, and the buffers beside it, which are the value's own memory.
@@ -48,13 +39,13 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
         value = _LargeBytes(value)
     target = _Pieces()
     try:
-        pickle.Pickler(target, 5, buffer_callback=target.keep_large).dump(value)
+        pickle.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers)).dump(value)
         by_value = any(b"__main__" in piece or _names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
     except Exception:
         by_value = True
     if by_value:
         target = _Pieces()
-        target.pieces.append(_cloudpickle(value, target.keep_large))
+        target.pieces.append(_cloudpickle(value, partial(in_band, target.buffers)))
     return target.pieces, target.buffers
 
 

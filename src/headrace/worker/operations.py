@@ -70,6 +70,7 @@ class Operations:
             nbytes[key] = nbytes_of(value)
             self._worker.memory_manager.store(key, value, nbytes[key])
         self._worker.take(DataStored(nbytes))
+        self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 
     def free_keys(self, keys: list[Key], **_: Any) -> dict[str, str]:

@@ -39,6 +39,7 @@ from .metrics import Metrics
 from .operations import Operations
 from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
 from .profiler import ProfileMethods, Profiler
+from .scattered import Scattered
 from .session import SchedulerSession
 from .state import WorkerState
 from .state.events import Pause, SetResources, Unpause
@@ -174,6 +175,7 @@ class Worker(WorkerViews, ProfileMethods):
         self.startup_information = dict(startup_information or {})
         self.batched_stream: Stream | None = None
         self.session = SchedulerSession(self, reconnect)
+        self.scattered = Scattered(self)
         self.services: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
@@ -295,6 +297,7 @@ class Worker(WorkerViews, ProfileMethods):
         await self.lifetime.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
+        self.scattered.close()
         await self.session.close()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:

@@ -86,9 +86,9 @@ class SchedulerSession:
         worker = self._worker
         comm = await connect(worker.scheduler_address, timeout=timeout, **worker.connection_args)
         comm.name = "Worker->Scheduler"
-        held = self._held()
+        held, status = self._held(), self._status()
         try:
-            reply = await send_recv(comm, **await self._request(held))
+            reply = await send_recv(comm, **await self._request(held, status))
             if reply["status"] != "OK":
                 raise ValueError(f"the scheduler at {worker.scheduler_address} refused this worker: {reply['message']}")
         except UnknownOperationError as error:
@@ -108,7 +108,7 @@ class SchedulerSession:
             logger.warning("There is another scheduler at %s now: all results are dropped", worker.scheduler_address)
             worker.take(FreeKeys(list(worker.state.tasks)))
         elif before is not None:
-            self._correct(held)
+            self._correct(held, status)
         worker._act()
 
     async def register_within(self, seconds: float) -> None:
@@ -135,9 +135,8 @@ class SchedulerSession:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _request(self, held: dict[Key, int]) -> dict[str, Any]:
+    async def _request(self, held: dict[Key, int], status: Status) -> dict[str, Any]:
         worker = self._worker
-        status = worker.status if worker.status in (Status.paused, Status.closing_gracefully) else Status.running
         return {
             "op": "register-worker",
             "address": worker.address,
@@ -156,17 +155,25 @@ class SchedulerSession:
             "extra": await self._startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "scattered": worker.scattered.unsettled(held),
         }
+
+    def _status(self) -> Status:
+        status = self._worker.status
+        return status if status in (Status.paused, Status.closing_gracefully) else Status.running
 
     def _held(self) -> dict[Key, int]:
         return {key: task.nbytes for key, task in self._worker.state.tasks.items() if task.state == "memory"}
 
-    def _correct(self, told: dict[Key, int]) -> None:
-        """Results that came or went while the registration was under way; tasks and their threads did not wait."""
+    def _correct(self, told: dict[Key, int], status: Status) -> None:
+        """What changed while the registration was under way; tasks, their threads and the memory did not wait."""
         held = self._held()
         messages: list[Any] = [ReleasedData(key) for key in told if key not in held]
-        if news := [key for key in held if key not in told]:
+        unsettled = set(self._worker.scattered.unsettled(held))
+        if news := [key for key in held if key not in told and key not in unsettled]:
             messages.append(AddKeys(news))
+        if self._status() is not status:
+            messages.append(WorkerStatus(self._status().name))
         if messages and self._worker.batched_stream is not None:
             self._worker.batched_stream.send_all(messages)
         if failed := [key for key, task in self._worker.state.tasks.items() if task.state == "error"]:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from headrace.config import parse_seconds
-from headrace.rpc import IOLoop, sync
+from headrace.rpc import IOLoop
+from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
 from ..session import Session
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
 
 
-class ClientBase:
+class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
     session: Session
@@ -77,17 +77,9 @@ class ClientBase:
         """
         if asynchronous is None:
             asynchronous = self.asynchronous
-        if asynchronous:
-            return self._with_timeout(func, args, kwargs, callback_timeout)
-        loop = self.loop
-        if loop.asyncio_loop.is_closed():
+        if not asynchronous and self.loop.asyncio_loop.is_closed():
             raise ClosedClientError("Client is closed: its event loop is.")
-        return sync(loop, func, *args, callback_timeout=callback_timeout, **kwargs)
-
-    async def _with_timeout(self, func: Callable[..., Any], args: Any, kwargs: Any, timeout: float | str | None) -> Any:
-        seconds = None if timeout is None else parse_seconds(timeout)
-        async with asyncio.timeout(seconds):
-            return await func(*args, **kwargs)
+        return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
     async def _call(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from ..future import Future, cannot_load, kept, load_error, load_result
 from ..options import normalize_workers
 from ..state import FutureState
 from .base import ClientBase, no_default
+
+logger = logging.getLogger("distributed.client")
 
 #: How often a result is looked for before the client gives up, and the longest pause between two attempts in seconds.
 ATTEMPTS = 12
@@ -274,7 +277,7 @@ class DataMethods(ClientBase):
         self.session.notify()
         if broadcast:
             count = None if broadcast is True else int(broadcast)
-            await self._call("replicate", keys=list(values), n=count, workers=chosen or None)
+            await self._copy_results(list(values), n=count, workers=chosen or None)
         futures = dict(zip(values, [Future._of(self, state) for state in states], strict=True))  # type: ignore[arg-type]
         made = [futures[key] for key in keys]
         if kind is dict:
@@ -357,6 +360,8 @@ class DataMethods(ClientBase):
             n: copies of each; on all workers by default.
             workers: addresses, names or hosts to choose from.
             branching_factor: how many workers copy from one at a time.
+
+        Results that cannot be copied (lost, or of tasks that failed) are named in a warning in the log.
         """
         return self.sync(self._replicate, futures, n, normalize_workers(workers) or None, branching_factor, **kwargs)
 
@@ -366,7 +371,19 @@ class DataMethods(ClientBase):
         states = [future._bound() for future in self._futures_in(futures)]
         await self.session.wait_async(states, error_stops=True)
         keys = list({state.key: None for state in states})
-        await self._call("replicate", keys=keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
+        await self._copy_results(keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
+
+    async def _copy_results(self, keys: list[Key], **options: Any) -> None:
+        """Have results copied; what could not be is logged: the results themselves are there all the same."""
+        reply = await self._call("replicate", keys=keys, **options)
+        if isinstance(reply, dict) and reply.get("status") == "partial-fail":
+            names = [from_wire(key) for key in reply["keys"]]
+            logger.warning(
+                "Could not replicate %d of %d results: %s",
+                len(names),
+                len(keys),
+                ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else ""),
+            )
 
     def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
         """Move results between workers so that each has about as much memory in use.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace import config
@@ -88,6 +88,7 @@ class WorkerConnections(SchedulerBase):
         keys: dict[Any, int] | None = None,
         status: str = "running",
         scheduler_id: str | None = None,
+        scattered: Iterable[Any] = (),
         **details: Any,
     ) -> None:
         """Welcome a worker; its comm becomes a stream.
@@ -95,6 +96,7 @@ class WorkerConnections(SchedulerBase):
         Args:
             keys: the results that it holds, with their sizes.
             scheduler_id: of the scheduler that these are from, if it is not new.
+            scattered: of the keys, those of which a client is perhaps about to tell.
             details: what else is on its record; see `WorkerState`.
         """
         if refusal := self._name_taken(name, address, details.get("nanny")):
@@ -121,7 +123,7 @@ class WorkerConnections(SchedulerBase):
         _, suspected = self._suspects.pop(worker.server_id, (0, ()))
         membership.pardon(suspected)
         self._start_worker_stream(worker, comm)
-        self.state.add_worker(worker, held, time.time())
+        self.state.add_worker(worker, held, time.time(), scattered=scattered)
         self.flush()
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from .workers import WorkerState
 
 
-def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
+def add_worker(
+    state: SchedulerState, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key] = frozenset()
+) -> Recommendations:
     """Record a worker with the results that it holds, in place of the record that its address had before, if any.
 
     The results are on record before anything moves: whatever is freed afterwards, the worker is told.
     """
     forget_allowed(state)
-    found = _take_held(state, worker, held)
+    found = _take_held(state, worker, held, scattered)
     recommendations: Recommendations = {}
     old = state.workers.get(worker.address)
     if old is not None:
@@ -50,13 +52,19 @@ def add_worker(state: SchedulerState, worker: WorkerState, held: dict[Key, int])
     return recommendations
 
 
-def _take_held(state: SchedulerState, worker: WorkerState, held: dict[Key, int]) -> Recommendations:
-    """Record the results that a worker came with; those that nobody needs are freed."""
+def _take_held(
+    state: SchedulerState, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key]
+) -> Recommendations:
+    """Record the results that a worker came with; those that nobody needs are freed.
+
+    Not those that were scattered of late, of which a client may be about to tell: the worker asks after these later.
+    """
     recommendations: Recommendations = {}
     for key, nbytes in held.items():
         task = state.tasks.get(key)
         if task is None or task.state in ("erred", "released") or not _keep_actor(state, task, worker):
-            state.free(worker, key)
+            if key not in scattered:
+                state.free(worker, key)
             continue
         if task.state != "memory":
             set_nbytes(task, nbytes)
@@ -168,7 +176,8 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recommendations:
     """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
 
-    One that closes gracefully finishes what runs and gives back the rest; what it computes meanwhile counts.
+    One that pauses finishes what runs and gives back what others may run; one that closes gracefully gives back all
+    that it has not started. What they compute meanwhile counts.
     """
     worker.status = Status[status]
     if worker.status is Status.running:
@@ -178,6 +187,7 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     state.running.pop(worker, None)
     check_load(state, worker)
     if worker.status is Status.paused:
+        steals.recall_movable(state, worker)
         return {}
     if worker.status is Status.closing_gracefully:
         steals.recall_all(state, worker)

@@ -57,6 +57,12 @@ def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerSta
     return chosen
 
 
+def runs_somewhere(state: SchedulerState, task: TaskState) -> bool:
+    """Whether some running worker may run the task."""
+    candidates = restricted_workers(state, task)
+    return bool(state.running if candidates is None else candidates)
+
+
 def forget_allowed(state: SchedulerState) -> None:
     """A worker has come, gone, or changed its resources."""
     state.allowed.clear()

@@ -139,14 +139,18 @@ class SchedulerState:
 
     # Events from workers
 
-    def add_worker(self, worker: WorkerState, held: dict[Key, int], now: float) -> None:
+    def add_worker(
+        self, worker: WorkerState, held: dict[Key, int], now: float, *, scattered: Iterable[Key] = ()
+    ) -> None:
         """A worker has connected, with the results in `held` (key → bytes).
+
+        Those in `scattered` are left to it if they are not known: a client is perhaps about to tell of them.
 
         A record that its address has already is replaced: the same process (`server_id`) has come back before its
         absence was noticed, or another has taken its place.
         """
         self._begin("add-worker", now)
-        self.settle(membership.add_worker(self, worker, held))
+        self.settle(membership.add_worker(self, worker, held, frozenset(scattered)))
         self._end(unrunnable.run_unrunnable(self))
 
     def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:

@@ -1,4 +1,4 @@
-"""Tasks that are asked back from a worker: to be run by an idle one, or because the worker is about to leave.
+"""Tasks that are asked back from a worker: to be run by an idle one, or because the worker pauses or is about to leave.
 
 A request is open until the worker answers or goes. The worker gives a task back unless it has started; until the
 answer the task stays on record as processing there.
@@ -14,7 +14,7 @@ from headrace.messages.worker import StealAnswer, StealRequest
 
 from .load import end_processing
 from .placement import assign
-from .restrictions import may_run
+from .restrictions import may_run, runs_somewhere
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -111,6 +111,13 @@ def recall_all(state: SchedulerState, worker: WorkerState) -> None:
     """Ask back all that a worker has not started, for others to run."""
     for task in worker.processing:
         if task not in worker.long_running:
+            request(state, task, None)
+
+
+def recall_movable(state: SchedulerState, worker: WorkerState) -> None:
+    """Ask back what a worker has not started and a running one may run; the rest waits there until it runs again."""
+    for task in worker.processing:
+        if task not in worker.long_running and runs_somewhere(state, task):
             request(state, task, None)
 
 
