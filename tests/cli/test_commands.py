@@ -102,6 +102,26 @@ def test_a_worker_gives_up_on_a_scheduler_that_is_not_there() -> None:
         assert worker.process.wait(20) == 1
 
 
+def test_a_nannys_scheduler_that_is_not_there_is_named_once() -> None:
+    with Program("worker", "tcp://127.0.0.1:1", "--nthreads", "1", "--death-timeout", "1s") as worker:
+        line = worker.line("Error:")
+        assert line.strip() == (
+            "Error: the worker did not start: no scheduler at tcp://127.0.0.1:1: nothing answered within 1 s"
+        )
+        assert worker.process.wait(20) == 1
+
+
+def test_a_scheduler_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "file.json"
+    with Program(*SCHEDULER, "--scheduler-file", str(file)) as scheduler:
+        assert (
+            scheduler.line("Error:")
+            .rstrip()
+            .endswith(f"cannot write the scheduler file: No such file or directory: '{file}'")
+        )
+        assert scheduler.process.wait(20) == 1
+
+
 def test_the_port_asked_for_or_an_error() -> None:
     with Program("scheduler", "--host", "127.0.0.1", "--port", "0") as scheduler:
         port = scheduler.line("Scheduler at:").rpartition(":")[2].strip()
@@ -117,6 +137,13 @@ def test_a_pid_file_is_kept_while_it_runs(tmp_path: Path) -> None:
         assert int(file.read_text()) == scheduler.process.pid
         scheduler.stop()
     assert not file.exists()
+
+
+def test_a_pid_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "pid"
+    with Program("scheduler", "--host", "127.0.0.1", "--port", "0", "--pid-file", str(file)) as scheduler:
+        assert str(file) in scheduler.line("Error: cannot write the file that --pid-file names")
+        assert scheduler.process.wait(20) == 1
 
 
 def test_resources() -> None:

@@ -126,3 +126,10 @@ def test_version_and_help(name: str, option: str) -> None:
     result = CliRunner().invoke(command, [name, option] if name else [option])
     assert result.exit_code == 0
     assert "headrace" in result.output or "Usage" in result.output
+
+
+@pytest.mark.parametrize("option", ["--lifetime", "--lifetime-stagger", "--death-timeout"])
+def test_a_time_that_is_none_is_refused_at_once(option: str) -> None:
+    result = CliRunner().invoke(worker, [SOMEWHERE, option, "5 parsecs"])
+    assert result.exit_code == 2
+    assert f"{option} must be a time such as '60s'" in result.output

@@ -185,6 +185,24 @@ async def test_a_worker_that_was_lost_is_let_go_of_and_comes_back_when_asked_for
             assert cluster.observed == {0, 1}
 
 
+async def test_a_worker_that_its_nanny_starts_again_is_not_lost() -> None:
+    options = {"cls": Nanny, "options": {"nthreads": 1, "host": "127.0.0.1"}}
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+        cluster = SpecCluster({0: options}, SCHEDULER, asynchronous=True, scheduler_sync_interval="10ms")
+        async with cluster:
+            await async_poll_for(lambda: cluster._seen == {0}, 20)
+            nanny = cluster.workers[0]
+            nanny._pause = 0.5  # as after several deaths: much longer than the cluster waits for lost workers
+            first = nanny.worker_address
+            nanny.process.kill_now()
+            await async_poll_for(lambda: not cluster.observed, 20)
+            assert nanny.is_starting_again
+            await async_poll_for(lambda: cluster.observed == {0}, 20)
+            assert cluster.workers[0] is nanny
+            assert nanny.worker_address != first
+            await async_poll_for(lambda: not nanny.is_starting_again, 20)
+
+
 async def test_a_scheduler_elsewhere() -> None:
     class Elsewhere(ProcessInterface):
         """Knows no more than an address."""

@@ -128,11 +128,14 @@ async def test_nothing_is_lost_when_a_worker_leaves_gracefully(c: Client, s: Sch
 
 
 @gen_cluster(nthreads=[])
-async def test_a_nanny_starts_another_after_a_lifetime(s: Scheduler) -> None:
+async def test_a_nanny_starts_another_after_a_lifetime(s: Scheduler, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "distributed.nanny")
     async with Nanny(s.address, name="again", nthreads=1, lifetime="300 ms", lifetime_restart=True) as nanny:
         first = nanny.pid
         await async_poll_for(lambda: nanny.pid != first and "again" in s.aliases, timeout=25)
     assert "again" not in s.aliases
+    assert f"Worker process {first} ended: " in caplog.text
+    assert "died" not in caplog.text  # it was meant to end
 
 
 @gen_cluster(nthreads=[])

@@ -127,12 +127,19 @@ def start_logging() -> None:
 
 @contextlib.contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """Keep this process's id in a file while it runs."""
+    """Keep this process's id in a file while it runs.
+
+    Raises:
+        click.ClickException: the file cannot be written.
+    """
     if not path:
         yield
         return
     file = Path(path)
-    file.write_text(str(os.getpid()))
+    try:
+        file.write_text(str(os.getpid()))
+    except OSError as error:
+        raise click.ClickException(f"cannot write the file that --pid-file names: {error}") from error
     try:
         yield
     finally:

@@ -92,6 +92,7 @@ def worker(
     check_preload_arguments(preload_argv, preload, "distributed.worker.preload")
     if not scheduler and not scheduler_file:
         raise click.UsageError("name the scheduler: 'headrace worker tcp://HOST:PORT', or --scheduler-file FILE")
+    _check_time("--death-timeout", death_timeout)
     specifications = plan_workers({**given, "preload": list(preload) or None, "preload_argv": list(preload_argv)})
     start_logging()
     note_ignored(context, IGNORED)
@@ -135,6 +136,8 @@ def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
         )
         if given[name] is not None
     }
+    for option in ("lifetime", "lifetime_stagger"):
+        _check_time(f"--{option.replace('_', '-')}", given[option])
     keywords["nthreads"] = threads
     keywords["memory_limit"] = _memory_limit(given["memory_limit"], threads)
     keywords["resources"] = parse_resources(given["resources"])
@@ -149,6 +152,17 @@ def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
     name = given["name"]
     names = [name] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
     return [{**keywords, "name": one} for one in names]
+
+
+def _check_time(option: str, text: str | None) -> None:
+    """Refuse now what the worker would refuse only once its scheduler is there."""
+    from headrace.config import parse_seconds
+
+    try:
+        if text is not None:
+            parse_seconds(text)
+    except (ValueError, KeyError) as error:
+        raise click.BadParameter(f"{option} must be a time such as '60s' or '1 hour', not {text!r}") from error
 
 
 def _where(given: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +257,7 @@ async def _appeared(file: str, timeout: str | None) -> None:
             while not os.path.exists(file):
                 await asyncio.sleep(_LOOK)
     except TimeoutError:
-        raise TimeoutError(f"there is no scheduler file {file} after {timeout}") from None
+        raise TimeoutError(f"there is no scheduler file {file} after {seconds:g} s") from None
 
 
 async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[str, Any]]) -> list[Any]:

@@ -541,7 +541,11 @@ class Session:
             self._lost_since = self.loop.time()
         else:  # nothing came over the last connection: what we send may be what breaks it
             await asyncio.sleep(FIRST_PAUSE)
-        logger.info("The connection to the scheduler at %s is lost (%s); connecting again", self.address, error)
+        logger.info(
+            "The connection to the scheduler at %s is lost (%s); connecting again",
+            self.address,
+            error or "its end is closed",
+        )
         pause = FIRST_PAUSE
         problem: Exception | None = error
         try:
@@ -555,7 +559,7 @@ class Session:
                         pause = min(2 * pause, LONGEST_PAUSE)
         except Exception as failure:
             if self.status == "connecting":
-                cause = problem if isinstance(failure, TimeoutError) else failure
+                cause = (problem or "nothing answers there") if isinstance(failure, TimeoutError) else failure
                 text = f"it could not be reached again within {seconds:g} s ({cause})"
                 logger.warning("The scheduler at %s is gone: %s", self.address, text)
                 self.closed_text = f"Client is closed: the connection to {self.address} broke, and {text}."

@@ -329,21 +329,23 @@ class SpecCluster(Cluster):
         now, observed = asyncio.get_running_loop().time(), self.observed
         timeout = None
         lost = []
-        for name in self.workers:
+        for name, worker in self.workers.items():
             if any(member in observed for member in self._members(name)):
                 self._missed.pop(name, None)
                 self._seen.add(name)
+            elif getattr(worker, "is_starting_again", False):
+                self._missed.pop(name, None)  # a nanny is at it: to let go of it would leave nobody to start a worker
             elif name in self._seen:
                 if timeout is None:
                     timeout = parse_seconds(get("distributed.deploy.lost-worker-timeout"))
                 if now - self._missed.setdefault(name, now) >= timeout:
                     lost.append(name)
         for name in lost:
-            worker = self.workers.pop(name)
+            lost_worker = self.workers.pop(name)
             self._forget(name)
             self._log(f"worker {name} is lost")
             logger.warning("Worker %s of cluster %s has been gone for a while and is closed", name, self.name)
-            self._closing_lost.add(task := asyncio.ensure_future(_close_quietly(worker)))
+            self._closing_lost.add(task := asyncio.ensure_future(_close_quietly(lost_worker)))
             task.add_done_callback(self._closing_lost.discard)
         return bool(lost)
 

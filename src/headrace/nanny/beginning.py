@@ -53,7 +53,6 @@ class Beginning:
         except UnknownOperationError:  # the worker will say that this is no scheduler
             return {}
         except OSError as error:
-            raise RuntimeError(
-                f"the worker did not start: no scheduler at {nanny.scheduler_address} ({error})"
-            ) from error
+            reason = str(error) or f"nothing answered within {self.timeout:g} s"
+            raise RuntimeError(f"no scheduler at {nanny.scheduler_address}: {reason}") from error
         return dict(reply["nanny-plugins"])

@@ -31,9 +31,10 @@ logger = logging.getLogger("distributed.nanny")
 POLL_SECONDS = 0.1
 #: Seconds from an order to close, and from SIGTERM, until the next harder means.
 PATIENCE = 5.0
-#: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young.
+#: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young. Short,
+#: because tasks that kill their workers must not take the workers from all other tasks for long.
 FIRST_PAUSE = 0.1
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 2.0
 #: Seconds after which a worker counts as having lived.
 LIVED = 10.0
 
@@ -54,6 +55,7 @@ class WorkerProcess:
         address: the worker's; None before it has started.
         worker_dir: its local directory.
         closed_itself: why the worker closed in good order; None if it did not.
+        restart_reason: why the worker closed in good order for another to follow it; None if it did not.
         exit_cause: why the nanny ended the process, in words for people; None if it did not.
 
     Raises:
@@ -77,6 +79,7 @@ class WorkerProcess:
         self.address: str | None = None
         self.worker_dir: str | None = None
         self.closed_itself: str | None = None
+        self.restart_reason: str | None = None
         self.exit_cause: str | None = None
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | None = None
@@ -216,7 +219,10 @@ class WorkerProcess:
             error.__cause__ = cause
             self._started.set_exception(error)
         elif reply["op"] == "closed":
-            self.closed_itself = None if reply.get("restart") else reply["reason"]
+            if reply.get("restart"):
+                self.restart_reason = reply["reason"]
+            else:
+                self.closed_itself = reply["reason"]
 
     def _stop_reading(self) -> None:
         if self._replies >= 0:

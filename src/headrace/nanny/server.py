@@ -149,6 +149,7 @@ class Nanny(Node):
         self.beginning = Beginning(self, scheduler_file, death_timeout, preload_nanny, preload_nanny_argv)
         self._pause = FIRST_PAUSE
         self._born = 0.0
+        self._starting_again = False
         self._lock = asyncio.Lock()
         self._close_task: asyncio.Task[Any] | None = None
 
@@ -218,9 +219,14 @@ class Nanny(Node):
             logger.info("Worker closed: %s", self.process.closed_itself)
             self._close_soon(f"the worker has closed: {self.process.closed_itself}")
             return
-        cause = self.process.exit_cause or cause_of_death(code)
-        logger.warning("Worker process %s died (%s); starting another", self.process.pid, cause)
-        self.run_in_background(self._report_death(self.process.address, self.process.pid, cause))
+        if self.process.restart_reason is not None:
+            logger.info("Worker process %s ended: %s; starting another", self.process.pid, self.process.restart_reason)
+            self._pause = FIRST_PAUSE  # it has not failed, however short its life
+        else:
+            cause = self.process.exit_cause or cause_of_death(code)
+            logger.warning("Worker process %s died (%s); starting another", self.process.pid, cause)
+            self.run_in_background(self._report_death(self.process.address, self.process.pid, cause))
+        self._starting_again = True
         self.run_in_background(self._start_again())
 
     async def _report_death(self, address: str | None, pid: int | None, cause: str) -> None:
@@ -241,6 +247,12 @@ class Nanny(Node):
             logger.info("Could not tell the scheduler at %s of the death: %s", self.scheduler_address, error)
 
     async def _start_again(self) -> None:
+        try:
+            await self._start_until_it_lives()
+        finally:
+            self._starting_again = False
+
+    async def _start_until_it_lives(self) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() - self._born > LIVED:
             self._pause = FIRST_PAUSE
@@ -329,6 +341,11 @@ class Nanny(Node):
     def worker_address(self) -> str | None:
         """The worker's, or None while there is none."""
         return self.process.address if self.process is not None else None
+
+    @property
+    def is_starting_again(self) -> bool:
+        """Whether the worker has died and this is about to start another, however often it takes."""
+        return self._starting_again
 
     @property
     def memory_limit(self) -> int | None:

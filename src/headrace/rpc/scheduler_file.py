@@ -24,9 +24,11 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(identity, file, indent=2, default=str)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(partial)
+        if isinstance(error, OSError) and error.errno is not None:  # name the file that was asked for
+            raise OSError(error.errno, f"cannot write the scheduler file: {error.strerror}", path) from error
         raise
 
 

@@ -139,7 +139,10 @@ class ClientConnections(SchedulerBase):
             self.remove_client(client)  # it would only do the same again
             return
         logger.info(
-            "The connection to client %s broke (%s); it has %g s to return", client, error, self._client_patience
+            "The connection to client %s broke (%s); it has %g s to return",
+            client,
+            error or "the client's end is closed",
+            self._client_patience,
         )
         loop = asyncio.get_running_loop()
         visit.farewell = loop.call_later(self._client_patience, self.remove_client, client)
