@@ -172,15 +172,16 @@ class Transfers:
         data, tasks = worker.data, worker.state.tasks
         held = [key for key in keys if key in data]
         values = worker.memory_manager.values_of(held)
+        spilled = values if type(values) is SpilledValues else None
         nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
         found: dict[Key, Any] = {}
         self.outgoing_count += 1
         try:
-            if type(values) is SpilledValues:
-                found = await self._pickled(values)
+            if spilled is not None:
+                found = await self._pickled(spilled)
             else:
                 found = {key: Serialize(value) for key, value in values.items()}
-            values = {}
+            values.clear()
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
@@ -189,6 +190,8 @@ class Transfers:
             raise MessageTooLargeError(f"the result of the task {names} cannot be sent: {error}") from error
         finally:
             self.outgoing_count -= 1
+            if spilled is not None:
+                spilled.sent()
         self.outgoing_total += 1
         self.sent += nbytes
         return NO_REPLY

@@ -166,6 +166,25 @@ def test_values_come_back_equal(tmp_path: Path, compression: Any) -> None:
     buffer.close()
 
 
+def test_what_is_read_to_be_sent_takes_the_place_of_others(tmp_path: Path) -> None:
+    buffer = SpillBuffer(str(tmp_path / "storage"), target=100 * KB)
+    buffer.store("first", np.zeros(80 * KB, np.uint8), 80 * KB)
+    buffer.store("second", np.ones(80 * KB, np.uint8), 80 * KB)
+    poll_for(lambda: list(buffer.disk) == ["first"])
+    buffer._alive.clear()
+    values = buffer.values_of(["first"])
+    assert isinstance(values, SpilledValues)
+    payloads, _ = values.read_payloads()
+    assert sorted(buffer.disk) == ["first", "second"]
+    assert payloads["first"].nbytes >= 80 * KB
+    values.sent()
+    assert buffer.wants_room is False
+    buffer.store("third", np.ones(80 * KB, np.uint8), 80 * KB)
+    buffer.wait_for_room()
+    assert "third" in buffer.memory
+    buffer.close()
+
+
 def assert_equal(first: Any, second: Any) -> None:
     if isinstance(first, pd.DataFrame):
         pd.testing.assert_frame_equal(first, second)

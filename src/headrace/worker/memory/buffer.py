@@ -274,9 +274,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """
         with self._lock:
             weight = self._weights.get(key, 0)
-            self._reserved += weight
-            if wait:
-                self._wait(lambda: self._memory_bytes + self._reserved <= self.target)
+        self.reserve(weight, wait)
         try:
             with stored.reading:  # several threads may want the same value
                 with self._lock:
@@ -285,10 +283,21 @@ class SpillBuffer(MutableMapping[Key, Any]):
                     value = self._read(key, stored)
                     self._promote(key, stored, value, weight)
         finally:
-            with self._lock:
-                self._reserved -= weight
-                self._room.notify_all()
+            self.give_back(weight)
         return value
+
+    def reserve(self, nbytes: int, wait: bool = True) -> None:
+        """Count bytes that are about to be read from disk as taken; wait until other values have made room."""
+        with self._lock:
+            self._reserved += nbytes
+            if wait:
+                self._wait(lambda: self._memory_bytes + self._reserved <= self.target)
+
+    def give_back(self, nbytes: int) -> None:
+        """What was reserved is counted elsewhere now, or gone."""
+        with self._lock:
+            self._reserved -= nbytes
+            self._room.notify_all()
 
     def _read(self, key: Key, stored: StoredFile) -> Any:
         try:
@@ -543,6 +552,7 @@ class SpilledValues(dict[Key, Any]):
         super().__init__(values)
         self._buffer = buffer
         self.on_disk = on_disk
+        self._reserved = 0
 
     def load(self) -> dict[Key, Any]:
         """Read what is missing, in this thread; returns all values.
@@ -561,10 +571,14 @@ class SpilledValues(dict[Key, Any]):
         return values
 
     def read_payloads(self) -> tuple[dict[Key, Frames], list[UnreadableError]]:
-        """What lies on disk, still pickled, by key; in this thread. And errors for what cannot be read."""
+        """What lies on disk, still pickled, by key; in this thread. And errors for what cannot be read.
+
+        Other values make room for it, as long as it is on its way: call `sent` when it is not any more.
+        """
         found: dict[Key, Frames] = {}
         unreadable = []
         for key, stored in self.on_disk.items():
+            self._buffer.reserve(stored.nbytes)
             try:
                 found[key] = self._buffer.storage.read_frames(stored)
             except Exception as cause:
@@ -572,7 +586,15 @@ class SpilledValues(dict[Key, Any]):
                 error = UnreadableError(what, key, stored)
                 error.__cause__ = cause
                 unreadable.append(error)
+                self._buffer.give_back(stored.nbytes)
+            else:
+                self._reserved += stored.nbytes
         return found, unreadable
+
+    def sent(self) -> None:
+        """What `read_payloads` returned is not held any more."""
+        self._buffer.give_back(self._reserved)
+        self._reserved = 0
 
 
 class _Part(Mapping[Key, Any]):
