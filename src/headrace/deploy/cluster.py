@@ -123,9 +123,7 @@ class Cluster(SyncMethodMixin):
     @property
     def loop(self) -> IOLoop:
         """The loop on which the cluster lives."""
-        if self._runner is None:
-            self._runner = LoopRunner(asynchronous=True)
-        return self._runner.loop
+        return self._loop_runner.loop
 
     @property
     def asynchronous(self) -> bool:

@@ -172,7 +172,7 @@ class SpecCluster(Cluster):
     async def _start(self) -> None:
         self._restore_logging = silence(self.silence_logs)
         if self.scheduler is None:
-            self.scheduler = await _make(self.scheduler_spec, (), {})
+            self.scheduler = await _init(self.scheduler_spec, (), {})
         await self._listen_in_memory()
         await super()._start()
         await self._correct_state()
@@ -522,10 +522,6 @@ def _init(spec: dict[str, Any], args: tuple[Any, ...], defaults: dict[str, Any])
     if isinstance(make, str):
         make = import_term(make)
     return make(*args, **{**defaults, **spec.get("options", spec.get("opts", {}))})
-
-
-async def _make(spec: dict[str, Any], args: tuple[Any, ...], defaults: dict[str, Any]) -> Any:
-    return await _init(spec, args, defaults)
 
 
 async def _close_quietly(worker: Any) -> None:

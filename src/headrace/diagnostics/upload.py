@@ -173,10 +173,9 @@ class Environ(NannyPlugin):
         nanny.env.update(self.environ)
 
 
-async def restart_with_nannies(scheduler: Scheduler, addresses: Iterable[str] | None = None) -> None:
+async def restart_with_nannies(scheduler: Scheduler) -> None:
     """Start workers again that have a nanny."""
-    workers = list(scheduler.workers.values()) if addresses is None else [scheduler.workers[a] for a in addresses]
-    nannies = [worker.nanny for worker in workers if worker.nanny]
+    nannies = [worker.nanny for worker in scheduler.workers.values() if worker.nanny]
     await asyncio.gather(*[scheduler.rpc.rpc(nanny).restart(reason="a plugin asks for it") for nanny in nannies])
 
 

@@ -71,8 +71,6 @@ def _become_daemon() -> None:
     """
     from multiprocessing import process
 
-    from headrace import config
-
     process.current_process()._config["daemon"] = bool(config.get("distributed.worker.daemon", True))  # type: ignore[attr-defined]
 
 

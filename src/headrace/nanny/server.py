@@ -151,7 +151,6 @@ class Nanny(Node):
         self._born = 0.0
         self._starting_again = False
         self._lock = asyncio.Lock()
-        self._close_task: asyncio.Task[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Nanny: {self.worker_address}, threads: {self.nthreads}>"
@@ -229,10 +228,8 @@ class Nanny(Node):
         self._starting_again = True
         self.run_in_background(self._start_again())
 
-    async def _report_death(self, address: str | None, pid: int | None, cause: str) -> None:
+    async def _report_death(self, address: str, pid: int | None, cause: str) -> None:
         """Tell the scheduler at once, and what it was: from a broken connection it could only guess."""
-        if address is None:
-            return
         pause = FIRST_PAUSE
         try:
             async with asyncio.timeout(REPORT_SECONDS):
@@ -329,7 +326,7 @@ class Nanny(Node):
 
     def _close_soon(self, reason: str) -> None:
         if self._closing is None:
-            self._close_task = asyncio.ensure_future(self.close(reason=reason))
+            self.run_detached(self.close(reason=reason))
 
     def _terminate(self, reason: str = "asked to terminate", **_: Any) -> dict[str, str]:
         self._close_soon(reason)

@@ -337,8 +337,7 @@ class Worker(WorkerViews, ProfileMethods):
     def close_soon(self, reason: str) -> None:
         """Close, from where one cannot wait for it."""
         if self._closing is None and self.status is not Status.created:
-            task = asyncio.ensure_future(self.close(reason=reason))
-            self._close_task = task
+            self.run_detached(self.close(reason=reason))
 
     # Events in, effects out
 

@@ -119,10 +119,9 @@ class AdminMethods(ClientBase):
         kind = kind or _kind_of_plugin(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{uuid.uuid4()}"
         payload = dumps(plugin)
-        if kind == "scheduler":
-            idempotent = bool(getattr(plugin, "idempotent", False))
-            return self._ask("register_scheduler_plugin", plugin=payload, name=name, idempotent=idempotent)
         idempotent = bool(getattr(plugin, "idempotent", False))
+        if kind == "scheduler":
+            return self._ask("register_scheduler_plugin", plugin=payload, name=name, idempotent=idempotent)
         return self.sync(self._register_remote_plugin, f"register_{kind}_plugin", payload, name, idempotent)
 
     async def _register_remote_plugin(self, op: str, payload: Any, name: str, idempotent: bool) -> dict[str, Any]:

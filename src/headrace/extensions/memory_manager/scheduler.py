@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.common.functions import import_term
 from headrace.rpc.periodic import PeriodicCallback
 from headrace.scheduler.memory import MEASURES
 from headrace.scheduler.state.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
@@ -100,6 +100,6 @@ def configured_policies() -> list[ActiveMemoryManagerPolicy]:
     found = []
     for entry in config.get(f"{PREFIX}.policies", []):
         keywords = dict(entry)
-        module, _, name = str(keywords.pop("class")).rpartition(".")
-        found.append(getattr(import_module(module), name)(**keywords))
+        policy = import_term(str(keywords.pop("class")))
+        found.append(policy(**keywords))
     return found

@@ -149,14 +149,15 @@ class BalanceHandlers(SchedulerBase):
             worker: {task.key: [holder.address for holder in task.who_has] for task in tasks}
             for worker, tasks in plan.items()
         }
-        answers = await asyncio.gather(*[self._fetch(worker.address, part) for worker, part in requests.items()])
-        failed: set[Key] = set()
-        for (worker, part), absent in zip(requests.items(), answers, strict=True):
-            failed |= absent
-            if self.workers.get(worker.address) is worker:
-                copies.note_copies(self.state, worker, [key for key in part if key not in absent])
-            else:
-                failed.update(part)
+        absent = await asyncio.gather(*[self._bring(worker, part) for worker, part in requests.items()])
+        return set().union(*absent)
+
+    async def _bring(self, worker: WorkerState, who_has: dict[Key, list[str]]) -> set[Key]:
+        """Have a worker fetch copies, and put them on record; returns the keys that it could not get."""
+        failed = await self._fetch(worker.address, who_has)
+        if self.workers.get(worker.address) is not worker:
+            return set(who_has)
+        copies.note_copies(self.state, worker, [key for key in who_has if key not in failed])
         return failed
 
     async def _fetch(self, address: str, who_has: dict[Key, list[str]]) -> set[Key]:
@@ -185,12 +186,8 @@ class BalanceHandlers(SchedulerBase):
 
     async def gather_on_worker(self, worker_address: str, who_has: dict[Key, list[str]]) -> set[Key]:
         """Have a worker fetch results from the given holders; returns the keys that it could not get."""
-        failed = await self._fetch(worker_address, who_has)
         worker = self.workers.get(worker_address)
-        if worker is None:
-            return set(who_has)
-        copies.note_copies(self.state, worker, [key for key in who_has if key not in failed])
-        return failed
+        return set(who_has) if worker is None else await self._bring(worker, who_has)
 
     async def delete_worker_data(
         self, worker_address: str, keys: Iterable[Key], stimulus_id: str | None = None
@@ -198,18 +195,19 @@ class BalanceHandlers(SchedulerBase):
         """Have a worker drop its copies of results that others hold too."""
         worker = self.workers.get(worker_address)
         if worker is not None:
-            self._remove({worker: [task for key in keys if (task := self.tasks.get(key)) is not None]})
+            self._remove({worker: self._known(keys)})
 
     def request_acquire_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker fetch copies, without waiting for them."""
-        copies.acquire(
-            self.state, self.workers[addr], [task for key in keys if (task := self.tasks.get(key)) is not None]
-        )
+        copies.acquire(self.state, self.workers[addr], self._known(keys))
         self.flush()
 
     def request_remove_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker drop copies that others hold too and that nothing there needs, without waiting for it."""
-        self._remove({self.workers[addr]: [task for key in keys if (task := self.tasks.get(key)) is not None]})
+        self._remove({self.workers[addr]: self._known(keys)})
+
+    def _known(self, keys: Iterable[Key]) -> list[TaskState]:
+        return [task for key in keys if (task := self.tasks.get(key)) is not None]
 
     def _addresses(self, workers: Iterable[str] | None) -> list[str]:
         if workers is None:

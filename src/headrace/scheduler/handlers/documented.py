@@ -18,7 +18,7 @@ from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import LongRunning, ReleasedData, RescheduleTask, TaskFailed, TaskFinished
 from headrace.scheduler.base import SchedulerBase, opened
-from headrace.scheduler.state import documented
+from headrace.scheduler.state import documented, load
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
@@ -28,6 +28,7 @@ class DocumentedMethods(SchedulerBase):
     """The methods that older documents list."""
 
     coerce_address: Callable[..., str]
+    client_send: Callable[[str, Any], None]
 
     def _task(self, task: Any) -> TaskState:
         if isinstance(task, TaskState):
@@ -137,7 +138,7 @@ class DocumentedMethods(SchedulerBase):
 
     def get_comm_cost(self, ts: Any, ws: Any) -> float:
         """Seconds expected for bringing to a worker what a task needs."""
-        return documented.comm_cost(self.state, self._task(ts), self._worker(ws))
+        return load.comm_cost(self.state, self._worker(ws), self._task(ts))
 
     def get_task_duration(self, ts: Any, default: float | None = None) -> float:
         """Seconds that a task is expected to compute.
@@ -286,9 +287,7 @@ class DocumentedMethods(SchedulerBase):
         else:
             receivers = list(self.clients)
         for name in receivers:
-            stream = self.client_comms.get(name)
-            if stream is not None:
-                stream.send(msg)
+            self.client_send(name, msg)
 
     async def feed(
         self,

@@ -27,9 +27,8 @@ STALLED_PER_BYTE = 1e-7
 class ScalingHandlers(SchedulerBase):
     """The scheduler's side of adaptive deployments, and of workers that are sent away."""
 
-    coerce_address: Callable[..., str]
+    _addresses: Callable[[Iterable[str]], list[str]]
     remove_worker: Callable[..., str]
-    workers_list: Callable[..., list[str]]
     valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
     def scaling_operations(self) -> Operations:
@@ -156,9 +155,7 @@ class ScalingHandlers(SchedulerBase):
                 raise ValueError("give either 'workers' or 'names', not both")
             addresses = [self.aliases[name] for name in names if name in self.aliases]
         elif workers is not None:
-            named = list(workers)
-            addresses = self.workers_list(named)
-            addresses += [self.coerce_address(name) for name in named]
+            addresses = self._addresses(workers)
         else:
             addresses = self._workers_to_close_request(**options)
         return list(dict.fromkeys(self.workers[address] for address in addresses if address in self.workers))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 
+from .load import comm_cost
 from .restrictions import restricted_workers
 
 if TYPE_CHECKING:
@@ -21,15 +22,9 @@ def valid_workers(state: SchedulerState, task: TaskState) -> set[WorkerState] | 
     return None if found is None else set(found)
 
 
-def comm_cost(state: SchedulerState, task: TaskState, worker: WorkerState) -> float:
-    """Seconds expected for bringing to the worker what the task needs."""
-    missing = sum(each.get_nbytes() for each in task._dependencies if worker not in each.who_has)
-    return missing / state.bandwidth
-
-
 def worker_objective(state: SchedulerState, task: TaskState, worker: WorkerState) -> tuple[float, int]:
     """Seconds until the task could start on the worker, then bytes stored there: smaller is better."""
-    return worker.occupancy / worker.nthreads + comm_cost(state, task, worker), worker.nbytes
+    return worker.occupancy / worker.nthreads + comm_cost(state, worker, task), worker.nbytes
 
 
 def decide_worker(state: SchedulerState, task: TaskState) -> WorkerState | None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.worker import WorkerHeartbeat
 
-from .load import change_cost
+from .load import change_cost, expected_seconds
 
 if TYPE_CHECKING:
     from .state import SchedulerState
-    from .tasks import TaskState
     from .workers import WorkerState
 
 #: A task that has run for so many times what was expected is expected to take so many times what it has run.
@@ -41,11 +40,5 @@ def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHear
         prefix = task.prefix
         if seconds > prefix.max_exec_time:
             prefix.max_exec_time = seconds
-        if seconds > OVERDUE * expected_seconds(state, task) and task not in worker.long_running:
+        if seconds > OVERDUE * expected_seconds(state, prefix) and task not in worker.long_running:
             change_cost(state, worker, task, OVERDUE * seconds)
-
-
-def expected_seconds(state: SchedulerState, task: TaskState) -> float:
-    """How long the task is expected to compute: as others of its prefix did, else what the settings assume."""
-    average = task.prefix.duration_average
-    return average if average >= 0 else state.options.unknown_duration

@@ -12,7 +12,7 @@ from headrace.common.status import Status
 
 if TYPE_CHECKING:
     from .state import SchedulerState
-    from .tasks import TaskState
+    from .tasks import TaskPrefix, TaskState
     from .workers import WorkerState
 
 #: Root-like tasks that are known to be short are sent ahead of need: so many expected seconds and tasks a thread. The
@@ -21,6 +21,21 @@ AHEAD_SECONDS = 0.02
 AHEAD_TASKS = 256
 #: A worker without short tasks draws from the queue when it has room for so many.
 RUN = 2
+
+
+def expected_seconds(state: SchedulerState, prefix: TaskPrefix) -> float:
+    """How long tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
+    average = prefix.duration_average
+    return average if average >= 0 else state.options.unknown_duration
+
+
+def comm_cost(state: SchedulerState, worker: WorkerState, task: TaskState) -> float:
+    """How long what the task needs is expected to take to the worker, by its size alone."""
+    missing = 0
+    for dependency in task._dependencies:
+        if worker not in dependency.who_has:
+            missing += dependency.get_nbytes()
+    return missing / state.bandwidth if missing else 0.0
 
 
 def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.common.units import bytes_in_words
+
 
 class MemoryState:
     """Memory in bytes.
@@ -73,11 +75,11 @@ class MemoryState:
 
     def __repr__(self) -> str:
         return (
-            f"Process memory (RSS)  : {_in_words(self.process)}\n"
-            f"  - managed results   : {_in_words(self.managed)}\n"
-            f"  - unmanaged (old)   : {_in_words(self.unmanaged_old)}\n"
-            f"  - unmanaged (recent): {_in_words(self.unmanaged_recent)}\n"
-            f"Spilled to disk       : {_in_words(self.spilled)}\n"
+            f"Process memory (RSS)  : {bytes_in_words(self.process)}\n"
+            f"  - managed results   : {bytes_in_words(self.managed)}\n"
+            f"  - unmanaged (old)   : {bytes_in_words(self.unmanaged_old)}\n"
+            f"  - unmanaged (recent): {bytes_in_words(self.unmanaged_recent)}\n"
+            f"Spilled to disk       : {bytes_in_words(self.spilled)}\n"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -127,11 +129,3 @@ def spilled_of(metrics: Mapping[str, Any]) -> tuple[int, int]:
     if not isinstance(spilled, Mapping):
         return 0, 0
     return int(spilled.get("memory", 0)), int(spilled.get("disk", 0))
-
-
-def _in_words(nbytes: float) -> str:
-    for unit in ("B", "kiB", "MiB"):
-        if abs(nbytes) < 1024:
-            return f"{nbytes:.4g} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.4g} GiB"

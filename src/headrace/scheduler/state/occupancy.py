@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .heartbeats import OVERDUE, expected_seconds
-from .load import check_load
+from .heartbeats import OVERDUE
+from .load import check_load, comm_cost, expected_seconds
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -33,13 +33,9 @@ def expected_cost(state: SchedulerState, task: TaskState, worker: WorkerState) -
     cost = expected_duration(state, task)
     if worker.executing:
         so_far = worker.executing.get(task)
-        if so_far is not None and so_far > OVERDUE * expected_seconds(state, task):
+        if so_far is not None and so_far > OVERDUE * expected_seconds(state, task.prefix):
             return OVERDUE * so_far
-    missing = 0
-    for dependency in task._dependencies:
-        if worker not in dependency.who_has:
-            missing += dependency.get_nbytes()
-    return cost + missing / state.bandwidth if missing else cost
+    return cost + comm_cost(state, worker, task)
 
 
 def reevaluate(state: SchedulerState, worker: WorkerState) -> None:

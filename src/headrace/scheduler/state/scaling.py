@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
 
+from .load import expected_seconds
+
 if TYPE_CHECKING:
     from .state import SchedulerState
     from .workers import WorkerState
@@ -21,15 +23,14 @@ MEMORY_RATIO = 2.0
 CROWDED = 0.6
 
 
-def expected_seconds(state: SchedulerState) -> float:
+def work_seconds(state: SchedulerState) -> float:
     """Seconds of work that one thread would have with all that could run now."""
     waiting = 0.0
     if state.queued or state.unrunnable:
         for group in state.tasks.groups.values():
             count = group.counts["queued"] + group.counts["no-worker"]
             if count:
-                duration = group.prefix.duration_average
-                waiting += count * (duration if duration >= 0 else state.options.unknown_duration)
+                waiting += count * expected_seconds(state, group.prefix)
     return state.total_occupancy + waiting
 
 
@@ -51,7 +52,7 @@ def target_workers(state: SchedulerState, target_duration: float) -> int:
     """
     count = len(state.workers)
     threads_each = max(1.0, state.total_nthreads / count) if count else 1.0
-    threads = float(math.ceil(expected_seconds(state) / target_duration))
+    threads = float(math.ceil(work_seconds(state) / target_duration))
     threads = min(threads, ready_tasks(state, threads))
     if state.unrunnable or state.queued:
         threads = max(threads, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .restrictions import restricted_workers
+from .restrictions import runs_somewhere
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -17,8 +17,7 @@ def run_unrunnable(state: SchedulerState) -> Recommendations:
     recommendations: Recommendations = {}
     if state.running:
         for task in sorted(state.unrunnable):
-            candidates = restricted_workers(state, task)
-            if candidates is None or candidates:
+            if runs_somewhere(state, task):
                 recommendations[task] = "processing"
     return recommendations
 

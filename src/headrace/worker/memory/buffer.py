@@ -255,13 +255,6 @@ class SpillBuffer(MutableMapping[Key, Any]):
             stored = self._files[key]
         return self.read(key, stored, wait=False)
 
-    def get(self, key: Key, default: Any = None) -> Any:
-        """A value, or the default."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
-
     def read(self, key: Key, stored: StoredFile, wait: bool = True) -> Any:
         """Read a value back, and keep it in memory if it fits.
 

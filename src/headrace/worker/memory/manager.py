@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm.memory import bound_kept, drop_kept
 from headrace.common.keys import Key
 from headrace.common.status import Status
+from headrace.common.units import bytes_in_words
 from headrace.machine import parse_memory_limit, process_memory
 
 from .admission import Admission
 from .buffer import SpillBuffer, UnreadableError
-from .monitor import Relief, in_words
+from .monitor import Relief
 from .options import MemoryOptions
 
 if TYPE_CHECKING:
@@ -220,8 +221,8 @@ class WorkerMemoryManager:
                 logger.warning(
                     "Worker is at %.0f%% memory usage. Pausing worker.  Process memory: %s -- Worker memory limit: %s",
                     100 * share,
-                    in_words(process),
-                    in_words(limit),
+                    bytes_in_words(process),
+                    bytes_in_words(limit),
                 )
                 self._paused = True
                 worker.set_status(Status.paused)
@@ -231,8 +232,8 @@ class WorkerMemoryManager:
                 logger.warning(
                     "Worker is at %.0f%% memory usage. Resuming worker. Process memory: %s -- Worker memory limit: %s",
                     100 * share,
-                    in_words(process),
-                    in_words(limit),
+                    bytes_in_words(process),
+                    bytes_in_words(limit),
                 )
                 worker.set_status(Status.running)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 
+from headrace.common.units import bytes_in_words
 from headrace.machine import process_memory
 
 from .buffer import SpillBuffer
@@ -107,16 +108,7 @@ class Relief:
             logger.warning(
                 "Unmanaged memory use is high: the process takes %s, of which %s are results that cannot be spilled; "
                 "the worker's limit is %s. Tasks may need more memory than there is, or keep what they do not return.",
-                in_words(process),
-                in_words(managed),
-                in_words(self.limit),
+                bytes_in_words(process),
+                bytes_in_words(managed),
+                bytes_in_words(self.limit),
             )
-
-
-def in_words(nbytes: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kiB", "MiB"):
-        if abs(nbytes) < 1024:
-            return f"{nbytes:.4g} {unit}"
-        nbytes /= 1024
-    return f"{nbytes:.4g} GiB"

@@ -58,17 +58,16 @@ class Spiller:
 
     def remove_now(self) -> None:
         """Remove the files that were given to `remove_later`; in the thread."""
-        again: list[None] = []
+        again = False
         with contextlib.suppress(Empty):
             while True:
                 path = self._orders.get_nowait()
-                if path is None:
-                    again.append(None)
-                elif path == _END:
-                    again.append(None)
-                    self.alive = False
-                else:
+                if path:
                     _unlink(path)
+                    continue
+                again = True
+                if path == _END:
+                    self.alive = False
         if again:
             self._orders.put(None)
 
