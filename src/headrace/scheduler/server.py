@@ -24,6 +24,7 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.deaths import DeathHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.life import LifeHandlers, actor_payload
@@ -72,6 +73,7 @@ class Scheduler(
     RestartHandlers,
     DocumentedMethods,
     LifeHandlers,
+    DeathHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -152,6 +154,7 @@ class Scheduler(
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),
+                **self.death_operations(),
                 "terminate": self._terminate,
             }
         )
