@@ -213,6 +213,16 @@ class TestRetireWorker:
         cluster.answer_all()
         assert [policy.done() for policy in policies] == [True, True]
 
+    def test_those_that_leave_next_receive_only_what_nobody_else_can(self) -> None:
+        cluster = scattered(3, {"x": [0], "big": [1]}, nbytes=100)
+        self.leave(cluster, 0)
+        for staying in (1, 2):
+            avoided = {cluster.worker(number) for number in (1, 2) if number != staying}
+            run(cluster, RetireWorker("tcp://w0:1", avoid=lambda: avoided))  # noqa: B023
+            assert cluster.requests.pop()[0] == f"tcp://w{staying}:1"
+        run(cluster, RetireWorker("tcp://w0:1", avoid=lambda: {cluster.worker(1), cluster.worker(2)}))
+        assert cluster.requests.pop()[0] == "tcp://w2:1"
+
     def test_without_anybody_to_take_it(self) -> None:
         cluster = scattered(2, {"x": [0]})
         first, second = self.leave(cluster, 0, 1)

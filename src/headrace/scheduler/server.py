@@ -27,6 +27,7 @@ from .handlers.data import DataHandlers
 from .handlers.deaths import DeathHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
+from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
@@ -74,6 +75,7 @@ class Scheduler(
     DocumentedMethods,
     LifeHandlers,
     DeathHandlers,
+    LeavingHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -155,6 +157,7 @@ class Scheduler(
                 **self.life_operations(),
                 **self.restart_operations(),
                 **self.death_operations(),
+                **self.leaving_operations(),
                 "terminate": self._terminate,
             }
         )

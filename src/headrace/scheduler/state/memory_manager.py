@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from headrace.common.status import Status
@@ -255,13 +255,15 @@ class RetireWorker(ActiveMemoryManagerPolicy):
 
     Args:
         address: of the worker that is to leave. Its status must be "closing_gracefully" already.
+        avoid: names workers that are to receive nothing as long as others can: they are about to leave as well.
 
     Attributes:
         no_recipients: whether nobody could take something, so that the worker must stay; `reason` says what.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, avoid: Callable[[], set[WorkerState]] = set) -> None:
         self.address = address
+        self._avoid = avoid
         self.no_recipients = False
         self.reason = ""
 
@@ -279,9 +281,13 @@ class RetireWorker(ActiveMemoryManagerPolicy):
             self._give_up(f"it holds actors, which cannot be moved: {[task.key for task in worker.actors]}")
             return
         stuck = 0
+        avoided = self._avoid()
+        preferred = {other for other in manager.state.running if other not in avoided} if avoided else None
         for task in self.endangered(worker):
             if manager.pending.get(task, ((), ()))[0]:
                 continue  # another worker that leaves has asked for it in this run
+            if preferred and (yield "replicate", task, preferred) is not None:
+                continue
             if (yield "replicate", task, None) is None:
                 stuck += 1
         if stuck:
