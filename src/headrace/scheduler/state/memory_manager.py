@@ -208,7 +208,10 @@ class MemoryManager:
     def _dropper(
         self, task: TaskState, candidates: Iterable[WorkerState] | None, going: set[WorkerState]
     ) -> WorkerState | None:
-        """The holder with the most memory in use that can do without; one that takes no more work before all others."""
+        """The holder with the most memory in use that can do without.
+
+        One that takes no more work before all others, then one that is silent.
+        """
         if len(task.who_has) - len(going) < 2:
             return None
         needed = {waiter.processing_on for waiter in task._waiters or ()}
@@ -217,8 +220,11 @@ class MemoryManager:
         pool = task.who_has if candidates is None else task.who_has & set(candidates)
         fit = [worker for worker in pool if worker not in going and worker not in needed]
         running = self.state.running
-        chosen = max(fit, key=lambda worker: (worker not in running, self.workers_memory[worker]), default=None)
-        if chosen is not None and all(w in self._silent for w in task.who_has if w is not chosen and w not in going):
+        silent = self._silent
+        chosen = max(
+            fit, key=lambda worker: (worker not in running, worker in silent, self.workers_memory[worker]), default=None
+        )
+        if chosen is not None and all(w in silent for w in task.who_has if w is not chosen and w not in going):
             return None  # nobody knows whether those left are there still
         if chosen in running and not any(w in running for w in task.who_has if w is not chosen and w not in going):
             return None  # those left would be on their way out
