@@ -96,10 +96,10 @@ class ClientBase(SyncMethodMixin):
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
 
-    def ask_in_background(self, op: str) -> concurrent.futures.Future[Any]:
+    def ask_in_background(self, op: str, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
         loop = self.session.loop
-        question = self._call(op)
+        question = self._call(op, **kwargs)
         try:
             if loop is None:
                 raise RuntimeError("not connected")

@@ -40,6 +40,7 @@ class Rare:
         "metadata",
         "proxies",
         "retries",
+        "scattered",
         "suspicious",
         "traceback",
         "traceback_text",
@@ -56,6 +57,8 @@ class Rare:
         self.erred_on: set[str] = set()
         self.metadata: dict[str, Any] = {}
         self.proxies: set[WorkerState] = set()
+        #: of scattered data: the number of the latest scattering to each worker
+        self.scattered: dict[WorkerState, int] = {}
 
 
 class TaskState:
