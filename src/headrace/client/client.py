@@ -24,6 +24,7 @@ from headrace.comm import normalize_address
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.messages.client import ClientEvent
+from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
 from .api.admin import AdminMethods
@@ -113,6 +114,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._losses = Losses()
+        #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
+        self.preloads: PreloadManager | None = None
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:
@@ -204,6 +207,12 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        self.preloads = configured_preloads(self, "client", None, None)
+        try:
+            await self.preloads.start()
+        except BaseException:
+            await self.session.close()
+            raise
 
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
@@ -359,6 +368,9 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         return None
 
     async def _close_session(self) -> None:
+        preloads, self.preloads = self.preloads, None
+        if preloads is not None:
+            await preloads.teardown()
         await self.session.close()
 
     async def _close(self) -> None:
