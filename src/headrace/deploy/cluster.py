@@ -388,7 +388,11 @@ class Cluster(SyncMethodMixin):
     def _note_scaling(self) -> None:
         """The cluster is scaled: if by hand, say that this does not last while it adapts."""
         adaptive = self._adaptive
-        if adaptive is not None and adaptive.state in ("starting", "running") and not adaptive.is_scaling:
+        if (
+            adaptive is not None
+            and adaptive.state in ("starting", "running")
+            and not getattr(adaptive, "is_scaling", True)
+        ):
             logger.warning(
                 "Cluster %s was scaled by hand while it adapts, which goes on and may undo that: to keep a size, call "
                 "stop() on what adapt() returned first, or give adapt() other bounds",
