@@ -15,7 +15,7 @@ from dask.base import tokenize
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds
-from headrace.exceptions import DeserializationError
+from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError
 from headrace.protocol import Serialize
 
 from ..calls import unique_suffix
@@ -434,6 +434,11 @@ async def _naming_key(ask: Callable[[list[Key]], Awaitable[dict[Key, Any]]], key
     except DeserializationError as error:
         if len(keys) == 1:
             raise cannot_load(keys[0], error.__cause__ or error) from error.__cause__
+    except MessageTooLargeError as error:
+        if len(keys) == 1:
+            if not isinstance(error.__cause__, FrameTooLargeError):
+                raise
+            raise MessageTooLargeError(f"the result of {from_wire(keys[0])!r} cannot be fetched: {error}") from error
     results: dict[Key, Any] = {}
     for key in keys:
         results.update(await _naming_key(ask, [key]))
