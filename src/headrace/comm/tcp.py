@@ -35,6 +35,7 @@ from .handshake import HandshakeReader, check_versions, encode_handshake, handsh
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .packets import MAX_FRAME_BYTES, FrameLimitError, PacketError, PacketReader, buffers_to_write
 from .registry import Backend, backends
+from .sockets import where_to_listen
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -492,8 +493,7 @@ class SocketListener(Listener):
             # One socket: several (all families, port 0) would each get a port of their own.
             self._server = await loop.create_server(
                 self._make_comm,
-                host if host is not None else "0.0.0.0",
-                self._port,
+                **where_to_listen(host if host is not None else "0.0.0.0", self._port),
                 ssl=self._context,
                 backlog=self._options.socket_backlog,
             )
