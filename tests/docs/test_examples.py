@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import headrace
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "design.md")]
+#: Public names that are no API of their own: modules, low-level calls and errors of the standard library.
+NOT_ON_A_PAGE = {"TimeoutError", "CancelledError", "config", "connect", "rpc", "sync", "Status"}
 #: A block, and the comment before it that says why it is not run.
 BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 
@@ -40,6 +44,12 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{page.name}:\n{done.stderr}"
+
+
+def test_every_public_name_is_on_an_api_page() -> None:
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    documented = {line.rpartition(".")[2] for line in pages.splitlines() if line.startswith(".. auto")}
+    assert not set(headrace.__all__) - documented - NOT_ON_A_PAGE
 
 
 def test_the_examples_are_found() -> None:
