@@ -33,6 +33,7 @@ from .api.data import DataMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
 from .source_code import frames_wanted
@@ -111,6 +112,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._losses = Losses()
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:

@@ -155,6 +155,7 @@ class SchedulerSession:
             "extra": await self._startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "lifetime": worker.lifetime.left,
             "scattered": worker.scattered.unsettled(held),
         }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
+from headrace.machine import process_memory
 from headrace.protocol import Serialize, Serialized, dumps, unwrap
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
@@ -28,6 +29,8 @@ logger = logging.getLogger("distributed.worker")
 BUSY_PAUSE = 0.15
 #: Transfers of fewer bytes measure the round trip and not the bandwidth.
 TELLING_BYTES = 1_000_000
+#: Share of the memory limit below which it makes no difference to it when something is sent.
+LARGE_FRACTION = 0.05
 
 
 class Transfers:
@@ -171,9 +174,11 @@ class Transfers:
             return {"status": "busy"}
         data, tasks = worker.data, worker.state.tasks
         held = [key for key in keys if key in data]
+        nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
+        if who is not None and self.outgoing_count and self._crowded(nbytes):
+            return {"status": "busy"}
         values = worker.memory_manager.values_of(held)
         spilled = values if type(values) is SpilledValues else None
-        nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
         found: dict[Key, Any] = {}
         self.outgoing_count += 1
         try:
@@ -195,6 +200,14 @@ class Transfers:
         self.outgoing_total += 1
         self.sent += nbytes
         return NO_REPLY
+
+    def _crowded(self, nbytes: int) -> bool:
+        """Whether pickling so much may take the process over its limit; such answers are given one at a time."""
+        manager = self._worker.memory_manager
+        limit = manager.memory_limit
+        if not limit or nbytes < LARGE_FRACTION * limit:
+            return False
+        return process_memory() + nbytes > limit * (manager.memory_pause_fraction or 1.0)
 
     async def _pickled(self, values: SpilledValues) -> dict[Key, Any]:
         """Values of which some lie on disk; these go as they are, and are read in a thread. Lost ones are left out.

@@ -12,6 +12,7 @@ from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..losses import Losses
 from ..session import Session
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
     session: Session
+    _losses: Losses
     id: str
     cluster: Any
     scheduler_file: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import sys
@@ -153,7 +154,9 @@ class DataMethods(ClientBase):
 
         Raises:
             KeyError: the scheduler says a result is there, but nobody has it, for longer than a recovery takes.
+            KilledWorkerServing: the workers that hold a result die of giving it away, one after the other.
         """
+        began = time.monotonic()
         if direct is None:
             direct = self.direct_to_workers is not False
         pause = 0.01
@@ -177,7 +180,11 @@ class DataMethods(ClientBase):
             if "headrace.actor" in sys.modules:
                 found = {key: kept(value, self) for key, value in found.items()}
             results.update(found)
+            self._losses.fetched(found)
             if all(state.key in results or state.status != "finished" for state in states):
+                if lost := [key for key in keys if key not in results]:
+                    with contextlib.suppress(OSError):  # as above
+                        await self._losses.lost(self._call, lost, began)
                 return results
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
