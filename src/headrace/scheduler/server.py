@@ -218,6 +218,7 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
         self.end_watching()
+        self.delay_timer.cancel()
         await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
