@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any
 
 from headrace.exceptions import CommClosedError, FatalCommClosedError
-from headrace.protocol.serialize import Serialize, Serialized
+from headrace.protocol.marks import Pickled, Serialize, Serialized, ToPickle
 
 from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
 from .handshake import handshake_info
@@ -187,6 +187,8 @@ def _copied(message: Any) -> Any:
         return tuple([_copied(value) for value in message])
     if kind is set:
         return set(message)
+    if kind is ToPickle or kind is Pickled:  # for every receiver, whether it opens what is serialized or not
+        return message.load()
     return message
 
 

@@ -208,7 +208,7 @@ class Transfers:
             if dropped is None:
                 raise SerializationError(str(error)) from error
             self._worker.take(DataDropped(dropped))
-        found: dict[Key, Any] = {key: Serialized(payload) for key, payload in payloads.items()}
+        found: dict[Key, Any] = {key: Serialized.of(payload) for key, payload in payloads.items()}
         found |= {key: Serialize(value) for key, value in values.items() if key not in values.on_disk}
         return found
 
