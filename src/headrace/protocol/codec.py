@@ -17,7 +17,7 @@ from headrace.exceptions import DeserializationError
 
 from .frames import Frame, Frames
 from .marks import Pickled, Serialize, Serialized, ToPickle
-from .pickle import OUT_OF_BAND_BYTES, dumps, loads, type_name
+from .pickle import OUT_OF_BAND_BYTES, loads, type_name
 
 _FRAMES = 1
 _TUPLE = 2
@@ -256,7 +256,7 @@ def _plain_key(key: Any) -> bool:
 
 
 def _prepare_marked(value: Serialize | Serialized, frames: list[Frame]) -> Ext:
-    payload = dumps(value.value) if isinstance(value, Serialize) else value.payload
+    payload = value.dump() if isinstance(value, Serialize) else value.payload
     always_loaded = isinstance(value, (ToPickle, Pickled))
     if isinstance(payload, Frames):
         return Ext(_PICKLED_FRAMES if always_loaded else _SERIALIZED_FRAMES, _add_frames(payload.frames, frames))

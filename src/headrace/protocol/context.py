@@ -17,10 +17,15 @@ def current_context() -> dict[str, Any]:
     return _context.get() or dict(_default)
 
 
+def transfer_context(sender: str | None, recipient: str | None) -> dict[str, Any]:
+    """Properties of a transfer between two addresses."""
+    return {**_default, "sender": {"address": sender}, "recipient": {"address": recipient}}
+
+
 @contextmanager
 def serialization_context(sender: str | None, recipient: str | None) -> Iterator[dict[str, Any]]:
     """While this lasts, functions learn the addresses of both ends."""
-    context = {**_default, "sender": {"address": sender}, "recipient": {"address": recipient}}
+    context = transfer_context(sender, recipient)
     token = _context.set(context)
     try:
         yield context

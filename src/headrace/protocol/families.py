@@ -180,6 +180,8 @@ def loads_by_family(payload: Any, deserializers: Iterable[str]) -> Any:
 
 def to_payload(header: Header, frames: list[Any]) -> bytes | Frames:
     """What travels for header and frames."""
+    if header.get("serializer") == "pickle":  # as it would travel without families
+        return frames[0] if len(frames) == 1 and type(frames[0]) is bytes else Frames(frames)
     return plain.dumps(_Parts(header, frames))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from .frames import Frame, Frames
-from .pickle import loads
+from .pickle import dumps, loads
 
 T = TypeVar("T")
 
@@ -34,6 +34,14 @@ class Serialize:
         """The value (as `Serialized.load`)."""
         return self.value
 
+    def dump(self) -> bytes | Frames:
+        """The value as it travels.
+
+        Raises:
+            SerializationError: it cannot be serialized.
+        """
+        return dumps(self.value)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.value!r}>"
 
@@ -42,6 +50,23 @@ class Serialize:
 
     def __hash__(self) -> int:
         return hash(self.value)
+
+
+class SerializeBy(Serialize):
+    """As `Serialize`, by the first of these families that can."""
+
+    __slots__ = ("context", "serializers")
+
+    def __init__(self, data: Any, serializers: list[str], context: dict[str, Any] | None = None) -> None:
+        super().__init__(data)
+        self.serializers = serializers
+        self.context = context
+
+    def dump(self) -> bytes | Frames:
+        """The value as it travels."""
+        from .families import dumps_by_family
+
+        return dumps_by_family(self.value, self.serializers, self.context)
 
 
 class ToPickle(Serialize, Generic[T]):
