@@ -11,7 +11,7 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.machine import process_memory
-from headrace.protocol import Serialize, Serialized, dumps, unwrap
+from headrace.protocol import Serialize, Serialized, unwrap
 from headrace.protocol.context import transfer_context
 from headrace.protocol.marks import SerializeBy
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
@@ -59,10 +59,12 @@ class Transfers:
     # what we fetch
 
     def start(self, request: GatherData) -> None:
-        """Ask a peer, in the background; the answer goes to the core as an event."""
-        self._worker.run_in_background(self._gather(request))
+        """Ask a peer, in the background, by way of a method that may be overridden."""
+        worker = self._worker
+        worker.run_in_background(worker.gather_dep(request.worker, request.keys, request.nbytes))
 
-    async def _gather(self, request: GatherData) -> None:
+    async def fetch(self, request: GatherData) -> None:
+        """Ask a peer; the answer goes to the core as an event."""
         worker = self._worker
         start, began = time.perf_counter(), time.time()
         try:
