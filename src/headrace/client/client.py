@@ -63,11 +63,14 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         direct_to_workers: whether data goes straight to and from workers (the default); with `False`, through the
             scheduler.
         connection_limit: connections to workers kept open.
-        serializers, deserializers, extensions: accepted for compatibility.
+        serializers, deserializers: names of the families by which data of this client is serialized and that it
+            accepts, see `distributed.protocol.register_serialization_family`. Tasks themselves are always pickled.
+        extensions: accepted for compatibility.
 
     Raises:
         OSError: no scheduler at the address in time; names the address.
         TypeError: a keyword that is unknown where an address is given.
+        ValueError: a family of serializers that is not registered here.
     """
 
     def __init__(
@@ -116,6 +119,11 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._losses = Losses()
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
+        if serializers is not None or deserializers is not None:
+            from .families import ChosenFamilies, FetchedResults
+
+            self._families = ChosenFamilies(serializers, deserializers)
+            self.session.state = FetchedResults()
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:
@@ -372,6 +380,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         if preloads is not None:
             await preloads.teardown()
         await self.session.close()
+        if self._families is not None:
+            await self._families.close()
 
     async def _close(self) -> None:
         if self._starting is not None and not self._starting.done():

@@ -11,7 +11,9 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.machine import process_memory
-from headrace.protocol import Serialize, Serialized, dumps, unwrap
+from headrace.protocol import Serialize, Serialized, unwrap
+from headrace.protocol.context import transfer_context
+from headrace.protocol.marks import SerializeBy
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
 from .executor import failure
@@ -57,10 +59,12 @@ class Transfers:
     # what we fetch
 
     def start(self, request: GatherData) -> None:
-        """Ask a peer, in the background; the answer goes to the core as an event."""
-        self._worker.run_in_background(self._gather(request))
+        """Ask a peer, in the background, by way of a method that may be overridden."""
+        worker = self._worker
+        worker.run_in_background(worker.gather_dep(request.worker, request.keys, request.nbytes))
 
-    async def _gather(self, request: GatherData) -> None:
+    async def fetch(self, request: GatherData) -> None:
+        """Ask a peer; the answer goes to the core as an event."""
         worker = self._worker
         start, began = time.perf_counter(), time.time()
         try:
@@ -167,8 +171,14 @@ class Transfers:
 
     # what we serve
 
-    async def get_data(self, comm: Comm, keys: list[Key], who: str | None = None, **_: Any) -> Any:
-        """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later."""
+    async def get_data(
+        self, comm: Comm, keys: list[Key], who: str | None = None, serializers: list[str] | None = None, **_: Any
+    ) -> Any:
+        """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later.
+
+        Args:
+            serializers: names of the families by which the values are to go, in order of preference.
+        """
         worker = self._worker
         if who is not None and self.outgoing_count >= self.incoming_limit:
             return {"status": "busy"}
@@ -187,6 +197,9 @@ class Transfers:
             else:
                 found = {key: Serialize(value) for key, value in values.items()}
             values.clear()
+            if serializers is not None:
+                context = transfer_context(worker.address, comm.peer_address)
+                found = {key: SerializeBy(value.load(), serializers, context) for key, value in found.items()}
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
@@ -221,7 +234,7 @@ class Transfers:
             if dropped is None:
                 raise SerializationError(str(error)) from error
             self._worker.take(DataDropped(dropped))
-        found: dict[Key, Any] = {key: Serialized(payload) for key, payload in payloads.items()}
+        found: dict[Key, Any] = {key: Serialized.of(payload) for key, payload in payloads.items()}
         found |= {key: Serialize(value) for key, value in values.items() if key not in values.on_disk}
         return found
 
@@ -230,7 +243,7 @@ class Transfers:
         for key, value in found.items():
             try:
                 if isinstance(value, Serialize):
-                    dumps(value.value)
+                    value.dump()
             except SerializationError as cause:
                 return SerializationError(
                     f"the result of the task {from_wire(key)!r} cannot be sent. {cause}. Tasks that run on the same "

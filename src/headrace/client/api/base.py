@@ -17,6 +17,7 @@ from ..losses import Losses
 from ..session import Session
 
 if TYPE_CHECKING:
+    from ..families import ChosenFamilies
     from ..future import Future
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
@@ -53,6 +54,7 @@ class ClientBase(SyncMethodMixin):
     direct_to_workers: bool | None
     _asynchronous: bool
     _source_frames: int
+    _families: ChosenFamilies | None = None
     _timeout: float
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None

@@ -203,7 +203,12 @@ class DataMethods(ClientBase):
 
     async def _fetch_from_scheduler(self, keys: list[Key]) -> dict[Key, Any]:
         async def ask(keys: list[Key]) -> dict[Key, Any]:
-            reply = await self._call("gather", keys=keys)
+            if self._families is None:
+                reply = await self._call("gather", keys=keys)
+            else:
+                reply = await self._families.ask(
+                    self.session.connection_args, self.session.address, "gather", keys=keys
+                )
             return dict(reply.get("data") or {})
 
         return await _naming_key(ask, keys)
@@ -212,7 +217,10 @@ class DataMethods(ClientBase):
         async def ask(keys: list[Key]) -> dict[Key, Any]:
             pause = 0.01
             for _ in range(ATTEMPTS):
-                reply = await self.session.calls.call(address, "get_data", keys=keys, who=self.id)
+                if self._families is None:
+                    reply = await self.session.calls.call(address, "get_data", keys=keys, who=self.id)
+                else:
+                    reply = await self._families.ask(self.session.connection_args, address, "get_data", keys=keys)
                 if reply.get("status") != "busy":
                     return dict(reply.get("data") or {})
                 await asyncio.sleep(pause)
@@ -320,11 +328,14 @@ class DataMethods(ClientBase):
         await self.session.barrier()
         await self._call(
             "scatter",
-            data={key: Serialize(value) for key, value in values.items()},
+            data={key: self._mark(value) for key, value in values.items()},
             workers=workers or None,
             client=self.id,
             timeout=timeout,
         )
+
+    def _mark(self, value: Any) -> Serialize:
+        return Serialize(value) if self._families is None else self._families.mark(value)
 
     async def _begin_scatter(
         self, keys: list[Key], workers: list[str], timeout: float | None
@@ -351,7 +362,7 @@ class DataMethods(ClientBase):
             next(turns)
         plan: dict[str, dict[Key, Any]] = {}
         for key, value in values.items():
-            plan.setdefault(next(turns), {})[key] = Serialize(value)
+            plan.setdefault(next(turns), {})[key] = self._mark(value)
         replies = await asyncio.gather(
             *[
                 self.session.pool.rpc(address).update_data(data=data, scattering=number)

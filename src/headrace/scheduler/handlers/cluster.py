@@ -35,7 +35,7 @@ class ClusterHandlers(SchedulerBase):
             "type": "Scheduler",
             "id": self.id,
             "address": getattr(self, "address", ""),
-            "services": {},
+            "services": self.service_ports,
             "started": getattr(self, "started", 0.0),
             "n_workers": len(workers),
             "total_threads": self.state.total_nthreads,

@@ -208,6 +208,8 @@ class WorkerConnections(SchedulerBase):
     # They speak
 
     def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
+        if self.workers.get(worker.address) is not worker:
+            return  # late words of one that has gone
         now = worker.last_seen = time.time()
         for message in messages:
             kind = type(message)
