@@ -92,7 +92,7 @@ class Cluster(SyncMethodMixin):
         self._log_lines: list[tuple[float, str]] = []
         self._asynchronous = asynchronous
         self._runner: LoopRunner | None = None
-        if not asynchronous or loop is not None or _running_loop() is not None:
+        if not asynchronous or loop is not None or asyncio._get_running_loop() is not None:
             self._runner = LoopRunner(loop=loop, asynchronous=asynchronous)
         self._client: Any = None
         #: whether this process was forked from the one whose cluster this is
@@ -456,13 +456,6 @@ class Cluster(SyncMethodMixin):
 
     def _is_up(self) -> bool:
         return self.scheduler_comm is not None and self.status in (Status.starting, Status.running)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def close_clusters() -> None:
