@@ -98,6 +98,19 @@ class KilledWorker(Exception):
         )
 
 
+class KilledWorkerServing(KilledWorker):
+    """Workers died while a result was fetched from them, too often for chance; arguments as of `KilledWorker`."""
+
+    def __str__(self) -> str:
+        worker = getattr(self.last_worker, "address", self.last_worker)
+        cause = f" ({self.cause})" if self.cause else ""
+        return (
+            f"{self.allowed_failures + 1} workers died while the result of task {self.task!r} was fetched from them, "
+            f"the last one at {worker}{cause}. Sending a result can take as much memory again as holding it: give the "
+            "workers more (memory_limit), fetch it in parts, or make it smaller on the workers first"
+        )
+
+
 class NoWorkerError(Exception):
     """A task waited too long without any worker running.
 

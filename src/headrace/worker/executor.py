@@ -18,7 +18,7 @@ from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key, from_wire
+from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retrying import matches, policy_of
 from headrace.exceptions import DeserializationError, Reschedule
 from headrace.protocol import dumps, dumps_exception, loads, loads_function
@@ -85,6 +85,9 @@ class TaskExecutor:
         self._done: deque[tuple[Any, Any, Any]] = deque()
         #: runs handed out that have not been reported
         self._runs: dict[Key, Execute] = {}
+        #: runs that wait for `run_held`, and whom to tell when they are reported
+        self._held: dict[Key, Execute] = {}
+        self._waiting: dict[Key, asyncio.Future[None]] = {}
         #: key of the latest task of each thread, for the profiler
         self.keys_by_thread: dict[int, Key] = {}
         #: called when tasks are handed out, while the profiler sleeps
@@ -184,6 +187,23 @@ class TaskExecutor:
             self._fail(run, run.watch.error, start, None)
         else:
             future.add_done_callback(report)
+
+    def hold(self, runs: list[Execute]) -> None:
+        """Keep runs until `run_held` asks for each. On the loop."""
+        for run in runs:
+            self._held[run.key] = run
+
+    async def run_held(self, key: Key) -> None:
+        """Run what is kept; returns when the outcome has been reported.
+
+        Raises:
+            KeyError: nothing is kept under the key.
+        """
+        run = self._held.pop(to_wire(key))
+        reported = self._loop.create_future()
+        self._waiting[run.key] = reported
+        self.submit([run])
+        await reported
 
     def recall(self, key: Key) -> ExecuteRecalled:
         """Take a run back, if no thread has taken it. On the loop."""
@@ -420,6 +440,14 @@ class TaskExecutor:
         value = None
         if events:
             self._on_events(events)
+            if self._waiting:
+                self._tell_waiting(events)
+
+    def _tell_waiting(self, events: list[Event]) -> None:
+        for event in events:
+            reported = self._waiting.pop(event.key, None) if hasattr(event, "key") else None
+            if reported is not None and not reported.done():
+                reported.set_result(None)
 
     def _start_coroutine(self, run: Execute, coroutine: Any, start: float) -> None:
         if run.watch is not None and run.watch.error is not None:
