@@ -391,7 +391,7 @@ class Worker(DocumentedWorker, ProfileMethods):
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)
 
-    def handle_events(self, events: Iterable[Any]) -> None:  # type: ignore[override]
+    def handle_events(self, events: Iterable[Any]) -> None:
         """Give events to the state, and do what it decides. On the loop."""
         try:
             self.state.handle_batch(events, time.time())
@@ -401,6 +401,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"bad message from the scheduler: {error}")
         except Exception as error:
             logger.exception("Worker at %s failed and closes", self.address_safe)
+            if hasattr(error, "to_event"):
+                self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:
