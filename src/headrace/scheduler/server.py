@@ -24,8 +24,10 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.deaths import DeathHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
+from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
@@ -72,6 +74,8 @@ class Scheduler(
     RestartHandlers,
     DocumentedMethods,
     LifeHandlers,
+    DeathHandlers,
+    LeavingHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -152,6 +156,8 @@ class Scheduler(
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),
+                **self.death_operations(),
+                **self.leaving_operations(),
                 "terminate": self._terminate,
             }
         )
@@ -209,6 +215,7 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
         self.end_watching()
+        self.delay_timer.cancel()
         await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:

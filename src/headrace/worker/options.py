@@ -37,6 +37,7 @@ class WorkerOptions:
         profile_interval: seconds between two samples of the profile; 0 for no profile.
         profile_cycle: seconds that share an entry of its history.
         life: by the constructor's keywords; see `lifetime`.
+        interrupt_grace: seconds that an interrupted task has to end.
     """
 
     outgoing: int = 50
@@ -50,6 +51,7 @@ class WorkerOptions:
     profile_interval: float = 0.01
     profile_cycle: float = 1.0
     life: Mapping[str, Any] = field(default_factory=dict)
+    interrupt_grace: float = 1.0
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
@@ -70,6 +72,7 @@ class WorkerOptions:
             else 0.0,
             profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
+            interrupt_grace=config.parse_seconds(values["interrupt-grace"]),
             life={
                 "lifetime": values["lifetime"]["duration"],
                 "lifetime_stagger": values["lifetime"]["stagger"],

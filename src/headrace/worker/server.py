@@ -247,7 +247,8 @@ class Worker(DocumentedWorker, ProfileMethods):
                 self.memory_manager.start(self.local_directory)
                 self.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
-                self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                grace = self.options.interrupt_grace
+                self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors, grace)
                 if self.options.profile_interval:
                     cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
                     self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
@@ -421,6 +422,8 @@ class Worker(DocumentedWorker, ProfileMethods):
                 else:
                     self.task_executor.submit(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
+            for key, force in outbox.interrupt:
+                self.task_executor.interrupt(key, force)
             if outbox.free:
                 self.memory_manager.drop(outbox.free)
                 if self.actor_host.instances:
@@ -435,6 +438,10 @@ class Worker(DocumentedWorker, ProfileMethods):
                 self._tell_plugins(outbox.transitions)
             if answers:
                 state.handle_batch(answers, time.time())
+
+    def restart_for(self, key: Key) -> None:
+        """A task that was cancelled with `force` does not end. On the loop."""
+        self.run_in_background(self.session.ask_for_restart(key))
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""

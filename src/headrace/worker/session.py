@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm, connect
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.exceptions import FatalCommClosedError, UnknownOperationError
 from headrace.messages.worker import (
@@ -172,6 +172,7 @@ class SchedulerSession:
             "extra": await self.startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "lifetime": worker.lifetime.left,
             "scattered": worker.scattered.unsettled(held),
         }
 
@@ -206,6 +207,24 @@ class SchedulerSession:
             except Exception:
                 logger.exception("Could not get the startup information %r", name)
         return found
+
+    async def ask_for_restart(self, key: Key) -> None:
+        """Have the scheduler make the nanny restart this worker, because a task does not end that is to end."""
+        worker, task = self._worker, from_wire(key)
+        if worker.nanny is None:
+            logger.error(
+                "The task %r was cancelled with force and does not end, and the worker at %s has no nanny that could "
+                "restart it. Its thread is left to itself. Restart this worker to get rid of it; start workers with a "
+                "nanny to have that done",
+                task,
+                worker.address,
+            )
+            return
+        logger.warning("The task %r was cancelled with force and does not end: this worker is restarted", task)
+        try:
+            await worker.scheduler.restart_stuck(worker=worker.address, key=key)
+        except OSError as error:
+            logger.info("The connection ended while the scheduler was asked for a restart: %s", error)
 
     # Signs of life
 

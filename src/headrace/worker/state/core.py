@@ -91,6 +91,8 @@ class WorkerState:
         self.executed_count = 0
         self.recalls_for_steal: set[Key] = set()
         self.recalls_for_loss: set[Key] = set()
+        #: cancelled or resumed tasks whose run is being interrupted: how it ends says nothing of the call
+        self.interrupted: set[Key] = set()
 
         # gathering
         self.has_what: dict[str, set[TaskState]] = {}
