@@ -215,9 +215,7 @@ class TaskExecutor:
             await gate
             self._put(value, event, None)
 
-        task = self._loop.create_task(wait())
-        self._coroutines.add(task)
-        task.add_done_callback(self._coroutines.discard)
+        self._worker.run_in_background(wait())
 
     def recall(self, key: Key) -> ExecuteRecalled:
         """Take a run back, if no thread has taken it. On the loop."""
