@@ -147,7 +147,9 @@ def _signature(value: Any) -> inspect.Signature | None:
 
 
 def _compare_signature(path: str, ours: inspect.Signature | None, text: str, *, bound: bool) -> str:
-    theirs = [one for one in parsed(text, KEYWORD_ONLY.get(path, [])) if one.name not in ("self", "cls")]
+    theirs = parsed(text, KEYWORD_ONLY.get(path, []))
+    if theirs and theirs[0].name in ("self", "cls"):
+        theirs = theirs[1:]
     if ours is None:
         return f"takes what nobody can see; expected {text}"
     own = list(ours.parameters.values())

@@ -402,6 +402,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"bad message from the scheduler: {error}")
         except Exception as error:
             logger.exception("Worker at %s failed and closes", self.address_safe)
+            if hasattr(error, "to_event"):
+                self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:
