@@ -147,9 +147,12 @@ def _signature(value: Any) -> inspect.Signature | None:
 
 
 def _compare_signature(path: str, ours: inspect.Signature | None, text: str, *, bound: bool) -> str:
-    theirs = [one for one in parsed(text, KEYWORD_ONLY.get(path, [])) if one.name not in ("self", "cls")]
+    by_name = KEYWORD_ONLY.get(path) or KEYWORD_ONLY.get(path.removesuffix(f".{_MAKER}"), [])
+    theirs = [one for one in parsed(text, by_name) if one.name != "self"]
     if ours is None:
         return f"takes what nobody can see; expected {text}"
+    if "cls" not in ours.parameters:  # of a class method; a function may have a parameter of that name
+        theirs = [one for one in theirs if one.name != "cls"]
     own = list(ours.parameters.values())
     if not bound:
         own = own[1:]

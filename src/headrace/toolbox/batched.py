@@ -93,15 +93,18 @@ class BatchedSend:
             if self.buffer:
                 self._wanted.set()
 
-    async def close(self, timeout: float | str | None = None) -> None:
+    def close(self, timeout: float | str | None = None) -> asyncio.Future[None]:
         """Send what is waiting, then close the comm.
 
         Args:
             timeout: seconds (or text) for the sending.
 
-        Raises:
-            TimeoutError: it took longer; the comm is closed all the same.
+        Returns:
+            A future; it raises TimeoutError if that took longer, and the comm is closed all the same.
         """
+        return asyncio.ensure_future(self._close(timeout))
+
+    async def _close(self, timeout: float | str | None) -> None:
         if self._stopping or self.comm is None:
             return
         self._stopping = True
