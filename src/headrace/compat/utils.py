@@ -52,7 +52,7 @@ from headrace.toolbox.waiting import All, Any, NoOpAwaitable
 from headrace.worker.context import thread_state
 
 
-def nbytes(frame: AnyType, _bytes_like: tuple[type, ...] = (bytes, bytearray)) -> int:
+def nbytes(frame: AnyType, _bytes_like: AnyType = (bytes, bytearray)) -> int:
     """Bytes in a frame: of one of these types, or with an attribute `nbytes`."""
     size: int = len(frame) if isinstance(frame, _bytes_like) else frame.nbytes
     return size
