@@ -268,7 +268,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     async def _listen_somewhere(self) -> None:
         """Listen at the first of the possible addresses that can be had."""
-        listen = dict(self._listen)
+        listen: dict[str, Any] = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
         ports = ports_of(listen.pop("port"))
