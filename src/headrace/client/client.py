@@ -24,6 +24,7 @@ from headrace.comm import normalize_address
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.messages.client import ClientEvent
+from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
 from .api.admin import AdminMethods
@@ -116,6 +117,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._losses = Losses()
+        #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
+        self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
             from .families import ChosenFamilies, FetchedResults
 
@@ -212,6 +215,12 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        self.preloads = configured_preloads(self, "client", None, None)
+        try:
+            await self.preloads.start()
+        except BaseException:
+            await self.session.close()
+            raise
 
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
@@ -367,6 +376,9 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         return None
 
     async def _close_session(self) -> None:
+        preloads, self.preloads = self.preloads, None
+        if preloads is not None:
+            await preloads.teardown()
         await self.session.close()
         if self._families is not None:
             await self._families.close()

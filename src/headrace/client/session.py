@@ -570,6 +570,13 @@ class Session:
             with self.lock:
                 self._desire_all()
 
+    async def reconnected(self) -> bool:
+        """Wait until the connection, if it broke, is there again, or given up; returns whether it is there."""
+        await asyncio.sleep(0)  # the stream may have broken with the same network, and not be seen yet
+        if self._reconnecting is not None:
+            await asyncio.wait([self._reconnecting])
+        return self.status == "running"
+
     def _end(self, reason: str, message: str | None = None) -> None:
         """The scheduler is gone for good."""
         self.status = "closed"

@@ -29,6 +29,7 @@ from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
@@ -309,7 +310,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        await self.session.register_within(0.95 * timeout)
+        with say_if_slow(logger, WAITS, self.scheduler_address, timeout):
+            await self.session.register_within(0.95 * timeout)
 
     async def close(  # type: ignore[override]
         self,

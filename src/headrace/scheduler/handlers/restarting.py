@@ -101,8 +101,7 @@ class RestartHandlers(SchedulerBase):
             By the name given (or address): "OK", "no nanny", "timed out" or an error's text.
 
         Raises:
-            KeyError: a name means no worker.
-            ValueError: `need_nannies`, and one has none.
+            ValueError: a name means no worker; or `need_nannies`, and one has none.
             TimeoutError: `on_error` is "raise", and it took longer.
         """
         chosen = self._chosen(workers)
@@ -136,7 +135,7 @@ class RestartHandlers(SchedulerBase):
         for name in workers:
             addresses = self.workers_list([name])
             if not addresses:
-                raise KeyError(name)
+                raise ValueError(f"there is no worker {name!r} to restart: {_listed(self.workers.values())}")
             if len(addresses) == 1:
                 chosen[name] = self.workers[addresses[0]]
             else:  # a host's
@@ -181,3 +180,10 @@ class RestartHandlers(SchedulerBase):
                     )
                 raise TimeoutError(text)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _listed(workers: Iterable[WorkerState]) -> str:
+    known = [f"{worker.name!r} at {worker.address}" for worker in workers]
+    if not known:
+        return "no worker is known"
+    return f"the known ones are {', '.join(known[:10])}" + (f" and {len(known) - 10} more" if known[10:] else "")

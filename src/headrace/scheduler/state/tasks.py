@@ -44,6 +44,7 @@ class Rare:
         "proxies",
         "retries",
         "retry_at",
+        "scattered",
         "suspicious",
         "traceback",
         "traceback_text",
@@ -61,6 +62,8 @@ class Rare:
         self.erred_on: set[str] = set()
         self.metadata: dict[str, Any] = {}
         self.proxies: set[WorkerState] = set()
+        #: of scattered data: the number of the latest scattering to each worker
+        self.scattered: dict[WorkerState, int] = {}
 
 
 class TaskState:
