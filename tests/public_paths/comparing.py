@@ -25,6 +25,8 @@ _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 #: Stands for a default that is no plain literal: that there is one is all that is compared.
 _SOME = object()
+#: Defaults that say something about the machine on which the facts were taken.
+_OF_THE_MACHINE = {"distributed.worker_memory.parse_memory_limit"}
 #: What makes an object rather than describing its use: those who make it are here.
 _MAKER = "__init__"
 
@@ -125,7 +127,7 @@ def _compare_callable(path: str, value: Any, facts: dict[str, Any], *, bound: bo
 
 def _made_by_init(facts: dict[str, Any]) -> bool:
     """Whether the facts say what making an object takes; those of exceptions and dictionaries may be their base's."""
-    return bool(facts["init"]) and facts["init"] not in ("(self, args, kwargs)", "(self, *args, **kwargs)")
+    return bool(facts["init"]) and facts["init"] not in ("(self, *args, **kwargs)", "(self, *args, **kwds)")
 
 
 def returns_awaitable(value: Callable[..., Any]) -> bool:
@@ -151,6 +153,8 @@ def _compare_signature(path: str, ours: inspect.Signature | None, text: str, *, 
     own = list(ours.parameters.values())
     if not bound:
         own = own[1:]
+    if path in _OF_THE_MACHINE:
+        theirs = [each.replace(default=_SOME) if each.default is not Parameter.empty else each for each in theirs]
     return "; ".join(_differences(own, theirs))
 
 

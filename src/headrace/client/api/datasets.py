@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class DatasetMethods(ClientBase):
     """Named values at the scheduler."""
 
-    def publish_dataset(self, *args: Any, name: Any = no_default, override: bool = False, **kwargs: Any) -> Any:
+    def publish_dataset(self, *args: Any, name: Any = None, override: bool = False, **kwargs: Any) -> Any:
         """Store collections, futures or values at the scheduler under names, for all clients.
 
         Futures in them are kept as long as they are published; what is not computed stays so: `persist` before.
@@ -35,7 +35,7 @@ class DatasetMethods(ClientBase):
             >>> client.publish_dataset(frame, name="frame")  # doctest: +SKIP
         """
         values: dict[Any, Any] = {}
-        if name is not no_default and name is not None:
+        if name is not None:
             if not args:
                 raise ValueError("If name is provided, expecting call signature like publish_dataset(df, name='ds')")
             values[tuple(name) if isinstance(name, list) else name] = args[0] if len(args) == 1 else args
