@@ -64,6 +64,12 @@ def test_who_takes_a_lease_as_its_connection_breaks_does_not_keep_it() -> None:
     assert leases.expired(30) == ["a", "b"]
 
 
+def test_leases_may_be_for_ever() -> None:
+    leases = Leases(float("inf"))
+    leases.grant("a", None, None, present=False, now=0)
+    assert leases.expired(1e18) == []
+
+
 # Semaphores
 
 

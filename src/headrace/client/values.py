@@ -11,14 +11,16 @@ from headrace.messages.client import KeysReceived
 from headrace.protocol import dumps, loads
 
 from .current import temp_default_client
+from .future import Future
 from .waiting import futures_of
 
 
 class Packed(NamedTuple):
-    """A pickled value, and the keys of the futures in it."""
+    """A pickled value, and the keys of the futures in it, which live at least until the scheduler keeps them."""
 
     payload: Payload
     keys: list[Key]
+    futures: list[Future[Any]]
 
 
 def pack(value: Any) -> Packed:
@@ -27,7 +29,8 @@ def pack(value: Any) -> Packed:
     Raises:
         SerializationError: it cannot be pickled; names the type and the cause.
     """
-    return Packed(dumps(value), [to_wire(future.key) for future in futures_of(value)])
+    futures = futures_of(value)
+    return Packed(dumps(value), [to_wire(future.key) for future in futures], futures)
 
 
 async def settled(client: Any, *values: Packed) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
 from headrace.common.running import worker_here
 from headrace.config import parse_seconds
+
+logger = logging.getLogger("distributed.client")
 
 #: Tasks that withdraw requests, until they are done.
 _withdrawing: set[asyncio.Task[Any]] = set()
@@ -89,5 +92,5 @@ async def _settle(
         if not task.done():
             await withdraw()
         await undo(await task)
-    except Exception:  # the connection went, and all with it; or the request was withdrawn
-        return
+    except Exception as error:  # the connection went, and all with it; or the request was withdrawn
+        logger.debug("A request that was cancelled ended with %r", error)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.client.values import Packed, pack, settled, unpack
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
 
 from ..asking import Shared, seconds_of, until_cancelled
+
+
+class Received(NamedTuple):
+    """What came out of a queue: pickles with the keys of their futures, as they came, and the values."""
+
+    items: list[tuple[Payload, list[Key]]]
+    values: list[Any]
 
 
 class Queue(Shared):
@@ -91,22 +100,28 @@ class Queue(Shared):
     async def _get(self, seconds: float | None, batch: bool | int) -> Any:
         await self._open()
         client, request = self.client, uuid.uuid4().hex
-        question = client._call(
-            "queue_get", name=self.name, client=client.id, timeout=seconds, batch=batch, request=request
-        )
 
         async def withdraw() -> None:
             await client._call("queue_withdraw", name=self.name, request=request)
 
-        async def give_back(answer: Any) -> None:
-            if answer is not None:
-                await client._call("queue_give_back", name=self.name, client=client.id, **answer)
+        async def give_back(received: Received | None) -> None:
+            if received is not None:
+                await client._call("queue_give_back", name=self.name, items=received.items)
 
-        answer = await until_cancelled(question, withdraw, give_back)
-        if answer is None:
+        received = await until_cancelled(self._receive(request, seconds, batch), withdraw, give_back)
+        if received is None:
             raise TimeoutError(f"nothing came into the queue {self.name!r} for {seconds} s")
-        values = await unpack(client, [payload for payload, _ in answer["items"]], answer["token"])
-        return values if batch else values[0]
+        return received.values if batch else received.values[0]
+
+    async def _receive(self, request: str, seconds: float | None, batch: bool | int) -> Received | None:
+        client = self.client
+        answer = await client._call(
+            "queue_get", name=self.name, client=client.id, timeout=seconds, batch=batch, request=request
+        )
+        if answer is None:
+            return None
+        items = answer["items"]
+        return Received(items, await unpack(client, [payload for payload, _ in items], answer["token"]))
 
     def qsize(self, **kwargs: Any) -> Any:
         """How many values are in the queue."""

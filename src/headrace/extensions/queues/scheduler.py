@@ -138,12 +138,10 @@ class QueueExtension:
         """Nobody waits for the answer of this `get` any more."""
         self.waiting.grant(request, None)
 
-    def give_back(self, name: Any = None, items: Any = (), client: Any = None, token: int | None = None) -> None:
+    def give_back(self, name: Any = None, items: Any = ()) -> None:
         """What was handed over has not been received: it is the first of the queue again."""
         queue = self._queue(name)
         queue.give_back([Item(data, tuple(keys), self.keeping.keep(f"queue-{name}", keys)) for data, keys in items])
-        if token is not None:
-            self.keeping.keys_received(client, token)
         self._tell(queue)
 
     def qsize(self, name: Any = None, client: str | None = None) -> int:

@@ -20,7 +20,7 @@ class VariableExtension:
         self.waiting = Waiting()
         self.keeping = Keeping.of(scheduler)
         self.client_lost = self.client_removed = self.waiting.drop_closed
-        self._lines: dict[Any, dict[int, None]] = {}
+        self._lines: dict[Any, dict[int, str | None]] = {}
         self._numbers = itertools.count()
         scheduler.server.handlers.update(variable_set=self.set, variable_get=self.get, variable_delete=self.delete)
 
@@ -44,8 +44,8 @@ class VariableExtension:
         self.variables[name] = data, keys, self.keeping.keep(f"variable-{name}", keys)
         if before is not None:
             self.keeping.let_go([before[2]])
-        for number in self._lines.pop(name, ()):
-            self.waiting.grant(number, self.variables[name])
+        for number, receiver in self._lines.pop(name, {}).items():
+            self.waiting.grant(number, self._handed_over(name, receiver))  # now: it may be unset before they hear
 
     async def get(
         self,
@@ -60,22 +60,21 @@ class VariableExtension:
             "data": the pickle; "token": see `Keeping.hand_over`.
         """
         seconds = None if timeout is None else parse_seconds(timeout)
-        value = self.variables.get(name)
-        if value is None and (seconds is None or seconds > 0):
-            number = next(self._numbers)
-            self._lines.setdefault(name, {})[number] = None
-            try:
-                value = await self.waiting.turn(number, comm, seconds)
-            finally:
-                line = self._lines.get(name)
-                if line is not None:
-                    line.pop(number, None)
-                    if not line:
-                        del self._lines[name]
-        if value is None or (comm is not None and comm.closed()):
+        if name in self.variables:
+            return self._handed_over(name, client)
+        if seconds is not None and seconds <= 0:
             return None
-        data, keys, _ = value
-        return {"data": data, "token": self.keeping.hand_over(client, [self.keeping.keep(f"variable-{name}", keys)])}
+        number = next(self._numbers)
+        self._lines.setdefault(name, {})[number] = client
+        try:
+            value: dict[str, Any] | None = await self.waiting.turn(number, comm, seconds)
+            return value
+        finally:
+            line = self._lines.get(name)
+            if line is not None:
+                line.pop(number, None)
+                if not line:
+                    del self._lines[name]
 
     async def delete(self, name: Any = None, client: str | None = None) -> None:
         """Unset it; nothing if it is not set."""
@@ -98,6 +97,10 @@ class VariableExtension:
         """A restart: values with futures in them are gone."""
         for name in [name for name, (_, keys, _) in self.variables.items() if keys]:
             self._unset(name)
+
+    def _handed_over(self, name: Any, client: str | None) -> dict[str, Any]:
+        data, keys, _ = self.variables[name]
+        return {"data": data, "token": self.keeping.hand_over(client, [self.keeping.keep(f"variable-{name}", keys)])}
 
     def _unset(self, name: Any) -> None:
         value = self.variables.pop(name, None)
