@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from headrace import Client, Lock, Scheduler, Semaphore
+from headrace import Client, Event, LocalCluster, Lock, Scheduler, Semaphore, get_client
 from headrace.comm import connect
 from headrace.rpc import rpc, send_recv
 from headrace.testing.clusters import gen_cluster
+from headrace.testing.waiting import poll_for
 
 
 def test_one_holder_at_a_time(client: Client) -> None:
@@ -153,3 +154,24 @@ async def test_a_grant_that_crosses_a_cancellation_is_given_back(c: Any, s: Any)
     c._call = original
     while await lock.locked():
         await asyncio.sleep(0)
+
+
+def test_a_holder_that_waits_for_a_task_comes_back_though_its_place_waits_for_it() -> None:
+    def inner() -> None:
+        Event("go").wait(timeout=30)
+
+    def outer(number: int, elsewhere: str) -> int:
+        with Lock("shared"):
+            get_client().submit(inner, workers=[elsewhere], pure=False).result()
+        return number
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        here, elsewhere = client.scheduler_info()["workers"]
+        futures = client.map(outer, range(3), elsewhere=elsewhere, workers=[here])
+        semaphores = cluster.scheduler.extensions["semaphores"].core.by_name
+        poll_for(lambda: "shared" in semaphores and len(semaphores["shared"].line) == 1)
+        Event("go").set()
+        assert client.gather(futures) == [0, 1, 2]

@@ -171,6 +171,23 @@ def test_tasks_with_crossing_names_all_end(client: Client) -> None:
     assert not core.requests
 
 
+def test_threads_share_one_object(client: Client) -> None:
+    lock, names = MultiLock(["shared", "by threads"]), []
+
+    def use() -> None:
+        with lock:
+            names.append("in")
+            names.append("out")
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == ["in", "out"] * 8
+    assert not lock.locked()
+
+
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
 async def test_multi_locks_asynchronously(c: Any, s: Any, a: Worker) -> None:
     extension = s.extensions["multi_locks"]

@@ -61,6 +61,13 @@ def holder(client: Any) -> dict[str, Any]:
     return {"client": client.id, "worker": worker.address if worker is not None else None}
 
 
+def noted(answer: Any, note: Callable[[], None]) -> Any:
+    """The answer to a request; when it came in this thread, and is yes, that is noted."""
+    if answer is True:
+        note()
+    return answer
+
+
 async def awaited(value: Any) -> Any:
     """The result of what may be awaitable or the result itself, as methods return them."""
     return await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value
@@ -91,6 +98,9 @@ async def _settle(
     try:
         if not task.done():
             await withdraw()
+    except Exception as error:  # then it ends with its connection
+        logger.debug("A request could not be withdrawn: %r", error)
+    try:
         await undo(await task)
-    except Exception as error:  # the connection went, and all with it; or the request was withdrawn
+    except Exception as error:  # the connection went, and all with it
         logger.debug("A request that was cancelled ended with %r", error)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from ..asking import Shared, awaited, holder, seconds_of, until_cancelled
+from headrace.common.holding import gave, took
+
+from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -32,12 +36,8 @@ class MultiLock(Shared):
     def __init__(self, names: Iterable[str] | None = None, client: Any = None) -> None:
         self.names = list(names or [])
         self._client = client
-        self._lease: str | None = None
-
-    @property
-    def id(self) -> str | None:
-        """What the scheduler calls the locks that this object holds; None when it holds none."""
-        return self._lease
+        #: what the scheduler calls what this object holds, and the threads that took it
+        self._leases: deque[tuple[str, int]] = deque()
 
     def acquire(self, blocking: bool = True, timeout: Any = None, num_locks: int | None = None) -> Any:
         """Take the locks; True if they were had (awaitable with an asynchronous client).
@@ -49,7 +49,7 @@ class MultiLock(Shared):
 
         Raises:
             ValueError: a timeout was given to a call that is not to wait; or `num_locks` is more than there are.
-            RuntimeError: this object holds them already.
+            RuntimeError: this thread holds them already by this object, and would wait for itself.
         """
         if not blocking:
             if timeout is not None:
@@ -57,11 +57,12 @@ class MultiLock(Shared):
             timeout = 0
         if num_locks is not None and not 0 <= num_locks <= len(self.names):
             raise ValueError(f"num_locks must be from 0 to the number of names ({len(self.names)}), not {num_locks}")
-        if self._lease is not None:
+        client, thread = self.client, threading.get_ident()
+        if not client.asynchronous and self._taken_by(thread) is not None:
             raise RuntimeError(f"{self!r} is held by this object already: release it first")
-        return self.client.sync(self._acquire, seconds_of(timeout), num_locks, holder(self.client))
+        return noted(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread), took)
 
-    async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any]) -> bool:
+    async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int) -> bool:
         lease = uuid.uuid4().hex
         request = self.client._call(
             "multi_lock_acquire", locks=self.names, id=lease, timeout=seconds, num_locks=num_locks, **who
@@ -72,8 +73,11 @@ class MultiLock(Shared):
 
         if not await until_cancelled(request, release, release):
             return False
-        self._lease = lease
+        self._leases.append((lease, thread))
         return True
+
+    def _taken_by(self, thread: int) -> tuple[str, int] | None:
+        return next((taken for taken in list(self._leases) if taken[1] == thread), None)
 
     def release(self) -> Any:
         """Give the locks up.
@@ -81,10 +85,14 @@ class MultiLock(Shared):
         Raises:
             ValueError: this object does not hold them.
         """
-        lease, self._lease = self._lease, None
-        if lease is None:
-            raise ValueError("Lock is not yet acquired")
-        return self.client.sync(self._release, lease)
+        taken = self._taken_by(threading.get_ident())
+        try:
+            taken = taken or self._leases[0]
+            self._leases.remove(taken)
+        except (IndexError, ValueError):
+            raise ValueError("Lock is not yet acquired") from None
+        gave()
+        return self.client.sync(self._release, taken[0])
 
     async def _release(self, lease: str) -> None:
         if not await self.client._call("multi_lock_release", id=lease):
@@ -92,7 +100,7 @@ class MultiLock(Shared):
 
     def locked(self) -> bool:
         """Whether this object holds the locks."""
-        return self._lease is not None
+        return bool(self._leases)
 
     def __enter__(self) -> MultiLock:
         self.acquire()
