@@ -39,7 +39,12 @@ from .state.state import SchedulerState as Records
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {
-    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "semaphores": "headrace.extensions.semaphores.scheduler:SemaphoreExtension",
+    "multi_locks": "headrace.extensions.multi_locks.scheduler:MultiLockExtension",
+    "events": "headrace.extensions.events.scheduler:EventExtension",
+    "queues": "headrace.extensions.queues.scheduler:QueueExtension",
+    "variables": "headrace.extensions.variables.scheduler:VariableExtension",
+    "publish": "headrace.extensions.publish.scheduler:PublishExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
 }

@@ -74,10 +74,14 @@ class RestartHandlers(SchedulerBase):
             keys = [task.key for task in record.wants_what]
             self.state.send(record, Restarted())
             self.state.on_release(record, ReleaseKeys(keys), now)
+        self.call_extensions("work_forgotten")
         self.flush()
         self.notify_plugins("restart", self)
         self.log_event(["all", client or "all"], {"action": "restart", "client": client})
-        await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
+        try:
+            await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
+        finally:
+            self.call_extensions("workers_restarted")
 
     async def restart_workers(
         self,

@@ -151,6 +151,11 @@ class SchedulerState:
         tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
         self._end(interest.release_tasks(self, client, tasks))
 
+    def let_go(self, keeper: ClientState, now: float) -> None:
+        """Nothing is kept any more on behalf of a silent client."""
+        self._begin("client-releases-keys", now)
+        self._end(interest.drop_client(self, keeper))
+
     def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
         """A client wants work on tasks, and on what depends on them, stopped."""
         self._begin("cancel-keys", now)
