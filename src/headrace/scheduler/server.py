@@ -39,6 +39,7 @@ EXTENSIONS = {
     "locks": "headrace.extensions.locks.scheduler:LockExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+    "progress": "headrace.diagnostics.progress_watch:ProgressExtension",
 }
 
 
@@ -168,6 +169,11 @@ class Scheduler(
             f"<Scheduler {where!r}, workers: {len(self.workers)}, cores: {self.total_nthreads}, tasks: {self.n_tasks}>"
         )
 
+    def _repr_html_(self) -> str:
+        info = {**self.identity(SHOWN), "address": self.server.address if self.server.listeners else ""}
+        more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
+        return render_scheduler(info, time.time(), more=more)
+
     # Life
 
     async def _start(self) -> None:
@@ -201,6 +207,9 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "before_close")
         self.forget_visits()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_closing"):
+                extension.scheduler_closing()
         for stream in self.client_comms.values():
             stream.send(SchedulerClosing(reason))
         for stream in self.stream_comms.values():
