@@ -13,7 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
+from headrace.common.html import badge
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
