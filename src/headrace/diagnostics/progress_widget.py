@@ -67,9 +67,12 @@ class _Shown:
         if self.widget is not None:
             display(self.widget)
             return
-        handle = display(_Display(self._html), display_id=True)
+        shown = self._html
+        handle = display(_Display(shown), display_id=True)
         if handle is not None:
             self._handles = (*self._handles, handle)
+            if self._html is not shown:  # news came while it was being shown
+                handle.update(_Display(self._html))
 
 
 class _Display:

@@ -172,7 +172,7 @@ class Scheduler(
         )
 
     def _repr_html_(self) -> str:
-        info = {**self.identity(SHOWN), "address": self.server.address if self.server.listeners else ""}
+        info = self.identity(SHOWN)
         more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
         return render_scheduler(info, time.time(), more=more)
 
