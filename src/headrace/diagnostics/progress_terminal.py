@@ -27,6 +27,7 @@ class TextProgressBar(ProgressBar):
         file: where it is drawn; standard output by default. Without a terminal it writes a line per quarter.
         label: text before the bar.
         group_by: a line for each group as well; `None` for one line only.
+        kwargs: accepted for compatibility.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TextProgressBar(ProgressBar):
         file: TextIO | None = None,
         label: str = "",
         group_by: Any = None,
+        **kwargs: Any,
     ) -> None:
         self.width = width
         self.label = label
