@@ -35,6 +35,7 @@ from .api.datasets import DatasetMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .describe import client_html, client_text
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -440,14 +441,10 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminM
             loop.call_soon_threadsafe(session.abort)
 
     def __repr__(self) -> str:
-        if self.status != "running":
-            return f"<{type(self).__name__}: No scheduler connected>"
-        return f"<{type(self).__name__}: {self.session.address!r}>"
+        return client_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<strong>{escape(self.id)}</strong><br><code>{escape(repr(self))}</code>"
+        return client_html(self)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")

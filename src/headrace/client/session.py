@@ -87,6 +87,8 @@ class Session:
         self.status = "connecting"
         self.address = ""
         self.scheduler_id: Any = None
+        #: what the scheduler said last of itself
+        self.identity: dict[str, Any] = {}
         self.pool = ConnectionPool()
         self.calls = PatientCalls(self.pool)
         self.scheduler: PooledRPCCall | None = None
@@ -464,6 +466,7 @@ class Session:
             said = reply.get("message") if isinstance(reply, dict) else reply
             raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")
         self.scheduler_id = reply.get("id")
+        self.identity = reply.get("identity") or {}
         return reply.get("received")
 
     def _flush(self) -> None:

@@ -34,6 +34,7 @@ from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
 from .actors import ActorHost
+from .describe import worker_html
 from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
@@ -233,6 +234,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             f"running: {state.executing_count}/{self.nthreads}, ready: {len(state.ready)}, "
             f"comm: {state.transfer_incoming_count}, waiting: {len(state.waiting)}>"
         )
+
+    def _repr_html_(self) -> str:
+        return worker_html(self)
 
     # Life
 
