@@ -31,9 +31,11 @@ from .api.admin import AdminMethods
 from .api.base import no_default
 from .api.collections import CollectionMethods
 from .api.data import DataMethods
+from .api.datasets import DatasetMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .describe import client_html, client_text
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -46,7 +48,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMethods):
+class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:
@@ -439,14 +441,10 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             loop.call_soon_threadsafe(session.abort)
 
     def __repr__(self) -> str:
-        if self.status != "running":
-            return f"<{type(self).__name__}: No scheduler connected>"
-        return f"<{type(self).__name__}: {self.session.address!r}>"
+        return client_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<strong>{escape(self.id)}</strong><br><code>{escape(repr(self))}</code>"
+        return client_html(self)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")

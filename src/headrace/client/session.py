@@ -26,8 +26,7 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception
-from headrace.rpc.pool import PooledRPCCall
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, PooledRPCCall, Stream, remote_exception
 
 from .delivery import Delivery
 from .errors import ClosedClientError
@@ -88,6 +87,8 @@ class Session:
         self.status = "connecting"
         self.address = ""
         self.scheduler_id: Any = None
+        #: what the scheduler said last of itself
+        self.identity: dict[str, Any] = {}
         self.pool = ConnectionPool()
         self.calls = PatientCalls(self.pool)
         self.scheduler: PooledRPCCall | None = None
@@ -465,6 +466,7 @@ class Session:
             said = reply.get("message") if isinstance(reply, dict) else reply
             raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")
         self.scheduler_id = reply.get("id")
+        self.identity = reply.get("identity") or {}
         return reply.get("received")
 
     def _flush(self) -> None:

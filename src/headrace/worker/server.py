@@ -33,6 +33,7 @@ from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
 from .actors import ActorHost
+from .describe import worker_html
 from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
@@ -233,6 +234,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             f"comm: {state.transfer_incoming_count}, waiting: {len(state.waiting)}>"
         )
 
+    def _repr_html_(self) -> str:
+        return worker_html(self)
+
     # Life
 
     async def _start(self) -> None:
@@ -268,7 +272,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     async def _listen_somewhere(self) -> None:
         """Listen at the first of the possible addresses that can be had."""
-        listen = dict(self._listen)
+        listen: dict[str, Any] = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
         ports = listen.pop("port")
@@ -395,6 +399,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"bad message from the scheduler: {error}")
         except Exception as error:
             logger.exception("Worker at %s failed and closes", self.address_safe)
+            if hasattr(error, "to_event"):
+                self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:

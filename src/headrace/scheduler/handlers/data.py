@@ -121,7 +121,7 @@ class DataHandlers(SchedulerBase):
             self.state.scatters.end(number)
             raise
         nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
-        await self.update_data(who_has, nbytes, client, scattering=number)
+        self.update_data(who_has=who_has, nbytes=nbytes, client=client, scattering=number)
         return list(data)
 
     def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
@@ -153,8 +153,9 @@ class DataHandlers(SchedulerBase):
         except OSError:  # no such host: then it is no worker's either, and whoever asks says so
             return address
 
-    async def update_data(
+    def update_data(
         self,
+        *,
         who_has: dict[Any, list[str]],
         nbytes: dict[Any, int],
         client: str | None = None,

@@ -39,12 +39,18 @@ from .queue import TaskQueue
 from .restrictions import Allowed, Demand
 from .scatters import Scatters
 from .steals import Steals
+from .story import ErredTask
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
 #: (key, start, finish, stimulus, time): a line of a task's story
 StoryLine = tuple[Key, str, str, str, float]
+
+
+#: Failures, and changes of the number of threads, that are remembered.
+ERRED_KEPT = 100
+HISTORY_KEPT = 10_000
 
 
 class SchedulerState:
@@ -96,6 +102,10 @@ class SchedulerState:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: the latest failures, oldest first
+        self.erred_tasks: deque[ErredTask] = deque(maxlen=ERRED_KEPT)
+        #: (seconds since the epoch, threads of all workers), after each change
+        self.total_nthreads_history: deque[tuple[float, int]] = deque(maxlen=HISTORY_KEPT)
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
         #: keeps tasks of unfinished submissions
         self.holder = ClientState("held", silent=True)
@@ -140,6 +150,11 @@ class SchedulerState:
         self._begin("client-releases-keys", now)
         tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
         self._end(interest.release_tasks(self, client, tasks))
+
+    def let_go(self, keeper: ClientState, now: float) -> None:
+        """Nothing is kept any more on behalf of a silent client."""
+        self._begin("client-releases-keys", now)
+        self._end(interest.drop_client(self, keeper))
 
     def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
         """A client wants work on tasks, and on what depends on them, stopped."""
