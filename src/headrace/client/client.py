@@ -31,6 +31,7 @@ from .api.base import no_default
 from .api.collections import CollectionMethods
 from .api.data import DataMethods
 from .api.info import InfoMethods
+from .api.looking import LookMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .memory_manager import AMMClientProxy
@@ -44,7 +45,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMethods):
+class Client(CollectionMethods, DataMethods, InfoMethods, LookMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:

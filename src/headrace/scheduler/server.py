@@ -27,6 +27,7 @@ from .handlers.data import DataHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
 from .handlers.life import LifeHandlers, actor_payload
+from .handlers.looking import LookHandlers
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
@@ -37,6 +38,9 @@ from .state.state import SchedulerState
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {
     "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
+    "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
+    "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
 }
@@ -68,6 +72,7 @@ class Scheduler(
     BalanceHandlers,
     ScalingHandlers,
     InspectHandlers,
+    LookHandlers,
     PluginHandlers,
     RestartHandlers,
     DocumentedMethods,
@@ -149,6 +154,7 @@ class Scheduler(
                 **self.balance_operations(),
                 **self.scaling_operations(),
                 **self.inspect_operations(),
+                **self.look_operations(),
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),

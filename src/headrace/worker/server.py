@@ -31,8 +31,9 @@ from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
-from . import context, memory
+from . import context, memory, task_logs
 from .actors import ActorHost
+from .benchmarks import BenchmarkMethods
 from .executor import TaskExecutor
 from .lifetime import Lifetime
 from .metrics import Metrics
@@ -49,7 +50,7 @@ from .views import WorkerViews
 logger = logging.getLogger("distributed.worker")
 
 
-class Worker(WorkerViews, ProfileMethods):
+class Worker(WorkerViews, ProfileMethods, BenchmarkMethods):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -166,6 +167,7 @@ class Worker(WorkerViews, ProfileMethods):
         self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
+        self.task_logs = task_logs.TaskLogs.from_config()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
         self.operations = Operations(self)
@@ -215,6 +217,7 @@ class Worker(WorkerViews, ProfileMethods):
                     self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
                     self.profiler.start()
                 context.workers.add(self)
+                task_logs.start(self)
                 await self._register(timeout)
         except TimeoutError as error:
             if isinstance(error, OSError) and str(error):
@@ -310,6 +313,7 @@ class Worker(WorkerViews, ProfileMethods):
             if self.profiler is not None:
                 self.profiler.close()
             await executor.close(executor_wait, timeout)
+        task_logs.stop(self)
         await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:

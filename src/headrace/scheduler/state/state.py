@@ -26,7 +26,7 @@ from .options import StateOptions
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
 from .steals import Steals
-from .tasks import Computation, TaskState, TaskTable
+from .tasks import Computation, TaskGroup, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
@@ -87,8 +87,11 @@ class SchedulerState:
         self.until_done = ClientState("fire-and-forget", silent=True)
         #: called with each part of a graph once its tasks are recorded, before any is started (plugins)
         self.graph_observer: Callable[[ClientState, SubmitGraph], None] | None = None
-        #: the worker's message that is being taken, while somebody observes
+        #: called with (group, annotation, code) when a group has come in a `span`
+        self.span_observer: Callable[[TaskGroup, Any, Any], None] | None = None
+        #: the worker's message that is being taken, and whose it is, while somebody observes
         self.report: Any = None
+        self.reporter: WorkerState | None = None
         self.now = 0.0
         self.stimulus = ""
 
@@ -178,6 +181,7 @@ class SchedulerState:
             if handler is not None:
                 if self.observers:
                     self.report = message
+                    self.reporter = worker
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)

@@ -356,6 +356,7 @@ def set_failure(task: TaskState, event: events.ExecuteFailed) -> None:
     task.traceback_text = event.traceback_text
     task.start_time = event.start
     task.stop_time = event.stop
+    task.erred_thread = event.thread
 
 
 def on_execute_rescheduled(state: WorkerState, event: events.ExecuteRescheduled) -> None:
