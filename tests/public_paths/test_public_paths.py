@@ -148,12 +148,28 @@ assert importlib.reload(module) is module
     assert done.returncode == 0, done.stderr
 
 
+def test_functions_that_are_sent_by_value_may_use_the_package() -> None:
+    code = """
+import cloudpickle, distributed, headrace, headrace.protocol
+def function():
+    return headrace.print, distributed.print, headrace.protocol.dumps, distributed
+again = cloudpickle.loads(cloudpickle.dumps(function))
+assert again() == function()
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_module_runs_under_its_public_path() -> None:
     code = "sys.argv[1:] = ['--help']; runpy.run_module('distributed.cli.dask_worker', run_name='__main__')"
     done = run_python(f"import runpy, sys; {code}")
     assert "Usage:" in done.stdout, done.stderr
 
 
-if __name__ == "__main__":
+def write_missing() -> None:
     MISSING.write_text("".join(f"{name}\n" for path in sorted(API) for name in sorted(absent(path))))
+
+
+if __name__ == "__main__":
+    write_missing()
     print(f"{len(listed())} missing")

@@ -43,3 +43,10 @@ def test_p2p_by_name_says_what_to_use(client: Client) -> None:
     frame = dd.from_pandas(pd.DataFrame({"x": range(4)}), npartitions=2)
     with pytest.raises(ImportError, match="tasks"):
         frame.shuffle("x", shuffle_method="p2p").compute()
+
+
+def test_collections_inside_delayed_calls(client: Client) -> None:
+    from dask import delayed
+
+    values = da.ones((4, 4), chunks=2)
+    assert delayed(np.sum)(values).compute() == 16
