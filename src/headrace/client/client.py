@@ -114,6 +114,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, LookMethods, AdminMeth
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._losses = Losses()
@@ -289,10 +290,24 @@ class Client(CollectionMethods, DataMethods, InfoMethods, LookMethods, AdminMeth
             _show(event)
         handler = self._event_handlers.get(event.topic)
         if handler is not None:
-            handler(tuple(event.event))
+            result = handler(tuple(event.event))
+            if asyncio.iscoroutine(result):
+                task = self.loop.asyncio_loop.create_task(result)
+                self._event_tasks.add(task)
+                task.add_done_callback(self._event_task_done)
+
+    def _event_task_done(self, task: asyncio.Task[Any]) -> None:
+        self._event_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("A handler of events failed", exc_info=task.exception())
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
-        """Call `handler((time, event))` for each event that is published under a topic from now on."""
+        """Call `handler((time, event))` for each event that is published under a topic from now on.
+
+        Args:
+            handler: in place of the one that the topic has; it is called on the client's loop, and may be a coroutine
+                function.
+        """
         self._event_handlers[topic] = handler
         return self._ask("subscribe_topic", topic=topic, client=self.id)
 
