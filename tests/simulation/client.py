@@ -154,6 +154,8 @@ class SimulatedClient:
             actions += [self.release, self.release]
         if "cancel" in faults:
             actions += [self.cancel]
+        if "interrupt" in faults:
+            actions += [self.interrupt, self.interrupt, self.interrupt]
         if "share" in faults:
             actions += [self.desire]
         if "retry" in faults:
@@ -251,8 +253,19 @@ class SimulatedClient:
 
     def cancel(self) -> None:
         """Cancel some, perhaps for others as well."""
+        self._cancel(self._some_held(), running=False)
+
+    def interrupt(self) -> None:
+        """Cancel some, even if they run, and perhaps want them again."""
+        pending = [key for key, state in self.held.items() if state.status == "pending"]
+        random = self.world.random
+        if pending:
+            self._cancel(random.sample(pending, min(len(pending), random.choice([1, 2, 5]))), running=True)
+            if random.random() < 0.5:
+                self.submit()
+
+    def _cancel(self, keys: list[str], running: bool) -> None:
         world = self.world
-        keys = self._some_held()
         force = world.random.random() < 0.3
         for key in keys:
             (world.may_be_cancelled if force else self.may_be_cancelled).update(world.universe.descendants(key))
@@ -261,7 +274,7 @@ class SimulatedClient:
             del self.held[key]
         self._notify()
         if held:
-            self.post(CancelKeys(held, force, "the user cancelled it"))
+            self.post(CancelKeys(held, force, "the user cancelled it", running))
 
     def desire(self) -> None:
         """Want what others have."""

@@ -62,6 +62,7 @@ class SimulatedScheduler:
         self.lost: set[str] = set()
         self.received: dict[str, int] = {}
         self._suspects: dict[str, list[TaskState]] = {}
+        self._due: float | None = None
 
     @property
     def now(self) -> float:
@@ -80,6 +81,15 @@ class SimulatedScheduler:
                         self._check_restrictions(receiver, outbox)
                     self.world.trace("scheduler", "->", receiver, outbox)
                     stream.to_far.send(outbox)
+        due = state.delays.next_due()
+        if due is not None and due != self._due:
+            self._due = due
+            self.world.timeline.at(due, self._retries_due)
+
+    def _retries_due(self) -> None:
+        self._due = None
+        self.state.on_retries_due(self.now)
+        self.flush()
 
     def _check_restrictions(self, worker: WorkerState, messages: list[Any]) -> None:
         for message in messages:
@@ -168,6 +178,13 @@ class SimulatedScheduler:
             self._suspects[record.server_id] = suspects(record)
         self.state.remove_worker(record.address, reason, self.now, expected=expected)
         self.flush()
+
+    def restart_stuck(self, worker: SimulatedWorker) -> None:
+        """A worker asks to be ended, because of a task that does not."""
+        record = self.state.workers.get(worker.address)
+        if record is not None and record.server_id == worker.id:
+            self.remove_worker(record, "a task does not end", expected=True)
+            self.world.timeline.later(self.world.random.choice([0.0, 0.01, 1.0]), worker.die, "its nanny ends it")
 
     def _worker_gone(self, record: WorkerState) -> None:
         """A connection broke: the worker is dead, or may be back in a moment, which is waited for or not."""

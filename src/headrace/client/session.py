@@ -26,8 +26,7 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception
-from headrace.rpc.pool import PooledRPCCall
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, PooledRPCCall, Stream, remote_exception
 
 from .delivery import Delivery
 from .errors import ClosedClientError

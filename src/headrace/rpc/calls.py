@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.comm import Comm
@@ -13,24 +14,36 @@ from headrace.protocol.marks import Serialized
 UNCAUGHT_ERROR = "uncaught-error"
 
 
-async def send_recv(comm: Comm, *, op: str, reply: bool = True, **kwargs: Any) -> Any:
+async def send_recv(
+    comm: Comm,
+    *,
+    reply: bool = True,
+    serializers: Iterable[str] | None = None,
+    deserializers: Iterable[str] | None = None,
+    **kwargs: Any,
+) -> Any:
     """Send a request and return the reply.
 
     Args:
-        op: the operation's name.
         reply: whether the other side should answer; without, returns `None` once the request is sent.
+        serializers: names of the families by which marked values in the request are serialized; the other side is
+            told them.
+        deserializers: names of the families from which values in the reply are accepted.
+        kwargs: the operation's name, `op`, and its keywords.
 
     Raises:
         CommClosedError: the connection ended; also when this call was cancelled the comm is closed, since the reply
             that is under way would be taken for another's.
         Exception: whatever the handler raised, with its traceback.
     """
-    message = {"op": op, "reply": reply, **kwargs}
+    message = {"reply": reply, **kwargs}
+    if serializers is not None:
+        message["serializers"] = serializers = list(serializers)
     try:
-        await comm.write(message)
+        await comm.write(message, serializers)
         if not reply:
             return None
-        answer = await comm.read()
+        answer = await comm.read(deserializers)
     except (TypeError, ValueError, DeserializationError):  # nothing was sent, or all of the reply has come
         raise
     except BaseException:

@@ -59,6 +59,10 @@ class Operations:
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
+            "monitor_info": worker.get_monitor_info,
+            "benchmark_disk": worker.benchmark_disk,
+            "benchmark_memory": worker.benchmark_memory,
+            "benchmark_network": worker.benchmark_network,
             "actor_call": worker.actor_host.call,
         }
 

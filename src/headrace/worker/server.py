@@ -270,7 +270,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     async def _listen_somewhere(self) -> None:
         """Listen at the first of the possible addresses that can be had."""
-        listen = dict(self._listen)
+        listen: dict[str, Any] = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
         ports = ports_of(listen.pop("port"))
@@ -405,6 +405,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"bad message from the scheduler: {error}")
         except Exception as error:
             logger.exception("Worker at %s failed and closes", self.address_safe)
+            if hasattr(error, "to_event"):
+                self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:

@@ -63,6 +63,8 @@ class AdminMethods(ClientBase):
             "kwargs": dumps(kwargs),
             "wait": wait,
         }
+        if self._families is not None:
+            message["serializers"] = self._families.serializers
         replies = await self._call("broadcast", msg=message, workers=workers, nanny=nanny, on_error="return")
         results: dict[str, Any] = {}
         for address, reply in replies.items():

@@ -112,7 +112,7 @@ class DataHandlers(SchedulerBase):
             *[self.worker_rpc(address).update_data(data=part) for address, part in by_worker.items()]
         )
         nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
-        await self.update_data(who_has, nbytes, client)
+        self.update_data(who_has=who_has, nbytes=nbytes, client=client)
         return list(data)
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
@@ -139,8 +139,9 @@ class DataHandlers(SchedulerBase):
         except OSError:  # no such host: then it is no worker's either, and whoever asks says so
             return address
 
-    async def update_data(
+    def update_data(
         self,
+        *,
         who_has: dict[Any, list[str]],
         nbytes: dict[Any, int],
         client: str | None = None,

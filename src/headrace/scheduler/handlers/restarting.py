@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.02
 class RestartHandlers(SchedulerBase):
     """`restart` and `restart_workers`."""
 
-    remove_worker: Callable[..., str]
+    drop_worker: Callable[..., str]
     workers_list: Callable[..., list[str]]
 
     def restart_operations(self) -> Operations:
@@ -43,7 +43,7 @@ class RestartHandlers(SchedulerBase):
         self.log_event(["all", worker], {"action": "restart-stuck-worker", "worker": worker, "key": from_wire(key)})
         # Its stream stays open, unheard, until its nanny has ended it: else it would be back in between.
         stream = self.stream_comms.pop(worker, None)
-        self.remove_worker(worker, expected=True, close=False, reason=reason)
+        self.drop_worker(worker, expected=True, close=False, reason=reason)
         self.run_in_background(self._end_stuck(record.nanny, stream, reason))
         return {"status": "OK"}
 
@@ -145,7 +145,7 @@ class RestartHandlers(SchedulerBase):
 
     async def _restart_one(self, worker: WorkerState, timeout: float | None, wait: bool) -> str:
         if not worker.nanny:
-            self.remove_worker(worker.address, expected=True, close=True, reason="restart of a worker without nanny")
+            self.drop_worker(worker.address, expected=True, close=True, reason="restart of a worker without nanny")
             return "no nanny"
         request = self.worker_rpc(worker.nanny).restart(
             timeout=timeout, reason="asked to restart by the scheduler", wait=wait
@@ -160,7 +160,7 @@ class RestartHandlers(SchedulerBase):
             return f"{type(error).__name__}: {error}"
         answer = call.result()
         if answer == "OK" and self.workers.get(worker.address) is worker:  # its end has not been noticed yet
-            self.remove_worker(worker.address, expected=True, close=False, reason="restarted")
+            self.drop_worker(worker.address, expected=True, close=False, reason="restarted")
         return str(answer)
 
     async def _await_return(

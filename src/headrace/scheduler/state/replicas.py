@@ -60,11 +60,7 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
 
 def set_nbytes(task: TaskState, nbytes: int) -> None:
     """Record the size of a result, in bytes, with all who hold it."""
-    difference = nbytes - task.get_nbytes()
-    for worker in task.who_has:
-        worker.nbytes += difference
-    task.group.nbytes_total += nbytes - max(task.nbytes, 0)
-    task.nbytes = nbytes
+    task.set_nbytes(nbytes)
 
 
 def add_data(

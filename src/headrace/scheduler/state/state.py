@@ -38,12 +38,18 @@ from .options import StateOptions
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
 from .steals import Steals
+from .story import ErredTask
 from .tasks import Computation, TaskGroup, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
 #: (key, start, finish, stimulus, time): a line of a task's story
 StoryLine = tuple[Key, str, str, str, float]
+
+
+#: Failures, and changes of the number of threads, that are remembered.
+ERRED_KEPT = 100
+HISTORY_KEPT = 10_000
 
 
 class SchedulerState:
@@ -94,6 +100,10 @@ class SchedulerState:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: the latest failures, oldest first
+        self.erred_tasks: deque[ErredTask] = deque(maxlen=ERRED_KEPT)
+        #: (seconds since the epoch, threads of all workers), after each change
+        self.total_nthreads_history: deque[tuple[float, int]] = deque(maxlen=HISTORY_KEPT)
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
         #: keeps tasks of unfinished submissions
         self.holder = ClientState("held", silent=True)

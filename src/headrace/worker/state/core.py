@@ -112,6 +112,8 @@ class WorkerState:
         self.added: list[Key] = []
         self.requested: list[Key] = []
         self.log: deque[tuple[Any, ...]] = deque(maxlen=log_length)
+        #: the latest events, oldest first; kept only with `validate`
+        self.stimulus_log: deque[Any] = deque(maxlen=log_length)
         #: what is being handled, and when, for the log
         self.stimulus: type = type(None)
         self.now = 0.0
@@ -147,6 +149,9 @@ class WorkerState:
         """
         handlers = stimuli.HANDLERS
         self.now = now
+        if self.validate:
+            events = list(events)
+            self.stimulus_log += events
         for event in events:
             self.stimulus = kind = type(event)
             handlers[kind](self, event)
