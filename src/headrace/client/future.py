@@ -212,6 +212,11 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         """Run the task again if it failed; see `Client.retry`."""
         return self.client.retry([self], **kwargs)
 
+    def logs(self) -> Any:
+        """What the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
+        client = self.client
+        return client.sync(client._logs_of, self.key)
+
     def add_done_callback(self, fn: Callable[[Future[T]], Any]) -> None:
         """Call `fn(future)` in another thread once this is done, however it ends."""
         client = self.client
