@@ -145,6 +145,13 @@ async def test_cancel_and_submit_again(client: Client) -> None:
         await client.submit(inc, future).result(timeout=5)
 
 
+async def test_notes_on_futures(client: Client) -> None:
+    future = client.submit(inc, 1)
+    future.label = "mine"  # as prefect does
+    assert future.label == "mine"
+    assert await client.submit(inc, future) == 3
+
+
 async def test_clients_inside_tasks(client: Client) -> None:
     assert await client.submit(inner_sum, 10) == 55
     future = client.submit(inc, 1)
