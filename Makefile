@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing but Python >= 3.11 and make: they build a virtual environment in the checkout.
-# Variables: PYTHON (interpreter that the environment is made with), VENV (where), ARGS (passed to the command).
+# Variables: PYTHON (interpreter that the environment is made with), VENV (where), ARGS (passed to the command), DOCS (built site).
 
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && break; done)
@@ -7,11 +7,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
+DOCS ?= docs/_build
 ROUNDS ?= 50
 SEEDS ?= 10000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure simulate chaos lint format bench clean
+.PHONY: help demo test test-pure simulate chaos lint format docs bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
@@ -21,6 +22,7 @@ help:
 	@echo "make chaos   kill, stop and cut off worker processes during array and dataframe work (ROUNDS=50)"
 	@echo "make lint    formatting, lint and types"
 	@echo "make format  reformat and apply safe fixes"
+	@echo "make docs    build the documentation, with warnings as errors, into docs/_build (open index.html)"
 	@echo "make bench   run headrace and distributed 2026.8 alternately and print the ratios (ARGS=--quick for a short run)"
 	@echo "make clean   remove the environments and caches"
 
@@ -52,11 +54,15 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going -q $(ARGS) docs "$(DOCS)"
+	@echo "Open $(DOCS)/index.html"
+
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peer dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peer dist build docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run start at once; a change of the dependencies, or of how they are installed, redoes it.

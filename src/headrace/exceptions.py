@@ -98,6 +98,19 @@ class KilledWorker(Exception):
         )
 
 
+class KilledWorkerServing(KilledWorker):
+    """Workers died while a result was fetched from them, too often for chance; arguments as of `KilledWorker`."""
+
+    def __str__(self) -> str:
+        worker = getattr(self.last_worker, "address", self.last_worker)
+        cause = f" ({self.cause})" if self.cause else ""
+        return (
+            f"{self.allowed_failures + 1} workers died while the result of task {self.task!r} was fetched from them, "
+            f"the last one at {worker}{cause}. Sending a result can take as much memory again as holding it: give the "
+            "workers more (memory_limit), fetch it in parts, or make it smaller on the workers first"
+        )
+
+
 class NoWorkerError(Exception):
     """A task waited too long without any worker running.
 
@@ -150,3 +163,40 @@ class NoValidWorkerError(Exception):
 
 class LostActorError(RuntimeError):
     """The worker on which an actor lived is gone, and the actor's state with it."""
+
+
+class TaskTimeout(TimeoutError):
+    """A task ran longer than its `timeout` allows.
+
+    Args:
+        task: its key.
+        timeout: the limit in seconds.
+        worker: address of the worker it ran on.
+    """
+
+    def __init__(self, task: Any, timeout: float, worker: str) -> None:
+        super().__init__(task, timeout, worker)
+        self.task = task
+        self.timeout = timeout
+        self.worker = worker
+
+    def __str__(self) -> str:
+        return f"task {self.task!r} ran longer than its limit of {self.timeout:g} s on the worker at {self.worker}"
+
+
+class TaskCancelled(BaseException):
+    """Raised inside a running task that was cancelled with `running=True`.
+
+    No `Exception`, as `KeyboardInterrupt` is none, so that a task's own `except Exception` does not hold it up. Nobody
+    else sees it: those who wanted the result find it cancelled.
+
+    Args:
+        task: its key.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(task)
+        self.task = task
+
+    def __str__(self) -> str:
+        return f"task {self.task!r} was cancelled while it ran"

@@ -107,11 +107,19 @@ class TestManager:
     def test_a_silent_worker_s_copy_does_not_count(self) -> None:
         cluster = scattered(2, {"x": [0, 1]})
         cluster.worker(0).last_seen = 10.0
-        run(cluster, ReduceReplicas())
-        assert "w0" in holders(cluster, "x")
+        policy = Suggests(("drop", cluster.state.tasks["x"], {cluster.worker(0)}))
+        run(cluster, policy)
+        assert policy.chosen == [None]
         cluster.worker(1).last_seen = 10.0
         run(cluster, ReduceReplicas())
         assert len(holders(cluster, "x")) == 1
+
+    def test_a_silent_worker_s_copy_is_dropped_first(self) -> None:
+        cluster = scattered(3, {"x": [0, 1, 2], "big": [0], "bigger": [1]}, nbytes=100)
+        cluster.worker(0).last_seen = cluster.worker(1).last_seen = 10.0
+        policy = Suggests(("drop", cluster.state.tasks["x"]))
+        run(cluster, policy)
+        assert policy.chosen == [cluster.worker(2)]
 
     def test_a_copy_on_its_way_is_none_yet(self) -> None:
         cluster = scattered(2, {"x": [0]})
@@ -212,6 +220,16 @@ class TestRetireWorker:
         assert address == "tcp://w2:1"
         cluster.answer_all()
         assert [policy.done() for policy in policies] == [True, True]
+
+    def test_those_that_leave_next_receive_only_what_nobody_else_can(self) -> None:
+        cluster = scattered(3, {"x": [0], "big": [1]}, nbytes=100)
+        self.leave(cluster, 0)
+        for staying in (1, 2):
+            avoided = {cluster.worker(number) for number in (1, 2) if number != staying}
+            run(cluster, RetireWorker("tcp://w0:1", avoid=lambda: avoided))  # noqa: B023
+            assert cluster.requests.pop()[0] == f"tcp://w{staying}:1"
+        run(cluster, RetireWorker("tcp://w0:1", avoid=lambda: {cluster.worker(1), cluster.worker(2)}))
+        assert cluster.requests.pop()[0] == "tcp://w2:1"
 
     def test_without_anybody_to_take_it(self) -> None:
         cluster = scattered(2, {"x": [0]})

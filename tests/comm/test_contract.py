@@ -79,7 +79,7 @@ async def test_serialized_values_can_be_forwarded_unopened(transport: Transport)
 
 async def test_a_value_that_cannot_be_loaded_leaves_the_comm_usable(socket_transport: Transport) -> None:
     async with socket_transport.pair() as (near, far):
-        await near.write({"value": Serialized(b"cno_such_module\nx\n.")})
+        await near.write({"value": Serialized.of(b"cno_such_module\nx\n.")})
         await near.write("next")
         with pytest.raises(DeserializationError, match="no_such_module"):
             await far.read()

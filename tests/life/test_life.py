@@ -145,6 +145,49 @@ async def test_a_nanny_ends_with_its_workers_lifetime(s: Scheduler) -> None:
     assert not s.workers
 
 
+def computed(path: str) -> int:
+    """Leaves a line each time it runs."""
+    with open(path, "a") as file:
+        file.write("computed\n")
+    return 42
+
+
+def end_lifetime(dask_worker: Worker) -> None:
+    dask_worker.lifetime._over()
+
+
+@gen_cluster(client=True, nthreads=[])
+async def test_nothing_is_computed_again_when_all_lifetimes_end_at_once(
+    c: Client, s: Scheduler, tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    options = {"nthreads": 1, "lifetime": "1 hour", "lifetime_restart": True}
+    async with Nanny(s.address, name="a", **options) as a, Nanny(s.address, name="b", **options) as b:
+        first = {a.pid, b.pid}
+        futures = [c.submit(computed, str(path), workers=name, key=name, allow_other_workers=True) for name in "ab"]
+        await c.gather(futures)
+        await c.run(end_lifetime)
+        await async_poll_for(
+            lambda: not first & {a.pid, b.pid} and {"a", "b"} <= {w.name for w in s.workers.values()}, timeout=25
+        )
+        assert await c.gather(futures) == [42, 42]
+        assert path.read_text() == 2 * "computed\n"
+
+
+@gen_cluster(client=True, nthreads=[])
+async def test_the_last_worker_waits_for_somebody_to_take_its_results(c: Client, s: Scheduler) -> None:
+    last = await Worker(s.address, name="last", lifetime="200 ms")
+    future = c.submit(inc, 1)
+    await future
+    await async_poll_for(lambda: s.about_to_leave() == {s.workers[last.address]} and bool(s._line), timeout=10)
+    assert last.status.name == "running"
+    log = s.transition_counter
+    async with Worker(s.address, name="next") as other:
+        await last.finished()
+        assert set(other.data) == {future.key}
+        assert s.transition_counter == log
+
+
 class Beating:
     """An extension on both sides."""
 

@@ -61,7 +61,8 @@ def surroundings() -> Any:
 async def test_a_process_has_its_parents_surroundings(scheduler: Scheduler, tmp_path: Path) -> None:
     with dask.config.set(given=5):
         process = WorkerProcess(
-            scheduler.address, name="a", nthreads=2, env={"GIVEN": "1", "HOME": None}, local_directory=str(tmp_path)
+            {"scheduler_ip": scheduler.address, "name": "a", "nthreads": 2, "local_directory": str(tmp_path)},
+            env={"GIVEN": "1", "HOME": None},
         )
         async with process:
             assert process.address in scheduler.workers
@@ -80,9 +81,9 @@ async def test_a_process_has_its_parents_surroundings(scheduler: Scheduler, tmp_
 
 async def test_a_start_that_fails_says_why(scheduler: Scheduler) -> None:
     with pytest.raises(RuntimeError, match=r"TypeError: Worker does not know the keyword\(s\) bogus"):
-        await WorkerProcess(scheduler.address, bogus=1)
+        await WorkerProcess({"scheduler_ip": scheduler.address, "bogus": 1})
     with pytest.raises(RuntimeError, match="as it started"):
-        await WorkerProcess(scheduler.address, worker_class=Suicide)
+        await WorkerProcess({"scheduler_ip": scheduler.address}, worker=Suicide)
 
 
 class Suicide:
@@ -91,7 +92,7 @@ class Suicide:
 
 
 async def test_a_worker_that_hangs_is_killed(scheduler: Scheduler, tmp_path: Path) -> None:
-    process = await WorkerProcess(scheduler.address, nthreads=1, local_directory=str(tmp_path))
+    process = await WorkerProcess({"scheduler_ip": scheduler.address, "nthreads": 1, "local_directory": str(tmp_path)})
 
     def hang() -> None:
         import signal
@@ -111,12 +112,13 @@ async def test_a_worker_that_hangs_is_killed(scheduler: Scheduler, tmp_path: Pat
 
 
 async def test_workers_end_with_their_parent(scheduler: Scheduler, tmp_path: Path) -> None:
+    options = {"scheduler_ip": scheduler.address, "nthreads": 1, "local_directory": str(tmp_path)}
     script = textwrap.dedent(
         f"""
         import asyncio, os, signal
         from headrace.nanny import WorkerProcess
         async def main():
-            await WorkerProcess({scheduler.address!r}, nthreads=1, local_directory={str(tmp_path)!r})
+            await WorkerProcess({options!r})
             os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(main())
         """
@@ -167,7 +169,14 @@ async def test_encrypted(tmp_path: Path) -> None:
     security = Security.temporary()
     async with (
         Scheduler(host="127.0.0.1", security=security) as scheduler,
-        WorkerProcess(scheduler.address, nthreads=1, security=security, local_directory=str(tmp_path)) as process,
+        WorkerProcess(
+            {
+                "scheduler_ip": scheduler.address,
+                "nthreads": 1,
+                "security": security,
+                "local_directory": str(tmp_path),
+            }
+        ) as process,
     ):
         assert process.address is not None
         assert process.address.startswith("tls://")

@@ -156,7 +156,7 @@ def test_a_mark_on_something_unpicklable() -> None:
 
 
 def test_a_pickle_that_cannot_be_loaded() -> None:
-    frames = encode([Serialized(b"cno_such_module\nx\n."), 1])
+    frames = encode([Serialized.of(b"cno_such_module\nx\n."), 1])
     with pytest.raises(DeserializationError, match="no_such_module"):
         decode(frames)
     assert decode(frames, deserialize=False)[1] == 1

@@ -149,7 +149,7 @@ async def test_malformed_requests(address: str, request_: Any) -> None:
 async def test_arguments_that_cannot_be_loaded(caplog: pytest.LogCaptureFixture) -> None:
     async with serving("tcp://127.0.0.1:0") as (server, _, pool):
         with pytest.raises(Exception, match="no_such_module"):
-            await pool.rpc(server.address).echo(x=Serialized(b"cno_such_module\nx\n."))
+            await pool.rpc(server.address).echo(x=Serialized.of(b"cno_such_module\nx\n."))
         assert await pool.rpc(server.address).echo(x=1) == 1
 
 

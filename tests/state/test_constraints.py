@@ -8,6 +8,7 @@ import pytest
 from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
+from headrace.scheduler.state.documented import decide_worker, valid_workers
 from headrace.scheduler.state.restrictions import SAMPLE, restricted_workers, workers_named
 
 
@@ -222,3 +223,15 @@ def test_restricted_workers_is_none_for_tasks_that_ask_for_nothing() -> None:
     alice = cluster.add_client()
     cluster.submit(alice, {"x": []})
     assert restricted_workers(cluster.state, cluster.state.tasks["x"]) is None
+
+
+def test_who_may_run_a_task_is_answered_in_full_and_moves_nothing() -> None:
+    cluster = Cluster(workers=0)
+    workers = [cluster.add_worker(f"tcp://w{n}:1", resources={"disk": 1}) for n in range(SAMPLE + 5)]
+    alice = cluster.add_client()
+    cluster.submit(alice, {"x": []}, options=options(resources={"disk": 1}))
+    task = cluster.state.tasks["x"]
+    turns = {demand: allowed.turn for demand, allowed in cluster.state.allowed.items()}
+    assert valid_workers(cluster.state, task) == set(workers)
+    assert decide_worker(cluster.state, task) in workers
+    assert {demand: allowed.turn for demand, allowed in cluster.state.allowed.items()} == turns

@@ -16,6 +16,7 @@ _NAMES = {
     "FutureState": ".state",
     "SourceCode": "headrace.common.source_code",
     "FuturesCancelledError": ".errors",
+    "Retry": ".retrying",
     "as_completed": ".waiting",
     "default_client": ".current",
     "done_callback": ".future",

@@ -33,6 +33,7 @@ from .api.data import DataMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
 from .source_code import frames_wanted
@@ -61,11 +62,14 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         direct_to_workers: whether data goes straight to and from workers (the default); with `False`, through the
             scheduler.
         connection_limit: connections to workers kept open.
-        serializers, deserializers, extensions: accepted for compatibility.
+        serializers, deserializers: names of the families by which data of this client is serialized and that it
+            accepts, see `distributed.protocol.register_serialization_family`. Tasks themselves are always pickled.
+        extensions: accepted for compatibility.
 
     Raises:
         OSError: no scheduler at the address in time; names the address.
         TypeError: a keyword that is unknown where an address is given.
+        ValueError: a family of serializers that is not registered here.
     """
 
     def __init__(
@@ -111,6 +115,12 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._losses = Losses()
+        if serializers is not None or deserializers is not None:
+            from .families import ChosenFamilies, FetchedResults
+
+            self._families = ChosenFamilies(serializers, deserializers)
+            self.session.state = FetchedResults()
         self._address = self._find_address(address, kwargs)
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:
@@ -358,6 +368,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
 
     async def _close_session(self) -> None:
         await self.session.close()
+        if self._families is not None:
+            await self._families.close()
 
     async def _close(self) -> None:
         if self._starting is not None and not self._starting.done():

@@ -201,7 +201,12 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return _traceback_of(self._bound())
 
     def cancel(self, reason: str | None = None, msg: str | None = None, **kwargs: Any) -> Any:
-        """Stop the task, unless others want it; see `Client.cancel`."""
+        """Stop the task, unless others want it; see `Client.cancel`.
+
+        Args:
+            kwargs: `running=True` to interrupt it if it runs, `force=True` to do so whatever it takes, even if others
+                want it.
+        """
         return self.client.cancel([self], reason=reason, msg=msg, **kwargs)
 
     def retry(self, **kwargs: Any) -> Any:

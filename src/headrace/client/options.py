@@ -10,6 +10,8 @@ from dask.utils import parse_timedelta
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 
+from .retrying import Retry, time_limit
+
 #: Annotations that have fields of their own.
 _FIELDS = ("priority", "retries", "workers", "allow_other_workers", "resources", "actor", "fifo_timeout")
 _DEFAULTS = {
@@ -49,10 +51,10 @@ def make_options(
     Args:
         annotations: values of `dask.get_annotations()`, without callables.
         fifo_timeout: seconds, or a text like "100 ms".
-        keywords: priority, retries, workers, allow_other_workers, resources.
+        keywords: priority, retries (a number or a policy), workers, allow_other_workers, resources, timeout.
 
     Raises:
-        ValueError: `allow_other_workers` without `workers`.
+        ValueError: `allow_other_workers` without `workers`; a retry policy or a timeout is out of range.
         TypeError: an option has the wrong type; names it.
     """
     values: dict[str, Any] = {name: value for name, value in keywords.items() if value != _DEFAULTS.get(name)}
@@ -61,10 +63,16 @@ def make_options(
         return NO_OPTIONS
     merged = {**(annotations or {}), **values}
     rest = {name: _plain(value) for name, value in merged.items() if name not in _FIELDS and value is not None}
+    retries = merged.get("retries") or 0
+    if isinstance(retries, (Retry, Mapping)):
+        policy = Retry.of(retries)
+        retries, rest["retries"] = policy.count, policy.to_dict()
+    if "timeout" in rest:
+        rest["timeout"] = time_limit(merged["timeout"])
     try:
         options = TaskOptions(
             priority=float(merged.get("priority") or 0),
-            retries=int(merged.get("retries") or 0),
+            retries=int(retries),
             workers=normalize_workers(merged.get("workers")),
             allow_other_workers=bool(merged.get("allow_other_workers")),
             resources={str(name): float(amount) for name, amount in (merged.get("resources") or {}).items()},

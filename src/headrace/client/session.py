@@ -102,7 +102,7 @@ class Session:
         self._scheduled = False
         self._released: deque[FutureState] = deque()
         self._release_scheduled = False
-        self._connection_args: dict[str, Any] = {}
+        self.connection_args: dict[str, Any] = {}
         self._versions: dict[str, Any] = {}
         self._timeout: float | None = None
         self._heartbeat: PeriodicCallback | None = None
@@ -414,7 +414,7 @@ class Session:
             OSError: no connection within `timeout` seconds; names the address.
         """
         self.loop = asyncio.get_running_loop()
-        self._connection_args, self._versions, self._timeout = connection_args, versions, timeout
+        self.connection_args, self._versions, self._timeout = connection_args, versions, timeout
         self.pool = ConnectionPool(limit=connection_limit, connection_args=connection_args)
         self.calls = PatientCalls(self.pool)
         self.address = address
@@ -425,7 +425,7 @@ class Session:
     async def _open(self, returning: bool = False) -> None:
         loop = asyncio.get_running_loop()
         deadline = None if self._timeout is None else loop.time() + self._timeout
-        comm = await connect(self.address, timeout=self._timeout, **self._connection_args)
+        comm = await connect(self.address, timeout=self._timeout, **self.connection_args)
         try:
             async with asyncio.timeout_at(deadline):
                 received = await self._register_client(comm, returning)

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any
 
 from headrace.exceptions import CommClosedError, FatalCommClosedError
-from headrace.protocol.serialize import Serialize, Serialized
+from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
 from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
 from .handshake import handshake_info
@@ -29,6 +29,8 @@ _listeners: dict[str, InProcListener] = {}
 _lock = threading.Lock()
 
 _CLOSE = object()
+#: Marks that an end that deserializes sees as values.
+_MARKS = frozenset({Serialize, SerializeBy, Serialized})
 
 
 _running_loop: Any = asyncio._get_running_loop  # the only way to ask without an exception when there is none
@@ -187,6 +189,8 @@ def _copied(message: Any) -> Any:
         return tuple([_copied(value) for value in message])
     if kind is set:
         return set(message)
+    if kind is ToPickle or kind is Pickled:  # for every receiver, whether it opens what is serialized or not
+        return message.load()
     return message
 
 
@@ -201,7 +205,7 @@ def _received(message: Any, deserialize: bool) -> Any:
         return [_received(value, True) for value in message]
     if kind is tuple:
         return tuple([_received(value, True) for value in message])
-    if kind is Serialize or kind is Serialized:
+    if kind in _MARKS:
         return message.load()
     return message
 

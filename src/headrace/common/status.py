@@ -21,3 +21,7 @@ class Status(Enum):
     closed = "closed"
     failed = "failed"
     dont_reply = "dont_reply"
+
+
+#: A status by its name.
+Status.lookup = {status.name: status for status in Status}  # type: ignore[attr-defined]

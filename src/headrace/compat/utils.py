@@ -14,9 +14,9 @@ from headrace.common.keys import key_group as key_split_group
 from headrace.common.ports import ports_of as parse_ports
 from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
+from headrace.rpc.files import import_file
 from headrace.rpc.sync_methods import SyncMethodMixin
 from headrace.worker.context import thread_state
-from headrace.worker.operations import import_file
 
 is_coroutine_function = iscoroutinefunction
 TimeoutError = TimeoutError

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from dask.system import CPU_COUNT
+
 from headrace import machine
 from headrace.nanny.memory import NannyMemoryManager
 from headrace.worker.memory import WorkerMemoryManager
@@ -13,7 +15,7 @@ from headrace.worker.memory import WorkerMemoryManager
 def parse_memory_limit(
     memory_limit: str | float | None,
     nthreads: int,
-    total_cores: int | None = None,
+    total_cores: int | None = CPU_COUNT,
     *,
     logger: logging.Logger | None = None,
     **_: Any,

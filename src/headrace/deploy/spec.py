@@ -178,11 +178,15 @@ class SpecCluster(Cluster):
         await self._correct_state()
         self._is_up_once = True
 
+    async def _inproc_address(self) -> str:
+        listener = await self.scheduler.listen("inproc://")
+        return str(listener.contact_address)
+
     async def _listen_in_memory(self) -> None:
         """Let clients of this process reach a scheduler of this process without the network."""
         if self._is_local and not self.client_address:
             address = self.scheduler.address
-            self.client_address = address if address.startswith("inproc") else await self.scheduler.listen("inproc://")
+            self.client_address = address if address.startswith("inproc") else await self._inproc_address()
 
     async def _started(self) -> Self:
         starting = self._starting is not None and self._starting.done()

@@ -120,7 +120,7 @@ class SchedulerPlugin:
 
     @does_nothing
     def valid_workers_downscaling(self, scheduler: Scheduler, workers: list[Any]) -> list[Any]:
-        """Those of the `WorkerState`s given that may be removed when the cluster shrinks."""
+        """Those of the `WorkerState` records given that may be removed when the cluster shrinks."""
         return workers
 
 

@@ -72,7 +72,7 @@ class SchedulerUploadFile(_OneFile, SchedulerPlugin):
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     async def start(self, scheduler: Scheduler) -> None:
-        from headrace.worker.operations import import_file
+        from headrace.rpc.files import import_file
 
         self._directory = tempfile.TemporaryDirectory(prefix="headrace-scheduler-")
         path = os.path.join(self._directory.name, self.filename)

@@ -64,11 +64,15 @@ class DesireKeys(Message):
 
 
 class CancelKeys(Message):
-    """Stop work on these, if no other client wants them or `force`."""
+    """Stop work on these, if no other client wants them or `force`.
+
+    With `running`, what runs is interrupted; with both, a worker on which it does not stop is restarted.
+    """
 
     keys: list[Key]
     force: bool = False
     reason: str = "cancelled by the client"
+    running: bool = False
 
 
 class ClientHeartbeat(Message):

@@ -99,6 +99,16 @@ class StealRequest(Message):
     attempt: int
 
 
+class InterruptTasks(Message):
+    """Stop the runs of these, which are cancelled, and not only drop what they return.
+
+    With `force`, have the worker restarted if one does not stop.
+    """
+
+    keys: list[Key]
+    force: bool = False
+
+
 class CloseWorker(Message):
     """Shut down."""
 
@@ -129,7 +139,10 @@ class TaskFinished(Message):
 
 
 class TaskFailed(Message):
-    """A task raised; `exception` and `traceback` are pickles, the texts are for readers without the classes."""
+    """A task raised; `exception` and `traceback` are pickles, the texts are for readers without the classes.
+
+    `retry` says whether it is an exception after which the task's policy has it tried again.
+    """
 
     key: Key
     attempt: int
@@ -140,6 +153,7 @@ class TaskFailed(Message):
     start: float
     stop: float
     thread: int = 0
+    retry: bool = True
 
 
 class RescheduleTask(Message):
@@ -235,5 +249,6 @@ ToWorker: TypeAlias = (
     | AcquireReplicas
     | RemoveReplicas
     | StealRequest
+    | InterruptTasks
     | CloseWorker
 )

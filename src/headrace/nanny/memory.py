@@ -39,8 +39,8 @@ class NannyMemoryManager:
     def __init__(
         self,
         nanny: Nanny,
-        *,
         memory_limit: str | float | None = "auto",
+        *,
         memory_terminate_fraction: float | bool | None = None,
         memory_monitor_interval: float | str | None = None,
     ) -> None:

@@ -30,7 +30,7 @@ logger = logging.getLogger("distributed.nanny")
 #: Seconds between two looks whether the process lives, where the system cannot tell by itself.
 POLL_SECONDS = 0.1
 #: Seconds from an order to close, and from SIGTERM, until the next harder means.
-PATIENCE = 5.0
+PATIENCE = 5
 #: Seconds between a worker's death and the next start, at first and at most: doubled while workers die young. Short,
 #: because tasks that kill their workers must not take the workers from all other tasks for long.
 FIRST_PAUSE = 0.1
@@ -43,13 +43,14 @@ class WorkerProcess:
     """Starts a Worker in a new process when awaited; `close` ends it.
 
     Args:
-        scheduler_address: the scheduler's.
-        worker_class: class of the worker; Worker by default.
+        worker_kwargs: for the Worker, with the scheduler's address as `scheduler_ip`.
+        silence_logs: level under which the worker does not log.
+        on_exit: called on the loop with the exit code (negative: the signal) when the process has ended.
+        worker: class of the worker; Worker by default.
         env: environment variables for the process; None removes one.
+        pre_spawn_env: likewise; `env` wins. All are set before the process starts.
         config: configuration for the process, in place of this one's.
         start_timeout: seconds that the start may take.
-        on_exit: called on the loop with the exit code (negative: the signal) when the process has ended.
-        worker_kwargs: for the Worker.
 
     Attributes:
         address: the worker's; None before it has started.
@@ -64,16 +65,19 @@ class WorkerProcess:
 
     def __init__(
         self,
-        scheduler_address: str,
-        *,
-        worker_class: Any = None,
-        env: Mapping[str, Any] | None = None,
-        config: Mapping[str, Any] | None = None,
-        start_timeout: float = 60.0,
+        worker_kwargs: Mapping[str, Any],
+        silence_logs: int | None = None,
         on_exit: Callable[[int], None] | None = None,
-        **worker_kwargs: Any,
+        worker: Any = None,
+        env: Mapping[str, Any] | None = None,
+        pre_spawn_env: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        start_timeout: float = 60.0,
     ) -> None:
-        self.scheduler_address = scheduler_address
+        worker_kwargs = dict(worker_kwargs)
+        if silence_logs is not None:
+            worker_kwargs["silence_logs"] = silence_logs
         self.name = worker_kwargs.get("name")
         self.status = Status.created
         self.address: str | None = None
@@ -83,9 +87,9 @@ class WorkerProcess:
         self.exit_cause: str | None = None
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | None = None
-        self._worker_class = worker_class
+        self._worker_class = worker
         self._worker_kwargs = worker_kwargs
-        self._env = env
+        self._env = {**(pre_spawn_env or {}), **(env or {})}
         self._config = config
         self._on_exit = on_exit
         self._replies = -1
@@ -139,10 +143,10 @@ class WorkerProcess:
             async with asyncio.timeout(self.start_timeout):
                 await self._started
         except TimeoutError:
-            await self.kill()
+            await self._terminate()
             raise RuntimeError(f"the worker process did not start its worker in {self.start_timeout:g} s") from None
         except BaseException:
-            await self.kill()
+            await self._terminate()
             raise
         self.status = Status.running
         return self
@@ -173,7 +177,7 @@ class WorkerProcess:
             write_all(self.process.stdin.fileno(), len(options).to_bytes(8, "little") + options)
 
     def _encoded_options(self) -> bytes:
-        options = {"scheduler_ip": self.scheduler_address, **self._worker_kwargs}
+        options = self._worker_kwargs
         payload = dumps((self._worker_class, options))
         if isinstance(payload, Frames):  # large, or with buffers: one piece is good enough here
             import cloudpickle
@@ -235,12 +239,12 @@ class WorkerProcess:
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self._pidfd = os.pidfd_open(self.process.pid)
-                loop.add_reader(self._pidfd, self._look)
+                loop.add_reader(self._pidfd, self.mark_stopped)
                 return
-        self._poll = loop.call_later(POLL_SECONDS, self._look)
+        self._poll = loop.call_later(POLL_SECONDS, self.mark_stopped)
 
-    def _look(self) -> None:
-        """Find out whether the process has ended."""
+    def mark_stopped(self) -> None:
+        """Notice that the process has ended, if it has; called by itself when it does."""
         assert self.process is not None
         assert self._exited is not None
         assert self._started is not None
@@ -248,7 +252,7 @@ class WorkerProcess:
         code = self.process.poll()
         if code is None:
             if self._pidfd < 0:
-                self._poll = loop.call_later(POLL_SECONDS, self._look)
+                self._poll = loop.call_later(POLL_SECONDS, self.mark_stopped)
             return
         if self._pidfd >= 0:
             loop.remove_reader(self._pidfd)
@@ -284,8 +288,18 @@ class WorkerProcess:
         if self.is_alive():
             self._order({"op": "close", "reason": reason, "timeout": timeout})
             if not await self._ended(timeout):
-                await self.kill()
+                await self._terminate()
         self.status = Status.closed
+
+    async def kill(
+        self, timeout: float = PATIENCE, executor_wait: bool = True, reason: str = "workerprocess-kill"
+    ) -> None:
+        """As `close`.
+
+        Args:
+            executor_wait: whether the worker waits for tasks that run.
+        """
+        await self.close(timeout if executor_wait else 0, reason)
 
     def _order(self, order: dict[str, Any]) -> None:
         assert self.process is not None
@@ -298,7 +312,7 @@ class WorkerProcess:
         await asyncio.wait([self._exited], timeout=timeout)
         return self._exited.done()
 
-    async def kill(self, timeout: float = 1.0, reason: str = "") -> None:
+    async def _terminate(self, timeout: float = 1.0) -> None:
         """End the process: SIGTERM, and after `timeout` seconds SIGKILL. Returns when it is gone."""
         if self.process is not None and self.is_alive():
             self._signal(signal.SIGTERM)

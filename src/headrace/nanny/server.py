@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from headrace.comm import get_address_host
@@ -63,7 +63,7 @@ class Nanny(Node):
         name: Any = None,
         memory_limit: str | float | None = "auto",
         reconnect: bool = True,
-        validate: bool | None = None,
+        validate: bool = False,
         quiet: bool = False,
         resources: Mapping[str, float] | None = None,
         silence_logs: int | None = None,
@@ -124,7 +124,7 @@ class Nanny(Node):
             "interface": interface,
             "protocol": protocol,
         }
-        self._process_options = {"worker_class": worker_class, "config": config}
+        self._process_options = {"worker": worker_class, "config": config}
         self.env = dict(env or {})
         self._worker_kwargs = {
             **worker_kwargs,
@@ -132,7 +132,7 @@ class Nanny(Node):
             "local_directory": local_directory,
             "name": name,
             "memory_limit": memory_limit,
-            "validate": validate,
+            "validate": validate or None,  # as configured, unless asked for
             "resources": resources,
             "silence_logs": silence_logs,
             "death_timeout": death_timeout,
@@ -197,12 +197,10 @@ class Nanny(Node):
             self.auto_restart = self.status is not Status.closing_gracefully
             loop = asyncio.get_running_loop()
             process = self.process = WorkerProcess(
-                self.scheduler_address,
-                env=self.env,
+                {"scheduler_ip": self.scheduler_address, "nanny": self.address, **self._worker_kwargs},
                 on_exit=self._on_exit,
-                nanny=self.address,
+                env=self.env,
                 **self._process_options,
-                **self._worker_kwargs,
             )
             self._born = loop.time()
             await process
@@ -394,6 +392,15 @@ class Nanny(Node):
     async def _run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
         """Call a function in the nanny's process; it gets `dask_worker` (the nanny) if it takes that."""
         return await run_function(self, function, args, kwargs, wait)
+
+    def run(self, comm: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Call a (pickled) function in the nanny's process, as `run(comm, function, args, kwargs, wait)`."""
+        return self._run(*args, **kwargs)
+
+    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+        """Publish a message on a topic, or several, by way of the scheduler."""
+        topics = [topic] if isinstance(topic, str) else list(topic)
+        self.run_in_background(self.rpc(self.scheduler_address).log_event(topic=topics, msg=msg))
 
     async def plugin_add(self, plugin: Any, name: str | None = None) -> dict[str, Any]:
         """Install a nanny plugin; the worker starts again if the plugin wants that."""

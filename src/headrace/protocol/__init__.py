@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import Any
+
+from headrace.common.facade import lazy_names
 from headrace.exceptions import DeserializationError, SerializationError
 
 from .codec import StreamCodec, decode, encode
 from .errors import DumpedException, dumps_exception, loads_exception, loads_traceback, truncate
 from .frames import Frame, Frames
+from .marks import Pickled, Serialize, Serialized, ToPickle, unwrap
 from .pickle import OUT_OF_BAND_BYTES, dumps, dumps_function, loads, loads_function
-from .serialize import Serialize, Serialized, unwrap
 
 __all__ = [
     "OUT_OF_BAND_BYTES",
@@ -16,10 +21,12 @@ __all__ = [
     "DumpedException",
     "Frame",
     "Frames",
+    "Pickled",
     "SerializationError",
     "Serialize",
     "Serialized",
     "StreamCodec",
+    "ToPickle",
     "decode",
     "dumps",
     "dumps_exception",
@@ -29,6 +36,45 @@ __all__ = [
     "loads_exception",
     "loads_function",
     "loads_traceback",
+    "to_serialize",
     "truncate",
     "unwrap",
 ]
+
+#: For users' own serialization; loaded when used, since nothing here needs it.
+_LAZY = {
+    "cuda_deserialize": ".registered",
+    "cuda_serialize": ".registered",
+    "dask_deserialize": ".registered",
+    "dask_serialize": ".registered",
+    "decompress": ".frame_compression",
+    "deserialize": ".families",
+    "deserialize_bytes": ".split",
+    "maybe_compress": ".frame_compression",
+    "register_generic": ".generic",
+    "register_serialization": ".registered",
+    "register_serialization_family": ".families",
+    "register_serialization_lazy": ".registered",
+    "serialize": ".families",
+    "serialize_bytelist": ".split",
+    "serialize_bytes": ".split",
+}
+
+__all__ += list(_LAZY)
+
+__getattr__ = lazy_names(__name__, _LAZY)
+
+
+#: As the documented name of the mark.
+to_serialize = Serialize
+
+
+class _Package(ModuleType):
+    """Keeps `serialize` the function when the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "serialize" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import io
 import types
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 
 from .pickle import dumps_function, loads_function
 
+#: Set once a class has functions of its own (`registered`): the reduction by these, or `NotImplemented`.
+reduce_registered: Callable[[Any], Any] | None = None
+
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Cloudpickle with the functions of registered classes."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if reduce_registered is not None:
+            reduced = reduce_registered(value)
+            if reduced is not NotImplemented:
+                return reduced
+        return super().reducer_override(value)
+
+
+class _ValuePickler(_Pickler):
     """Replaces each function that would go by value with the bytes that `dumps_function` keeps for it."""
 
     def reducer_override(self, value: Any) -> Any:
@@ -29,6 +44,6 @@ def cloudpickle_dumps(value: Any, buffer_callback: Any) -> bytes:
     """Pickle by value. A function at the root is pickled whole: it and others may refer to each other."""
     file = io.BytesIO()
     whole = isinstance(value, (types.FunctionType, type))
-    kind = cloudpickle.Pickler if whole else _Pickler
+    kind = _Pickler if whole else _ValuePickler
     kind(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()

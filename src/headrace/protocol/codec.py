@@ -16,8 +16,8 @@ from msgspec.msgpack import Ext
 from headrace.exceptions import DeserializationError
 
 from .frames import Frame, Frames
-from .pickle import OUT_OF_BAND_BYTES, dumps, loads, type_name
-from .serialize import Serialize, Serialized
+from .marks import Pickled, Serialize, Serialized, ToPickle
+from .pickle import OUT_OF_BAND_BYTES, loads, type_name
 
 _FRAMES = 1
 _TUPLE = 2
@@ -29,6 +29,8 @@ _LARGE_BYTES = 7
 _SERIALIZED = 8
 _SERIALIZED_FRAMES = 9
 _LONE_SURROGATES = 10
+_PICKLED = 11
+_PICKLED_FRAMES = 12
 
 _range = struct.Struct("<II")
 _NO_FRAMES: list[Frame] = []
@@ -125,11 +127,11 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
     def on_extension(code: int, data: memoryview) -> Any:
         if code == _TUPLE:
             return tuple(inner(data))
-        if code in (_SERIALIZED, _SERIALIZED_FRAMES):
+        if code in (_SERIALIZED, _SERIALIZED_FRAMES, _PICKLED, _PICKLED_FRAMES):
             payload: bytes | Frames
-            payload = bytes(data) if code == _SERIALIZED else Frames(_frame_range(frames, data))
-            if not deserialize:
-                return Serialized(payload)
+            payload = bytes(data) if code in (_SERIALIZED, _PICKLED) else Frames(_frame_range(frames, data))
+            if not deserialize and code not in (_PICKLED, _PICKLED_FRAMES):
+                return Serialized.of(payload)
             try:
                 return loads(payload)
             except Exception as error:
@@ -199,10 +201,8 @@ def _prepare(value: Any, frames: list[Frame]) -> Any:
 
 def _prepare_other(value: Any, frames: list[Frame]) -> Any:
     """Marks, buffers and subclasses, which are rarer."""
-    if isinstance(value, Serialize):
-        return _prepare_payload(dumps(value.value), frames)
-    if isinstance(value, Serialized):
-        return _prepare_payload(value.payload, frames)
+    if isinstance(value, (Serialize, Serialized)):
+        return _prepare_marked(value, frames)
     if isinstance(value, Frames):
         return Ext(_FRAMES, _add_frames(value.frames, frames))
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -255,10 +255,12 @@ def _plain_key(key: Any) -> bool:
     return kind is float or kind is bytes or kind is bool or key is None
 
 
-def _prepare_payload(payload: bytes | Frames, frames: list[Frame]) -> Ext:
+def _prepare_marked(value: Serialize | Serialized, frames: list[Frame]) -> Ext:
+    payload = value.dump() if isinstance(value, Serialize) else value.payload
+    always_loaded = isinstance(value, (ToPickle, Pickled))
     if isinstance(payload, Frames):
-        return Ext(_SERIALIZED_FRAMES, _add_frames(payload.frames, frames))
-    return Ext(_SERIALIZED, payload)
+        return Ext(_PICKLED_FRAMES if always_loaded else _SERIALIZED_FRAMES, _add_frames(payload.frames, frames))
+    return Ext(_PICKLED if always_loaded else _SERIALIZED, payload)
 
 
 def _add_frames(new: list[Frame], frames: list[Frame]) -> bytes:

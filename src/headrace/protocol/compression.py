@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from headrace.common.facade import lazy_names
+
 from .frames import Frame
 
 #: Shorter frames go as they are.
@@ -20,7 +22,7 @@ _SAMPLES, _SAMPLE_BYTES = 5, 10_000
 _WORTH = 0.9
 _FLAG = 1 << 63
 _size = struct.Struct("<Q")
-_MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
+MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
 
 
 def choose_compression(own: str | None, peer: Any) -> str | None:
@@ -44,13 +46,13 @@ def offered_compression(configured: str | bool | None) -> str | None:
     if configured is None or configured is False:
         return None
     if configured == "auto" or configured is True:
-        return ",".join([name for name in _MODULES if _installed(name)]) or None
-    if configured not in _MODULES:
-        raise ValueError(f"distributed.comm.compression is {configured!r}; it can be null, auto, {', '.join(_MODULES)}")
-    if not _installed(configured):
+        return ",".join([name for name in MODULES if installed(name)]) or None
+    if configured not in MODULES:
+        raise ValueError(f"distributed.comm.compression is {configured!r}; it can be null, auto, {', '.join(MODULES)}")
+    if not installed(configured):
         raise ValueError(
             f"distributed.comm.compression is {configured!r}, but the package "
-            f"{_MODULES[configured].partition('.')[0]} is not installed"
+            f"{MODULES[configured].partition('.')[0]} is not installed"
         )
     return configured
 
@@ -112,6 +114,14 @@ class Compressor:
             raise ValueError(f"a compressed frame has {len(data)} bytes instead of {size}")
         return memoryview(bytearray(data))
 
+    def compress_whole(self, data: Any) -> bytes:
+        """Compressed, with what `decompress_whole` needs to know."""
+        return _size.pack(memoryview(data).nbytes) + self._compress(data)
+
+    def decompress_whole(self, data: Any) -> Frame:
+        """As it was before `compress_whole`."""
+        return self.decompress(data, 2**40)
+
     def _promising(self, frame: Frame) -> bool:
         if len(frame) <= 2 * _SAMPLES * _SAMPLE_BYTES:
             return True
@@ -121,5 +131,15 @@ class Compressor:
         return len(self._compress(sample)) < _WORTH * len(sample)
 
 
-def _installed(name: str) -> bool:
-    return importlib.util.find_spec(_MODULES[name].partition(".")[0]) is not None
+def installed(name: str) -> bool:
+    """Whether the package of a compression is installed."""
+    return importlib.util.find_spec(MODULES[name].partition(".")[0]) is not None
+
+
+#: For users' own serialization; loaded when used, since connections need none of it.
+_LAZY = dict.fromkeys(
+    ("Compression", "byte_sample", "compressions", "decompress", "get_compression_settings", "maybe_compress"),
+    "headrace.protocol.frame_compression",
+)
+
+__getattr__ = lazy_names(__name__, _LAZY)

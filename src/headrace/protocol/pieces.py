@@ -10,6 +10,7 @@ import pickle
 from functools import partial
 from typing import Any
 
+from . import pickle as plain
 from .frames import Frame
 from .pickle import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
 
@@ -39,7 +40,7 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
         value = _LargeBytes(value)
     target = _Pieces()
     try:
-        pickle.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers)).dump(value)
+        plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers)).dump(value)
         by_value = any(b"__main__" in piece or _names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
     except Exception:
         by_value = True

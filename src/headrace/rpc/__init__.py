@@ -6,7 +6,7 @@ from .calls import error_message, remote_exception, send_recv
 from .loop import IOLoop, LoopRunner, new_event_loop, run, sync
 from .patience import PatientCalls, SilentPeerError
 from .periodic import PeriodicCallback
-from .pool import ConnectionPool, rpc
+from .pool import ConnectionPool, PooledRPCCall, rpc
 from .server import NO_REPLY, Server
 from .stream import Stream
 
@@ -17,6 +17,7 @@ __all__ = [
     "LoopRunner",
     "PatientCalls",
     "PeriodicCallback",
+    "PooledRPCCall",
     "Server",
     "SilentPeerError",
     "Stream",

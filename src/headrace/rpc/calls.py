@@ -7,7 +7,7 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.exceptions import DeserializationError, RemoteError
 from headrace.protocol import Serialize, dumps_exception, loads_exception, loads_traceback
-from headrace.protocol.serialize import Serialized
+from headrace.protocol.marks import Serialized
 
 #: `status` of a reply that stands for an exception in the handler.
 UNCAUGHT_ERROR = "uncaught-error"
@@ -48,8 +48,8 @@ def error_message(exception: BaseException) -> dict[str, Any]:
     dumped = dumps_exception(exception, max_length=get("distributed.admin.max-error-length"))
     return {
         "status": UNCAUGHT_ERROR,
-        "exception": Serialized(dumped.exception),
-        "traceback": Serialized(dumped.traceback),
+        "exception": Serialized.of(dumped.exception),
+        "traceback": Serialized.of(dumped.traceback),
         "text": dumped.exception_text,
         "traceback_text": dumped.traceback_text,
     }

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
-from headrace.protocol.serialize import Serialized
+from headrace.protocol.marks import Serialized
 
 from .node import Node
 
@@ -70,8 +70,8 @@ def error_reply(error: BaseException) -> dict[str, Any]:
     dumped = dumps_exception(error, users_part(error.__traceback__))
     return {
         "status": "error",
-        "exception": Serialized(dumped.exception),
-        "traceback": Serialized(dumped.traceback),
+        "exception": Serialized.of(dumped.exception),
+        "traceback": Serialized.of(dumped.traceback),
         "exception_text": dumped.exception_text,
         "traceback_text": dumped.traceback_text,
         "text": dumped.exception_text,

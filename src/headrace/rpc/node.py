@@ -12,6 +12,7 @@ from headrace.comm import get_address_host, get_address_host_port
 from headrace.common.status import Status
 from headrace.security import Security
 
+from .documented import DocumentedNode
 from .logs import LogLines
 from .loop import IOLoop
 from .periodic import PeriodicCallback
@@ -20,7 +21,7 @@ from .scheduler_file import read_scheduler_file
 from .server import Server
 
 
-class Node:
+class Node(DocumentedNode):
     """A server with a life. Subclasses give `_start` and `_close`.
 
     Args:
@@ -66,9 +67,10 @@ class Node:
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self.loop: IOLoop | None = None
+        self.prepare_documented()
         self._log_lines = LogLines(log_of)
         self._finished: asyncio.Event | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[Any] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._detached: set[asyncio.Task[Any]] = set()
@@ -97,7 +99,7 @@ class Node:
             self._finished = asyncio.Event()
             self._log_lines.start()
             self._block_operations()
-            self._starting = asyncio.ensure_future(self._start())
+            self._starting = asyncio.ensure_future(self.start_unsafe())
         starting = self._starting
         try:
             await asyncio.shield(starting)
@@ -116,15 +118,16 @@ class Node:
             blocked = config.get(f"distributed.{self.kind.lower()}.blocked-handlers", None)
         self.server.block(blocked or ())
 
-    async def _start(self) -> None:
-        raise NotImplementedError
-
     async def _close(self, **options: Any) -> None:
         raise NotImplementedError
 
-    async def close(self, **options: Any) -> str:
-        """Close; waits for a close that is under way. Returns "OK"."""
-        return await self._shut(options.pop("reason", "closed by its owner"), options)
+    async def close(self, timeout: float | None = None, reason: str = "closed by its owner") -> str:
+        """Close; waits for a close that is under way. Returns "OK".
+
+        Args:
+            timeout: seconds to wait for requests under way.
+        """
+        return await self._shut(reason, {} if timeout is None else {"timeout": timeout})
 
     async def _shut(self, reason: str, options: dict[str, Any]) -> str:
         if self._closing is None:
@@ -142,6 +145,7 @@ class Node:
             for callback in self.periodic_callbacks.values():
                 callback.stop()
             self.server.stop_listening()
+            self.stop_services()
             await self._close(reason=reason, **options)
             for task in list(self._background):
                 task.cancel()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Self
 
 from headrace.comm import Comm, connect
 from headrace.comm.addressing import normalize_address
@@ -28,14 +28,19 @@ class ConnectionPool:
         deserialize: whether pickles in replies are loaded, or come as `Serialized`.
         connection_args: what `Security.get_connection_args` gives, or a function that gives it.
         timeout: seconds to connect; `None` as configured.
+        serializers, allow_offload, deserializers, server: accepted for compatibility.
     """
 
     def __init__(
         self,
         limit: int = IDLE_LIMIT,
         deserialize: bool = True,
+        serializers: Any = None,
+        allow_offload: bool = True,
+        deserializers: Any = None,
         connection_args: dict[str, Any] | None = None,
         timeout: float | str | None = None,
+        server: Any = None,
     ) -> None:
         self.limit = limit
         self.deserialize = deserialize
@@ -61,24 +66,31 @@ class ConnectionPool:
     def __repr__(self) -> str:
         return f"<ConnectionPool: open={self.open}, active={self.active}, connecting={len(self._connecting)}>"
 
-    def __call__(self, address: str) -> rpc:
-        """A proxy for the server at an address."""
-        return rpc(address, pool=self)
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.start().__await__()
 
-    def rpc(self, address: str) -> rpc:
-        """A proxy for the server at an address."""
-        return rpc(address, pool=self)
+    async def start(self) -> Self:
+        """Nothing needs to be done before comms are lent."""
+        return self
 
-    async def connect(self, address: str, timeout: float | str | None = None) -> Comm:
+    def __call__(self, addr: str | None = None, ip: str | None = None, port: int | None = None) -> PooledRPCCall:
+        """A proxy for the server at an address, or at a host and a port."""
+        return PooledRPCCall(addr if addr is not None else f"{ip}:{port}", self)
+
+    def rpc(self, address: str) -> PooledRPCCall:
+        """A proxy for the server at an address."""
+        return PooledRPCCall(address, self)
+
+    async def connect(self, addr: str, timeout: float | str | None = None) -> Comm:
         """Lend a comm; give it back with `reuse`, or close it.
 
         Raises:
             RPCClosed: the pool is closed.
             OSError: see `headrace.comm.connect`.
         """
+        address = normalize_address(addr)
         if self.closed:
             raise RPCClosed(f"the connection pool is closed: cannot call {address}")
-        address = normalize_address(address)
         available = self._available.get(address)
         while available:
             comm = available.pop()
@@ -114,9 +126,9 @@ class ConnectionPool:
         self._lent[comm] = address
         return comm
 
-    def reuse(self, address: str, comm: Comm) -> None:
+    def reuse(self, addr: str, comm: Comm) -> None:
         """Take back a comm on which no reply is outstanding."""
-        address = self._lent.pop(comm, "") or normalize_address(address)
+        address = self._lent.pop(comm, "") or normalize_address(addr)
         if comm.closed():
             return
         if self.closed:
@@ -138,9 +150,9 @@ class ConnectionPool:
         while len(self._idle) > self.limit:
             self._drop(next(iter(self._idle)))
 
-    def remove(self, address: str, reason: str = "Address removed.") -> None:
+    def remove(self, addr: str, *, reason: str = "Address removed.") -> None:
         """Close all comms to an address (its server is gone); calls under way fail."""
-        address = normalize_address(address)
+        address = normalize_address(addr)
         for comm in list(self._available.get(address, ())):
             self._drop(comm)
         for comm in [comm for comm, lent_to in self._lent.items() if lent_to == address]:
@@ -179,20 +191,11 @@ class ConnectionPool:
         await self.close()
 
 
-class rpc:
-    """Makes a server's operations look like methods: `await rpc("tcp://…").identity()`.
+class _Calls:
+    """Makes a server's operations look like methods."""
 
-    Args:
-        address: of the server.
-        pool: where comms come from; without one the proxy has its own, which `close_rpc` closes.
-        kwargs: for a pool of its own, see `ConnectionPool`.
-    """
-
-    def __init__(self, address: str, pool: ConnectionPool | None = None, **kwargs: Any) -> None:
-        self.address = normalize_address(address)
-        self._owned = pool is None
-        self._pool = pool if pool is not None else ConnectionPool(**kwargs)
-        self._closed = False
+    address: str
+    _closed = False
 
     def __getattr__(self, op: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         if op.startswith("__"):
@@ -207,29 +210,122 @@ class rpc:
         """Call an operation by name; see `send_recv` for what is raised."""
         if self._closed:
             raise RPCClosed(f"this rpc is closed: cannot call {op!r} of {self.address}")
-        pool = self._pool
-        comm = await pool.connect(self.address)
+        comm = await self.live_comm()
         previous, comm.name = comm.name, op
         try:
             return await send_recv(comm, op=op, **kwargs)
         finally:
             comm.name = previous
-            pool.reuse(self.address, comm)
+            self._give_back(comm)
+
+    async def live_comm(self) -> Comm:
+        """A comm to the server on which nothing is outstanding, until the call that takes it is over."""
+        raise NotImplementedError  # pragma: no cover - both kinds define it
+
+    def _give_back(self, comm: Comm) -> None:
+        raise NotImplementedError  # pragma: no cover - both kinds define it
 
     async def close_rpc(self) -> None:
-        """No more calls through this proxy; closes the pool if it is the proxy's own."""
+        """No more calls through this proxy."""
         self._closed = True
-        if self._owned:
-            await self._pool.close()
 
-    async def __aenter__(self) -> rpc:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close_rpc()
 
     def __repr__(self) -> str:
-        return f"<rpc to {self.address!r}>"
+        return f"<{type(self).__name__} to {self.address!r}>"
+
+
+class PooledRPCCall(_Calls):
+    """Calls to one server over comms that a pool lends.
+
+    Args:
+        addr: of the server.
+        pool: where comms come from.
+        serializers, deserializers: accepted for compatibility.
+    """
+
+    def __init__(self, addr: str, pool: ConnectionPool, serializers: Any = None, deserializers: Any = None) -> None:
+        self.address = normalize_address(addr)
+        self.pool = pool
+
+    async def live_comm(self) -> Comm:
+        return await self.pool.connect(self.address)
+
+    def _give_back(self, comm: Comm) -> None:
+        self.pool.reuse(self.address, comm)
+
+
+class rpc(_Calls):
+    """Calls to one server: `await rpc("tcp://…").identity()`. `close_rpc` closes its connections.
+
+    Args:
+        arg: address of the server.
+        comm: a comm to it, instead: calls go over this one, one after another.
+        deserialize, timeout, connection_args: see `ConnectionPool`.
+        serializers, deserializers: accepted for compatibility.
+
+    Raises:
+        ValueError: neither an address nor a comm is given.
+    """
+
+    def __init__(
+        self,
+        arg: str | None = None,
+        comm: Comm | None = None,
+        deserialize: bool = True,
+        timeout: float | str | None = None,
+        connection_args: dict[str, Any] | None = None,
+        serializers: Any = None,
+        deserializers: Any = None,
+    ) -> None:
+        if arg is None and comm is None:
+            raise ValueError("rpc needs the address of a server, or a comm to it")
+        self.address = normalize_address(arg) if arg is not None else comm.peer_address  # type: ignore[union-attr]
+        self._pool = ConnectionPool(deserialize=deserialize, connection_args=connection_args, timeout=timeout)
+        self._comm = comm
+        self._turn = asyncio.Lock()
+
+    @property
+    def comms(self) -> dict[Comm, bool]:
+        """Its comms, and whether each is free."""
+        if self._comm is not None:
+            return {self._comm: not self._turn.locked()}
+        return {**dict.fromkeys(self._pool._idle, True), **dict.fromkeys(self._pool._lent, False)}
+
+    @property
+    def active(self) -> int:
+        """Calls under way."""
+        return sum(not free for free in self.comms.values())
+
+    async def live_comm(self) -> Comm:
+        if self._comm is None:
+            return await self._pool.connect(self.address)
+        await self._turn.acquire()
+        return self._comm
+
+    def _give_back(self, comm: Comm) -> None:
+        if self._comm is None:
+            self._pool.reuse(self.address, comm)
+        else:
+            self._turn.release()
+
+    def close_comms(self) -> None:
+        """Close its connections; calls under way fail, later ones connect again."""
+        if self._comm is not None:
+            self._comm.abort()
+        else:
+            self._pool.remove(self.address)
+
+    async def close_rpc(self) -> None:
+        """No more calls through this proxy, and its connections are closed."""
+        await super().close_rpc()
+        await self._pool.close()
+        if self._comm is not None:
+            await self._comm.close()
 
 
 def _being_cancelled() -> bool:

@@ -18,6 +18,7 @@ from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
 from headrace.security import Security
 
+from .delays import DelayTimer
 from .memory import MemorySettings
 from .state.clients import ClientState
 from .state.memory import MemoryState
@@ -64,6 +65,7 @@ class SchedulerBase(Node):
         self.MEMORY_REBALANCE_SENDER_MIN = settings.sender_min
         self.MEMORY_REBALANCE_RECIPIENT_MAX = settings.recipient_max
         self.MEMORY_REBALANCE_HALF_GAP = settings.half_gap
+        self.delay_timer = DelayTimer(state, self.flush)
         self.patient_calls = PatientCalls(self.rpc)
         self.client_comms: dict[str, Stream] = {}
         self.stream_comms: dict[str, Stream] = {}
@@ -200,6 +202,8 @@ class SchedulerBase(Node):
                 )
                 if stream is not None:
                     stream.send_all(outbox)
+        if state.delays:
+            self.delay_timer.set()
 
     def notify_plugins(self, hook: str, *args: Any, **kwargs: Any) -> None:
         """Call a hook of every plugin; one that raises is logged and does not stop the others.

@@ -24,8 +24,10 @@ from .handlers.balance import BalanceHandlers
 from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
+from .handlers.deaths import DeathHandlers
 from .handlers.documented import DocumentedMethods
 from .handlers.inspect import InspectHandlers
+from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
@@ -72,6 +74,8 @@ class Scheduler(
     RestartHandlers,
     DocumentedMethods,
     LifeHandlers,
+    DeathHandlers,
+    LeavingHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -133,7 +137,7 @@ class Scheduler(
         super().__init__(SchedulerState(state_options(allowed_failures, validate)), security)
         self.name = self.id
         self.started = 0.0
-        self.services: dict[str, Any] = {}
+        self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
         self.blocked_handlers = blocked_handlers
         self.set_life(scheduler_file, idle_timeout, preload, preload_argv)
         self.state.options = replace(
@@ -152,6 +156,8 @@ class Scheduler(
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),
+                **self.death_operations(),
+                **self.leaving_operations(),
                 "terminate": self._terminate,
             }
         )
@@ -174,6 +180,7 @@ class Scheduler(
         """Listen, and start plugins."""
         self.started = time.time()
         await self.server.listen(self._listen_address())
+        self.start_services(self.default_ip)
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
@@ -189,10 +196,6 @@ class Scheduler(
         from headrace.comm.addressing import address_from_user_args
 
         return address_from_user_args(security=self.security, **self._listen)
-
-    async def listen(self, address: str) -> str:
-        """Listen at one more address as well, and return it as others are to use it."""
-        return (await self.server.listen(address)).contact_address
 
     async def _close(self, **options: Any) -> None:
         """Tell clients and workers, and stop. Of the documented options, only `reason` makes a difference."""
@@ -212,6 +215,7 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "close")
         self.end_watching()
+        self.delay_timer.cancel()
         await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Everything that can be done in the thread is done there: unpickling, resolving of references, the call, measuring and
 pickling of the result. The loop is woken once for many outcomes. This module knows no states: it answers the core's
-`Execute` effects with the core's events.
+`Execute` effects with the core's events. Tasks that are to be stopped are the business of `interrupts`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key, from_wire
+from headrace.common.keys import Key, from_wire, to_wire
+from headrace.common.retrying import matches, policy_of
 from headrace.exceptions import DeserializationError, Reschedule
 from headrace.protocol import dumps, dumps_exception, loads, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
+from .interrupts import Interrupts
 from .memory import SpilledValues, UnreadableError
 from .run_spec import by_user_key, resolve
 from .sizes import nbytes_of, type_name_of
@@ -62,6 +65,7 @@ class TaskExecutor:
         nthreads: threads of the default pool.
         on_events: called on the loop with each batch of outcomes, after the values were put into `worker.data`.
         executors: more executors by name; "default" replaces the pool.
+        grace: seconds that an interrupted task has to end.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class TaskExecutor:
         nthreads: int,
         on_events: Callable[[list[Event]], None],
         executors: Mapping[str, Executor],
+        grace: float = 1.0,
     ) -> None:
         self._worker = worker
         self._on_events = on_events
@@ -80,13 +85,19 @@ class TaskExecutor:
         self._done: deque[tuple[Any, Any, Any]] = deque()
         #: runs handed out that have not been reported
         self._runs: dict[Key, Execute] = {}
+        #: runs that wait for `run_held`, and whom to tell when they are reported
+        self._held: dict[Key, Execute] = {}
+        self._waiting: dict[Key, asyncio.Future[None]] = {}
         #: key of the latest task of each thread, for the profiler
         self.keys_by_thread: dict[int, Key] = {}
         #: called when tasks are handed out, while the profiler sleeps
         self.on_work: Callable[[], None] | None = None
         #: those that no thread has taken; whoever removes one (set.remove is atomic) owns it
         self._unstarted: set[Execute] = set()
-        self._coroutines: set[asyncio.Task[None]] = set()
+        #: `async def` tasks that run
+        self.coroutines: dict[Execute, asyncio.Task[None]] = {}
+        self.interrupts = Interrupts(self, worker.address, grace, worker.restart_for)
+        self._open = self.interrupts.open
         self._memory = worker.memory_manager
         self._buffer = worker.memory_manager.buffer
         self.executors = dict(executors)
@@ -110,6 +121,9 @@ class TaskExecutor:
             if plain and not run.annotations:
                 feed(run)
             else:
+                limit = run.annotations.get("timeout")
+                if type(limit) is float:  # anything else is not ours
+                    self.interrupts.limit(run, limit)
                 self._submit_elsewhere(run)
         if self.on_work is not None:
             self.on_work()
@@ -147,12 +161,17 @@ class TaskExecutor:
             self._fail(run, error, time.time(), error.__traceback__)
 
     def _submit_pickled(self, run: Execute, executor: Executor) -> None:
-        start = time.time()
+        if not self._claim(run):  # recalled
+            return
+        run.started = start = time.time()
         future = executor.submit(call_pickled, run.function, run.arguments, run.values)
-        run.started = start
 
         def report(future: Future[Any]) -> None:
-            self._claim(run)
+            try:
+                self._open.remove(run)
+            except KeyError:  # given up
+                return
+            del self.interrupts.futures[run]
             try:
                 value = future.result()
             except BaseException as error:
@@ -160,7 +179,31 @@ class TaskExecutor:
             else:
                 self._succeed(run, value, start, time.time(), 0)
 
-        future.add_done_callback(report)
+        self.interrupts.futures[run] = future
+        self._open.add(run)
+        if self.interrupts.was_interrupted(run):
+            del self.interrupts.futures[run]
+            future.cancel()
+            self._fail(run, run.watch.error, start, None)
+        else:
+            future.add_done_callback(report)
+
+    def hold(self, runs: list[Execute]) -> None:
+        """Keep runs until `run_held` asks for each. On the loop."""
+        for run in runs:
+            self._held[run.key] = run
+
+    async def run_held(self, key: Key) -> None:
+        """Run what is kept; returns when the outcome has been reported.
+
+        Raises:
+            KeyError: nothing is kept under the key.
+        """
+        run = self._held.pop(to_wire(key))
+        reported = self._loop.create_future()
+        self._waiting[run.key] = reported
+        self.submit([run])
+        await reported
 
     def recall(self, key: Key) -> ExecuteRecalled:
         """Take a run back, if no thread has taken it. On the loop."""
@@ -168,6 +211,9 @@ class TaskExecutor:
         unstarted = run is not None and self._claim(run)
         if unstarted:
             del self._runs[key]
+            assert run is not None
+            if run.watch is not None:
+                self.interrupts.forget(run)
         return ExecuteRecalled(key, unstarted)
 
     def _claim(self, run: Execute) -> bool:
@@ -176,6 +222,22 @@ class TaskExecutor:
         except KeyError:
             return False
         return True
+
+    def interrupt(self, key: Key, force: bool) -> None:
+        """Stop a run whose result nobody wants, if it has not ended; with `force`, at any price. On the loop."""
+        run = self._runs.get(key)
+        if run is not None:
+            self.interrupts.cancel(run, force)
+
+    def is_out(self, run: Execute) -> bool:
+        """Whether a run has not been reported."""
+        return self._runs.get(run.key) is run
+
+    def give_up(self, run: Execute) -> None:
+        """Report a run as interrupted that goes on nevertheless; what it returns will be dropped. On the loop."""
+        if run.thread and run not in self.coroutines and not self.pool.abandon(run.thread):
+            logger.warning("The task %r still takes a thread of its executor", from_wire(run.key))
+        self._fail(run, run.watch.error, run.started, None)
 
     def executing(self, now: float) -> dict[Key, float]:
         """Keys that run now, and for how many seconds."""
@@ -210,9 +272,23 @@ class TaskExecutor:
         local = thread_state
         if getattr(local, "execution_state", None) is None or local.execution_state["worker"] is not self._worker:
             self._start_thread()  # an executor of the user's
+        try:
+            self._perform(run, local)
+        except BaseException as error:  # everything else is reported in there
+            if run.watch is None or not isinstance(error, run.watch.kind):
+                raise
+            self._interrupted(run, error)  # it struck late
+        finally:
+            local.key = None
+            if admitted:
+                self._memory.release(admitted)
+
+    def _perform(self, run: Execute, local: Any) -> None:
+        """Call the function, and report the outcome."""
         run.started = local.start_time = start = time.time()
         run.thread = thread = get_ident()
         local.key = self.keys_by_thread[thread] = run.key
+        inside = False
         try:
             try:
                 function = loads_function(run.function)
@@ -230,17 +306,37 @@ class TaskExecutor:
                     kwargs = resolve(kwargs, named)
                 run.values = None
                 values, named = None, {}  # nothing but the call holds on to what it is given
+            inside = True
+            self._open.add(run)
+            if run.watch is not None:
+                self.interrupts.begin(run)
             value = function(*args, **kwargs)
+            self._open.remove(run)  # from here on nothing interrupts; a KeyError says that something has
+            inside = False
             if type(value) is CoroutineType:
                 self._put(value, run, start)
             else:
                 self._succeed(run, value, start, time.time(), get_ident())
         except BaseException as error:
+            if inside:
+                try:
+                    self._open.remove(run)
+                except KeyError:
+                    self._interrupted(run, error)
+                    return
             self._fail(run, error, start, error.__traceback__)
-        finally:
-            local.key = None
-            if admitted:
-                self._memory.release(admitted)
+
+    def _interrupted(self, run: Execute, error: BaseException) -> None:
+        """The function of a run was interrupted: report that, unless the run was given up. In its thread."""
+        while True:
+            try:
+                to_report = self.interrupts.come_back(run)
+                break
+            except run.watch.kind as late:  # it strikes once
+                error = late
+        if to_report:
+            traceback = error.__traceback__ if isinstance(error, run.watch.kind) else None
+            self._fail(run, run.watch.error, run.started, traceback)
 
     def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
         if run.actor:
@@ -268,7 +364,11 @@ class TaskExecutor:
         value: Any = _NOTHING
         if isinstance(error, UnreadableError):  # the loop decides whether the task is told of it
             value, error = error, error.__cause__ or error
-        self._put(value, failure(run.key, error, traceback, start, time.time(), get_ident()), None)
+        failed = failure(run.key, error, traceback, start, time.time(), get_ident())
+        if run.annotations:
+            policy = policy_of(run.annotations)
+            failed.retry = policy is None or matches(policy, error)
+        self._put(value, failed, None)
 
     def _put(self, value: Any, event: Any, start: float | None) -> None:
         self._done.append((value, event, start))
@@ -283,13 +383,27 @@ class TaskExecutor:
         """The calling thread's task leaves the pool; returns whether it was in it."""
         if not self.pool.is_member():
             return False
-        self.pool.secede()
-        self._put(_NOTHING, ExecuteSeceded(key, seconds), None)
+        with self._not_to_be_interrupted():
+            self.pool.secede()
+            self._put(_NOTHING, ExecuteSeceded(key, seconds), None)
         return True
 
     def rejoin(self) -> None:
         """The calling thread's task comes back."""
-        self.pool.rejoin()
+        with self._not_to_be_interrupted():
+            self.pool.rejoin()
+
+    @contextmanager
+    def _not_to_be_interrupted(self) -> Iterator[None]:
+        """The calling thread's task is in code that must not be left half way."""
+        run = self._runs.get(thread_state.key)
+        inside = run is not None and run.thread == get_ident() and self.interrupts.leave_function(run)
+        try:
+            yield
+        finally:
+            if inside:
+                assert run is not None
+                self.interrupts.enter_function(run)
 
     # on the loop ------------------------------------------------------------------------------------------------------
 
@@ -316,38 +430,61 @@ class TaskExecutor:
                     events.append(DataDropped(dropped))
                     event = ExecuteRescheduled(event.key)
             if type(event) is not ExecuteSeceded:
-                runs.pop(event.key, None)
+                run = runs.pop(event.key, None)
+                if run is not None and run.watch is not None:
+                    self.interrupts.forget(run)
             events.append(event)
         value = None
         if events:
             self._on_events(events)
+            if self._waiting:
+                self._tell_waiting(events)
+
+    def _tell_waiting(self, events: list[Event]) -> None:
+        for event in events:
+            reported = self._waiting.pop(event.key, None) if hasattr(event, "key") else None
+            if reported is not None and not reported.done():
+                reported.set_result(None)
 
     def _start_coroutine(self, run: Execute, coroutine: Any, start: float) -> None:
+        if run.watch is not None and run.watch.error is not None:
+            coroutine.close()
+            self._fail(run, run.watch.error, start, None)
+            return
         task = self._loop.create_task(self._await(run, coroutine, start), name=f"task {run.key!r}")
-        self._coroutines.add(task)
-        task.add_done_callback(self._coroutines.discard)
+        self.coroutines[run] = task
+        task.add_done_callback(lambda _: self.coroutines.pop(run))
 
     async def _await(self, run: Execute, coroutine: Any, start: float) -> None:
         """Run an `async def` task on the loop."""
         running.set((self._worker, run.key))
         try:
             value = await coroutine
-        except asyncio.CancelledError as error:
-            if self._closed:
-                raise
-            self._fail(run, error, start, error.__traceback__)
         except BaseException as error:
-            self._fail(run, error, start, error.__traceback__)
+            watch = run.watch
+            if self._closed and isinstance(error, asyncio.CancelledError):
+                raise
+            if watch is None or watch.error is None:
+                self._fail(run, error, start, error.__traceback__)
+            elif not watch.abandoned:
+                watch.ended = True
+                self._fail(run, watch.error, start, error.__traceback__)
         else:
-            self._succeed(run, value, start, time.time(), 0)
+            watch = run.watch
+            if watch is None or watch.error is None:
+                self._succeed(run, value, start, time.time(), 0)
+            elif not watch.abandoned:
+                watch.ended = True
+                self._fail(run, watch.error, start, None)
 
     async def close(self, wait: bool, timeout: float) -> None:
         """Stop; with `wait`, until what runs now has ended, for at most `timeout` seconds."""
         self._closed = True
-        for task in list(self._coroutines):
+        self.interrupts.close()
+        for task in list(self.coroutines.values()):
             task.cancel()
-        if self._coroutines:
-            await asyncio.wait(list(self._coroutines), timeout=timeout)
+        if self.coroutines:
+            await asyncio.wait(list(self.coroutines.values()), timeout=timeout)
         self._unstarted.clear()
         self.pool.shutdown(wait=False, cancel_futures=True)
         for executor in self.executors.values():

@@ -6,12 +6,14 @@ It does not know how a worker leaves; that is `Worker.close_gracefully`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
+from headrace.exceptions import UnknownOperationError
 
 from .options import WorkerOptions, seconds_of
 
@@ -63,6 +65,13 @@ class Lifetime:
         self.preloads = process_preloads(worker, self._preload, self._preload_argv, worker.local_directory)
         await self.preloads.start()
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left of it; all of it before it has begun."""
+        if self.seconds is None or self._timer is None:
+            return self.seconds
+        return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
+
     def begin(self) -> None:
         """The worker is registered: its time runs."""
         if self.seconds is not None:
@@ -72,7 +81,14 @@ class Lifetime:
         worker = self._worker
         if worker.status in (Status.running, Status.paused):
             logger.info("Worker at %s has reached the end of its lifetime of %.1f s", worker.address, self.seconds)
-            worker.run_detached(worker.close_gracefully(reason="worker-lifetime-reached"))
+            worker.run_detached(self._leave())
+
+    async def _leave(self) -> None:
+        """Others may have been started with this one: each waits for its turn, and works on meanwhile."""
+        worker = self._worker
+        with contextlib.suppress(OSError, UnknownOperationError):
+            await worker.scheduler.turn_to_leave(worker=worker.address, restart=self.restart)
+        await worker.close_gracefully(reason="worker-lifetime-reached")
 
     async def end(self) -> None:
         """The worker closes."""

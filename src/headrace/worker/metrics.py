@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,11 @@ from headrace.machine import process_memory
 
 if TYPE_CHECKING:
     from .server import Worker
+
+#: Readings of every worker that is made from now on, by name; called with the worker.
+DEFAULT_METRICS: dict[str, Callable[[Any], Any]] = {}
+#: Readings kept for `recorded`.
+RECORDED = 10_000
 
 logger = logging.getLogger("distributed.worker")
 
@@ -27,6 +32,8 @@ class Metrics:
         self._worker = worker
         self._custom = custom
         self._last = (time.monotonic(), time.process_time())
+        self._history: deque[tuple[float, float, int]] = deque(maxlen=RECORDED)
+        self._count = 0
 
     def read(self) -> dict[str, Any]:
         """The current values: `cpu` in percent of one processor, memory in bytes, counts."""
@@ -60,6 +67,8 @@ class Metrics:
             "cpu": self._cpu(),
             "memory": process_memory(),
         }
+        self._history.append((found["time"], found["cpu"], found["memory"]))
+        self._count += 1
         for name, function in self._custom.items():
             try:
                 found[name] = function(worker)
@@ -67,9 +76,41 @@ class Metrics:
                 logger.exception("Could not read the metric %r", name)
         return found
 
+    def recorded(self, recent: bool, start: int) -> dict[str, Any]:
+        """Earlier readings; see `Worker.get_monitor_info`."""
+        history = list(self._history)
+        skipped = max(0, start - (self._count - len(history)))
+        chosen = history[-1:] if recent else history[skipped:]
+        times, cpu, memory = ([each[column] for each in chosen] for column in range(3))
+        return {
+            "range_query": {"time": times, "cpu": cpu, "memory": memory},
+            "count": self._count,
+            "last_time": history[-1][0] if history else 0.0,
+        }
+
     def _cpu(self) -> float:
         now, used = time.monotonic(), time.process_time()
         before, used_before = self._last
         self._last = now, used
         elapsed = now - before
         return round(100 * (used - used_before) / elapsed, 1) if elapsed > 0 else 0.0
+
+
+def add_gpu_metrics() -> None:
+    """Have workers that are made from now on tell how busy their first graphics card is.
+
+    Raises:
+        ImportError: the package `pynvml` is not installed.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    card = pynvml.nvmlDeviceGetHandleByIndex(0)
+
+    def read(worker: Any) -> dict[str, Any]:
+        return {
+            "utilization": pynvml.nvmlDeviceGetUtilizationRates(card).gpu,
+            "memory-used": pynvml.nvmlDeviceGetMemoryInfo(card).used,
+        }
+
+    DEFAULT_METRICS["gpu"] = read

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire
-from headrace.protocol import Frames, loads, unwrap
+from headrace.protocol import unwrap
+from headrace.rpc.files import take_file
 from headrace.rpc.functions import error_reply, opened, run_function
 
 from .context import running
@@ -35,7 +34,7 @@ class Operations:
         """By operation."""
         worker, transfers = self._worker, self._worker.transfers
         return {
-            "get_data": transfers.get_data,
+            "get_data": worker.get_data,
             "gather": transfers.gather,
             "update_data": self.update_data,
             "free_keys": self.free_keys,
@@ -158,27 +157,7 @@ class Operations:
         Raises:
             ValueError: the name is not a plain file name.
         """
-        filename = str(filename)
-        if os.path.basename(filename) != filename or filename in ("", ".", ".."):
-            raise ValueError(f"upload_file takes a file name without directories, not {filename!r}")
-        data = _file_content(data)
-        path = os.path.join(self._worker.local_directory, filename)
-        with open(path, "wb") as file:
-            file.write(data)
-        if load:
-            try:
-                import_file(path)
-            except Exception as error:
-                logger.exception("Could not import %s", filename)
-                return error_reply(error)
-        return {"status": "OK", "nbytes": len(data)}
-
-
-def _file_content(value: Any) -> bytes:
-    value = unwrap(value)
-    if isinstance(value, Frames):
-        return bytes(loads(value))
-    return value.encode() if isinstance(value, str) else bytes(value)
+        return take_file(self._worker.local_directory, filename, data, load)
 
 
 async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
@@ -187,31 +166,3 @@ async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
         result = function(*args)
         if inspect.isawaitable(result):
             await result
-
-
-def import_file(path: str) -> list[ModuleType]:
-    """Import a module from a file, or add an archive to the path and import what it holds; returns the modules."""
-    import importlib
-    import pkgutil
-
-    directory, filename = os.path.split(path)
-    name, extension = os.path.splitext(filename)
-    names = []
-    if extension in (".py", ".pyc"):
-        names.append(name)
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
-        cached = os.path.join(directory, "__pycache__", f"{name}.{sys.implementation.cache_tag}.pyc")
-        if os.path.exists(cached):  # made from an older upload within the same second
-            os.unlink(cached)
-    elif extension in (".egg", ".zip", ".pyz"):
-        if path not in sys.path:
-            sys.path.insert(0, path)
-        names += [module.name for module in pkgutil.iter_modules([path])]
-    importlib.invalidate_caches()
-    modules = []
-    for module in names:
-        logger.info("Reload module %s from %s file", module, extension)
-        loaded = sys.modules.get(module)
-        modules.append(importlib.import_module(module) if loaded is None else importlib.reload(loaded))
-    return modules

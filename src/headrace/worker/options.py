@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
 IGNORED = frozenset(
     {
-        "loop", "services", "service_ports", "service_kwargs", "dashboard_address", "dashboard", "http_prefix",
-        "low_level_profiler", "scheduler_sni",
-        "transition_counter_max", "WorkerStateClass",
+        "loop", "service_ports", "service_kwargs",
     }
 )  # fmt: skip
 
 
-#: Keywords about when a worker starts and ends; see `lifetime`.
-LIFE = ("lifetime", "lifetime_stagger", "lifetime_restart", "preload", "preload_argv")
+#: The documented default of `heartbeat_interval`; it leaves the interval to the scheduler.
+HEARTBEAT = "1s"
+
+Readings: TypeAlias = Mapping[str, Callable[[Any], Any]]
+NO_READINGS: Readings = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class WorkerOptions:
         log_length: transitions remembered.
         profile_interval: seconds between two samples of the profile; 0 for no profile.
         profile_cycle: seconds that share an entry of its history.
-        life: by the names in `LIFE`.
+        life: by the constructor's keywords; see `lifetime`.
+        interrupt_grace: seconds that an interrupted task has to end.
     """
 
     outgoing: int = 50
@@ -49,6 +51,7 @@ class WorkerOptions:
     profile_interval: float = 0.01
     profile_cycle: float = 1.0
     life: Mapping[str, Any] = field(default_factory=dict)
+    interrupt_grace: float = 1.0
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
@@ -69,6 +72,7 @@ class WorkerOptions:
             else 0.0,
             profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
+            interrupt_grace=config.parse_seconds(values["interrupt-grace"]),
             life={
                 "lifetime": values["lifetime"]["duration"],
                 "lifetime_stagger": values["lifetime"]["stagger"],
@@ -105,3 +109,11 @@ def executors_of(executor: Any) -> dict[str, Executor]:
     if isinstance(executor, Mapping):
         return dict(executor)
     raise TypeError(f"executor must be a concurrent.futures.Executor, or several by name, not {executor!r}")
+
+
+def with_server_name(connection_args: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Arguments for connections, that expect a TLS server under another name than its host's, if one is given."""
+    if not name:
+        return connection_args
+    extra = {**(connection_args.get("extra_conn_args") or {}), "server_hostname": name}
+    return {**connection_args, "extra_conn_args": extra}

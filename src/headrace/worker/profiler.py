@@ -181,7 +181,7 @@ class ProfileMethods:
             return await loop.run_in_executor(None, profiler.read_server, start, stop)
         return await loop.run_in_executor(None, profiler.read, start, stop, key)
 
-    async def get_profile_metadata(self, start: float | None = None, stop: float | None = None) -> dict[str, Any]:
+    async def get_profile_metadata(self, start: float | None = 0, stop: float | None = None) -> dict[str, Any]:
         """How many samples there are, over time; see `Profiler.metadata`."""
         if self.profiler is None:
             return {"counts": [], "keys": {}}

@@ -33,23 +33,32 @@ from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
 from .actors import ActorHost
+from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
-from .metrics import Metrics
+from .metrics import DEFAULT_METRICS, Metrics
 from .operations import Operations
-from .options import IGNORED, LIFE, WorkerOptions, executors_of, seconds_of
+from .options import (
+    HEARTBEAT,
+    IGNORED,
+    NO_READINGS,
+    Readings,
+    WorkerOptions,
+    executors_of,
+    seconds_of,
+    with_server_name,
+)
 from .profiler import ProfileMethods, Profiler
 from .scattered import Scattered
 from .session import SchedulerSession
 from .state import WorkerState
 from .state.events import Pause, SetResources, Unpause
 from .transfer import Transfers
-from .views import WorkerViews
 
 logger = logging.getLogger("distributed.worker")
 
 
-class Worker(WorkerViews, ProfileMethods):
+class Worker(DocumentedWorker, ProfileMethods):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -80,6 +89,12 @@ class Worker(WorkerViews, ProfileMethods):
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
         profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
+        services: see `DocumentedNode.start_services`.
+        heartbeat_interval: seconds, or text, between two heartbeats; the default leaves it to the scheduler.
+        transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
+        scheduler_sni: name that a TLS scheduler is expected under.
+        WorkerStateClass: class of the state machine.
+        dashboard_address, dashboard, http_prefix, low_level_profiler: accepted for compatibility.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
@@ -96,34 +111,53 @@ class Worker(WorkerViews, ProfileMethods):
         scheduler_file: str | None = None,
         nthreads: int | None = None,
         local_directory: str | None = None,
+        services: Mapping[Any, Any] | None = None,
         name: Any = None,
         executor: Executor | Mapping[str, Executor] | str | None = None,
         resources: Mapping[str, float] | None = None,
         silence_logs: int | None = None,
         death_timeout: float | str | None = None,
+        preload: Any = None,
+        preload_argv: Any = None,
         security: Any = None,
         contact_address: str | None = None,
-        heartbeat_interval: float | str | None = None,
-        metrics: Mapping[str, Callable[[Any], Any]] | None = None,
-        startup_information: Mapping[str, Callable[[Any], Any]] | None = None,
+        heartbeat_interval: float | str | None = HEARTBEAT,
+        extensions: Mapping[str, Callable[[Any], Any]] | None = None,
+        metrics: Readings = NO_READINGS,
+        startup_information: Readings = NO_READINGS,
         interface: str | None = None,
         host: str | None = None,
         port: int | str | Iterable[int] | None = None,
         protocol: str | None = None,
+        dashboard_address: Any = None,
+        dashboard: bool = False,
+        http_prefix: str = "/",
         nanny: str | None = None,
         plugins: Iterable[Any] = (),
+        low_level_profiler: bool | None = None,
         validate: bool | None = None,
+        profile_cycle_interval: float | str | None = None,
+        lifetime: float | str | None = None,
+        lifetime_stagger: float | str | None = None,
+        lifetime_restart: bool | None = None,
+        transition_counter_max: int | bool = False,
         memory_limit: str | float | None = "auto",
         data: Any = None,
-        profile_cycle_interval: float | str | None = None,
+        scheduler_sni: str | None = None,
+        WorkerStateClass: type[WorkerState] = WorkerState,
         ncores: int | None = None,
         local_dir: str | None = None,
         reconnect: bool = True,
         options: WorkerOptions | None = None,
         **ignored: Any,
     ) -> None:
-        life = {name: ignored.pop(name) for name in LIFE if name in ignored}
-        extensions = ignored.pop("extensions", None) or {}
+        life = {
+            "lifetime": lifetime,
+            "lifetime_stagger": lifetime_stagger,
+            "lifetime_restart": lifetime_restart,
+            "preload": preload,
+            "preload_argv": preload_argv,
+        }
         memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
@@ -131,6 +165,7 @@ class Worker(WorkerViews, ProfileMethods):
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
         self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")
+        self.scheduler_connection_args = with_server_name(self.connection_args, scheduler_sni)
         self.options = options = options or WorkerOptions.from_config()
         self.nthreads = int(nthreads or ncores or cpu_count())
         if self.nthreads < 1:
@@ -143,7 +178,8 @@ class Worker(WorkerViews, ProfileMethods):
         self.memory_limit = self.memory_manager.memory_limit
         self.contact_address = contact_address
         self.death_timeout = seconds_of(death_timeout)
-        self.heartbeat_interval = seconds_of(heartbeat_interval)
+        self.heartbeat_interval = None if heartbeat_interval == HEARTBEAT else seconds_of(heartbeat_interval)
+        self.service_specs = dict(services or {})
         if silence_logs:
             logger.setLevel(silence_logs)
         self.local_directory = local_directory or local_dir or ""
@@ -151,7 +187,7 @@ class Worker(WorkerViews, ProfileMethods):
         self._executors = executors_of(executor)
         limit = self.memory_limit
         fraction = options.incoming_fraction
-        self.state = WorkerState(
+        self.state = WorkerStateClass(
             nthreads=self.nthreads,
             resources={**(options.resources or {}), **(resources or {})},
             validate=options.validate if validate is None else validate,
@@ -160,23 +196,24 @@ class Worker(WorkerViews, ProfileMethods):
             incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
             seed=hash(self.id),
             log_length=options.log_length,
+            transition_counter_max=transition_counter_max,
         )
         self._profile_cycle = profile_cycle_interval
         self.profiler: Profiler | None = None
         self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
+        self._execute_each = self.overrides_execute()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
         self.operations = Operations(self)
         self.server.handlers.update(self.operations.handlers())
         self.server.takeovers["actors"] = self.actor_host.serve
-        self.measured = Metrics(self, dict(metrics or {}))
-        self.startup_information = dict(startup_information or {})
+        self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})
+        self.startup_information = dict(startup_information)
         self.batched_stream: Stream | None = None
         self.session = SchedulerSession(self, reconnect)
         self.scattered = Scattered(self)
-        self.services: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self.close_reason = ""
@@ -185,7 +222,7 @@ class Worker(WorkerViews, ProfileMethods):
         #: why it leaves, once it does so gracefully; the scheduler, which lets it go, knows less
         self._leaving = ""
         self.lifetime = Lifetime(self, options, life)
-        self.extensions: dict[str, Any] = {name: make(self) for name, make in extensions.items()}
+        self.extensions: dict[str, Any] = {name: make(self) for name, make in (extensions or {}).items()}
 
     def __repr__(self) -> str:
         name = f", name: {self.name}" if self.name is not None and self.name != self.address_safe else ""
@@ -205,11 +242,13 @@ class Worker(WorkerViews, ProfileMethods):
                 if not self.scheduler_address:
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
+                self.start_services(self.default_ip)
                 self._make_directory()
                 self.memory_manager.start(self.local_directory)
                 self.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
-                self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors)
+                grace = self.options.interrupt_grace
+                self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors, grace)
                 if self.options.profile_interval:
                     cycle = seconds_of(self._profile_cycle) or self.options.profile_cycle
                     self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
@@ -343,17 +382,18 @@ class Worker(WorkerViews, ProfileMethods):
 
     def take(self, event: Any) -> None:
         """Give one event to the state, and do what it decides. On the loop."""
-        self._handle((event,))
+        self.handle_events((event,))
 
     def _take_messages(self, messages: list[Any]) -> None:
-        self._handle(messages)
+        self.handle_events(messages)
         if self.state.close_requested is not None:
             self.close_soon(self.state.close_requested)
 
     def _take_outcomes(self, events: list[Any]) -> None:
-        self._handle(events)
+        self.handle_events(events)
 
-    def _handle(self, events: Iterable[Any]) -> None:
+    def handle_events(self, events: Iterable[Any]) -> None:  # type: ignore[override]
+        """Give events to the state, and do what it decides. On the loop."""
         try:
             self.state.handle_batch(events, time.time())
             self._act()
@@ -375,8 +415,13 @@ class Worker(WorkerViews, ProfileMethods):
         while state.outbox:
             outbox = state.drain()
             if outbox.execute:
-                self.task_executor.submit(outbox.execute)
+                if self._execute_each:
+                    self.execute_each(outbox.execute)
+                else:
+                    self.task_executor.submit(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
+            for key, force in outbox.interrupt:
+                self.task_executor.interrupt(key, force)
             if outbox.free:
                 self.memory_manager.drop(outbox.free)
                 if self.actor_host.instances:
@@ -392,6 +437,10 @@ class Worker(WorkerViews, ProfileMethods):
             if answers:
                 state.handle_batch(answers, time.time())
 
+    def restart_for(self, key: Key) -> None:
+        """A task that was cancelled with `force` does not end. On the loop."""
+        self.run_in_background(self.session.ask_for_restart(key))
+
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""
         self.state.watched = any(hook_of(plugin, "transition") is not None for plugin in self.plugins.values())
@@ -404,10 +453,6 @@ class Worker(WorkerViews, ProfileMethods):
                     plugin.transition(from_wire(key), start, finish)
                 except Exception:
                     logger.exception("Plugin %r failed in transition", plugin)
-
-    def heartbeat(self) -> None:
-        """Tell the scheduler that this worker is alive."""
-        self.session.heartbeat()
 
     def set_status(self, status: Status) -> None:
         """Pause or go on, and tell the scheduler."""

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from headrace.comm import connect
-from headrace.common.keys import Key
+from headrace.comm import Comm, connect
+from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.exceptions import FatalCommClosedError, UnknownOperationError
 from headrace.messages.worker import (
@@ -84,7 +84,7 @@ class SchedulerSession:
             ValueError: it is none, or refuses.
         """
         worker = self._worker
-        comm = await connect(worker.scheduler_address, timeout=timeout, **worker.connection_args)
+        comm = await connect(worker.scheduler_address, timeout=timeout, **worker.scheduler_connection_args)
         comm.name = "Worker->Scheduler"
         held, status = self._held(), self._status()
         try:
@@ -98,8 +98,7 @@ class SchedulerSession:
             comm.abort()
             raise
         before, self.scheduler_id = self.scheduler_id, reply.get("id")
-        stream = Stream(comm, ToWorker, worker._take_messages, lambda error: self._on_close(stream, error), _is_event)
-        worker.batched_stream = stream
+        self.open_stream(comm)
         # a plugin that comes with the registration is there before the first task: messages wait for this turn's end
         for name, plugin in (reply.get("worker_plugins") or {}).items():
             await worker.operations.plugin_add(plugin, name)
@@ -110,6 +109,24 @@ class SchedulerSession:
         elif before is not None:
             self._correct(held, status)
         worker._act()
+
+    def open_stream(self, comm: Comm, ended: Callable[[], None] | None = None) -> None:
+        """Talk with the scheduler by this comm from now on.
+
+        Args:
+            ended: called when it has closed.
+        """
+        worker = self._worker
+
+        def on_close(error: Exception | None) -> None:
+            self._on_close(stream, error)
+            if ended is not None:
+                ended()
+
+        stream = Stream(comm, ToWorker, worker._take_messages, on_close, _is_event)
+        before, worker.batched_stream = worker.batched_stream, stream
+        if before is not None:
+            before.abort()
 
     async def register_within(self, seconds: float) -> None:
         """As `register`, again while connections break, until the time is over.
@@ -147,14 +164,15 @@ class SchedulerSession:
             "local_directory": worker.local_directory,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
-            "services": worker.services,
+            "services": worker.service_ports,
             "nanny": worker.nanny,
             "versions": worker.versions(),
             "status": status.name,
             "server_id": worker.id,
-            "extra": await self._startup_information(),
+            "extra": await self.startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
+            "lifetime": worker.lifetime.left,
             "scattered": worker.scattered.unsettled(held),
         }
 
@@ -179,7 +197,8 @@ class SchedulerSession:
         if failed := [key for key, task in self._worker.state.tasks.items() if task.state == "error"]:
             self._worker.take(FreeKeys(failed))  # nobody has heard of these failures: they run elsewhere
 
-    async def _startup_information(self) -> dict[str, Any]:
+    async def startup_information(self) -> dict[str, Any]:
+        """What the worker's functions of that name say; those that fail are left out."""
         found = {}
         for name, function in self._worker.startup_information.items():
             try:
@@ -189,6 +208,24 @@ class SchedulerSession:
                 logger.exception("Could not get the startup information %r", name)
         return found
 
+    async def ask_for_restart(self, key: Key) -> None:
+        """Have the scheduler make the nanny restart this worker, because a task does not end that is to end."""
+        worker, task = self._worker, from_wire(key)
+        if worker.nanny is None:
+            logger.error(
+                "The task %r was cancelled with force and does not end, and the worker at %s has no nanny that could "
+                "restart it. Its thread is left to itself. Restart this worker to get rid of it; start workers with a "
+                "nanny to have that done",
+                task,
+                worker.address,
+            )
+            return
+        logger.warning("The task %r was cancelled with force and does not end: this worker is restarted", task)
+        try:
+            await worker.scheduler.restart_stuck(worker=worker.address, key=key)
+        except OSError as error:
+            logger.info("The connection ended while the scheduler was asked for a restart: %s", error)
+
     # Signs of life
 
     def _start_heart(self, interval: float) -> None:
@@ -197,7 +234,7 @@ class SchedulerSession:
             return  # it beats already
         self._interval = interval
         self._every("heartbeat", self.heartbeat, interval)
-        self._every("find-missing", self._find_missing, FIND_MISSING_SECONDS)
+        self._every("find-missing", self.find_missing, FIND_MISSING_SECONDS)
         memory = self._worker.memory_manager
         if memory.monitored:
             self._every("memory_monitor", memory.look, memory.memory_monitor_interval)
@@ -219,7 +256,8 @@ class SchedulerSession:
                 message.extensions = heard_from(worker.extensions)
             worker.batched_stream.send(message)
 
-    def _find_missing(self) -> None:
+    def find_missing(self) -> None:
+        """Have the scheduler asked for who holds what is nowhere to be found."""
         if self._worker.state.missing_dep_flight:
             self._worker.take(FindMissing())
 

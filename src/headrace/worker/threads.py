@@ -48,6 +48,17 @@ class _Leave:
         self.left = threading.Event()
 
 
+class _Seat:
+    """A thread of the pool, whether it takes one of the places, and whether the pool does without it for good."""
+
+    __slots__ = ("abandoned", "member", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self.member = True
+        self.abandoned = False
+
+
 class TaskPool(Executor):
     """Threads that run tasks.
 
@@ -73,6 +84,7 @@ class TaskPool(Executor):
         self._local = threading.local()
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        self._seats: dict[int, _Seat] = {}
         self._members = 0
         self._closed = False
         #: give the pool one task; it is run by the next free thread
@@ -88,13 +100,14 @@ class TaskPool(Executor):
         thread.start()
 
     def _work(self) -> None:
-        local = self._local
-        local.member = True
+        seat = self._local.seat = _Seat()
+        with self._lock:
+            self._seats[threading.get_ident()] = seat
         if self._initializer is not None:
             self._initializer()
         get, run = self._queue.get, self._run
         try:
-            while local.member:
+            while seat.member:
                 item = get()
                 kind = type(item)
                 if kind is _Call:
@@ -109,16 +122,18 @@ class TaskPool(Executor):
                 item = None  # a thread that waits holds on to nothing
         finally:
             with self._lock:
-                self._threads.discard(threading.current_thread())
+                self._threads.discard(seat.thread)
+                del self._seats[threading.get_ident()]
 
     def _leave(self) -> None:
-        self._local.member = False
         with self._lock:
+            self._local.seat.member = False
             self._members -= 1
 
     def is_member(self) -> bool:
         """Whether the calling thread is one of the pool's that has not seceded."""
-        return getattr(self._local, "member", False)
+        seat = getattr(self._local, "seat", None)
+        return seat is not None and seat.member
 
     def secede(self) -> None:
         """The calling thread leaves the pool after what it runs now; another takes its place at once."""
@@ -129,14 +144,38 @@ class TaskPool(Executor):
 
     def rejoin(self) -> None:
         """The calling thread, which has seceded, takes another's place as soon as one is free."""
-        if self.is_member() or self._closed:
+        if self.is_member() or self._closed or self._local.seat.abandoned:
             return
         request = _Leave()
         self._queue.put(request)
         request.left.wait()
-        self._local.member = True
         with self._lock:
+            self._local.seat.member = True
             self._members += 1
+
+    def abandon(self, thread: int) -> bool:
+        """Do without a thread that does not come back from what it runs: another takes its place, if it has one.
+
+        It ends by itself when what it runs ends, and nothing waits for that.
+
+        Args:
+            thread: its identity.
+
+        Returns:
+            Whether it is one of the pool's.
+        """
+        with self._lock:
+            seat = self._seats.get(thread)
+            if seat is None:
+                return False
+            self._threads.discard(seat.thread)
+            seat.abandoned = True
+            had_place, seat.member = seat.member, False
+            if had_place:
+                self._members -= 1
+        if had_place and not self._closed:
+            self._add_thread()
+        return True
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Call a function in a free thread.

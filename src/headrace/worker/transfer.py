@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
-from headrace.protocol import Serialize, Serialized, dumps, unwrap
+from headrace.machine import process_memory
+from headrace.protocol import Serialize, Serialized, unwrap
+from headrace.protocol.context import transfer_context
+from headrace.protocol.marks import SerializeBy
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
 from .executor import failure
@@ -28,6 +31,8 @@ logger = logging.getLogger("distributed.worker")
 BUSY_PAUSE = 0.15
 #: Transfers of fewer bytes measure the round trip and not the bandwidth.
 TELLING_BYTES = 1_000_000
+#: Share of the memory limit below which it makes no difference to it when something is sent.
+LARGE_FRACTION = 0.05
 
 
 class Transfers:
@@ -54,10 +59,12 @@ class Transfers:
     # what we fetch
 
     def start(self, request: GatherData) -> None:
-        """Ask a peer, in the background; the answer goes to the core as an event."""
-        self._worker.run_in_background(self._gather(request))
+        """Ask a peer, in the background, by way of a method that may be overridden."""
+        worker = self._worker
+        worker.run_in_background(worker.gather_dep(request.worker, request.keys, request.nbytes))
 
-    async def _gather(self, request: GatherData) -> None:
+    async def fetch(self, request: GatherData) -> None:
+        """Ask a peer; the answer goes to the core as an event."""
         worker = self._worker
         start, began = time.perf_counter(), time.time()
         try:
@@ -164,16 +171,24 @@ class Transfers:
 
     # what we serve
 
-    async def get_data(self, comm: Comm, keys: list[Key], who: str | None = None, **_: Any) -> Any:
-        """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later."""
+    async def get_data(
+        self, comm: Comm, keys: list[Key], who: str | None = None, serializers: list[str] | None = None, **_: Any
+    ) -> Any:
+        """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later.
+
+        Args:
+            serializers: names of the families by which the values are to go, in order of preference.
+        """
         worker = self._worker
         if who is not None and self.outgoing_count >= self.incoming_limit:
             return {"status": "busy"}
         data, tasks = worker.data, worker.state.tasks
         held = [key for key in keys if key in data]
+        nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
+        if who is not None and self.outgoing_count and self._crowded(nbytes):
+            return {"status": "busy"}
         values = worker.memory_manager.values_of(held)
         spilled = values if type(values) is SpilledValues else None
-        nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
         found: dict[Key, Any] = {}
         self.outgoing_count += 1
         try:
@@ -182,6 +197,9 @@ class Transfers:
             else:
                 found = {key: Serialize(value) for key, value in values.items()}
             values.clear()
+            if serializers is not None:
+                context = transfer_context(worker.address, comm.peer_address)
+                found = {key: SerializeBy(value.load(), serializers, context) for key, value in found.items()}
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
@@ -196,6 +214,14 @@ class Transfers:
         self.sent += nbytes
         return NO_REPLY
 
+    def _crowded(self, nbytes: int) -> bool:
+        """Whether pickling so much may take the process over its limit; such answers are given one at a time."""
+        manager = self._worker.memory_manager
+        limit = manager.memory_limit
+        if not limit or nbytes < LARGE_FRACTION * limit:
+            return False
+        return process_memory() + nbytes > limit * (manager.memory_pause_fraction or 1.0)
+
     async def _pickled(self, values: SpilledValues) -> dict[Key, Any]:
         """Values of which some lie on disk; these go as they are, and are read in a thread. Lost ones are left out.
 
@@ -208,7 +234,7 @@ class Transfers:
             if dropped is None:
                 raise SerializationError(str(error)) from error
             self._worker.take(DataDropped(dropped))
-        found: dict[Key, Any] = {key: Serialized(payload) for key, payload in payloads.items()}
+        found: dict[Key, Any] = {key: Serialized.of(payload) for key, payload in payloads.items()}
         found |= {key: Serialize(value) for key, value in values.items() if key not in values.on_disk}
         return found
 
@@ -217,7 +243,7 @@ class Transfers:
         for key, value in found.items():
             try:
                 if isinstance(value, Serialize):
-                    dumps(value.value)
+                    value.dump()
             except SerializationError as cause:
                 return SerializationError(
                     f"the result of the task {from_wire(key)!r} cannot be sent. {cause}. Tasks that run on the same "

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from headrace.comm import get_address_host
 from headrace.common.keys import Key, from_wire, to_wire
-from headrace.rpc import rpc
+from headrace.rpc import PooledRPCCall
 from headrace.rpc.node import Node
 
 from .actors import ActorHost
@@ -55,7 +55,6 @@ class WorkerViews(Node):
     memory_limit: int | None
     name: Any
     nanny: str | None
-    services: dict[str, Any]
     get_client: Callable[[], Any]
     memory_manager: WorkerMemoryManager
 
@@ -65,7 +64,7 @@ class WorkerViews(Node):
         return self.actor_host.instances
 
     @property
-    def scheduler(self) -> rpc:
+    def scheduler(self) -> PooledRPCCall:
         """Calls the scheduler: `await worker.scheduler.identity()`."""
         return self.rpc(self.scheduler_address)
 
@@ -150,11 +149,6 @@ class WorkerViews(Node):
         return self.options.message_bytes
 
     @property
-    def service_ports(self) -> dict[str, Any]:
-        """Port of each service."""
-        return dict(self.services)
-
-    @property
     def pending_data_per_worker(self) -> dict[str, list[Key]]:
         """Keys that are still to be fetched, by the peer that has them, the most urgent first."""
         return {address: [task.key for _, _, task in sorted(heap)] for address, heap in self.state.data_needed.items()}
@@ -227,7 +221,7 @@ class WorkerViews(Node):
             "nanny": self.nanny,
             "local_directory": self.local_directory,
             "status": self.status.name,
-            "services": self.services,
+            "services": self.service_ports,
         }
 
 

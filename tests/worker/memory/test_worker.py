@@ -19,7 +19,7 @@ from headrace.messages.worker import FreeKeys, ReleasedData, RescheduleTask, Tas
 from headrace.protocol import dumps
 from headrace.rpc import rpc
 from headrace.testing.waiting import async_poll_for
-from headrace.worker import Worker
+from headrace.worker import Worker, transfer
 from headrace.worker.memory import MemoryOptions, SpillBuffer, manager
 
 LIMIT = 1_000_000
@@ -197,6 +197,25 @@ async def test_scattered_values_are_spilled_too(scheduler: FakeScheduler, tmp_pa
         assert buffer is not None
         await async_poll_for(lambda: set(buffer.disk) == {"x"}, timeout=10)
         assert worker.nbytes == {"x": 100_000}
+
+
+async def test_near_the_limit_large_values_are_given_away_one_at_a_time(
+    scheduler: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = 0
+    monkeypatch.setattr(transfer, "process_memory", lambda: process)
+    async with make(scheduler, tmp_path) as worker, rpc(worker.address) as peer:
+        worker.operations.update_data({"small": b"s", "large": bytes(LIMIT // 10)})
+        for process, others, key, status in [
+            (LIMIT, 0, "large", "OK"),
+            (LIMIT, 1, "large", "busy"),
+            (LIMIT, 1, "small", "OK"),
+            (LIMIT // 2, 1, "large", "OK"),
+        ]:
+            worker.transfers.outgoing_count = others
+            reply = await peer.get_data(keys=[key], who="somebody")
+            worker.transfers.outgoing_count = 0
+            assert reply["status"] == status, (process, others, key)
 
 
 async def test_a_worker_pauses_and_resumes(

@@ -12,9 +12,11 @@ from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..losses import Losses
 from ..session import Session
 
 if TYPE_CHECKING:
+    from ..families import ChosenFamilies
     from ..future import Future
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
@@ -24,12 +26,14 @@ class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
     session: Session
+    _losses: Losses
     id: str
     cluster: Any
     scheduler_file: str | None
     direct_to_workers: bool | None
     _asynchronous: bool
     _source_frames: int
+    _families: ChosenFamilies | None = None
     _timeout: float
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None

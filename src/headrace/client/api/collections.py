@@ -9,6 +9,7 @@ import dask
 from dask.base import is_dask_collection
 
 from ..expressions import Persisting, computing, materialize
+from ..retrying import Retry
 from .work import WorkMethods, actor_annotations, common_options
 
 
@@ -23,7 +24,7 @@ class CollectionMethods(WorkMethods):
         workers: Any = None,
         allow_other_workers: bool = False,
         resources: Mapping[str, float] | None = None,
-        retries: int = 0,
+        retries: int | Retry | Mapping[str, Any] = 0,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
         actors: Any = None,
@@ -70,7 +71,7 @@ class CollectionMethods(WorkMethods):
         workers: Any = None,
         allow_other_workers: bool | None = None,
         resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
+        retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
         actors: Any = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import sys
@@ -153,7 +154,9 @@ class DataMethods(ClientBase):
 
         Raises:
             KeyError: the scheduler says a result is there, but nobody has it, for longer than a recovery takes.
+            KilledWorkerServing: the workers that hold a result die of giving it away, one after the other.
         """
+        began = time.monotonic()
         if direct is None:
             direct = self.direct_to_workers is not False
         pause = 0.01
@@ -177,7 +180,11 @@ class DataMethods(ClientBase):
             if "headrace.actor" in sys.modules:
                 found = {key: kept(value, self) for key, value in found.items()}
             results.update(found)
+            self._losses.fetched(found)
             if all(state.key in results or state.status != "finished" for state in states):
+                if lost := [key for key in keys if key not in results]:
+                    with contextlib.suppress(OSError):  # as above
+                        await self._losses.lost(self._call, lost, began)
                 return results
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
@@ -196,7 +203,12 @@ class DataMethods(ClientBase):
 
     async def _fetch_from_scheduler(self, keys: list[Key]) -> dict[Key, Any]:
         async def ask(keys: list[Key]) -> dict[Key, Any]:
-            reply = await self._call("gather", keys=keys)
+            if self._families is None:
+                reply = await self._call("gather", keys=keys)
+            else:
+                reply = await self._families.ask(
+                    self.session.connection_args, self.session.address, "gather", keys=keys
+                )
             return dict(reply.get("data") or {})
 
         return await _naming_key(ask, keys)
@@ -205,7 +217,10 @@ class DataMethods(ClientBase):
         async def ask(keys: list[Key]) -> dict[Key, Any]:
             pause = 0.01
             for _ in range(ATTEMPTS):
-                reply = await self.session.calls.call(address, "get_data", keys=keys, who=self.id)
+                if self._families is None:
+                    reply = await self.session.calls.call(address, "get_data", keys=keys, who=self.id)
+                else:
+                    reply = await self._families.ask(self.session.connection_args, address, "get_data", keys=keys)
                 if reply.get("status") != "busy":
                     return dict(reply.get("data") or {})
                 await asyncio.sleep(pause)
@@ -308,11 +323,14 @@ class DataMethods(ClientBase):
         await self.session.barrier()
         await self._call(
             "scatter",
-            data={key: Serialize(value) for key, value in values.items()},
+            data={key: self._mark(value) for key, value in values.items()},
             workers=workers or None,
             client=self.id,
             timeout=timeout,
         )
+
+    def _mark(self, value: Any) -> Serialize:
+        return Serialize(value) if self._families is None else self._families.mark(value)
 
     async def _threads_of(self, workers: list[str], timeout: float | None) -> dict[str, int]:
         """Threads by address of the workers asked for, once there is one."""
@@ -337,7 +355,7 @@ class DataMethods(ClientBase):
             next(turns)
         plan: dict[str, dict[Key, Any]] = {}
         for key, value in values.items():
-            plan.setdefault(next(turns), {})[key] = Serialize(value)
+            plan.setdefault(next(turns), {})[key] = self._mark(value)
         replies = await asyncio.gather(
             *[self.session.pool.rpc(address).update_data(data=data) for address, data in plan.items()],
             return_exceptions=True,

@@ -25,6 +25,7 @@ from ..expressions import materialize
 from ..future import Future
 from ..graph import GraphPacker, plan_graph
 from ..options import OptionTable, has_callables, make_options, resolve_callables
+from ..retrying import Retry, takes_timeout
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
 
@@ -39,7 +40,7 @@ class WorkMethods(ClientBase):
         key: Any = None,
         workers: Any = None,
         resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
+        retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "100 ms",
         allow_other_workers: bool = False,
@@ -56,12 +57,17 @@ class WorkMethods(ClientBase):
             key: the task's key; by default the function's name and a hash of function and arguments.
             workers: addresses, names or hosts that may run it.
             resources: abstract resources that it takes, by name.
-            retries: how many times it may fail before it counts as failed.
+            retries: how many times it may fail before it counts as failed; or a `Retry` (or the same as a dictionary),
+                which also says after which exceptions it is tried again, and how long it waits before.
             priority: larger runs earlier.
             fifo_timeout: seconds (or text) within which later calls count as of the same time.
             allow_other_workers: whether others may run it when none of `workers` is there.
             actor, actors: keep the result on its worker as an actor.
             pure: equal calls are run once. Say `False` for functions that do not always return the same.
+            timeout: seconds, or text such as "30s", that it may run once it has begun. Then it is interrupted
+                and has failed with `TaskTimeout`, which retries count as any other failure. If `func` itself takes a
+                `timeout` (by name, or any keyword), it gets this one; `dask.annotate(timeout=...)` around the call
+                then limits the task.
 
         Raises:
             TypeError: `func` is not callable; the key is not allowed.
@@ -71,8 +77,9 @@ class WorkMethods(ClientBase):
         if not callable(func):
             raise TypeError("First input to submit must be a callable function")
         actor = actor or actors
+        limit = kwargs.pop("timeout") if "timeout" in kwargs and not takes_timeout(func) else None
         wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor)
-        asked = workers or resources or retries or priority or allow_other_workers or actor
+        asked = workers or resources or retries or priority or allow_other_workers or actor or limit is not None
         if not asked and fifo_timeout == "100 ms" and not dask.get_annotations():
             options: list[TaskOptions] = []
         else:
@@ -85,6 +92,7 @@ class WorkMethods(ClientBase):
                 fifo_timeout=fifo_timeout,
                 allow_other_workers=allow_other_workers,
                 actor=actor,
+                timeout=limit,
             )
         if packed.dependencies:
             self._check_ours(packed.dependencies)
@@ -119,7 +127,7 @@ class WorkMethods(ClientBase):
         *iterables: Iterable[Any],
         key: str | Sequence[Any] | None = None,
         workers: Any = None,
-        retries: int | None = None,
+        retries: int | Retry | Mapping[str, Any] | None = None,
         resources: Mapping[str, float] | None = None,
         priority: float = 0,
         allow_other_workers: bool = False,
@@ -136,7 +144,8 @@ class WorkMethods(ClientBase):
             key: what the tasks' keys begin with, or a list of all keys.
             batch_size: tasks that are sent at a time; by default a few thousand.
             kwargs: the same for all calls. Large ones are sent once.
-            workers, retries, resources, priority, allow_other_workers, fifo_timeout, actor, actors, pure: see `submit`.
+            workers, retries, resources, priority, allow_other_workers, fifo_timeout, actor, actors, pure, timeout:
+                see `submit`; for each of the tasks.
 
         Returns:
             One future per call, in order.
@@ -153,6 +162,7 @@ class WorkMethods(ClientBase):
         around = dask.get_annotations()
         if around and has_callables(around):
             raise TypeError("annotations around map must not be callables: annotate a graph, or call submit")
+        limit = kwargs.pop("timeout") if "timeout" in kwargs and not takes_timeout(func) else None
         options = make_options(
             around,
             workers=workers,
@@ -162,6 +172,7 @@ class WorkMethods(ClientBase):
             fifo_timeout=fifo_timeout,
             allow_other_workers=allow_other_workers,
             actor=actor,
+            timeout=limit,
         )
         kwargs, held = self._send_large_kwargs(func, kwargs)
         prefix, keys = (key, None) if isinstance(key, str) else (None, key)
@@ -321,7 +332,7 @@ class WorkMethods(ClientBase):
         sync: bool = True,
         asynchronous: bool | None = None,
         direct: bool | None = None,
-        retries: int | None = None,
+        retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
         actors: Any = None,
@@ -375,23 +386,33 @@ class WorkMethods(ClientBase):
         force: bool = False,
         reason: str | None = None,
         msg: str | None = None,
+        running: bool = False,
     ) -> Any:
-        """Stop tasks that run or wait, and what depends on them; their futures are cancelled at once.
+        """Call off tasks, and what depends on them; their futures are cancelled at once.
+
+        What waits does not run any more. What runs already goes on to its end for nothing, unless `running`.
 
         Args:
             futures: in nested containers or collections.
-            force: also if other clients want the results.
+            force: also if other clients want the results. With `running`, also restart the worker (if it has a nanny)
+                where an interrupted task does not end within `distributed.worker.interrupt-grace`; other tasks on it
+                run again elsewhere, and are not suspected of anything.
             reason, msg: shown by those who ask for the results.
+            running: interrupt what runs: `TaskCancelled` is raised in the task's thread, between two steps of its
+                Python code, and a coroutine is cancelled. A thread that is in C code for longer than
+                `distributed.worker.interrupt-grace` is left to itself, and another takes its place.
         """
-        return self.sync(self._cancel, futures, force, reason, msg, asynchronous=asynchronous)
+        return self.sync(self._cancel, futures, force, reason, msg, running, asynchronous=asynchronous)
 
-    async def _cancel(self, futures: Any, force: bool, reason: str | None, msg: str | None) -> None:
+    async def _cancel(
+        self, futures: Any, force: bool, reason: str | None, msg: str | None, running: bool = False
+    ) -> None:
         session = self.session
         keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
         with session.lock:
             held = session.state.cancel(keys, reason or "unknown", msg)
             if held:
-                session.post(CancelKeys(held, force, reason or "unknown"))
+                session.post(CancelKeys(held, force, reason or "unknown", running))
         session.notify()
 
     def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:

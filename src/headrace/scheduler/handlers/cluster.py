@@ -9,12 +9,14 @@ from typing import Any
 
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
+from headrace.scheduler.state.workers import WorkerState
 
 
 class ClusterHandlers(SchedulerBase):
     """Identity, broadcast, and the coming and going of workers."""
 
     coerce_address: Callable[..., str]
+    note_death: Callable[[WorkerState, str], None]
 
     def cluster_operations(self) -> Operations:
         return {
@@ -33,7 +35,7 @@ class ClusterHandlers(SchedulerBase):
             "type": "Scheduler",
             "id": self.id,
             "address": getattr(self, "address", ""),
-            "services": {},
+            "services": self.service_ports,
             "started": getattr(self, "started", 0.0),
             "n_workers": len(workers),
             "total_threads": self.state.total_nthreads,
@@ -112,6 +114,8 @@ class ClusterHandlers(SchedulerBase):
         stream = self.stream_comms.pop(address, None)
         if stream is not None and not stream.closed and close:
             stream.send(CloseWorker(reason))
+        if not expected:
+            self.note_death(worker, reason)
         lost = self.state.remove_worker(address, reason, time.time(), expected=expected)
         if stream is not None:
             self.run_in_background(stream.close())

@@ -31,6 +31,9 @@ class DataHandlers(SchedulerBase):
     async def gather(self, keys: Iterable[Any], serializers: Any = None) -> dict[str, Any]:
         """Results from the workers that hold them.
 
+        Args:
+            serializers: names of the families by which they are to be serialized.
+
         Returns:
             `{"status": "OK", "data": {key: pickled result}}`, or with status "error" the `keys` that nobody could give.
         """
@@ -48,7 +51,8 @@ class DataHandlers(SchedulerBase):
             if not by_worker:
                 break
             answers = await asyncio.gather(
-                *[self._get_data(address, wanted) for address, wanted in by_worker.items()], return_exceptions=True
+                *[self._get_data(address, wanted, serializers) for address, wanted in by_worker.items()],
+                return_exceptions=True,
             )
             for address, answer in zip(by_worker, answers, strict=True):
                 tried.add(address)
@@ -67,11 +71,11 @@ class DataHandlers(SchedulerBase):
             return {"status": "error", "keys": list(missing), "data": data}
         return {"status": "OK", "data": data}
 
-    async def _get_data(self, address: str, keys: list[Any]) -> dict[Any, Any]:
+    async def _get_data(self, address: str, keys: list[Any], serializers: Any = None) -> dict[Any, Any]:
         """Ask a worker for results; one that is busy is asked again."""
         pause = 0.02
         while True:
-            answer = await self.patient_calls.call(address, "get_data", keys=keys, who=None)
+            answer = await self.patient_calls.call(address, "get_data", keys=keys, who=None, serializers=serializers)
             if answer["status"] != "busy":
                 return dict(answer["data"])
             await asyncio.sleep(pause)

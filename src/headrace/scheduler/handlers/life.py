@@ -112,6 +112,7 @@ class LifeHandlers(SchedulerBase):
         busy = (
             bool(state.queued)
             or bool(state.unrunnable)
+            or bool(state.delays)
             or state.transition_counter != self._transitions_seen
             or any(worker.processing for worker in state.workers.values())
         )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
+from headrace.common.keys import from_wire
 from headrace.messages.client import ReleaseKeys, Restarted
+from headrace.rpc import Stream
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.workers import WorkerState
 
@@ -21,7 +24,37 @@ class RestartHandlers(SchedulerBase):
     workers_list: Callable[..., list[str]]
 
     def restart_operations(self) -> Operations:
-        return {"restart": self.restart, "restart_workers": self.restart_workers}
+        return {
+            "restart": self.restart,
+            "restart_workers": self.restart_workers,
+            "restart_stuck": self._restart_stuck,
+        }
+
+    def _restart_stuck(self, worker: str, key: Any) -> dict[str, str]:
+        """A worker asks to be ended, because a task that was cancelled with force does not end.
+
+        Nobody is to blame: what else is on it is placed anew at once, and results that only it has are computed again.
+        """
+        record = self.workers.get(worker)
+        if record is None or not record.nanny:
+            return {"status": "no such worker with a nanny"}
+        reason = f"task {from_wire(key)!r} was cancelled with force and did not end"
+        logger.warning("Worker %s is restarted: %s", worker, reason)
+        self.log_event(["all", worker], {"action": "restart-stuck-worker", "worker": worker, "key": from_wire(key)})
+        # Its stream stays open, unheard, until its nanny has ended it: else it would be back in between.
+        stream = self.stream_comms.pop(worker, None)
+        self.remove_worker(worker, expected=True, close=False, reason=reason)
+        self.run_in_background(self._end_stuck(record.nanny, stream, reason))
+        return {"status": "OK"}
+
+    async def _end_stuck(self, nanny: str, stream: Stream | None, reason: str) -> None:
+        try:
+            await self.worker_rpc(nanny).restart(reason=reason)
+        except Exception as error:
+            logger.warning("The nanny at %s could not be asked to restart its worker: %s", nanny, error)
+        finally:
+            if stream is not None:
+                stream.abort()  # if it lives, it registers again
 
     async def restart(
         self,

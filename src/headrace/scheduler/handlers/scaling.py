@@ -27,6 +27,7 @@ STALLED_PER_BYTE = 1e-7
 class ScalingHandlers(SchedulerBase):
     """The scheduler's side of adaptive deployments, and of workers that are sent away."""
 
+    about_to_leave: Callable[[], set[WorkerState]]
     _addresses: Callable[[Iterable[str]], list[str]]
     remove_worker: Callable[..., str]
     valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
@@ -167,7 +168,7 @@ class ScalingHandlers(SchedulerBase):
 
     async def _move_data_away(self, worker: WorkerState, manager: MemoryManager) -> bool:
         """Have others copy what only this worker holds; whether that is done, so that it can go."""
-        policy = RetireWorker(worker.address)
+        policy = RetireWorker(worker.address, avoid=self.about_to_leave)
         manager.add_policy(policy)
         loop = asyncio.get_running_loop()
         pause, asked, moved = FIRST_LOOK, 0.0, loop.time()

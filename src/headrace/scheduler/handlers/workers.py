@@ -54,6 +54,7 @@ class WorkerConnections(SchedulerBase):
     """Streams to workers."""
 
     remove_worker: Callable[..., str]
+    note_lifetime: Callable[[str, float | None], None]
     tell_extensions: Callable[[WorkerState, dict[str, Any]], None]
 
     def prepare_workers(self, worker_ttl: Any) -> None:
@@ -117,6 +118,7 @@ class WorkerConnections(SchedulerBase):
         if before is not None:
             self._end_connection(before)
         worker = self._new_worker(address, name, nthreads, status, details)
+        self.note_lifetime(address, details.get("lifetime"))
         if before is not None and (before.server_id != worker.server_id or not worker.server_id):
             self.remove_worker(address, close=False, reason="another worker has registered at its address")
             before = None
@@ -206,6 +208,8 @@ class WorkerConnections(SchedulerBase):
     # They speak
 
     def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
+        if self.workers.get(worker.address) is not worker:
+            return  # late words of one that has gone
         now = worker.last_seen = time.time()
         for message in messages:
             kind = type(message)

@@ -21,6 +21,7 @@ from headrace.messages.worker import (
 )
 
 from . import steals
+from .delays import retry_at
 from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .transitions.running import finish
@@ -91,7 +92,7 @@ def _on_stale_result(
 
 
 def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
-    """A task raised: run it again if it has retries left, else it has erred."""
+    """A task raised: run it again, now or later, if it has retries left for such an error, else it has erred."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
         if task is None or task.processing_on is not worker:
@@ -100,8 +101,9 @@ def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -
     task.group.add_duration("compute", message.start, message.stop)
     rare = task.rare
     rare.erred_on.add(worker.address)
-    if rare.retries > 0:
+    if rare.retries > 0 and message.retry:
         rare.retries -= 1
+        rare.retry_at = retry_at(state, task)
         return {task: "waiting"}
     rare.exception = message.exception
     rare.traceback = message.traceback

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 
 from .load import comm_cost
-from .restrictions import restricted_workers
+from .restrictions import all_allowed
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def valid_workers(state: SchedulerState, task: TaskState) -> set[WorkerState] | None:
     """The running workers that may run a task; `None` when all may."""
-    found = restricted_workers(state, task)
+    found = all_allowed(state, task)
     return None if found is None else set(found)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.common.retrying import policy_of, problem_of_policy
 from headrace.messages.base import NO_OPTIONS
 from headrace.messages.client import CancelledKeys, GraphRefused, SubmitGraph
 
@@ -43,6 +44,10 @@ def problem_of(message: SubmitGraph) -> str | None:
             return f"column {name!r} has {len(column)} entries for {size} tasks"
     if message.wanted and (min(message.wanted) < 0 or max(message.wanted) >= size):
         return "column 'wanted' names a task that is not there"
+    for options in message.options:
+        policy = policy_of(options.annotations)
+        if policy is not None and (problem := problem_of_policy(policy)) is not None:
+            return problem
     end = size + len(message.external)
     for position, needed in enumerate(message.dependencies):
         for index in needed:

@@ -38,12 +38,14 @@ def _of_task(state: SchedulerState, task: TaskState) -> str | None:
         "unrunnable means no-worker": (task in state.unrunnable) == (task.state == "no-worker"),
         "only the waiting wait": not task._waiting_on or task.state == "waiting",
         "waiters need it": all(task in waiter._dependencies for waiter in task._waiters or ()),
+        "only the waiting are delayed": task not in state.delays or task.state == "waiting",
         "erred has a cause": task.state != "erred" or task.exception_blame is not None,
     }
     if task.state == "waiting":
-        checks["waits for what is missing"] = bool(task._waiting_on) and task._waiting_on == {
+        checks["waits for what is missing"] = (task._waiting_on or set()) == {
             d for d in task._dependencies if not d.who_has
         }
+        checks["waits for something"] = bool(task._waiting_on) or task in state.delays
         checks["what it waits for will come"] = all(
             d.state in ("waiting", "queued", "no-worker", "processing") for d in task._waiting_on or ()
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from headrace.common.status import Status
@@ -208,7 +208,10 @@ class MemoryManager:
     def _dropper(
         self, task: TaskState, candidates: Iterable[WorkerState] | None, going: set[WorkerState]
     ) -> WorkerState | None:
-        """The holder with the most memory in use that can do without; one that takes no more work before all others."""
+        """The holder with the most memory in use that can do without.
+
+        One that takes no more work before all others, then one that is silent.
+        """
         if len(task.who_has) - len(going) < 2:
             return None
         needed = {waiter.processing_on for waiter in task._waiters or ()}
@@ -217,8 +220,11 @@ class MemoryManager:
         pool = task.who_has if candidates is None else task.who_has & set(candidates)
         fit = [worker for worker in pool if worker not in going and worker not in needed]
         running = self.state.running
-        chosen = max(fit, key=lambda worker: (worker not in running, self.workers_memory[worker]), default=None)
-        if chosen is not None and all(w in self._silent for w in task.who_has if w is not chosen and w not in going):
+        silent = self._silent
+        chosen = max(
+            fit, key=lambda worker: (worker not in running, worker in silent, self.workers_memory[worker]), default=None
+        )
+        if chosen is not None and all(w in silent for w in task.who_has if w is not chosen and w not in going):
             return None  # nobody knows whether those left are there still
         if chosen in running and not any(w in running for w in task.who_has if w is not chosen and w not in going):
             return None  # those left would be on their way out
@@ -255,13 +261,15 @@ class RetireWorker(ActiveMemoryManagerPolicy):
 
     Args:
         address: of the worker that is to leave. Its status must be "closing_gracefully" already.
+        avoid: names workers that are to receive nothing as long as others can: they are about to leave as well.
 
     Attributes:
         no_recipients: whether nobody could take something, so that the worker must stay; `reason` says what.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, avoid: Callable[[], set[WorkerState]] = set) -> None:
         self.address = address
+        self._avoid = avoid
         self.no_recipients = False
         self.reason = ""
 
@@ -279,9 +287,13 @@ class RetireWorker(ActiveMemoryManagerPolicy):
             self._give_up(f"it holds actors, which cannot be moved: {[task.key for task in worker.actors]}")
             return
         stuck = 0
+        avoided = self._avoid()
+        preferred = {other for other in manager.state.running if other not in avoided} if avoided else None
         for task in self.endangered(worker):
             if manager.pending.get(task, ((), ()))[0]:
                 continue  # another worker that leaves has asked for it in this run
+            if preferred and (yield "replicate", task, preferred) is not None:
+                continue
             if (yield "replicate", task, None) is None:
                 stuck += 1
         if stuck:

@@ -57,9 +57,21 @@ def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerSta
     return chosen
 
 
+def all_allowed(state: SchedulerState, task: TaskState) -> list[WorkerState] | None:
+    """All running workers that may run the task, and no turn is taken; `None` when all may."""
+    options = task.options
+    if not options.workers and not options.resources:
+        return None
+    resources = tuple(sorted(options.resources.items()))
+    chosen = _all_running(state, _allowed(state, (tuple(options.workers), resources)))
+    if not chosen and options.workers and options.allow_other_workers:
+        chosen = _all_running(state, _allowed(state, ((), resources)))
+    return chosen
+
+
 def runs_somewhere(state: SchedulerState, task: TaskState) -> bool:
     """Whether some running worker may run the task."""
-    candidates = restricted_workers(state, task)
+    candidates = all_allowed(state, task)
     return bool(state.running if candidates is None else candidates)
 
 
@@ -120,10 +132,15 @@ def _allowed(state: SchedulerState, demand: Demand) -> Allowed:
     return found
 
 
+def _all_running(state: SchedulerState, allowed: Allowed) -> list[WorkerState]:
+    running = state.running
+    return [worker for worker in allowed.workers if worker in running]
+
+
 def _running(state: SchedulerState, allowed: Allowed) -> list[WorkerState]:
     workers, running = allowed.workers, state.running
     if len(workers) <= SAMPLE:
-        return [worker for worker in workers if worker in running]
+        return _all_running(state, allowed)
     chosen: list[WorkerState] = []
     size = len(workers)
     for step in range(size):

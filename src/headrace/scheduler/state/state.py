@@ -19,7 +19,19 @@ from headrace.common.keys import Key
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
-from . import completion, graph, heartbeats, interest, invariants, membership, placement, replicas, unrunnable
+from . import (
+    completion,
+    delays,
+    graph,
+    heartbeats,
+    interest,
+    interrupting,
+    invariants,
+    membership,
+    placement,
+    replicas,
+    unrunnable,
+)
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
@@ -47,6 +59,7 @@ class SchedulerState:
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
+        delays: tasks that wait for the time of their next attempt.
         dirty: workers and clients whose `outbox` the shell has to send.
         transition_log: the latest transitions, oldest first.
         observers: called with (task, start, finish, now) after each transition (plugins).
@@ -71,6 +84,7 @@ class SchedulerState:
         self.allowed: dict[Demand, Allowed] = {}
         self.steals = Steals()
         self.queued = TaskQueue()
+        self.delays = delays.Delays()
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
         self.total_occupancy = 0.0
@@ -128,7 +142,10 @@ class SchedulerState:
     def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
         """A client wants work on tasks, and on what depends on them, stopped."""
         self._begin("cancel-keys", now)
-        self._end(interest.cancel_keys(self, client, message.keys, message.force, message.reason))
+        placed = interrupting.placed_tasks(self, message.keys) if message.running else ()
+        self.settle(interest.cancel_keys(self, client, message.keys, message.force, message.reason))
+        interrupting.interrupt_called_off(self, placed, message.force)
+        self._end()
 
     def retry(self, keys: Iterable[Key], now: float) -> list[Key]:
         """Run erred tasks again, from the task that failed on; returns the keys that were erred."""
@@ -136,6 +153,11 @@ class SchedulerState:
         recommendations, retried = completion.retry_keys(self, keys)
         self._end(recommendations)
         return retried
+
+    def on_retries_due(self, now: float) -> None:
+        """Time has passed: tasks whose next attempt is due run again."""
+        self._begin("retry-due", now)
+        self._end(delays.run_due(self))
 
     # Events from workers
 

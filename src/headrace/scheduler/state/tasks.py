@@ -40,6 +40,7 @@ class Rare:
         "metadata",
         "proxies",
         "retries",
+        "retry_at",
         "suspicious",
         "traceback",
         "traceback_text",
@@ -47,6 +48,7 @@ class Rare:
 
     def __init__(self) -> None:
         self.retries = 0
+        self.retry_at = 0.0
         self.suspicious = 0
         self.exception: Payload = None
         self.traceback: Payload = None
@@ -169,6 +171,11 @@ class TaskState:
     def retries(self) -> int:
         """How many more times the task may err."""
         return self._rare.retries if self._rare else 0
+
+    @property
+    def retry_at(self) -> float:
+        """When it may run again after it failed, in seconds since the epoch; 0 for at once."""
+        return self._rare.retry_at if self._rare else 0.0
 
     @property
     def suspicious(self) -> int:

@@ -61,10 +61,10 @@ class WorkerMemoryManager:
     def __init__(
         self,
         worker: Worker,
-        *,
         nthreads: int,
         memory_limit: str | float | None = "auto",
         data: Any = None,
+        *,
         options: MemoryOptions | None = None,
         **keywords: Any,
     ) -> None:

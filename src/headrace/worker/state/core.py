@@ -39,6 +39,7 @@ class WorkerState:
         incoming_bytes_limit: bytes asked from all peers at a time, unless a single value is larger.
         seed: turns the choice among equal holders, so that workers do not all ask the same one.
         log_length: transitions remembered for `story`.
+        transition_counter_max: how many transitions there may be; False for any number. For tests.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class WorkerState:
         incoming_bytes_limit: float = float("inf"),
         seed: int = 0,
         log_length: int = 20_000,
+        transition_counter_max: int | bool = False,
     ) -> None:
         self.address = address
         self.nthreads = nthreads
@@ -63,6 +65,8 @@ class WorkerState:
         self.transfer_message_bytes_limit = message_bytes_limit
         self.transfer_incoming_bytes_limit = incoming_bytes_limit
         self.seed = seed
+        self.transition_counter = 0
+        self.transition_counter_max = transition_counter_max
         self.outbox = Outbox()
         self.running = True
         self.watched = False
@@ -87,6 +91,8 @@ class WorkerState:
         self.executed_count = 0
         self.recalls_for_steal: set[Key] = set()
         self.recalls_for_loss: set[Key] = set()
+        #: cancelled or resumed tasks whose run is being interrupted: how it ends says nothing of the call
+        self.interrupted: set[Key] = set()
 
         # gathering
         self.has_what: dict[str, set[TaskState]] = {}

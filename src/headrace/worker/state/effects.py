@@ -1,7 +1,7 @@
 """What the core asks of its shell: one outbox, drained after each batch of events.
 
-The shell acts on `execute` first (it takes hold of the values that the tasks need), then on `recall`, `free` and
-`gather`, then it sends `messages`; the order within each list is the order of the decisions.
+The shell acts on `execute` first (it takes hold of the values that the tasks need), then on `recall`, `interrupt`,
+`free` and `gather`, then it sends `messages`; the order within each list is the order of the decisions.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Execute:
         started: the shell's: when a thread took it, in seconds since the epoch; 0 until then.
         thread: the shell's: which one; 0 until then.
         loading: the shell's: when it began and ended to read values from disk; None if it had not to.
+        watch: the shell's: what it may be interrupted for; None for nothing so far.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Execute:
         "started",
         "thread",
         "values",
+        "watch",
     )
 
     def __init__(self, task: TaskState) -> None:
@@ -58,6 +60,7 @@ class Execute:
         self.started = 0.0
         self.thread = 0
         self.loading: tuple[float, float] | None = None
+        self.watch: Any = None
 
 
 class GatherData(msgspec.Struct, gc=False):
@@ -74,6 +77,7 @@ class Outbox:
     Attributes:
         execute: runs for the executor.
         recall: tasks to take back from the executor if they have not started (answer: `ExecuteRecalled`).
+        interrupt: tasks whose runs nobody wants, to be stopped, and whether at the price of a restart.
         gather: requests to peers.
         free: keys whose values are to be dropped.
         retry_later: busy peers, to be announced by `BusyOver` after a pause.
@@ -81,11 +85,12 @@ class Outbox:
         transitions: `(key, start, finish)` for plugins, while someone watches.
     """
 
-    __slots__ = ("execute", "free", "gather", "messages", "recall", "retry_later", "transitions")
+    __slots__ = ("execute", "free", "gather", "interrupt", "messages", "recall", "retry_later", "transitions")
 
     def __init__(self) -> None:
         self.execute: list[Execute] = []
         self.recall: list[TaskState] = []
+        self.interrupt: list[tuple[Key, bool]] = []
         self.gather: list[GatherData] = []
         self.free: list[Key] = []
         self.retry_later: list[str] = []
@@ -99,6 +104,7 @@ class Outbox:
             or self.free
             or self.gather
             or self.recall
+            or self.interrupt
             or self.retry_later
             or self.transitions
         )

@@ -39,7 +39,7 @@ class ExecuteDone(Event):
 
 
 class ExecuteFailed(Event):
-    """A task raised, or could not be unpickled; payloads as in `TaskFailed`."""
+    """A task raised, or could not be unpickled; payloads and `retry` as in `TaskFailed`."""
 
     key: Key
     exception: Payload
@@ -49,6 +49,7 @@ class ExecuteFailed(Event):
     start: float = 0.0
     stop: float = 0.0
     thread: int = 0
+    retry: bool = True
 
 
 class ExecuteRescheduled(Event):

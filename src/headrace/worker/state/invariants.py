@@ -121,6 +121,9 @@ def check_totals(state: WorkerState) -> str | None:
         return "bytes in flight do not add up"
     if state.in_flight_bytes.keys() != state.in_flight_workers.keys():
         return "requests in flight do not agree"
+    for key in state.interrupted:
+        if key not in state.tasks or state.tasks[key].state not in ("cancelled", "resumed"):
+            return f"{key!r} is said to be interrupted, and nothing that was called off goes on with it"
     used = dict.fromkeys(state.total_resources, 0.0)
     for task in state.executing | state.long_running:
         for name, amount in (task.held_resources or {}).items():

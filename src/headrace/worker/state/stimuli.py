@@ -17,6 +17,7 @@ from headrace.messages.worker import (
     DefineFunction,
     ForgetFunction,
     FreeKeys,
+    InterruptTasks,
     LongRunning,
     MissingData,
     RefreshWhoHas,
@@ -97,7 +98,7 @@ def plan_compute(state: WorkerState, message: ComputeTask) -> None:
         task = state.tasks[message.key] = TaskState(message.key)
     if task.state in ("waiting", "ready", "constrained", "error"):
         transition(state, task, "released")
-    same_run = is_same_run(task, function, message.arguments)
+    same_run = is_same_run(task, function, message.arguments) and task.key not in state.interrupted
     if task.state in ("executing", "long-running") and not same_run:
         transition(state, task, "cancelled")
     task.attempt = message.attempt
@@ -268,6 +269,15 @@ def on_steal_request(state: WorkerState, message: StealRequest) -> None:
         state.outbox.messages.append(StealAnswer(message.key, message.attempt, task.state))
 
 
+def on_interrupt_tasks(state: WorkerState, message: InterruptTasks) -> None:
+    """Stop runs that were called off; what has been asked for anew meanwhile runs again afterwards."""
+    for key in message.keys:
+        task = state.tasks.get(key)
+        if task is not None and task.previous in ("executing", "long-running"):
+            state.interrupted.add(key)
+            state.outbox.interrupt.append((key, message.force))
+
+
 def on_close_worker(state: WorkerState, message: CloseWorker) -> None:
     """Start nothing more; the shell closes."""
     state.running = False
@@ -320,6 +330,7 @@ def on_execute_done(state: WorkerState, event: events.ExecuteDone) -> None:
 def finish_unwanted(state: WorkerState, task: TaskState) -> None:
     """The run of a cancelled or resumed task returned a value."""
     if task.state == "resumed" and task.next == "fetch":
+        state.interrupted.discard(task.key)
         task.attempt = -1
         state.added.append(task.key)
         transition(state, task, "memory")
@@ -330,6 +341,7 @@ def finish_unwanted(state: WorkerState, task: TaskState) -> None:
 
 def end_unwanted(state: WorkerState, task: TaskState) -> None:
     """What went on with a cancelled or resumed task is over and left no data."""
+    state.interrupted.discard(task.key)
     if task.state == "cancelled":
         transition(state, task, "released")
     elif task.next == "fetch":
@@ -354,6 +366,7 @@ def set_failure(task: TaskState, event: events.ExecuteFailed) -> None:
     task.traceback = event.traceback
     task.exception_text = event.exception_text
     task.traceback_text = event.traceback_text
+    task.retry = event.retry
     task.start_time = event.start
     task.stop_time = event.stop
 
@@ -578,6 +591,7 @@ HANDLERS: dict[type, Callable[[Any, Any], None]] = {
     AcquireReplicas: on_acquire_replicas,
     RemoveReplicas: on_remove_replicas,
     StealRequest: on_steal_request,
+    InterruptTasks: on_interrupt_tasks,
     CloseWorker: on_close_worker,
     events.ExecuteDone: on_execute_done,
     events.ExecuteFailed: on_execute_failed,

@@ -68,6 +68,7 @@ class TaskState:
         seceded_after: seconds it had run when it left its thread's slot.
         transfers: (action, start, stop) of what was fetched for it, or read from disk; see `startstops`.
         given_metadata: what plugins or the task said of it; see `metadata`.
+        retry: of a failure, whether the task's policy has it tried again after such an exception.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class TaskState:
         "replica",
         "report",
         "resource_restrictions",
+        "retry",
         "seceded_after",
         "span_id",
         "start_time",
@@ -142,6 +144,7 @@ class TaskState:
         self.traceback: Payload = None
         self.exception_text = ""
         self.traceback_text = ""
+        self.retry = True
         self.suspicious_count = 0
         self.start_time = 0.0
         self.stop_time = 0.0

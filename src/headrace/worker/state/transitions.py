@@ -8,8 +8,9 @@ what one message frees in any order is freed together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from headrace.common.keys import Key
 from headrace.messages.worker import TaskFailed, TaskFinished
 
 from . import computing, gathering
@@ -23,11 +24,43 @@ Step: TypeAlias = "Callable[[WorkerState, TaskState], Follow]"
 
 
 class InvalidTransition(Exception):
-    """A defect: a pair that the table does not have."""
+    """A defect: a pair that the table does not have.
 
-    def __init__(self, state: WorkerState, task: TaskState, finish: str) -> None:
-        story = "\n  ".join(map(repr, state.story(task.key)))
-        super().__init__(f"{task.key!r} cannot go from {task.state} to {finish}; its story:\n  {story}")
+    Args:
+        key, start, finish: the task, the state it was in, and the one it was to go to.
+        story: what happened to it before.
+    """
+
+    def __init__(self, key: Key, start: str, finish: str, story: list[tuple[Any, ...]]) -> None:
+        self.key = key
+        self.start = start
+        self.finish = finish
+        self.story = story
+        super().__init__(key, start, finish, story)
+
+    def __str__(self) -> str:
+        lines = "\n  ".join(map(repr, self.story))
+        return f"{self.key!r} cannot go from {self.start} to {self.finish}; its story:\n  {lines}"
+
+    def to_event(self) -> tuple[str, dict[str, Any]]:
+        """A topic and a message for `log_event`."""
+        return "invalid-worker-transition", {
+            "key": self.key,
+            "start": self.start,
+            "finish": self.finish,
+            "story": self.story,
+        }
+
+
+class TransitionCounterMaxExceeded(InvalidTransition):
+    """There were more transitions than `transition_counter_max` allows: tasks seem to go in circles."""
+
+    def __str__(self) -> str:
+        return f"more transitions than allowed, at {super().__str__()}"
+
+    def to_event(self) -> tuple[str, dict[str, Any]]:
+        _, message = super().to_event()
+        return "transition-counter-max-exceeded", message
 
 
 def transition(state: WorkerState, task: TaskState, finish: StateName) -> None:
@@ -44,7 +77,10 @@ def transition(state: WorkerState, task: TaskState, finish: StateName) -> None:
             continue
         step = TABLE.get((start, finish))
         if step is None:
-            raise InvalidTransition(state, task, finish)
+            raise InvalidTransition(task.key, start, finish, state.story(task.key))
+        state.transition_counter += 1
+        if state.transition_counter_max and state.transition_counter > state.transition_counter_max:
+            raise TransitionCounterMaxExceeded(task.key, start, finish, state.story(task.key))
         follow = step(state, task)
         state.log.append((task.key, start, finish, task.state, state.stimulus, state.now))
         if state.watched and task.state != start:
@@ -273,6 +309,7 @@ def enter_error(state: WorkerState, task: TaskState) -> Follow:
             task.traceback_text,
             task.start_time,
             task.stop_time,
+            retry=task.retry,
         )
     )
     task.exception = task.traceback = None

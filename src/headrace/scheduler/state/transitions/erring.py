@@ -89,6 +89,7 @@ def erred_released(state: SchedulerState, task: TaskState, recommendations: Reco
     rare = task.rare
     rare.exception = rare.traceback = rare.exception_blame = None
     rare.exception_text = rare.traceback_text = ""
+    rare.retry_at = 0.0
     state.move(task, "released")
     for client in task.who_wants:
         if not client.silent:

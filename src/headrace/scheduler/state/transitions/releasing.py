@@ -51,6 +51,7 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
 
 def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Nobody waits for it any more."""
+    state.delays.discard(task)
     task._waiting_on = None
     state.move(task, "released")
     _then(task, recommendations)

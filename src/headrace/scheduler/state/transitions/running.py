@@ -59,6 +59,10 @@ def to_processing(state: SchedulerState, task: TaskState, recommendations: Recom
     """Place the task on a worker; park it as queued or no-worker if none has room or may run it."""
     if task._waiting_on:
         return  # a dependency was lost in the same wave; its return runs the task
+    rare = task._rare
+    if rare is not None and rare.retry_at > state.now and task.state == "waiting":
+        state.delays.add(task, rare.retry_at)  # it goes on waiting, for its time
+        return
     placement.place(state, task)
 
 
@@ -75,6 +79,8 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
         state.queued.left()
     elif start == "no-worker":
         del state.unrunnable[task]
+    elif start == "waiting":
+        state.delays.discard(task)
     task._waiting_on = None
     recommendations.pop(task, None)  # what it waited for may have come in the same wave
     finish(state, task, None, recommendations)

@@ -1,0 +1,72 @@
+"""Retry policies as they travel, and how long a failed task waits by them. Pure.
+
+On the wire a policy is a plain dictionary among a task's annotations, under "retries": `count`, `delay`, `backoff`,
+`maximum_delay` (None for none), `jitter` and `on` (names of exception classes; empty for all). The scheduler counts and
+waits, the worker says whether an exception is one of `on`: it alone may unpickle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from zlib import crc32
+
+#: Seconds that nothing waits longer than, whatever a policy multiplies up to.
+LONGEST = 10.0 * 365 * 24 * 3600
+
+_NUMBERS = ("delay", "backoff", "jitter")
+
+
+def policy_of(annotations: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The retry policy among a task's annotations, if it has one; a plain number of retries is none."""
+    policy = annotations.get("retries")
+    return policy if isinstance(policy, Mapping) else None
+
+
+def problem_of_policy(policy: Mapping[str, Any]) -> str | None:
+    """What is wrong with a policy that came over the wire, or None."""
+    for name in _NUMBERS:
+        value: Any = policy.get(name)
+        if type(value) not in (int, float) or not value >= 0:
+            return f"a retry policy's {name!r} must be a number that is not negative, not {value!r}"
+    maximum = policy.get("maximum_delay")
+    if maximum is not None and (type(maximum) not in (int, float) or not maximum >= 0):
+        return f"a retry policy's 'maximum_delay' must be a number that is not negative, or None, not {maximum!r}"
+    if type(policy.get("count")) is not int or policy["count"] < 0:
+        return f"a retry policy's 'count' must be a whole number that is not negative, not {policy.get('count')!r}"
+    return None
+
+
+def seconds_before(policy: Mapping[str, Any], attempt: int, key: Any) -> float:
+    """How long a task waits before it is tried again.
+
+    `delay * backoff ** (attempt - 1)`, at most `maximum_delay`, and then longer or shorter by a share of it, up to
+    `jitter`, that is drawn from the key and the attempt: the same in every run of the same story.
+
+    Args:
+        attempt: 1 for the first retry.
+    """
+    try:
+        seconds = float(policy["delay"]) * float(policy["backoff"]) ** (attempt - 1)
+    except OverflowError:
+        seconds = LONGEST
+    maximum = policy.get("maximum_delay")
+    if maximum is not None:
+        seconds = min(seconds, float(maximum))
+    drawn = crc32(repr((key, attempt)).encode()) / 2**32
+    seconds *= 1 + float(policy["jitter"]) * (2 * drawn - 1)
+    return min(max(seconds, 0.0), LONGEST)
+
+
+def names_of(kind: type) -> list[str]:
+    """Qualified names of an exception class and its bases."""
+    return [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
+
+
+def matches(policy: Mapping[str, Any], error: BaseException) -> bool:
+    """Whether a policy has a task tried again after this exception.
+
+    By qualified names, so that a class that was pickled by value, or is defined in `__main__`, is recognised.
+    """
+    wanted = policy.get("on")
+    return not wanted or any(name in wanted for name in names_of(type(error)))

@@ -1,0 +1,223 @@
+"""Documented members of every server that nothing here needs itself: for plugins, extensions and subclasses.
+
+They look at what a `Node` has, or pass on to it; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from headrace.comm import Comm, Listener
+from headrace.exceptions import CommClosedError
+
+from .logs import LogLines
+from .periodic import PeriodicCallback
+from .pool import ConnectionPool
+from .server import Server
+
+logger = logging.getLogger("distributed.core")
+
+
+class DocumentedNode:
+    """What older documents promise of schedulers, workers and nannies.
+
+    Attributes:
+        stream_handlers: by operation, what `handle_stream` calls.
+        services: what `start_services` has started, by name.
+        service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
+            with the server as its argument and told where to `listen`.
+        digests_total, digests_max: sums and maxima of what `digest_metric` was told, by name.
+    """
+
+    #: where it listens unless told otherwise; an empty host means all interfaces
+    default_ip = ""
+    default_port = 0
+
+    server: Server
+    rpc: ConnectionPool
+    periodic_callbacks: dict[str, PeriodicCallback]
+    services: dict[str, Any]
+    id: str
+    _log_lines: LogLines
+
+    def prepare_documented(self) -> None:
+        """Called once, when the server is made."""
+        self.stream_handlers: dict[str, Callable[..., Any]] = {}
+        self.services = {}
+        self.service_specs: dict[Any, Any] = {}
+        self.service_kwargs: dict[Any, dict[str, Any]] = {}
+        self.digests_total: defaultdict[Any, float] = defaultdict(float)
+        self.digests_max: dict[Any, float] = {}
+
+    async def _start(self) -> None:
+        raise NotImplementedError
+
+    # Start and end
+
+    async def start_unsafe(self) -> Self:
+        """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this."""
+        await self._start()
+        return self
+
+    def stop(self) -> None:
+        """Accept no more connections; those that there are stay until it is closed."""
+        self.server.stop_listening()
+
+    def start_periodic_callbacks(self) -> None:
+        """Start those of `periodic_callbacks` that do not run."""
+        for callback in self.periodic_callbacks.values():
+            if not callback.is_running():
+                callback.start()
+
+    def start_services(self, default_listen_ip: str) -> None:
+        """Make the services of `service_specs` and have them listen.
+
+        Args:
+            default_listen_ip: where, if a service does not name its own host.
+        """
+        for specified, make in self.service_specs.items():
+            name, port = specified if isinstance(specified, tuple) else (specified, 0)
+            where = (default_listen_ip, port)
+            if isinstance(port, str) and ":" in port:
+                host, _, number = port.rpartition(":")
+                where = (host or default_listen_ip, int(number))
+            try:
+                service = make(self, **self.service_kwargs.get(name, {}))
+                service.listen(where)
+            except Exception:
+                logger.exception("The service %r could not be started at %s", name, where)
+            else:
+                self.services[name] = service
+
+    def stop_services(self) -> None:
+        """Stop what `start_services` started."""
+        services, self.services = self.services, {}
+        for service in services.values():
+            service.stop()
+
+    @property
+    def service_ports(self) -> dict[str, int]:
+        """Port of each service."""
+        return {name: service if isinstance(service, int) else service.port for name, service in self.services.items()}
+
+    # Connections
+
+    async def listen(
+        self, port_or_addr: str | int | None = None, allow_offload: bool = True, **kwargs: Any
+    ) -> Listener:
+        """Listen at one more address as well, and return the listener.
+
+        Args:
+            port_or_addr: an address; a port means all interfaces.
+            allow_offload: accepted for compatibility: large messages are always read off the loop.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        return await self.server.listen(port_or_addr, **kwargs)
+
+    def handle_comm(self, comm: Comm) -> Awaitable[None]:
+        """Answer requests on a comm, until it closes or is taken over."""
+        return self.server.handle_comm(comm)
+
+    async def handle_stream(self, comm: Comm, extra: dict[str, Any] | None = None) -> None:
+        """Take lists of `{"op": …}` from a comm, and call `stream_handlers` with them, until it closes.
+
+        Args:
+            extra: more keywords for the handlers.
+        """
+        try:
+            while not comm.closed():
+                messages = await comm.read()
+                for message in messages if isinstance(messages, (list, tuple)) else (messages,):
+                    operation = message.pop("op")
+                    if operation == "close-stream":
+                        return
+                    handler = self.stream_handlers.get(operation)
+                    if handler is None:
+                        logger.warning("No handler for the stream's operation %r", operation)
+                        continue
+                    result = handler(**(extra or {}), **message)
+                    if inspect.isawaitable(result):
+                        await result
+        except CommClosedError:
+            pass
+        finally:
+            await comm.close()
+
+    @property
+    def incoming_comms_open(self) -> int:
+        """Connections that others have made to it for requests."""
+        return len(self.server.comms)
+
+    @property
+    def incoming_comms_active(self) -> int:
+        """Of these, those on which a request is being answered."""
+        return sum(operation is not None for operation in self.server.comms.values())
+
+    @property
+    def outgoing_comms_open(self) -> int:
+        """Connections that it has made for requests."""
+        return self.rpc.open
+
+    @property
+    def outgoing_comms_active(self) -> int:
+        """Of these, those on which it waits for an answer."""
+        return self.rpc.active
+
+    def get_connection_counters(self) -> dict[str, int]:
+        """The four numbers of connections by name."""
+        return {
+            "incoming_comms_open": self.incoming_comms_open,
+            "incoming_comms_active": self.incoming_comms_active,
+            "outgoing_comms_open": self.outgoing_comms_open,
+            "outgoing_comms_active": self.outgoing_comms_active,
+        }
+
+    # Looking, and files
+
+    def digest_metric(self, name: Any, value: float) -> None:
+        """Add a measurement to `digests_total` and `digests_max`."""
+        self.digests_total[name] += value
+        self.digests_max[name] = max(value, self.digests_max.get(name, value))
+
+    @property
+    def logs(self) -> deque[logging.LogRecord]:
+        """The latest records of its log, oldest first."""
+        return self._log_lines.records
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Where it listens."""
+        return self.server.listeners
+
+    @property
+    def handlers(self) -> dict[str, Callable[..., Any]]:
+        """What answers requests, by operation; more may be put in."""
+        return self.server.handlers
+
+    async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+        """Write a file into its local directory and, with `load`, import it (a module, egg or zip) anew.
+
+        Returns:
+            `{"status": "OK", "nbytes": …}`, or with status "error" the pickled `exception` and `traceback`.
+
+        Raises:
+            ValueError: the name is not a plain file name.
+        """
+        from .files import take_file
+
+        directory = getattr(self, "local_directory", None) or self._directory_for_files()
+        return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
+
+    def _directory_for_files(self) -> str:
+        """Of one that has no directory of its own; removed with this object."""
+        if not hasattr(self, "_files"):
+            self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
+        return self._files.name
