@@ -26,7 +26,8 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception, rpc
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception
+from headrace.rpc.pool import PooledRPCCall
 
 from .delivery import Delivery
 from .errors import ClosedClientError
@@ -89,7 +90,7 @@ class Session:
         self.scheduler_id: Any = None
         self.pool = ConnectionPool()
         self.calls = PatientCalls(self.pool)
-        self.scheduler: rpc | None = None
+        self.scheduler: PooledRPCCall | None = None
         self.stream: Stream | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed_text = "Client is closed: it cannot send anything to the scheduler any more."

@@ -46,6 +46,7 @@ class Metrics:
             flight=len(state.in_flight_tasks),
             memory=state.in_memory,
         )
+        now, cpu, memory = time.time(), self._cpu(), process_memory()
         found = {
             "task_counts": dict(tasks),
             "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
@@ -63,11 +64,11 @@ class Metrics:
             "in_memory": state.in_memory,
             "in_flight": len(state.in_flight_tasks),
             "ready": len(state.ready),
-            "time": time.time(),
-            "cpu": self._cpu(),
-            "memory": process_memory(),
+            "time": now,
+            "cpu": cpu,
+            "memory": memory,
         }
-        self._history.append((found["time"], found["cpu"], found["memory"]))
+        self._history.append((now, cpu, memory))
         self._count += 1
         for name, function in self._custom.items():
             try:

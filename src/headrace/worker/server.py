@@ -392,7 +392,7 @@ class Worker(DocumentedWorker, ProfileMethods):
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)
 
-    def handle_events(self, events: Iterable[Any]) -> None:  # type: ignore[override]
+    def handle_events(self, events: Iterable[Any]) -> None:
         """Give events to the state, and do what it decides. On the loop."""
         try:
             self.state.handle_batch(events, time.time())
