@@ -275,7 +275,6 @@ def test_frames_survive_a_pickle() -> None:
 
 def test_modules_with_a_class_of_their_own_go_by_name() -> None:
     import distributed
-
     import headrace
     from headrace import protocol
 

@@ -33,6 +33,7 @@ from .api.data import DataMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -115,6 +116,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
         if serializers is not None or deserializers is not None:
             from .families import ChosenFamilies, FetchedResults
@@ -212,6 +214,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        await self._latest_info.refresh()
 
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
@@ -367,6 +370,7 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         return None
 
     async def _close_session(self) -> None:
+        await self._latest_info.close()
         await self.session.close()
         if self._families is not None:
             await self._families.close()
