@@ -88,8 +88,8 @@ class InfoMethods(ClientBase):
     def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
         """What the scheduler says of itself and its workers.
 
-        On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait for
-        the answer, `await` what is returned.
+        On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait
+        for the answer, `await` what is returned.
 
         Args:
             n_workers: how many workers to tell about; -1 for all.
