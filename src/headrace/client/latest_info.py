@@ -12,27 +12,28 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .errors import ClosedClientError
+from .objects import SchedulerInfo
 
 if TYPE_CHECKING:
     from .session import Session
 
 
-async def ask(session: Session, n_workers: int) -> dict[str, Any]:
+async def ask(session: Session, n_workers: int) -> SchedulerInfo:
     """The scheduler's answer, with so many workers (-1: all)."""
     session.check_open()
     if session.scheduler is None:
         raise ClosedClientError("this client is not connected to a scheduler")
-    return dict(await session.scheduler.call("identity", n_workers=n_workers))
+    return SchedulerInfo(await session.scheduler.call("identity", n_workers=n_workers))
 
 
-class SchedulerInfo(dict[str, Any]):
+class KnownSchedulerInfo(SchedulerInfo):
     """The scheduler's description of itself and its workers, as of the last answer; awaited, as of now."""
 
     def __init__(self, known: dict[str, Any], session: Session, n_workers: int) -> None:
         super().__init__(known)
         self._session, self._n_workers = session, n_workers
 
-    def __await__(self) -> Generator[Any, Any, dict[str, Any]]:
+    def __await__(self) -> Generator[Any, Any, SchedulerInfo]:
         return ask(self._session, self._n_workers).__await__()
 
 
@@ -48,7 +49,7 @@ class LatestInfo:
         """Ask, and keep the answer."""
         self._known = await ask(self._session, -1)
 
-    def look(self, n_workers: int) -> SchedulerInfo:
+    def look(self, n_workers: int) -> KnownSchedulerInfo:
         """The last answer, with so many workers; asks again in the background.
 
         Raises:
@@ -60,7 +61,7 @@ class LatestInfo:
         known = self._known
         if n_workers >= 0:
             known = {**known, "workers": dict(islice(known["workers"].items(), n_workers))}
-        return SchedulerInfo(known, self._session, n_workers)
+        return KnownSchedulerInfo(known, self._session, n_workers)
 
     async def _refresh_quietly(self) -> None:
         with contextlib.suppress(OSError, ClosedClientError):  # not connected: what was said last is all there is
