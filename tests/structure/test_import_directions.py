@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy", "headrace.testing"),
-    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
+    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http", "headrace.toolbox"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from headrace import config
@@ -65,6 +66,8 @@ class Visit:
 class ClientConnections(SchedulerBase):
     """Streams to clients."""
 
+    identity: Callable[..., dict[str, Any]]
+
     def prepare_clients(self) -> None:
         """Called once, when the scheduler is made."""
         self._visits: dict[str, Visit] = {}
@@ -94,7 +97,8 @@ class ClientConnections(SchedulerBase):
         if visit is not None:
             self._end_stream(visit)
         received = visit.received if visit is not None else None
-        await comm.write({"status": "OK", "id": self.id, "address": self.address, "received": received})
+        welcome = {"status": "OK", "id": self.id, "address": self.address, "received": received}
+        await comm.write({**welcome, "identity": self.identity(n_workers=0)})
         if visit is None or self._visits.get(client) is not visit:
             visit = self._visits[client] = Visit(self.state.add_client(client, versions, time.time()))
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
