@@ -94,12 +94,16 @@ async def test_a_client_that_does_not_return_gives_up_what_it_held(c: Any, s: An
     assert {lease.holder for lease in leases.values()} == {c.id}
 
 
+@pytest.mark.parametrize("given_up", [False, True])
 @gen_cluster(client=True, nthreads=[], config={"distributed.scheduler.locks.lease-validation-interval": "10ms"})
-async def test_a_client_that_returns_keeps_what_it_held(c: Any, s: Any) -> None:
+async def test_a_client_that_returns_keeps_what_it_held(c: Any, s: Any, given_up: bool) -> None:
     lock = Lock("x")
     await lock.acquire()
     (lease,) = s.extensions["leases"].core.leases.values()
-    c.session.stream.abort()
+    if given_up:
+        s.remove_client(c.id)
+    else:
+        c.session.stream.abort()
     while lease.end is None:
         await asyncio.sleep(0)
     while lease.end is not None:
