@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from headrace.common.holding import holds
 from headrace.common.keys import Key, from_wire
 from headrace.common.running import worker_here
 from headrace.exceptions import Reschedule
@@ -39,7 +38,8 @@ __all__ = [
     "worker_client",
 ]
 
-#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it.
+#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it; `leases`,
+#: how many locks of the cluster were taken in it and not given back.
 thread_state: Any = threading.local()
 
 #: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
@@ -124,7 +124,7 @@ def rejoin() -> None:
         pool.rejoin()
         return
     worker, _ = _calling_task("rejoin")
-    if not holds():
+    if not getattr(thread_state, "leases", 0):
         worker.task_executor.rejoin()
 
 

@@ -9,9 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.common.holding import gave, took
-
-from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+from ..asking import Shared, awaited, given_back, holder, seconds_of, taken, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -60,7 +58,7 @@ class MultiLock(Shared):
         client, thread = self.client, threading.get_ident()
         if not client.asynchronous and self._taken_by(thread) is not None:
             raise RuntimeError(f"{self!r} is held by this object already: release it first")
-        return noted(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread), took)
+        return taken(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread))
 
     async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int) -> bool:
         lease = uuid.uuid4().hex
@@ -77,7 +75,7 @@ class MultiLock(Shared):
         return True
 
     def _taken_by(self, thread: int) -> tuple[str, int] | None:
-        return next((taken for taken in list(self._leases) if taken[1] == thread), None)
+        return next((lease for lease in list(self._leases) if lease[1] == thread), None)
 
     def release(self) -> Any:
         """Give the locks up.
@@ -85,14 +83,14 @@ class MultiLock(Shared):
         Raises:
             ValueError: this object does not hold them.
         """
-        taken = self._taken_by(threading.get_ident())
+        lease = self._taken_by(threading.get_ident())
         try:
-            taken = taken or self._leases[0]
-            self._leases.remove(taken)
+            lease = lease or self._leases[0]
+            self._leases.remove(lease)
         except (IndexError, ValueError):
             raise ValueError("Lock is not yet acquired") from None
-        gave()
-        return self.client.sync(self._release, taken[0])
+        given_back()
+        return self.client.sync(self._release, lease[0])
 
     async def _release(self, lease: str) -> None:
         if not await self.client._call("multi_lock_release", id=lease):

@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from headrace.common.holding import gave, took
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.rpc import PeriodicCallback
 from headrace.rpc.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+from ..asking import Shared, awaited, given_back, holder, seconds_of, taken, until_cancelled
 
 logger = logging.getLogger("distributed.semaphore")
 
@@ -138,7 +137,7 @@ class Semaphore(Shared, SyncMethodMixin):
             ValueError: there is one of this name with another `max_leases`.
         """
         who = {} if self._rpc is not None else holder(self.client)
-        return noted(self.sync(self._acquire, seconds_of(timeout), who), took)
+        return taken(self.sync(self._acquire, seconds_of(timeout), who))
 
     async def _acquire(self, seconds: float | None, who: dict[str, Any]) -> bool:
         lease = uuid.uuid4().hex
@@ -172,7 +171,7 @@ class Semaphore(Shared, SyncMethodMixin):
             raise RuntimeError(
                 f"Released too often: this {type(self).__name__} holds no lease of {self.name!r}"
             ) from None
-        gave()
+        given_back()
         return self.sync(self._release, lease)
 
     async def _release(self, lease: str) -> bool:
