@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
@@ -62,23 +61,11 @@ def holder(client: Any) -> dict[str, Any]:
     return {"client": client.id, "worker": worker.address if worker is not None else None}
 
 
-def taken(answer: Any) -> Any:
-    """The answer to a request for a lease; when it came in this thread, and is yes, that is noted for `rejoin`."""
+def noted(answer: Any, note: Callable[[], None]) -> Any:
+    """The answer to a request; when it came in this thread, and is yes, that is noted."""
     if answer is True:
-        _count_leases(1)
+        note()
     return answer
-
-
-def given_back() -> None:
-    """A lease is given back in this thread (it may have been taken in another)."""
-    _count_leases(-1)
-
-
-def _count_leases(change: int) -> None:
-    context = sys.modules.get("headrace.worker.context")
-    if context is not None:  # else no task runs here
-        state = context.thread_state
-        state.leases = max(getattr(state, "leases", 0) + change, 0)
 
 
 async def awaited(value: Any) -> Any:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 from headrace.common.keys import Key, from_wire
 from headrace.common.running import worker_here
 from headrace.exceptions import Reschedule
+from headrace.rpc.holding import holds
 
 from .threads import pool_of_thread
 
@@ -38,8 +39,7 @@ __all__ = [
     "worker_client",
 ]
 
-#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it; `leases`,
-#: how many locks of the cluster were taken in it and not given back.
+#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it.
 thread_state: Any = threading.local()
 
 #: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
@@ -124,7 +124,7 @@ def rejoin() -> None:
         pool.rejoin()
         return
     worker, _ = _calling_task("rejoin")
-    if not getattr(thread_state, "leases", 0):
+    if not holds():
         worker.task_executor.rejoin()
 
 

@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from ..asking import Shared, awaited, given_back, holder, seconds_of, taken, until_cancelled
+from headrace.rpc.holding import gave, took
+
+from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -58,7 +60,7 @@ class MultiLock(Shared):
         client, thread = self.client, threading.get_ident()
         if not client.asynchronous and self._taken_by(thread) is not None:
             raise RuntimeError(f"{self!r} is held by this object already: release it first")
-        return taken(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread))
+        return noted(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread), took)
 
     async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int) -> bool:
         lease = uuid.uuid4().hex
@@ -75,7 +77,7 @@ class MultiLock(Shared):
         return True
 
     def _taken_by(self, thread: int) -> tuple[str, int] | None:
-        return next((lease for lease in list(self._leases) if lease[1] == thread), None)
+        return next((taken for taken in list(self._leases) if taken[1] == thread), None)
 
     def release(self) -> Any:
         """Give the locks up.
@@ -83,14 +85,14 @@ class MultiLock(Shared):
         Raises:
             ValueError: this object does not hold them.
         """
-        lease = self._taken_by(threading.get_ident())
+        taken = self._taken_by(threading.get_ident())
         try:
-            lease = lease or self._leases[0]
-            self._leases.remove(lease)
+            taken = taken or self._leases[0]
+            self._leases.remove(taken)
         except (IndexError, ValueError):
             raise ValueError("Lock is not yet acquired") from None
-        given_back()
-        return self.client.sync(self._release, lease[0])
+        gave()
+        return self.client.sync(self._release, taken[0])
 
     async def _release(self, lease: str) -> None:
         if not await self.client._call("multi_lock_release", id=lease):

@@ -11,9 +11,10 @@ from typing import Any
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.rpc import PeriodicCallback
+from headrace.rpc.holding import gave, took
 from headrace.rpc.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, given_back, holder, seconds_of, taken, until_cancelled
+from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
 
 logger = logging.getLogger("distributed.semaphore")
 
@@ -137,7 +138,7 @@ class Semaphore(Shared, SyncMethodMixin):
             ValueError: there is one of this name with another `max_leases`.
         """
         who = {} if self._rpc is not None else holder(self.client)
-        return taken(self.sync(self._acquire, seconds_of(timeout), who))
+        return noted(self.sync(self._acquire, seconds_of(timeout), who), took)
 
     async def _acquire(self, seconds: float | None, who: dict[str, Any]) -> bool:
         lease = uuid.uuid4().hex
@@ -171,7 +172,7 @@ class Semaphore(Shared, SyncMethodMixin):
             raise RuntimeError(
                 f"Released too often: this {type(self).__name__} holds no lease of {self.name!r}"
             ) from None
-        given_back()
+        gave()
         return self.sync(self._release, lease)
 
     async def _release(self, lease: str) -> bool:
