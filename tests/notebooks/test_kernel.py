@@ -8,7 +8,7 @@ pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("ipywidgets")
 
-from notebook.kernel import WIDGET_VIEW, Notebook, run
+from notebooks.kernel import WIDGET_VIEW, Notebook, run
 
 # The tasks wait for a later cell: what comes between two cells is no output of either, and is not kept.
 PREPARE = """
@@ -117,6 +117,15 @@ def test_without_ipywidgets_it_is_plain_html_that_is_kept_up_to_date() -> None:
     assert "pip install ipywidgets" in html
     assert list(notebook.data(3)) == ["text/plain", "text/html"]
     assert not notebook.widgets
+
+
+def test_lines_instead_of_a_widget_block_the_cell() -> None:
+    notebook = run(
+        PREPARE,
+        "gate.set()\nprogress(client.map(double, range(5)), notebook=False)",
+        FINISH,
+    )
+    assert "5/5" in notebook.cells[1][0]["text"]
 
 
 def test_an_asynchronous_client_is_shown_as_well() -> None:
