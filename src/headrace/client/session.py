@@ -26,8 +26,7 @@ from headrace.messages.client import (
     ReleaseKeys,
 )
 from headrace.messages.client import ToClient as Incoming
-from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, Stream, remote_exception
-from headrace.rpc.pool import PooledRPCCall
+from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, PooledRPCCall, Stream, remote_exception
 
 from .delivery import Delivery
 from .errors import ClosedClientError
@@ -573,6 +572,13 @@ class Session:
             logger.info("Connected to the scheduler at %s again", self.address)
             with self.lock:
                 self._desire_all()
+
+    async def reconnected(self) -> bool:
+        """Wait until the connection, if it broke, is there again, or given up; returns whether it is there."""
+        await asyncio.sleep(0)  # the stream may have broken with the same network, and not be seen yet
+        if self._reconnecting is not None:
+            await asyncio.wait([self._reconnecting])
+        return self.status == "running"
 
     def _end(self, reason: str, message: str | None = None) -> None:
         """The scheduler is gone for good."""

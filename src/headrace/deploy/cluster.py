@@ -390,6 +390,20 @@ class Cluster(SyncMethodMixin):
         self._adaptive, self._adaptive_options = made, options
         return made
 
+    def _note_scaling(self) -> None:
+        """The cluster is scaled: if by hand, say that this does not last while it adapts."""
+        adaptive = self._adaptive
+        if (
+            adaptive is not None
+            and adaptive.state in ("starting", "running")
+            and not getattr(adaptive, "is_scaling", True)
+        ):
+            logger.warning(
+                "Cluster %s was scaled by hand while it adapts, which goes on and may undo that: to keep a size, call "
+                "stop() on what adapt() returned first, or give adapt() other bounds",
+                self.name,
+            )
+
     # Logs
 
     def _log(self, text: str) -> None:

@@ -23,6 +23,7 @@ from headrace.messages.client import (
     CloseClient,
     DesireKeys,
     GraphRefused,
+    KeysReceived,
     MessagesReceived,
     ReleaseKeys,
     SubmitGraph,
@@ -106,6 +107,7 @@ class ClientConnections(SchedulerBase):
             self.notify_plugins("add_client", self, client)
         else:
             logger.info("Client %s is back", client)
+            self.call_extensions("client_back", client)
         self._start_stream(visit, comm)
 
     def _start_stream(self, visit: Visit, comm: Comm) -> None:
@@ -139,6 +141,7 @@ class ClientConnections(SchedulerBase):
         self.client_comms.pop(client, None)
         if not self.is_running:
             return
+        self.call_extensions("client_lost", client)
         if error is not None and (isinstance(error, MalformedDataError) or not isinstance(error, OSError)):
             self.remove_client(client)  # it would only do the same again
             return
@@ -165,6 +168,7 @@ class ClientConnections(SchedulerBase):
             subscribers.discard(client)
         self.state.remove_client(client, time.time())
         self.flush()
+        self.call_extensions("client_removed", client)
         if stream is not None and not stream.closed:
             self.run_in_background(stream.close())
         logger.info("Remove client %s", client)
@@ -231,6 +235,8 @@ class ClientConnections(SchedulerBase):
             state.on_desire(client, message, now)
         elif isinstance(message, CancelKeys):
             state.on_cancel(client, message, now)
+        elif isinstance(message, KeysReceived):
+            self.call_extensions("keys_received", client.client_key, message.token)
         elif isinstance(message, CloseClient):
             self.flush()
             self.remove_client(client.client_key)

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.common.keys import from_wire
 from headrace.messages.base import NO_OPTIONS, Payload
@@ -153,7 +154,7 @@ class PluginHandlers(SchedulerBase):
         return {"status": "OK"}
 
     async def register_worker_plugin(
-        self, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every worker, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
@@ -163,7 +164,7 @@ class PluginHandlers(SchedulerBase):
         self.worker_plugins[name] = pickled
         return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}))
 
-    async def unregister_worker_plugin(self, name: str) -> dict[str, Any]:
+    async def unregister_worker_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every worker; returns their answers by address."""
         if name not in self.worker_plugins:
             raise ValueError(f"there is no worker plugin named {name!r}; there are {sorted(self.worker_plugins)}")
@@ -171,7 +172,7 @@ class PluginHandlers(SchedulerBase):
         return dict(await self.broadcast({"op": "plugin_remove", "name": name}))
 
     async def register_nanny_plugin(
-        self, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every nanny, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
@@ -181,7 +182,7 @@ class PluginHandlers(SchedulerBase):
         self.nanny_plugins[name] = pickled
         return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}, nanny=True))
 
-    async def unregister_nanny_plugin(self, name: str) -> dict[str, Any]:
+    async def unregister_nanny_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every nanny; returns their answers by address."""
         if name not in self.nanny_plugins:
             raise ValueError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
