@@ -17,7 +17,7 @@ from headrace import Client, LocalCluster, progress, wait
 from headrace.diagnostics import plugin, progress_text, progressbar
 from headrace.diagnostics import progress as progress_plugins
 from headrace.diagnostics.progress_feed import Group, Snapshot
-from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_group, render_line
+from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_groups, render_line
 from headrace.diagnostics.progress_watch import grouping
 from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
 from headrace.testing.waiting import poll_for
@@ -110,7 +110,7 @@ def test_a_line_fits_into_the_terminal(columns: int) -> None:
     snapshot = Snapshot((Group("x", 10_000, 5_000, 70, 7),), 10_000, 4, elapsed=100.0)
     line = render_line(snapshot, 40, True, "label", columns)
     assert len(line) <= columns
-    assert len(render_group(snapshot.groups[0], columns)) <= columns
+    assert len(render_groups(snapshot.groups, columns)[0]) <= columns
     if columns >= 60:
         assert "70 erred" in line
 

@@ -12,7 +12,7 @@ from headrace.common.notebook import is_kernel
 
 from .progress_base import ProgressBar
 from .progress_feed import Snapshot
-from .progress_text import choose_groups, render_errors, render_group, render_line
+from .progress_text import choose_groups, render_errors, render_groups, render_line
 
 #: Without a terminal there is a line each time this share more is done.
 _LINE_SHARE = 0.25
@@ -74,7 +74,7 @@ class TextProgressBar(ProgressBar):
         lines = [render_line(snapshot, self.width, self._unicode, self.label, columns)]
         if self._groups:
             chosen = choose_groups(snapshot.groups, rows)
-            lines += [render_group(group, columns, self.width // 2, self._unicode) for group in chosen]
+            lines += render_groups(chosen, columns, self.width // 2, self._unicode)
         return lines
 
     def _redraw(self, lines: list[str]) -> None:
