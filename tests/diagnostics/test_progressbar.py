@@ -13,7 +13,7 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, LocalCluster, progress, wait
+from headrace import Client, LocalCluster, progress, span, wait
 from headrace.diagnostics import plugin, progress_text, progressbar
 from headrace.diagnostics import progress as progress_plugins
 from headrace.diagnostics.progress_feed import Group, Snapshot
@@ -313,6 +313,17 @@ def test_persisted_collections(client: Client) -> None:
     persisted = client.persist([dask.delayed(abs)(number, pure=False) for number in range(3)])
     progress(*persisted, file=file)
     assert "3/3" in file.getvalue()
+
+
+def test_groups_of_real_spans(client: Client) -> None:
+    with span("outer"), span("inner"):
+        first = client.map(lambda x: x, range(3), key="spanned")
+    second = client.submit(int, key="plain")
+    file = io.StringIO()
+    progress(first, second, group_by="spans", file=file)
+    lines = file.getvalue().splitlines()
+    assert any("outer › inner" in line and "3/3" in line for line in lines)
+    assert any("default" in line and "1/1" in line for line in lines)
 
 
 def test_groups_of_spans() -> None:
