@@ -106,6 +106,9 @@ class Facade(PackageModule):
         if not (isinstance(value, ModuleType) and name in self.__dict__["__all__"]):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a function that is sent by value may use it
+        return importlib.import_module, (self.__name__,)
+
 
 def _peer_location() -> str | None:
     """Where the peer is installed, if it is: ours is one file, the peer has a scheduler of its own."""

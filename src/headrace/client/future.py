@@ -85,7 +85,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     __dask_future__ = True
 
     def __init__(self, key: Any, client: Client | None = None, state: FutureState | None = None, _id: Any = None):
-        self.key = key.key if isinstance(key, TaskRef) else key  # type: ignore[misc]
+        self.key = key.key if isinstance(key, TaskRef) else key
         self._client: Client | None = None
         self._state: FutureState | None = None
         if state is not None:
@@ -212,6 +212,11 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def retry(self, **kwargs: Any) -> Any:
         """Run the task again if it failed; see `Client.retry`."""
         return self.client.retry([self], **kwargs)
+
+    def logs(self) -> Any:
+        """What the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
+        client = self.client
+        return client.sync(client._logs_of, self.key)
 
     def add_done_callback(self, fn: Callable[[Future[T]], Any]) -> None:
         """Call `fn(future)` in another thread once this is done, however it ends."""

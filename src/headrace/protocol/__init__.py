@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,9 @@ class _Package(PackageModule):
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name == "serialize" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a function that is sent by value may use it
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package
