@@ -7,6 +7,7 @@ that form when they are off the hot path. Imports little: every worker has this.
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import sys
 import threading
@@ -182,6 +183,43 @@ def process(
         following["count"] += 1
         node = following
     return node
+
+
+def ll_get_stack(tid: int) -> Any:
+    """The low-level frames of a thread, outermost first, by the package `stacktrace`; None without that package."""
+    try:
+        package = importlib.import_module("stacktrace")
+    except ImportError:
+        return None
+    return package.get_thread_stack(tid, show_python=False)
+
+
+def llprocess(frames: Any, child: Any, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Count a stack of low-level frames in a profile.
+
+    Args:
+        frames: outermost first, with attributes `name` and `addr` and perhaps `info`; None for no stack.
+        child: accepted for compatibility.
+        state: the profile; changed.
+
+    Returns:
+        The profile.
+    """
+    if not frames or state is None:
+        return state
+    state["count"] += 1
+    node = state
+    for frame in list(frames)[:MAX_DEPTH]:
+        address = getattr(frame, "addr", 0)
+        name = f"{frame.name};{address:x}" if isinstance(address, int) else f"{frame.name};{address}"
+        description = {"filename": "<low-level>", "name": str(frame.name), "line_number": 0, "line": ""}
+        if getattr(frame, "info", None):
+            description["line"] = str(frame.info)
+        node = node["children"].setdefault(
+            name, {"count": 0, "children": {}, "identifier": name, "description": description}
+        )
+        node["count"] += 1
+    return state
 
 
 def merge(*args: dict[str, Any]) -> dict[str, Any]:

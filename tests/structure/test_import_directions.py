@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy", "headrace.testing"),
-    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
+    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http", "headrace.toolbox"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),
@@ -47,6 +47,10 @@ PURE = (
     "headrace.client.state",
     "headrace.messages",
     "headrace.common",
+    "headrace.extensions.leases.core",
+    "headrace.extensions.multi_locks.core",
+    "headrace.extensions.queues.core",
+    "headrace.extensions.semaphores.core",
 )
 
 #: What a pure package may not import anywhere, lazily included.

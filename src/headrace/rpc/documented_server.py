@@ -59,7 +59,7 @@ class Server(Node, metaclass=_EveryNode):
     ) -> None:
         super().__init__("Server", handlers, None, "distributed.core", deserialize=deserialize)
         self.id = f"{type(self).__name__}{self.id.removeprefix('Server')}"
-        self.server.handlers.update({"identity": self.identity, "echo": self.echo, **handlers})
+        self.server.handlers.update({**self._own_handlers(), **handlers})
         self.stream_handlers = dict(stream_handlers or {})
         self.blocked_handlers = list(blocked_handlers or ())
         self._block_operations()
@@ -74,6 +74,9 @@ class Server(Node, metaclass=_EveryNode):
         self.local_directory = ""
         if needs_workdir:
             self._make_folder()
+
+    def _own_handlers(self) -> dict[str, Callable[..., Any]]:
+        return {"identity": self.identity, "echo": self.echo}
 
     def _make_folder(self) -> None:
         if self._parent_directory:
@@ -108,7 +111,5 @@ class Server(Node, metaclass=_EveryNode):
 class ServerNode(Server):
     """A server that also tells of its log and of the versions of packages here."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.server.handlers.setdefault("get_logs", self.get_logs)
-        self.server.handlers.setdefault("versions", self.versions)
+    def _own_handlers(self) -> dict[str, Callable[..., Any]]:
+        return {**super()._own_handlers(), "get_logs": self.get_logs, "versions": self.versions}

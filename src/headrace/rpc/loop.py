@@ -179,7 +179,7 @@ class IOLoop:
 
 def sync(
     loop: Any,
-    function: Callable[..., Any],
+    func: Callable[..., Any],
     *args: Any,
     callback_timeout: float | str | None = None,
     **kwargs: Any,
@@ -211,7 +211,7 @@ def sync(
 
     async def work() -> Any:
         async with asyncio.timeout(callback_timeout):
-            result = function(*args, **kwargs)
+            result = func(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
     future = asyncio.run_coroutine_threadsafe(work(), asyncio_loop)
@@ -305,11 +305,11 @@ class LoopRunner:
             LoopRunner._shared = None
         thread.stop(timeout)
 
-    def run_sync(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_sync(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Start, run a coroutine function from this thread, stop."""
         self.start()
         try:
-            return sync(self.loop, function, *args, **kwargs)
+            return sync(self.loop, func, *args, **kwargs)
         finally:
             self.stop()
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import get_ident
 from types import CoroutineType, TracebackType
@@ -88,6 +88,7 @@ class TaskExecutor:
         #: runs that wait for `run_held`, and whom to tell when they are reported
         self._held: dict[Key, Execute] = {}
         self._waiting: dict[Key, asyncio.Future[None]] = {}
+        self._gates: dict[Key, Coroutine[Any, Any, None]] = {}
         #: key of the latest task of each thread, for the profiler
         self.keys_by_thread: dict[int, Key] = {}
         #: called when tasks are handed out, while the profiler sleeps
@@ -204,6 +205,17 @@ class TaskExecutor:
         self._waiting[run.key] = reported
         self.submit([run])
         await reported
+
+    def hold_outcome(self, key: Key, gate: Coroutine[Any, Any, None]) -> None:
+        """Report the end of a task only once `gate` has ended. On the loop; for tests."""
+        self._gates[key] = gate
+
+    def _report_after(self, gate: Coroutine[Any, Any, None], value: Any, event: Any) -> None:
+        async def wait() -> None:
+            await gate
+            self._put(value, event, None)
+
+        self._worker.run_in_background(wait())
 
     def recall(self, key: Key) -> ExecuteRecalled:
         """Take a run back, if no thread has taken it. On the loop."""
@@ -421,6 +433,9 @@ class TaskExecutor:
             value, event, start = done.popleft()
             if start is not None:
                 self._start_coroutine(event, value, start)
+                continue
+            if self._gates and event.key in self._gates:
+                self._report_after(self._gates.pop(event.key), value, event)
                 continue
             if type(event) is ExecuteDone:
                 try:
