@@ -22,18 +22,6 @@ from headrace.config import parse_seconds
 #: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
 MAX_DEPTH = 100
 
-#: Boxes of a smaller share of the page's width, in percent, are not drawn.
-SMALLEST_BOX = 0.1
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Profile</title><style>
-body { margin: 1em; font: 12px sans-serif; position: relative }
-div { position: absolute; height: 1.2em; overflow: hidden; white-space: nowrap; outline: 1px solid white }
-</style></head><body>
-BOXES
-</body></html>
-"""
-
 _DESCRIPTION = {"filename": "", "name": "", "line_number": 0, "line": ""}
 
 
@@ -314,30 +302,6 @@ def format_time(seconds: float) -> str:
         if seconds >= factor:
             return f"{seconds / factor:.2f} {unit}"
     return f"{seconds * 1e6:.2f} us"
-
-
-def write_page(state: dict[str, Any], profile_interval: float = 0.01) -> str:
-    """A page of HTML that shows a profile as a flame graph; it needs nothing else.
-
-    Args:
-        profile_interval: seconds between two samples.
-    """
-    from html import escape
-
-    data = plot_data(state, profile_interval)
-    boxes = []
-    for position, name in enumerate(data["name"]):
-        width, depth = 100 * data["width"][position], data["bottom"][position]
-        if width < SMALLEST_BOX:
-            continue
-        where = f"{data['filename'][position]}:{data['line_number'][position]}" if name else ""
-        share = f"{data['time'][position]} ({data['percentage'][position]})"
-        title = escape("\n".join(filter(None, [name, where, data["line"][position].strip(), share])))
-        boxes.append(
-            f'<div title="{title}" style="left:{100 * data["left"][position]:.3f}%;width:{width:.3f}%;'
-            f'top:{depth * 1.3:.1f}em;background:{data["color"][position]}">{escape(name or "all")}</div>'
-        )
-    return _PAGE.replace("BOXES", "\n".join(boxes))
 
 
 def plot_figure(data: dict[str, list[Any]], **kwargs: Any) -> Any:

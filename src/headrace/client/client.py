@@ -33,9 +33,11 @@ from .api.collections import CollectionMethods
 from .api.data import DataMethods
 from .api.datasets import DatasetMethods
 from .api.info import InfoMethods
+from .api.looking import LookMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .describe import client_html, client_text
+from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -48,7 +50,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminMethods, PluginMethods):
+class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:
@@ -116,8 +118,10 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminM
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
@@ -217,6 +221,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminM
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        await self._latest_info.refresh()
         self.preloads = configured_preloads(self, "client", None, None)
         try:
             await self.preloads.start()
@@ -299,10 +304,24 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminM
             _show(event)
         handler = self._event_handlers.get(event.topic)
         if handler is not None:
-            handler(tuple(event.event))
+            result = handler(tuple(event.event))
+            if asyncio.iscoroutine(result):
+                task = self.loop.asyncio_loop.create_task(result)
+                self._event_tasks.add(task)
+                task.add_done_callback(self._event_task_done)
+
+    def _event_task_done(self, task: asyncio.Task[Any]) -> None:
+        self._event_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("A handler of events failed", exc_info=task.exception())
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
-        """Call `handler((time, event))` for each event that is published under a topic from now on."""
+        """Call `handler((time, event))` for each event that is published under a topic from now on.
+
+        Args:
+            handler: in place of the one that the topic has; it is called on the client's loop, and may be a coroutine
+                function.
+        """
         self._event_handlers[topic] = handler
         return self._ask("subscribe_topic", topic=topic, client=self.id)
 
@@ -381,6 +400,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminM
         preloads, self.preloads = self.preloads, None
         if preloads is not None:
             await preloads.teardown()
+        await self._latest_info.close()
         await self.session.close()
         if self._families is not None:
             await self._families.close()

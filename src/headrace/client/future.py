@@ -79,7 +79,8 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         key: what the scheduler knows it by.
     """
 
-    __slots__ = ("__weakref__", "_client", "_state")
+    # `__dict__`, made when it is used: libraries note things of their own on futures
+    __slots__ = ("__dict__", "__weakref__", "_client", "_state")
 
     __dask_future__ = True
 
@@ -211,6 +212,11 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def retry(self, **kwargs: Any) -> Any:
         """Run the task again if it failed; see `Client.retry`."""
         return self.client.retry([self], **kwargs)
+
+    def logs(self) -> Any:
+        """What the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
+        client = self.client
+        return client.sync(client._logs_of, self.key)
 
     def add_done_callback(self, fn: Callable[[Future[T]], Any]) -> None:
         """Call `fn(future)` in another thread once this is done, however it ends."""

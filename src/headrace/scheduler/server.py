@@ -31,6 +31,7 @@ from .handlers.documented_state import SchedulerState
 from .handlers.inspect import InspectHandlers
 from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
+from .handlers.looking import LookHandlers
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
@@ -47,6 +48,9 @@ EXTENSIONS = {
     "queues": "headrace.extensions.queues.scheduler:QueueExtension",
     "variables": "headrace.extensions.variables.scheduler:VariableExtension",
     "publish": "headrace.extensions.publish.scheduler:PublishExtension",
+    "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
+    "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
+    "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
     "progress": "headrace.diagnostics.progress_watch:ProgressExtension",
@@ -79,6 +83,7 @@ class Scheduler(
     BalanceHandlers,
     ScalingHandlers,
     InspectHandlers,
+    LookHandlers,
     PluginHandlers,
     RestartHandlers,
     SchedulerState,
@@ -164,6 +169,7 @@ class Scheduler(
                 **self.balance_operations(),
                 **self.scaling_operations(),
                 **self.inspect_operations(),
+                **self.look_operations(),
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),

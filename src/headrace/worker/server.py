@@ -32,7 +32,7 @@ from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
-from . import context, memory
+from . import context, memory, task_logs
 from .actors import ActorHost
 from .describe import worker_html
 from .documented import DocumentedWorker
@@ -205,6 +205,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
+        self.task_logs = task_logs.TaskLogs.from_config()
         self._execute_each = self.overrides_execute()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
@@ -259,6 +260,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                     self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
                     self.profiler.start()
                 context.workers.add(self)
+                task_logs.start(self)
                 await self._register(timeout)
         except TimeoutError as error:
             if isinstance(error, OSError) and str(error):
@@ -355,6 +357,7 @@ class Worker(DocumentedWorker, ProfileMethods):
             if self.profiler is not None:
                 self.profiler.close()
             await executor.close(executor_wait, timeout)
+        task_logs.stop(self)
         await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:

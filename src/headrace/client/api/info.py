@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
+from headrace.config import get as config_get
 from headrace.config import parse_seconds
 
 from ..describe import ask_scheduler_info
@@ -93,9 +94,14 @@ class InfoMethods(ClientBase):
     def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
         """What the scheduler says of itself and its workers.
 
+        On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait
+        for the answer, `await` what is returned.
+
         Args:
             n_workers: how many workers to tell about; -1 for all.
         """
+        if self.asynchronous and self.session.scheduler is not None:
+            return self._latest_info.look(n_workers)
         return self.sync(ask_scheduler_info, self, n_workers)
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
@@ -119,6 +125,7 @@ class InfoMethods(ClientBase):
         while True:
             running = await self._call("ncores_running", workers=None)
             if len(running) >= n_workers:
+                await self._latest_info.refresh()  # who waited for workers expects to see them
                 return
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"Only {len(running)}/{n_workers} workers arrived after {timeout}s")
@@ -185,12 +192,12 @@ class InfoMethods(ClientBase):
             start, stop: the span of time, in seconds since the epoch, or text such as "5 minutes" before now.
             workers: addresses, names or hosts; all by default.
             merge_workers: one profile for all; else they come by address.
-            plot: return a bokeh figure as well: `(profile, figure)`; "save" writes it to "dask-profile.html".
-            filename: write a page that shows it, with or without bokeh.
+            plot: return a figure as well, which shows itself in a notebook: `(profile, figure)`; "save" writes it to
+                "dask-profile.html".
+            filename: write a page of HTML that shows it, and needs nothing else.
             server, scheduler: of the workers', or the scheduler's, event loops instead, from the first call on.
 
         Raises:
-            ImportError: with `plot`, bokeh is not installed.
             ValueError: `plot` or `filename` for profiles that are not merged.
         """
         if (plot or filename) and not merge_workers:
@@ -211,16 +218,16 @@ class InfoMethods(ClientBase):
         )
 
     async def _profile(self, question: dict[str, Any], plot: bool | str, filename: str | None) -> Any:
-        from headrace.profile import plot_data, plot_figure, write_page
-
         profile = await self._call("profile", **question)
-        if filename:
-            with open(filename, "w", encoding="utf-8") as file:
-                file.write(write_page(profile))
-        if not plot:
+        if not plot and not filename:
             return profile
-        figure, _ = plot_figure(plot_data(profile), sizing_mode="stretch_both")
-        return profile, figure
+        from headrace.diagnostics.pages.flame import profile_figure
+
+        interval = parse_seconds(config_get("distributed.worker.profile.interval"))
+        figure = await asyncio.to_thread(profile_figure, profile, interval)
+        if filename:
+            figure.save(filename)
+        return (profile, figure) if plot else profile
 
     def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
         """What happened to these keys, at the scheduler and on the workers.

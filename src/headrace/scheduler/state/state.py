@@ -40,7 +40,7 @@ from .restrictions import Allowed, Demand
 from .scatters import Scatters
 from .steals import Steals
 from .story import ErredTask
-from .tasks import Computation, TaskState, TaskTable
+from .tasks import Computation, TaskGroup, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
@@ -113,8 +113,11 @@ class SchedulerState:
         self.until_done = ClientState("fire-and-forget", silent=True)
         #: called with each part of a graph once its tasks are recorded, before any is started (plugins)
         self.graph_observer: Callable[[ClientState, SubmitGraph], None] | None = None
-        #: the worker's message that is being taken, while somebody observes
+        #: called with (group, annotation, code) when a group has come in a `span`
+        self.span_observer: Callable[[TaskGroup, Any, Any], None] | None = None
+        #: the worker's message that is being taken, and whose it is, while somebody observes
         self.report: Any = None
+        self.reporter: WorkerState | None = None
         self.now = 0.0
         self.stimulus = ""
 
@@ -217,6 +220,7 @@ class SchedulerState:
             if handler is not None:
                 if self.observers:
                     self.report = message
+                    self.reporter = worker
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)

@@ -384,6 +384,7 @@ def set_failure(task: TaskState, event: events.ExecuteFailed) -> None:
     task.retry = event.retry
     task.start_time = event.start
     task.stop_time = event.stop
+    task.erred_thread = event.thread
 
 
 def on_execute_rescheduled(state: WorkerState, event: events.ExecuteRescheduled) -> None:
