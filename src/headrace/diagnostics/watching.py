@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.common.keys import from_wire
+from headrace.common.keys import from_wire, to_wire
 from headrace.exceptions import CommClosedError
 
 from .base import SchedulerPlugin
@@ -19,13 +19,14 @@ class CollectTaskMetaDataPlugin(SchedulerPlugin):
         name: of this plugin.
 
     Attributes:
-        metadata, state: by key.
+        metadata: by key, what the task or plugins of workers put there, or None.
+        state: by key, memory or erred.
     """
 
     def __init__(self, scheduler: Any, name: str) -> None:
         self.scheduler = scheduler
         self.name = name
-        self.metadata: dict[Any, dict[str, Any]] = {}
+        self.metadata: dict[Any, dict[str, Any] | None] = {}
         self.state: dict[Any, str] = {}
         self.keys: set[Any] = set()
 
@@ -35,11 +36,11 @@ class CollectTaskMetaDataPlugin(SchedulerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Note tasks that have a result or have erred."""
-        if finish in ("memory", "erred"):
-            task = self.scheduler.tasks.get(key)
-            if task is not None and (key in self.keys or from_wire(key) in self.keys):
-                self.metadata[from_wire(key)] = dict(task.metadata)
-                self.state[from_wire(key)] = finish
+        if finish in ("memory", "erred") and (key in self.keys or from_wire(key) in self.keys):
+            task = self.scheduler.tasks.get(to_wire(key))
+            known = task.metadata if task is not None and task._rare is not None else None
+            self.metadata[from_wire(key)] = dict(known) if known else None
+            self.state[from_wire(key)] = finish
 
 
 class WorkerStatusPlugin(SchedulerPlugin):

@@ -6,7 +6,6 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "Scheduler": ".server",
-    "CollectTaskMetaDataPlugin": "headrace.diagnostics.task_metadata",
     "MemoryState": ".state.memory",
     "KilledWorker": "headrace.exceptions",
     "NoValidWorkerError": "headrace.exceptions",
