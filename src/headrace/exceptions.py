@@ -25,6 +25,10 @@ class MalformedDataError(CommClosedError):
     """The connection was closed because what came over it makes no sense."""
 
 
+class FrameTooLargeError(MalformedDataError):
+    """The connection was closed because what came is longer than this side accepts; names the setting."""
+
+
 class FatalCommClosedError(CommClosedError):
     """The connection cannot be made, and trying again would not help."""
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds for which a client whose connection broke is waited for, and a worker that says nothing.
 CLIENT_GRACE = 5.0
 WORKER_TTL = 20.0
+#: Seconds for which a scattering is under way at most; workers ask later than that.
+OPEN_SCATTER = 50.0
 
 
 class Registered:
@@ -57,6 +59,7 @@ class SimulatedScheduler:
         self.world = world
         self.frozen_until = 0.0
         self.state = SchedulerState(options)
+        self.state.scatters.open_seconds = OPEN_SCATTER
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force
         self.lost: set[str] = set()
@@ -292,10 +295,11 @@ class SimulatedScheduler:
         self.state.on_missing_data(key, address, self.now)
         self.flush()
 
-    def add_data(self, client: str, who_has: dict[str, list[str]], nbytes: dict[str, int]) -> None:
+    def add_data(self, client: str, who_has: dict[str, list[str]], nbytes: dict[str, int], number: int) -> None:
         """A client has put data on workers."""
         for key, addresses in who_has.items():
             if any(address not in self.state.workers for address in addresses):
                 self.lost.add(key)
-        self.state.add_data_of(client, who_has, nbytes, dict.fromkeys(nbytes, "int"), self.now)
+        types = dict.fromkeys(nbytes, "int")
+        self.state.add_data_of(client, who_has, nbytes, types, self.now, scattering=number)
         self.flush()

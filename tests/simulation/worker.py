@@ -405,11 +405,11 @@ class SimulatedWorker:
         if self.frozen_until > self.now:
             raise Frozen(self.frozen_until)
 
-    def update_data(self, values: dict[str, int]) -> None:
+    def update_data(self, values: dict[str, int], number: int) -> None:
         """A client puts data here."""
         self.data.update(values)
         calls = self.world.universe.calls
-        self.take(DataStored({key: calls[key].nbytes for key in values}))
+        self.take(DataStored({key: calls[key].nbytes for key in values}, number))
         self._scattered.update(dict.fromkeys(values, self.now))
         self.world.timeline.later(ANNOUNCE, self._ask_after_scattered)
 

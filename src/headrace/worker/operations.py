@@ -67,14 +67,14 @@ class Operations:
         """Say that somebody is here."""
         return "pong"
 
-    def update_data(self, data: dict[Key, Any], **_: Any) -> dict[str, Any]:
-        """Keep values that a client scattered."""
+    def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: Any) -> dict[str, Any]:
+        """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""
         nbytes = {}
         for key, value in data.items():
             value = unwrap(value)
             nbytes[key] = nbytes_of(value)
             self._worker.memory_manager.store(key, value, nbytes[key])
-        self._worker.take(DataStored(nbytes))
+        self._worker.take(DataStored(nbytes, scattering))
         self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 

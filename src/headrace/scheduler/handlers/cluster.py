@@ -34,7 +34,7 @@ class ClusterHandlers(SchedulerBase):
         return {
             "type": "Scheduler",
             "id": self.id,
-            "address": getattr(self, "address", ""),
+            "address": self.address if self.server.listeners else "",
             "services": self.service_ports,
             "started": getattr(self, "started", 0.0),
             "n_workers": len(workers),
