@@ -1,8 +1,8 @@
 """The drop-in name: makes `distributed` and `dask.distributed` mean headrace in this process.
 
 A finder, first on `sys.meta_path`, answers for `distributed.X` with the headrace module of the same public role: the
-same module object, so that classes are identical by whichever name they were imported. This module is imported with
-`headrace` itself: standard library only, and nothing heavy.
+same module object, so that classes are identical by whichever name they were imported. Imported with `headrace` itself:
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
 from typing import Any
+
+from headrace.common.facade import PackageModule
 
 #: The release of the peer whose interface this one follows; `distributed.__version__`, which libraries compare.
 API_VERSION = "2026.8.0"
@@ -97,7 +99,7 @@ def populate(module: ModuleType) -> None:
     module.__class__ = Facade
 
 
-class Facade(ModuleType):
+class Facade(PackageModule):
     """Keeps a public name when a submodule of that name is imported, as of `distributed.worker_client`."""
 
     def __setattr__(self, name: str, value: Any) -> None:

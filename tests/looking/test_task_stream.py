@@ -132,7 +132,7 @@ async def test_metadata_of_workers_is_collected(c: Client, s: Any, a: Any, b: An
     assert tasks.metadata == {"noted": {"seen": 1}, "failed": None}
     assert tasks.state == {"noted": "memory", "failed": "erred"}
     assert tasks.name not in s.plugins
-    with pytest.raises(ValueError, match="not once"):
+    with pytest.raises(ValueError, match="under the name"):
         s.stop_task_metadata("unknown")
 
 

@@ -37,6 +37,7 @@ from .api.looking import LookMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .describe import client_html, client_text
+from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -120,6 +121,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
@@ -219,6 +221,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        await self._latest_info.refresh()
         self.preloads = configured_preloads(self, "client", None, None)
         try:
             await self.preloads.start()
@@ -397,6 +400,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         preloads, self.preloads = self.preloads, None
         if preloads is not None:
             await preloads.teardown()
+        await self._latest_info.close()
         await self.session.close()
         if self._families is not None:
             await self._families.close()

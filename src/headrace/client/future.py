@@ -79,7 +79,8 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         key: what the scheduler knows it by.
     """
 
-    __slots__ = ("__weakref__", "_client", "_state")
+    # `__dict__`, made when it is used: libraries note things of their own on futures
+    __slots__ = ("__dict__", "__weakref__", "_client", "_state")
 
     __dask_future__ = True
 

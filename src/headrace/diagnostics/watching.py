@@ -1,46 +1,13 @@
-"""Scheduler plugins that watch for somebody: what becomes of tasks, and which workers come and go."""
+"""A scheduler plugin that tells somebody which workers come and go."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.common.keys import from_wire, to_wire
 from headrace.exceptions import CommClosedError
 
 from .base import SchedulerPlugin
-
-
-class CollectTaskMetaDataPlugin(SchedulerPlugin):
-    """Keeps the metadata and the last state of tasks that are submitted and end while it is there.
-
-    Args:
-        scheduler: whose tasks.
-        name: of this plugin.
-
-    Attributes:
-        metadata: by key, what the task or plugins of workers put there, or None.
-        state: by key, memory or erred.
-    """
-
-    def __init__(self, scheduler: Any, name: str) -> None:
-        self.scheduler = scheduler
-        self.name = name
-        self.metadata: dict[Any, dict[str, Any] | None] = {}
-        self.state: dict[Any, str] = {}
-        self.keys: set[Any] = set()
-
-    def update_graph(self, scheduler: Any, *, keys: Any, **kwargs: Any) -> None:
-        """Note which tasks are submitted: others are of no interest."""
-        self.keys.update(keys)
-
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Note tasks that have a result or have erred."""
-        if finish in ("memory", "erred") and (key in self.keys or from_wire(key) in self.keys):
-            task = self.scheduler.tasks.get(to_wire(key))
-            known = task.metadata if task is not None and task._rare is not None else None
-            self.metadata[from_wire(key)] = dict(known) if known else None
-            self.state[from_wire(key)] = finish
 
 
 class WorkerStatusPlugin(SchedulerPlugin):

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from headrace.common.facade import lazy_names
+from headrace.common.facade import PackageModule, lazy_names
 from headrace.exceptions import DeserializationError, SerializationError
 
 from .codec import StreamCodec, decode, encode
@@ -70,7 +70,7 @@ __getattr__ = lazy_names(__name__, _LAZY)
 to_serialize = Serialize
 
 
-class _Package(ModuleType):
+class _Package(PackageModule):
     """Keeps `serialize` the function when the module of that name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:

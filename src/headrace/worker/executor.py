@@ -519,7 +519,7 @@ class TaskExecutor:
 def _end(coroutine: asyncio.Task[None]) -> None:
     """End a coroutine that does not let itself be cancelled: it is not resumed any more."""
     with contextlib.suppress(Exception):  # whatever it makes of that
-        coroutine.get_coro().close()  # type: ignore[union-attr]
+        coroutine.get_coro().close()
     coroutine.cancel()
     coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 

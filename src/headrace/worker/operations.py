@@ -51,15 +51,15 @@ class Operations:
             "profile_metadata": worker.get_profile_metadata,
             "get_story": self.get_story,
             "get_task_logs": self.get_task_logs,
+            "benchmark_disk": worker.benchmark_disk,
+            "benchmark_memory": worker.benchmark_memory,
+            "benchmark_network": worker.benchmark_network,
             "dump_state": self.dump_state,
             "terminate": self.terminate,
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
             "monitor_info": worker.get_monitor_info,
-            "benchmark_disk": worker.benchmark_disk,
-            "benchmark_memory": worker.benchmark_memory,
-            "benchmark_network": worker.benchmark_network,
             "actor_call": worker.actor_host.call,
         }
 

@@ -13,6 +13,7 @@ from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..latest_info import LatestInfo
 from ..losses import Losses
 from ..session import Session
 
@@ -48,6 +49,7 @@ class ClientBase(SyncMethodMixin):
 
     session: Session
     _losses: Losses
+    _latest_info: LatestInfo
     id: str
     cluster: Any
     scheduler_file: str | None

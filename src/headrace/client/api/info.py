@@ -94,9 +94,14 @@ class InfoMethods(ClientBase):
     def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
         """What the scheduler says of itself and its workers.
 
+        On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait
+        for the answer, `await` what is returned.
+
         Args:
             n_workers: how many workers to tell about; -1 for all.
         """
+        if self.asynchronous and self.session.scheduler is not None:
+            return self._latest_info.look(n_workers)
         return self.sync(ask_scheduler_info, self, n_workers)
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
@@ -120,6 +125,7 @@ class InfoMethods(ClientBase):
         while True:
             running = await self._call("ncores_running", workers=None)
             if len(running) >= n_workers:
+                await self._latest_info.refresh()  # who waited for workers expects to see them
                 return
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"Only {len(running)}/{n_workers} workers arrived after {timeout}s")

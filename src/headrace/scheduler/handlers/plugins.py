@@ -118,8 +118,11 @@ class PluginHandlers(SchedulerBase):
                     for record_run in recording:
                         record_run(task, report, state.reporter)
 
-        ours = (*self.transition_watchers, record) if recording else self.transition_watchers
-        state.observers = (*ours, observe) if watching else ours
+        state.observers = (
+            *self.transition_watchers,
+            *([record] if recording else ()),
+            *([observe] if watching else ()),
+        )
         updating = [hook for plugin in self.plugins.values() if (hook := hook_of(plugin, "update_graph")) is not None]
 
         def observe_graph(client: ClientState, message: SubmitGraph) -> None:
