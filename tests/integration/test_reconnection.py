@@ -243,7 +243,7 @@ async def test_data_is_not_freed_if_its_worker_registers_before_it_is_announced(
                     first = scheduler.stream_comms[worker.address]
                     proxy.cut()
                     await until(lambda: scheduler.stream_comms.get(worker.address) not in (None, first))
-                    return await announce(**news)
+                    return announce(**news)
 
                 scheduler.server.handlers["update_data"] = announce_late
                 scattered = await client.scatter({"here": 1})
@@ -357,7 +357,9 @@ async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_schedule
         scheduler = Scheduler(host="127.0.0.1", validate=True)
     async with (
         scheduler,
-        WorkerProcess(scheduler.address, name="stops", nthreads=1, local_directory=str(tmp_path)) as process,
+        WorkerProcess(
+            {"scheduler_ip": scheduler.address, "name": "stops", "nthreads": 1, "local_directory": str(tmp_path)}
+        ) as process,
         Worker(scheduler.address, name="a", nthreads=1, local_directory=str(tmp_path)) as a,
         Client(scheduler.address, asynchronous=True) as client,
     ):

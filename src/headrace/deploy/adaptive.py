@@ -5,7 +5,6 @@ Workers are closed only after the scheduler has retired them, that is, when noth
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import Any
@@ -89,7 +88,7 @@ class Adaptive(AdaptiveCore):
         logger.debug("Adaptive stopped: %s", reason)
         if callback is None:
             return
-        if _on_loop(self.loop):
+        if self.loop.runs_here:
             callback.stop()
         else:
             self.loop.add_callback(callback.stop)
@@ -182,10 +181,3 @@ def _seconds(value: Any) -> float:
     if hasattr(value, "total_seconds"):
         return float(value.total_seconds())
     return parse_seconds(value)
-
-
-def _on_loop(loop: Any) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop.asyncio_loop
-    except RuntimeError:
-        return False

@@ -95,7 +95,7 @@ class Cluster(SyncMethodMixin):
         self._shown: ClusterWidget | None = None
         self._asynchronous = asynchronous
         self._runner: LoopRunner | None = None
-        if not asynchronous or loop is not None or _running_loop() is not None:
+        if not asynchronous or loop is not None or asyncio._get_running_loop() is not None:
             self._runner = LoopRunner(loop=loop, asynchronous=asynchronous)
         self._client: Any = None
         #: whether this process was forked from the one whose cluster this is
@@ -467,13 +467,6 @@ class Cluster(SyncMethodMixin):
 
     def _is_up(self) -> bool:
         return self.scheduler_comm is not None and self.status in (Status.starting, Status.running)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def close_clusters() -> None:

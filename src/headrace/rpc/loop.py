@@ -89,6 +89,11 @@ class IOLoop:
             facade = cls._known[id(asyncio_loop)] = cls(asyncio_loop)
         return facade
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether the caller is on this loop."""
+        return asyncio._get_running_loop() is self.asyncio_loop
+
     def add_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function (or run a coroutine function) on the loop soon; from any thread. Exceptions are logged."""
         self.asyncio_loop.call_soon_threadsafe(self._run_callback, callback, args, kwargs)

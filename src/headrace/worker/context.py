@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from headrace.common.holding import holds
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
+from headrace.rpc.holding import holds
 
 from .threads import pool_of_thread
 

@@ -23,7 +23,6 @@ from typing import Any
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
-from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
@@ -278,20 +277,12 @@ class Worker(DocumentedWorker, ProfileMethods):
         listen: dict[str, Any] = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
-        ports = ports_of(listen.pop("port"))
-        failure: OSError | None = None
-        for port in ports:
-            addresses = addresses_from_user_args(
-                port=port, peer=self.scheduler_address, security=self.security, **listen
-            )
-            try:
-                for address in addresses:
-                    await self.server.listen(address)
-                break
-            except OSError as error:
-                failure = error
-        else:
-            raise OSError(f"Could not listen at any of the ports {_listed(ports)}: {failure}") from failure
+        ports = listen.pop("port")
+
+        def addresses(port: Any) -> list[str]:
+            return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
+
+        await self._listen_at_first(ports, addresses)
         if self.name is None:
             self.name = self.address
         self.state.address = self.address
@@ -505,7 +496,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         from headrace.client import Client
         from headrace.client.current import global_client
 
-        asynchronous = _on_loop(self.loop)
+        asynchronous = self.loop is not None and self.loop.runs_here
         present = global_client()
         if present is not None and self._serves(present) and present.asynchronous == asynchronous:
             return present
@@ -542,19 +533,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         return context.get_current_task()
 
 
-def _listed(ports: list[Any]) -> str:
-    return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
-
-
 def _user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-
-
-def _on_loop(loop: Any) -> bool:
-    try:
-        return loop is not None and asyncio.get_running_loop() is loop.asyncio_loop
-    except RuntimeError:
-        return False
 
 
 __all__ = ["Worker"]

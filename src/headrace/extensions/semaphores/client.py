@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from headrace.common.holding import gave, took
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.rpc import PeriodicCallback
+from headrace.rpc.holding import gave, took
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
