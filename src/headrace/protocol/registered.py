@@ -15,9 +15,9 @@ from typing import Any
 from dask.utils import Dispatch, has_keyword
 
 from . import by_value
-from . import pickle as plain
+from . import pickling as plain
 from .context import current_context
-from .pickle import type_name
+from .pickling import type_name
 
 #: What is pickled otherwise even if someone registers a base of it, since pickles are made of these.
 _NEVER = (type, type(len), type(lambda: None), BaseException)

@@ -56,7 +56,7 @@ class AdminMethods(ClientBase):
         nanny: bool,
         on_error: str,
     ) -> dict[str, Any]:
-        message = {
+        message: dict[str, Any] = {
             "op": "run",
             "function": dumps(function),
             "args": dumps(args),
