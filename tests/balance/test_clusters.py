@@ -199,7 +199,7 @@ async def test_a_recipient_that_goes_meanwhile_is_replaced(c: Any, s: Any, a: An
     future = c.submit(inc, 1, workers=[a.address])
     await future
     retiring = asyncio.ensure_future(c.retire_workers([a.address]))
-    s.remove_worker(b.address, close=False, reason="test")
+    await s.remove_worker(b.address, close=False, reason="test")
     await retiring
     assert await future == 2
 

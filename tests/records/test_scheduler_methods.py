@@ -188,7 +188,7 @@ async def test_task_finished(s: Scheduler) -> None:
     await with_tasks(s, "x")
     times = [{"action": "transfer", "start": 1.0, "stop": 2.0}, {"action": "compute", "start": 2.0, "stop": 5.0}]
     s.stimulus_task_finished(
-        "x", "w", "stimulus", nbytes=12, typename="int", startstops=times, metadata={"rows": 1}, ignored=None
+        "w", "stimulus", "x", nbytes=12, typename="int", startstops=times, metadata={"rows": 1}, ignored=None
     )
     task = s.tasks["x"]
     assert (task.state, task.nbytes, task.type, task.metadata) == ("memory", 12, "int", {"rows": 1})
@@ -203,11 +203,11 @@ async def test_task_finished(s: Scheduler) -> None:
 async def test_task_erred(s: Scheduler) -> None:
     Placed(s)
     await with_tasks(s, "x", "y")
-    s.stimulus_task_erred("x", "w", b"e", b"t", exception_text="boom")
+    s.stimulus_task_erred("w", "test", "x", exception=b"e", traceback=b"t", exception_text="boom")
     assert s.tasks["x"].state == "erred"
     assert s.tasks["x"].exception == b"e"
     assert s.tasks["x"].exception_text == "boom"
-    s.stimulus_task_erred("y", "w", run_id=-5)
+    s.stimulus_task_erred("w", "test", "y", run_id=-5)
     assert s.tasks["y"].state == "processing", "an assignment of long ago"
 
 
@@ -253,7 +253,7 @@ async def test_identity_broadcast_and_proxy(c: Client, s: Scheduler, w: Worker) 
     assert s.identity(n_workers=0)["workers"] == {}
     assert await s.broadcast({"op": "ping"}) == {w.address: "pong"}
     assert await s.proxy({"op": "ping"}, w.address) == "pong"
-    reply = await s.run_function(dumps(lambda dask_scheduler: dask_scheduler.id), dumps(()))
+    reply = await s.run_function(None, dumps(lambda dask_scheduler: dask_scheduler.id), dumps(()))
     assert reply["status"] == "OK"
     assert unwrap(reply["result"]) == s.id
 

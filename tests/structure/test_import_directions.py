@@ -47,6 +47,10 @@ PURE = (
     "headrace.client.state",
     "headrace.messages",
     "headrace.common",
+    "headrace.extensions.leases.core",
+    "headrace.extensions.multi_locks.core",
+    "headrace.extensions.queues.core",
+    "headrace.extensions.semaphores.core",
 )
 
 #: What a pure package may not import anywhere, lazily included.

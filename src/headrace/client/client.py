@@ -24,15 +24,18 @@ from headrace.comm import normalize_address
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.messages.client import ClientEvent
+from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
 from .api.admin import AdminMethods
 from .api.base import no_default
 from .api.collections import CollectionMethods
 from .api.data import DataMethods
+from .api.datasets import DatasetMethods
 from .api.info import InfoMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .describe import client_html, client_text
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -45,7 +48,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMethods):
+class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:
@@ -116,6 +119,8 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
         self._losses = Losses()
+        #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
+        self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
             from .families import ChosenFamilies, FetchedResults
 
@@ -212,6 +217,12 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        self.preloads = configured_preloads(self, "client", None, None)
+        try:
+            await self.preloads.start()
+        except BaseException:
+            await self.session.close()
+            raise
 
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
@@ -367,6 +378,9 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         return None
 
     async def _close_session(self) -> None:
+        preloads, self.preloads = self.preloads, None
+        if preloads is not None:
+            await preloads.teardown()
         await self.session.close()
         if self._families is not None:
             await self._families.close()
@@ -427,14 +441,10 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             loop.call_soon_threadsafe(session.abort)
 
     def __repr__(self) -> str:
-        if self.status != "running":
-            return f"<{type(self).__name__}: No scheduler connected>"
-        return f"<{type(self).__name__}: {self.session.address!r}>"
+        return client_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<strong>{escape(self.id)}</strong><br><code>{escape(repr(self))}</code>"
+        return client_html(self)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")

@@ -272,9 +272,9 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return f"<Future: {self.status}{shown}, key: {self.key}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from .describe import future_html
 
-        return f"<strong>Future: {escape(str(self.key))}</strong> <code>{escape(repr(self))}</code>"
+        return future_html(self)
 
 
 def _restore(key: Any) -> Future[Any]:

@@ -89,12 +89,16 @@ def make_options(
 
 def resolve_callables(annotations: Mapping[str, Any], key: Any) -> dict[str, Any]:
     """Annotations for one key: values that are callables are called with it."""
-    return {name: value(key) if callable(value) else value for name, value in annotations.items()}
+    return {name: value(key) if _varies(value) else value for name, value in annotations.items()}
 
 
 def has_callables(annotations: Mapping[str, Any]) -> bool:
     """Whether the annotations differ by key."""
-    return any(callable(value) for value in annotations.values())
+    return any(_varies(value) for value in annotations.values())
+
+
+def _varies(value: Any) -> bool:
+    return callable(value) and not isinstance(value, Retry)
 
 
 class OptionTable:

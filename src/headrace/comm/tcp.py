@@ -20,6 +20,7 @@ import msgspec
 from headrace.exceptions import (
     CommClosedError,
     FatalCommClosedError,
+    FrameTooLargeError,
     MalformedDataError,
     MessageTooLargeError,
     ProtocolVersionError,
@@ -33,8 +34,9 @@ from .addressing import parse_host_port, unparse_host_port
 from .core import BaseListener, Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .interfaces import ensure_ip, get_ip, get_ipv6
-from .packets import MAX_FRAME_BYTES, PacketError, PacketReader, buffers_to_write
+from .packets import MAX_FRAME_BYTES, FrameLimitError, PacketError, PacketReader, buffers_to_write
 from .registry import Backend, Connector, backends
+from .sockets import where_to_listen
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -117,7 +119,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
-            failure = MalformedDataError(f"{self!r}: malformed data: {error}")
+            kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
+            failure = kind(f"{self!r}: malformed data: {error}")
             failure.__cause__ = error
             self._fail(failure)
         except OSError as error:
@@ -493,8 +496,7 @@ class SocketListener(BaseListener):
             # One socket: several (all families, port 0) would each get a port of their own.
             self._server = await loop.create_server(
                 self._make_comm,
-                host if host is not None else "0.0.0.0",
-                self._port,
+                **where_to_listen(host if host is not None else "0.0.0.0", self._port),
                 ssl=self._context,
                 backlog=self._options.socket_backlog,
             )

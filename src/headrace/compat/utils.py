@@ -11,7 +11,9 @@ from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_tim
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
 from headrace.common.keys import key_group as key_split_group
+from headrace.common.notebook import is_kernel
 from headrace.common.ports import ports_of as parse_ports
+from headrace.deploy.dashboard import format_dashboard_link
 from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.files import import_file
@@ -82,6 +84,7 @@ __all__ = [
     "command_has_keyword",
     "ensure_memoryview",
     "format_bytes",
+    "format_dashboard_link",
     "funcname",
     "get_fileno_limit",
     "get_ip",
@@ -96,6 +99,7 @@ __all__ = [
     "in_async_call",
     "is_coroutine_function",
     "is_valid_xml",
+    "is_kernel",
     "iscoroutinefunction",
     "json_load_robust",
     "key_split",

@@ -68,6 +68,8 @@ class Adaptive(AdaptiveCore):
         self._workers_to_close_kwargs = kwargs
         self.periodic_callback: PeriodicCallback | None = None
         self.state = "inactive"
+        #: whether the call of `cluster.scale` that is being made is this one's
+        self.is_scaling = False
         if self.interval > 0:
             self.state = "starting"
             self.periodic_callback = PeriodicCallback(self.adapt, self.interval * 1000)
@@ -152,7 +154,12 @@ class Adaptive(AdaptiveCore):
     async def scale_up(self, n: int) -> None:
         """Have the cluster have `n` workers; returns when they were asked for."""
         specifications_for = getattr(self.cluster, "specifications_for", None)
-        await _awaited(self.cluster.scale(n if specifications_for is None else specifications_for(n)))
+        self.is_scaling = True
+        try:
+            scaling = self.cluster.scale(n if specifications_for is None else specifications_for(n))
+        finally:
+            self.is_scaling = False
+        await _awaited(scaling)
 
     async def scale_down(self, workers: Iterable[Any]) -> None:
         """Close these workers once the scheduler has retired them; those that it cannot spare now stay."""

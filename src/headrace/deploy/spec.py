@@ -451,6 +451,7 @@ class SpecCluster(Cluster):
         """
         if self.status not in (Status.running, Status.starting):
             raise RuntimeError(f"cannot scale: the cluster is {self.status.name}")
+        self._note_scaling()
         self._want(self._count(n, memory, cores))
         return self._correct_soon()
 

@@ -47,7 +47,7 @@ class InstallPlugin(SchedulerPlugin):
         from headrace.protocol import loads_exception, unwrap
 
         installer = Installer(self._install_fn, self._restart_workers, self.name)
-        replies = await scheduler.register_worker_plugin(installer, self.name)
+        replies = await scheduler.register_worker_plugin(None, installer, self.name)
         for address, reply in replies.items():
             if reply["status"] != "OK":
                 exception = unwrap(reply["exception"])

@@ -130,7 +130,7 @@ class UploadDirectory(SchedulerPlugin):
             self._directory = tempfile.TemporaryDirectory(prefix="headrace-scheduler-")
             _unpack(self.data, self._directory.name, self.path, self.update_path)
         if self.mode in ("workers", "all"):
-            await scheduler.register_worker_plugin(_Directory(self.path, self.data, self.update_path), self.name)
+            await scheduler.register_worker_plugin(None, _Directory(self.path, self.data, self.update_path), self.name)
             if self.restart_workers:
                 await restart_with_nannies(scheduler)
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
+from headrace.common.cluster_html import status_colour
+from headrace.common.html import card, code, facts
 from headrace.common.ports import ports_of
 from headrace.common.status import Status
+from headrace.common.units import bytes_in_words
 from headrace.exceptions import CommClosedError
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
@@ -154,6 +157,23 @@ class Nanny(Node):
 
     def __repr__(self) -> str:
         return f"<Nanny: {self.worker_address}, threads: {self.nthreads}>"
+
+    def _repr_html_(self) -> str:
+        limit, status = self.memory_limit, self.status.name
+        values = {
+            "Worker": code(self.worker_address or "none"),
+            "Scheduler": code(self.scheduler_address),
+            "Threads": self.nthreads,
+            "Memory": bytes_in_words(limit) if limit else None,
+            "Process": self.pid,
+        }
+        return card(
+            "Nanny",
+            facts(values),
+            subtitle="" if self.name is None else self.name,
+            status=status,
+            colour=status_colour(status),
+        )
 
     # Life
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.exceptions import DeserializationError, RemoteError
+from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, RemoteError
 from headrace.protocol import Serialize, dumps_exception, loads_exception, loads_traceback
 from headrace.protocol.marks import Serialized
 
@@ -32,6 +32,7 @@ async def send_recv(
         kwargs: the operation's name, `op`, and its keywords.
 
     Raises:
+        MessageTooLargeError: the reply is longer than what is accepted here.
         CommClosedError: the connection ended; also when this call was cancelled the comm is closed, since the reply
             that is under way would be taken for another's.
         Exception: whatever the handler raised, with its traceback.
@@ -46,6 +47,11 @@ async def send_recv(
         answer = await comm.read(deserializers)
     except (TypeError, ValueError, DeserializationError):  # nothing was sent, or all of the reply has come
         raise
+    except FrameTooLargeError as error:  # it would be again: not an OSError, after which one tries once more
+        raise MessageTooLargeError(
+            f"the answer of {comm.peer_address} to {kwargs.get('op')!r} is longer than accepted here: {error.__cause__ or error}; "
+            "set distributed.comm.max-frame-bytes to the same on both sides, or split the value into several"
+        ) from error
     except BaseException:
         comm.abort()
         raise

@@ -13,7 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
+from headrace.common.html import badge
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
@@ -25,22 +27,29 @@ from .handlers.clients import ClientConnections
 from .handlers.cluster import ClusterHandlers
 from .handlers.data import DataHandlers
 from .handlers.deaths import DeathHandlers
-from .handlers.documented import DocumentedMethods
+from .handlers.documented_state import SchedulerState
 from .handlers.inspect import InspectHandlers
 from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
+from .handlers.watching import WatchingHandlers
 from .handlers.workers import WorkerConnections, killed_payload
 from .state.options import StateOptions
-from .state.state import SchedulerState
+from .state.state import SchedulerState as Records
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {
-    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "semaphores": "headrace.extensions.semaphores.scheduler:SemaphoreExtension",
+    "multi_locks": "headrace.extensions.multi_locks.scheduler:MultiLockExtension",
+    "events": "headrace.extensions.events.scheduler:EventExtension",
+    "queues": "headrace.extensions.queues.scheduler:QueueExtension",
+    "variables": "headrace.extensions.variables.scheduler:VariableExtension",
+    "publish": "headrace.extensions.publish.scheduler:PublishExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+    "progress": "headrace.diagnostics.progress_watch:ProgressExtension",
 }
 
 
@@ -72,10 +81,11 @@ class Scheduler(
     InspectHandlers,
     PluginHandlers,
     RestartHandlers,
-    DocumentedMethods,
+    SchedulerState,
     LifeHandlers,
     DeathHandlers,
     LeavingHandlers,
+    WatchingHandlers,
 ):
     """Dynamic distributed task scheduler.
 
@@ -104,9 +114,6 @@ class Scheduler(
 
     def __init__(
         self,
-        loop: Any = None,
-        delete_interval: Any = "500ms",
-        synchronize_worker_interval: Any = "60s",
         services: Any = None,
         service_kwargs: Any = None,
         allowed_failures: int | None = None,
@@ -129,12 +136,15 @@ class Scheduler(
         contact_address: str | None = None,
         transition_counter_max: Any = False,
         jupyter: bool = False,
+        loop: Any = None,
+        delete_interval: Any = "500ms",
+        synchronize_worker_interval: Any = "60s",
         blocked_handlers: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if kwargs:
             raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
-        super().__init__(SchedulerState(state_options(allowed_failures, validate)), security)
+        super().__init__(Records(state_options(allowed_failures, validate)), security)
         self.name = self.id
         self.started = 0.0
         self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
@@ -143,6 +153,7 @@ class Scheduler(
         self.state.options = replace(
             self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
         )
+        self.limit_transitions(transition_counter_max)
         self.contact_address = contact_address
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
@@ -156,6 +167,7 @@ class Scheduler(
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),
+                **self.watching_operations(),
                 **self.death_operations(),
                 **self.leaving_operations(),
                 "terminate": self._terminate,
@@ -173,6 +185,11 @@ class Scheduler(
         return (
             f"<Scheduler {where!r}, workers: {len(self.workers)}, cores: {self.total_nthreads}, tasks: {self.n_tasks}>"
         )
+
+    def _repr_html_(self) -> str:
+        info = self.identity(SHOWN)
+        more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
+        return render_scheduler(info, time.time(), more=more)
 
     # Life
 
@@ -197,13 +214,26 @@ class Scheduler(
 
         return address_from_user_args(security=self.security, **self._listen)
 
-    async def _close(self, **options: Any) -> None:
-        """Tell clients and workers, and stop. Of the documented options, only `reason` makes a difference."""
-        reason = options["reason"]
+    async def close(self, timeout: float | None = None, reason: str = "unknown", **options: Any) -> str:
+        """Close; waits for a close that is under way. Returns "OK".
+
+        Args:
+            timeout: seconds to wait for requests under way.
+            options: `fast` and `close_workers` are accepted: closing is fast, and workers close as well.
+        """
+        return await self._shut(reason, {} if timeout is None else {"timeout": timeout})
+
+    async def _close(self, reason: str = "", timeout: float | None = None, **_: Any) -> None:
+        """Tell clients and workers, and stop."""
+        if timeout is not None:
+            self.server.timeout = timeout
         logger.info("Closing scheduler: %s", reason)
         for plugin in list(self.plugins.values()):
             await _call(plugin, "before_close")
         self.forget_visits()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_closing"):
+                extension.scheduler_closing()
         for stream in self.client_comms.values():
             stream.send(SchedulerClosing(reason))
         for stream in self.stream_comms.values():

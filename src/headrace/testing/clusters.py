@@ -16,10 +16,12 @@ from typing import Any
 import cloudpickle
 import dask.config
 
+from headrace.common.status import Status
 from headrace.rpc import new_event_loop
 from headrace.security import Security
 
 from .leaks import clean
+from .stories import check_invalid_task_states, check_invalid_worker_transitions, validate_state
 
 #: Seconds that a scheduler or worker of `cluster` has to start, and to end.
 _PROCESS_TIMEOUT = 30
@@ -135,7 +137,8 @@ def gen_cluster(
         scheduler_kwargs, worker_kwargs, client_kwargs: more keywords.
         config: configuration while it runs.
         clean_kwargs: see `clean`.
-        active_rpc_timeout, allow_unclosed, should_check_state: accepted for compatibility.
+        should_check_state: whether the records of scheduler and workers are checked after the test.
+        active_rpc_timeout, allow_unclosed: accepted for compatibility.
 
     >>> @gen_cluster(client=True)
     ... async def test_inc(c, s, a, b):
@@ -161,7 +164,10 @@ def gen_cluster(
                         server.address, security=security, asynchronous=True, **(client_kwargs or {})
                     )
                     given.insert(0, connected)
-                return await _bounded(function(*given, *outer, **kwargs), timeout)
+                result = await _bounded(function(*given, *outer, **kwargs), timeout)
+                if should_check_state:
+                    _check(server, workers)
+                return result
             finally:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     if connected is not None:
@@ -176,6 +182,13 @@ def gen_cluster(
         return _plain(test, function, given=len(nthreads) + 1 + client)
 
     return decorate
+
+
+def _check(scheduler: Any, workers: list[Any]) -> None:
+    """Fail if records contradict each other, or a worker reported that its own did."""
+    check_invalid_worker_transitions(scheduler)
+    check_invalid_task_states(scheduler)
+    validate_state(*[server for server in (scheduler, *workers) if server.status is Status.running])
 
 
 def gen_tls_cluster(**kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

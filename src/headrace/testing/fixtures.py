@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 from headrace.rpc import LoopRunner
 from headrace.security import Security
+from headrace.worker.state import WorkerState
+from headrace.worker.state.events import ExecuteSeceded
 
 from .clusters import cluster
+from .guards import wait_for_default_ports
 from .leaks import clean
 
 
@@ -95,27 +99,68 @@ def client_secondary(loop: Any, cluster_fixture: Any) -> Iterator[Any]:
         yield connected
 
 
-@pytest.fixture
 def tls_security() -> Security:
     """Certificates for all roles."""
     return Security.temporary()
 
 
-security = tls_security
+@pytest.fixture
+def security() -> Security:
+    """Certificates for all roles."""
+    return tls_security()
 
 
 @pytest.fixture
-def tls_cluster(loop: Any, tls_security: Security) -> Iterator[Any]:
+def tls_cluster(loop: Any, security: Security) -> Iterator[Any]:
     """A scheduler and two workers with TLS, each in a process of its own."""
-    keywords = {"security": tls_security, "protocol": "tls"}
+    keywords = {"security": security, "protocol": "tls"}
     with cluster(scheduler_kwargs=keywords, worker_kwargs=keywords) as servers:
         yield servers
 
 
 @pytest.fixture
-def tls_client(tls_cluster: Any, loop: Any, tls_security: Security) -> Iterator[Any]:
+def tls_client(tls_cluster: Any, loop: Any, security: Security) -> Iterator[Any]:
     """A client of `tls_cluster`."""
     from headrace.client import Client
 
-    with Client(tls_cluster[0]["address"], security=tls_security, loop=loop) as connected:
+    with Client(tls_cluster[0]["address"], security=security, loop=loop) as connected:
         yield connected
+
+
+@pytest.fixture
+def name_of_test(request: Any) -> str:
+    """The name of the test that runs."""
+    return str(request.node.nodeid)
+
+
+@pytest.fixture
+def requires_default_ports(name_of_test: str) -> None:
+    """Wait until ports 8786 and 8787 are free."""
+    try:
+        wait_for_default_ports()
+    except TimeoutError as error:
+        pytest.skip(f"{name_of_test}: {error}")
+
+
+@pytest.fixture
+def no_time_resync() -> None:
+    """Nothing: clocks are not corrected here while tests run."""
+
+
+@pytest.fixture
+def ws() -> WorkerState:
+    """The state of a worker without tasks."""
+    return WorkerState(address="127.0.0.1:1", validate=True, transition_counter_max=50_000)
+
+
+@pytest.fixture(params=["executing", "long-running"])
+def ws_with_running_task(ws: WorkerState, request: Any) -> WorkerState:
+    """The state of a worker that runs a task `x` with the resource `R`; the test runs with it seceded as well."""
+    ws.total_resources["R"] = ws.available_resources["R"] = 1
+    ws.handle(DefineFunction(1, b""))
+    ws.handle(ComputeTask("x", 1, (0, 0, 0), 1, b"", 1.0, False, extras=TaskExtras(resources={"R": 1})))
+    if request.param == "long-running":
+        ws.handle(ExecuteSeceded("x", 1.0))
+    assert ws.tasks["x"].state == request.param
+    ws.drain()
+    return ws

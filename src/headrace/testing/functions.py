@@ -59,8 +59,8 @@ def slowsum(seq: Iterable[Any], delay: float = 0.02) -> Any:
     return sum(seq)
 
 
-def slowidentity(*args: Any, delay: float = 0.02) -> Any:
-    time.sleep(delay)
+def slowidentity(*args: Any, **kwargs: Any) -> Any:
+    time.sleep(kwargs.get("delay", 0.02))
     return args[0] if len(args) == 1 else args
 
 

@@ -34,13 +34,23 @@ def _lasting(thread: threading.Thread) -> bool:
 
 
 @contextlib.contextmanager
-def check_process_leak(check: bool = True, term_timeout: float = 3) -> Iterator[None]:
-    """Fail, and end them, if child processes that started in the block are still there some seconds after it."""
+def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeout: float = 3) -> Iterator[None]:
+    """Fail, and end them, if child processes that started in the block are still there some seconds after it.
+
+    Args:
+        check: whether to fail; they are ended in any case.
+        check_timeout: seconds that they get to end by themselves.
+        term_timeout: seconds from SIGTERM to SIGKILL.
+    """
     before = {child.pid for child in psutil.Process().children()}
     yield
     leaked = [child for child in psutil.Process().children() if child.pid not in before]
-    _, leaked = psutil.wait_procs(leaked, timeout=term_timeout)
+    _, leaked = psutil.wait_procs(leaked, timeout=check_timeout if check else 0)
     described = [_describe(child) for child in leaked]
+    for child in leaked:
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
+    _, leaked = psutil.wait_procs(leaked, timeout=term_timeout)
     for child in leaked:
         with contextlib.suppress(psutil.Error):
             child.kill()

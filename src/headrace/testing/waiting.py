@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any
 
@@ -29,7 +28,7 @@ def poll_for(
 
 async def async_poll_for(
     predicate: Callable[[], bool | Awaitable[bool]],
-    timeout: float,
+    timeout: float = 15,
     fail_func: Callable[[], None] | None = None,
     period: float = 0.05,
 ) -> None:
@@ -47,26 +46,20 @@ async def async_poll_for(
         await asyncio.sleep(period)
 
 
-async def wait_for_state(key: Any, state: str | tuple[str, ...], server: Any, *, interval: float = 0.01) -> None:
+async def wait_for_state(key: Any, state: str | tuple[str, ...], dask_worker: Any, *, interval: float = 0.01) -> None:
     """Wait until a task of a Worker or Scheduler is in a state (or one of several)."""
     wanted = {state} if isinstance(state, str) else set(state)
-    tasks = server.state.tasks if hasattr(server, "state") else server.tasks
+    tasks = dask_worker.state.tasks if hasattr(dask_worker, "state") else dask_worker.tasks
     while key not in tasks or tasks[key].state not in wanted:
         await asyncio.sleep(interval)
 
 
-@contextlib.contextmanager
-def padded_time(before: float = 0.05, after: float = 0.05) -> Iterator[Callable[[], float]]:
-    """Times that are surely before and after what happens in the block."""
-    time.sleep(before)
-    start = time.time()
-    time.sleep(before)
-
-    def now() -> float:
-        return time.time() - start
-
-    yield now
-    time.sleep(after)
+async def padded_time(before: float = 0.05, after: float = 0.05) -> float:
+    """The time, in seconds since the epoch: surely after what was before and before what comes after."""
+    await asyncio.sleep(before)
+    now = time.time()
+    await asyncio.sleep(after)
+    return now
 
 
 def run_for(duration: float, timer: Callable[[], float] = time.time) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from headrace.common.holding import holds
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
 
@@ -112,6 +113,8 @@ def secede(adjust: bool = True) -> None:
 def rejoin() -> None:
     """The calling task, which has seceded, counts again; waits until a thread is free.
 
+    A task that holds a `Lock`, `MultiLock` or `Semaphore` stays outside: those in its way may wait for just that.
+
     Raises:
         ValueError: not called from a task's own thread.
     """
@@ -120,7 +123,8 @@ def rejoin() -> None:
         pool.rejoin()
         return
     worker, _ = _calling_task("rejoin")
-    worker.task_executor.rejoin()
+    if not holds():
+        worker.task_executor.rejoin()
 
 
 def _calling_task(what: str) -> tuple[Worker, Key]:

@@ -8,12 +8,12 @@ pickling of the result. The loop is woken once for many outcomes. This module kn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,7 @@ class TaskExecutor:
         #: runs that wait for `run_held`, and whom to tell when they are reported
         self._held: dict[Key, Execute] = {}
         self._waiting: dict[Key, asyncio.Future[None]] = {}
+        self._gates: dict[Key, Coroutine[Any, Any, None]] = {}
         #: key of the latest task of each thread, for the profiler
         self.keys_by_thread: dict[int, Key] = {}
         #: called when tasks are handed out, while the profiler sleeps
@@ -205,6 +206,17 @@ class TaskExecutor:
         self.submit([run])
         await reported
 
+    def hold_outcome(self, key: Key, gate: Coroutine[Any, Any, None]) -> None:
+        """Report the end of a task only once `gate` has ended. On the loop; for tests."""
+        self._gates[key] = gate
+
+    def _report_after(self, gate: Coroutine[Any, Any, None], value: Any, event: Any) -> None:
+        async def wait() -> None:
+            await gate
+            self._put(value, event, None)
+
+        self._worker.run_in_background(wait())
+
     def recall(self, key: Key) -> ExecuteRecalled:
         """Take a run back, if no thread has taken it. On the loop."""
         run = self._runs.get(key)
@@ -235,7 +247,10 @@ class TaskExecutor:
 
     def give_up(self, run: Execute) -> None:
         """Report a run as interrupted that goes on nevertheless; what it returns will be dropped. On the loop."""
-        if run.thread and run not in self.coroutines and not self.pool.abandon(run.thread):
+        coroutine = self.coroutines.get(run)
+        if coroutine is not None:
+            _end(coroutine)
+        elif run.thread and not self.pool.abandon(run.thread):
             logger.warning("The task %r still takes a thread of its executor", from_wire(run.key))
         self._fail(run, run.watch.error, run.started, None)
 
@@ -393,7 +408,7 @@ class TaskExecutor:
         with self._not_to_be_interrupted():
             self.pool.rejoin()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _not_to_be_interrupted(self) -> Iterator[None]:
         """The calling thread's task is in code that must not be left half way."""
         run = self._runs.get(thread_state.key)
@@ -418,6 +433,9 @@ class TaskExecutor:
             value, event, start = done.popleft()
             if start is not None:
                 self._start_coroutine(event, value, start)
+                continue
+            if self._gates and event.key in self._gates:
+                self._report_after(self._gates.pop(event.key), value, event)
                 continue
             if type(event) is ExecuteDone:
                 try:
@@ -496,6 +514,14 @@ class TaskExecutor:
             except RuntimeError:  # the interpreter ends: no thread can wait, and those of the pool are daemons
                 return
             await joined
+
+
+def _end(coroutine: asyncio.Task[None]) -> None:
+    """End a coroutine that does not let itself be cancelled: it is not resumed any more."""
+    with contextlib.suppress(Exception):  # whatever it makes of that
+        coroutine.get_coro().close()  # type: ignore[union-attr]
+    coroutine.cancel()
+    coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:

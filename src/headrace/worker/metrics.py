@@ -47,7 +47,7 @@ class Metrics:
             memory=state.in_memory,
         )
         now, cpu, memory = time.time(), self._cpu(), process_memory()
-        found = {
+        found: dict[str, Any] = {
             "task_counts": dict(tasks),
             "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
             "managed_bytes": state.nbytes,

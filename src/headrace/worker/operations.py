@@ -55,6 +55,10 @@ class Operations:
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
+            "monitor_info": worker.get_monitor_info,
+            "benchmark_disk": worker.benchmark_disk,
+            "benchmark_memory": worker.benchmark_memory,
+            "benchmark_network": worker.benchmark_network,
             "actor_call": worker.actor_host.call,
         }
 
@@ -62,14 +66,14 @@ class Operations:
         """Say that somebody is here."""
         return "pong"
 
-    def update_data(self, data: dict[Key, Any], **_: Any) -> dict[str, Any]:
-        """Keep values that a client scattered."""
+    def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: Any) -> dict[str, Any]:
+        """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""
         nbytes = {}
         for key, value in data.items():
             value = unwrap(value)
             nbytes[key] = nbytes_of(value)
             self._worker.memory_manager.store(key, value, nbytes[key])
-        self._worker.take(DataStored(nbytes))
+        self._worker.take(DataStored(nbytes, scattering))
         self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 

@@ -29,10 +29,12 @@ from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 from . import context, memory
 from .actors import ActorHost
+from .describe import worker_html
 from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
@@ -233,6 +235,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             f"comm: {state.transfer_incoming_count}, waiting: {len(state.waiting)}>"
         )
 
+    def _repr_html_(self) -> str:
+        return worker_html(self)
+
     # Life
 
     async def _start(self) -> None:
@@ -309,7 +314,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        await self.session.register_within(0.95 * timeout)
+        with say_if_slow(logger, WAITS, self.scheduler_address, timeout):
+            await self.session.register_within(0.95 * timeout)
 
     async def close(  # type: ignore[override]
         self,
@@ -402,6 +408,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"bad message from the scheduler: {error}")
         except Exception as error:
             logger.exception("Worker at %s failed and closes", self.address_safe)
+            if hasattr(error, "to_event"):
+                self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:

@@ -196,8 +196,7 @@ class AdminMethods(ClientBase):
             `{worker: "OK" | "timed out" | what went wrong}`, with the workers as they were given.
 
         Raises:
-            KeyError: there is no such worker.
-            ValueError: one has no nanny that could start it again.
+            ValueError: there is no such worker, or one has no nanny that could start it again.
             TimeoutError: it took longer.
         """
         seconds = self._timeout * 4 if timeout is no_default else None if timeout is None else parse_seconds(timeout)

@@ -11,6 +11,8 @@ from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
 
+from ..describe import ask_scheduler_info
+from ..objects import HasWhat, WhoHas
 from ..options import normalize_workers
 from .base import ClientBase
 
@@ -33,7 +35,7 @@ class InfoMethods(ClientBase):
             await self.session.wait_async(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("who_has", keys=keys)
-        return {from_wire(key): tuple(addresses) for key, addresses in reply.items()}
+        return WhoHas({from_wire(key): tuple(addresses) for key, addresses in reply.items()})
 
     def has_what(self, workers: Any = None, **kwargs: Any) -> Any:
         """Keys that each worker holds: `{address: (key, …)}`.
@@ -41,7 +43,10 @@ class InfoMethods(ClientBase):
         Args:
             workers: addresses, names or hosts; all by default.
         """
-        return self.sync(self._keys_by_worker, "has_what", workers)
+        return self.sync(self._has_what, workers)
+
+    async def _has_what(self, workers: Any) -> HasWhat:
+        return HasWhat(await self._keys_by_worker("has_what", workers))
 
     def processing(self, workers: Any = None) -> Any:
         """Keys that each worker has been given to run: `{address: (key, …)}`.
@@ -91,7 +96,7 @@ class InfoMethods(ClientBase):
         Args:
             n_workers: how many workers to tell about; -1 for all.
         """
-        return self._ask("identity", n_workers=n_workers)
+        return self.sync(ask_scheduler_info, self, n_workers)
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
         """Wait until so many workers are there.

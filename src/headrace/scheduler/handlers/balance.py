@@ -14,7 +14,6 @@ from headrace.messages.worker import AddKeys
 from headrace.rpc.periodic import PeriodicCallback
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state import copies
-from headrace.scheduler.state.load import check_load
 from headrace.scheduler.state.occupancy import reevaluate_some
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
@@ -237,7 +236,3 @@ class BalanceHandlers(SchedulerBase):
         if self.state.total_occupancy > 0 and self._process.cpu_percent() < LOADED_PERCENT:
             self._next_worker = self.reevaluate_occupancy(self._next_worker)
             self.flush()
-
-    def check_idle_saturated(self, ws: WorkerState, occ: float = -1.0) -> None:
-        """Keep the sets of idle and saturated workers in step with one worker; `occ` is accepted and not needed."""
-        check_load(self.state, ws)

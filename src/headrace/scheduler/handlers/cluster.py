@@ -34,7 +34,7 @@ class ClusterHandlers(SchedulerBase):
         return {
             "type": "Scheduler",
             "id": self.id,
-            "address": getattr(self, "address", ""),
+            "address": self.address if self.server.listeners else "",
             "services": self.service_ports,
             "started": getattr(self, "started", 0.0),
             "n_workers": len(workers),
@@ -106,7 +106,19 @@ class ClusterHandlers(SchedulerBase):
             found.update(dict.fromkeys(worker.address for worker in workers_named(self.state, name)))
         return list(found)
 
-    def remove_worker(
+    async def remove_worker(
+        self,
+        address: str,
+        *,
+        stimulus_id: str = "",
+        expected: bool = False,
+        close: bool = True,
+        reason: str = "removed",
+    ) -> str:
+        """As `drop_worker`."""
+        return self.drop_worker(address, stimulus_id, expected, close, reason)
+
+    def drop_worker(
         self, address: str, stimulus_id: str = "", expected: bool = False, close: bool = True, reason: str = "removed"
     ) -> str:
         """Forget a worker, and with `close` tell it to shut down; its work is done elsewhere. Returns "OK"."""
@@ -137,9 +149,9 @@ class ClusterHandlers(SchedulerBase):
 
     def close_worker(self, worker: str) -> None:
         """Tell a worker to shut down."""
-        self.remove_worker(worker, expected=True, reason="closed by the scheduler")
+        self.drop_worker(worker, expected=True, reason="closed by the scheduler")
 
     def unregister(self, address: str, safe: bool = True) -> dict[str, str]:
         """A worker leaves on its own account."""
-        self.remove_worker(address, expected=safe, close=False, reason="it left")
+        self.drop_worker(address, expected=safe, close=False, reason="it left")
         return {"status": "OK"}

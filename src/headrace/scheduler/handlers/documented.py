@@ -188,9 +188,9 @@ class DocumentedMethods(SchedulerBase):
 
     def stimulus_task_finished(
         self,
-        key: Any,
         worker: Any,
-        stimulus_id: str | None = None,
+        stimulus_id: str | None,
+        key: Any,
         run_id: int | None = None,
         metadata: dict[str, Any] | None = None,
         nbytes: int = 0,
@@ -214,12 +214,12 @@ class DocumentedMethods(SchedulerBase):
 
     def stimulus_task_erred(
         self,
-        key: Any,
         worker: Any,
+        stimulus_id: str | None,
+        key: Any,
+        run_id: int | None = None,
         exception: Payload = None,
         traceback: Payload = None,
-        stimulus_id: str | None = None,
-        run_id: int | None = None,
         exception_text: str = "",
         traceback_text: str = "",
         **kwargs: Any,

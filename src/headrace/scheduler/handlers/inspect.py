@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from headrace.comm import Comm
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
 from headrace.scheduler.base import Operations, opened
-from headrace.scheduler.state.story import Transition, transitions
+from headrace.scheduler.state.story import Transition
 
 from .dump import DumpHandlers
 
@@ -42,14 +43,20 @@ class InspectHandlers(DumpHandlers):
             "versions": self.versions,
         }
 
-    async def run_function(
-        self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True
-    ) -> dict[str, Any]:
+    def run_function(
+        self, comm: Comm | None, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True
+    ) -> Awaitable[dict[str, Any]]:
         """Run a pickled function in this process; it is given the scheduler as `dask_scheduler` if it takes that.
+
+        Args:
+            comm: accepted for compatibility.
 
         Returns:
             `{"status": "OK", "result": …}`, or with status "error" the pickled `exception` and `traceback`.
         """
+        return self._run_function(function, args, kwargs)
+
+    async def _run_function(self, function: Any, args: Any, kwargs: Any) -> dict[str, Any]:
         call, arguments = opened(function), tuple(opened(args))
         keywords = {name: opened(value) for name, value in (opened(kwargs) or {}).items()}
         try:
@@ -74,13 +81,13 @@ class InspectHandlers(DumpHandlers):
             }
         return {"status": "OK", "result": Serialize(result)}
 
-    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
-        """The logged transitions of these tasks, or with these stimuli, oldest first."""
-        return transitions(self.state.story(*keys_or_tasks_or_stimuli))
+    story: Callable[..., list[Transition]]
 
-    transition_story = story
+    def transition_story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+        """As `story`."""
+        return self.story(*keys_or_tasks_or_stimuli)
 
-    def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
+    async def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
         """As `story`, in plain tuples."""
         return [tuple(line) for line in self.story(*keys_or_stimuli)]
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
+from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.common.keys import from_wire
 from headrace.messages.base import NO_OPTIONS, Payload
@@ -20,6 +21,7 @@ from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
 
+TransitionWatcher: TypeAlias = Callable[[TaskState, str, str, float], None]
 #: Annotations that are options of their own, by the name of the option.
 _ANNOTATED = ("priority", "retries", "workers", "allow_other_workers", "resources")
 
@@ -33,6 +35,7 @@ class PluginHandlers(SchedulerBase):
     """Registration of plugins, and the calls of their hooks."""
 
     broadcast: Callable[..., Any]
+    transition_watchers: tuple[TransitionWatcher, ...] = ()
 
     def plugin_operations(self) -> Operations:
         return {
@@ -75,6 +78,19 @@ class PluginHandlers(SchedulerBase):
 
     # Hooks that come with tasks
 
+    def watch_transitions(self, watcher: TransitionWatcher) -> None:
+        """Call a function with (record, start, finish, time) at every transition; cheaper than a plugin.
+
+        It must not raise, and must not change anything of the state.
+        """
+        self.transition_watchers = (*self.transition_watchers, watcher)
+        self._observe()
+
+    def unwatch_transitions(self, watcher: TransitionWatcher) -> None:
+        """Call it no more."""
+        self.transition_watchers = tuple([each for each in self.transition_watchers if each != watcher])
+        self._observe()
+
     def _observe(self) -> None:
         """Let the state call those plugins that watch transitions, and only then pay for it."""
         watching = [hook for plugin in self.plugins.values() if (hook := hook_of(plugin, "transition")) is not None]
@@ -89,7 +105,7 @@ class PluginHandlers(SchedulerBase):
                 except Exception:
                     logger.exception("Plugin %r failed in transition", getattr(transition, "__self__", transition))
 
-        state.observers = (observe,) if watching else ()
+        state.observers = (*self.transition_watchers, observe) if watching else self.transition_watchers
         updating = [hook for plugin in self.plugins.values() if (hook := hook_of(plugin, "update_graph")) is not None]
 
         def observe_graph(client: ClientState, message: SubmitGraph) -> None:
@@ -138,7 +154,7 @@ class PluginHandlers(SchedulerBase):
         return {"status": "OK"}
 
     async def register_worker_plugin(
-        self, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every worker, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
@@ -148,7 +164,7 @@ class PluginHandlers(SchedulerBase):
         self.worker_plugins[name] = pickled
         return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}))
 
-    async def unregister_worker_plugin(self, name: str) -> dict[str, Any]:
+    async def unregister_worker_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every worker; returns their answers by address."""
         if name not in self.worker_plugins:
             raise ValueError(f"there is no worker plugin named {name!r}; there are {sorted(self.worker_plugins)}")
@@ -156,7 +172,7 @@ class PluginHandlers(SchedulerBase):
         return dict(await self.broadcast({"op": "plugin_remove", "name": name}))
 
     async def register_nanny_plugin(
-        self, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every nanny, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
@@ -166,7 +182,7 @@ class PluginHandlers(SchedulerBase):
         self.nanny_plugins[name] = pickled
         return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}, nanny=True))
 
-    async def unregister_nanny_plugin(self, name: str) -> dict[str, Any]:
+    async def unregister_nanny_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every nanny; returns their answers by address."""
         if name not in self.nanny_plugins:
             raise ValueError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")

@@ -68,7 +68,7 @@ class ProfileHandlers(SchedulerBase):
     async def get_profile_metadata(
         self,
         workers: Iterable[str] | None = None,
-        start: float | None = None,
+        start: float | None = 0,
         stop: float | None = None,
         profile_cycle_interval: float | str | None = None,
     ) -> dict[str, Any]:

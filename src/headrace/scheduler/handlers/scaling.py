@@ -29,7 +29,7 @@ class ScalingHandlers(SchedulerBase):
 
     about_to_leave: Callable[[], set[WorkerState]]
     _addresses: Callable[[Iterable[str]], list[str]]
-    remove_worker: Callable[..., str]
+    drop_worker: Callable[..., str]
     valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
     def scaling_operations(self) -> Operations:
@@ -145,7 +145,7 @@ class ScalingHandlers(SchedulerBase):
         # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
         identity = worker.identity()
         if remove:
-            self.remove_worker(worker.address, expected=True, close=True, reason="retired")
+            self.drop_worker(worker.address, expected=True, close=True, reason="retired")
         return identity
 
     def _chosen_to_retire(

@@ -36,24 +36,15 @@ RETURN_SECONDS = 60.0
 
 def killed_payload(key: Key, worker: WorkerState, allowed_failures: int, cause: str) -> Payload:
     """What clients raise for a task under which too many workers died."""
-    last = WorkerState(
-        worker.address,
-        name=worker.name,
-        nthreads=worker.nthreads,
-        memory_limit=worker.memory_limit,
-        local_directory=worker.local_directory,
-        pid=worker.pid,
-        nanny=worker.nanny,
-        status=Status.closed,
-        now=worker.last_seen,
-    )  # of its own: without the tasks
+    last = worker.clean()
+    last.status = Status.closed
     return dumps(KilledWorker(from_wire(key), last, allowed_failures, cause))
 
 
 class WorkerConnections(SchedulerBase):
     """Streams to workers."""
 
-    remove_worker: Callable[..., str]
+    drop_worker: Callable[..., str]
     note_lifetime: Callable[[str, float | None], None]
     tell_extensions: Callable[[WorkerState, dict[str, Any]], None]
 
@@ -67,7 +58,7 @@ class WorkerConnections(SchedulerBase):
         self._last_look = 0.0
         self.server.takeovers["register-worker"] = self.add_worker
         self.server.handlers["worker_exited"] = self._worker_exited
-        self.server.handlers["heartbeat_worker"] = self._heartbeat_request
+        self.server.handlers["heartbeat_worker"] = self.heartbeat_worker
 
     def watch_workers(self) -> None:
         """Look for workers that are silent, from now on."""
@@ -83,11 +74,26 @@ class WorkerConnections(SchedulerBase):
     async def add_worker(
         self,
         comm: Comm,
+        *,
         address: str,
-        name: Any = None,
-        nthreads: int = 1,
-        keys: dict[Any, int] | None = None,
         status: str = "running",
+        server_id: str = "",
+        nthreads: int = 1,
+        name: Any = None,
+        resolve_address: bool = True,
+        now: float | None = None,
+        resources: dict[str, float] | None = None,
+        host_info: Any = None,
+        memory_limit: int | None = None,
+        metrics: dict[str, Any] | None = None,
+        pid: int = 0,
+        services: dict[str, int] | None = None,
+        local_directory: str = "",
+        versions: dict[str, Any] | None = None,
+        nanny: str | None = None,
+        extra: dict[str, Any] | None = None,
+        stimulus_id: str = "",
+        keys: dict[Any, int] | None = None,
         scheduler_id: str | None = None,
         scattered: Iterable[Any] = (),
         **details: Any,
@@ -98,9 +104,21 @@ class WorkerConnections(SchedulerBase):
             keys: the results that it holds, with their sizes.
             scheduler_id: of the scheduler that these are from, if it is not new.
             scattered: of the keys, those of which a client is perhaps about to tell.
-            details: what else is on its record; see `WorkerState`.
+            now, metrics, host_info, resolve_address, stimulus_id: accepted for compatibility; heartbeats tell.
+            details: what else is on its record; see `WorkerState`, as for the other arguments.
         """
-        if refusal := self._name_taken(name, address, details.get("nanny")):
+        details.update(
+            server_id=server_id,
+            resources=resources,
+            memory_limit=memory_limit,
+            pid=pid,
+            services=services,
+            local_directory=local_directory,
+            versions=versions,
+            nanny=nanny,
+            extra=extra,
+        )
+        if refusal := self._name_taken(name, address, nanny):
             logger.warning("Refused the worker at %s: %s", address, refusal)
             await comm.write({"status": "error", "message": refusal})
             await comm.close()
@@ -120,7 +138,7 @@ class WorkerConnections(SchedulerBase):
         worker = self._new_worker(address, name, nthreads, status, details)
         self.note_lifetime(address, details.get("lifetime"))
         if before is not None and (before.server_id != worker.server_id or not worker.server_id):
-            self.remove_worker(address, close=False, reason="another worker has registered at its address")
+            self.drop_worker(address, close=False, reason="another worker has registered at its address")
             before = None
         _, suspected = self._suspects.pop(worker.server_id, (0, ()))
         membership.pardon(suspected)
@@ -203,6 +221,7 @@ class WorkerConnections(SchedulerBase):
             bandwidth=self.state.options.bandwidth,
             status=Status[status],
             now=time.time(),
+            scheduler=self,
         )
 
     # They speak
@@ -225,9 +244,31 @@ class WorkerConnections(SchedulerBase):
         if self.state.dirty:
             self.flush()
 
-    def _heartbeat_request(self, address: str, **_: Any) -> dict[str, Any]:
-        """A worker asks whether it is known."""
+    def heartbeat_worker(
+        self,
+        *,
+        address: str,
+        resolve_address: bool = True,
+        now: float | None = None,
+        resources: dict[str, float] | None = None,
+        host_info: Any = None,
+        metrics: dict[str, Any] | None = None,
+        executing: dict[Any, float] | None = None,
+        extensions: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """A worker lives, or asks whether it is known: status "OK", or "missing".
+
+        Args:
+            now: seconds since the epoch by its clock.
+            metrics: readings of its process.
+            executing: seconds so far, by key of what runs there.
+            extensions: what its extensions say to those here, by name.
+        """
         known = address in self.workers
+        if known and metrics is not None:
+            said = WorkerHeartbeat(now or time.time(), metrics, executing or {}, extensions or {})
+            self._worker_batch(self.workers[address], [said])
         return {"status": "OK" if known else "missing", "time": time.time(), "heartbeat-interval": HEARTBEAT_SECONDS}
 
     # They go
@@ -262,7 +303,7 @@ class WorkerConnections(SchedulerBase):
         cause = self._causes.pop(address, None)
         if cause is None and worker.server_id:
             self._suspect(worker)
-        self.remove_worker(address, close=False, reason=cause or reason)
+        self.drop_worker(address, close=False, reason=cause or reason)
 
     def _suspect(self, worker: WorkerState) -> None:
         now = time.monotonic()
@@ -292,6 +333,12 @@ class WorkerConnections(SchedulerBase):
         else:  # its last words are still to be read; then its connection ends
             asyncio.get_running_loop().call_later(VERDICT_SECONDS, self._remove_dead, record, cause)
         return {"status": "OK"}
+
+    async def check_worker_ttl(self) -> None:
+        """Drop workers that have been silent for too long, now."""
+        if self.worker_ttl is not None:
+            self._last_look = time.monotonic()
+            self._check_worker_ttl(self.worker_ttl)
 
     def _check_worker_ttl(self, interval: float) -> None:
         """Drop workers that have been silent for too long."""

@@ -41,6 +41,7 @@ def add_worker(
     worker.first_attempt = state.attempts
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
+    state.total_nthreads_history.append((state.now, state.total_nthreads))
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
     host["nthreads"] += worker.nthreads
     host["addresses"].add(worker.address)
@@ -124,6 +125,7 @@ def remove_worker(
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
     state.total_nthreads -= worker.nthreads
+    state.total_nthreads_history.append((state.now, state.total_nthreads))
     host = state.host_info[worker.host]
     host["nthreads"] -= worker.nthreads
     host["addresses"].discard(worker.address)

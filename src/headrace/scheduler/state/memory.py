@@ -28,7 +28,7 @@ class MemoryState:
 
     __slots__ = ("managed", "process", "spilled", "unmanaged_old")
 
-    def __init__(self, *, process: int, unmanaged_old: int, managed: int, spilled: int) -> None:
+    def __init__(self, process: int, unmanaged_old: int, managed: int, spilled: int) -> None:
         # Readings are taken at different moments: what they add up to must not exceed the whole.
         self.process = process
         self.managed = max(0, min(managed, process))

@@ -37,13 +37,20 @@ from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
+from .scatters import Scatters
 from .steals import Steals
+from .story import ErredTask
 from .tasks import Computation, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
 #: (key, start, finish, stimulus, time): a line of a task's story
 StoryLine = tuple[Key, str, str, str, float]
+
+
+#: Failures, and changes of the number of threads, that are remembered.
+ERRED_KEPT = 100
+HISTORY_KEPT = 10_000
 
 
 class SchedulerState:
@@ -83,6 +90,7 @@ class SchedulerState:
         #: workers by what tasks ask for; see `restrictions`
         self.allowed: dict[Demand, Allowed] = {}
         self.steals = Steals()
+        self.scatters = Scatters()
         self.queued = TaskQueue()
         self.delays = delays.Delays()
         self.dirty: list[WorkerState | ClientState] = []
@@ -94,6 +102,10 @@ class SchedulerState:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: the latest failures, oldest first
+        self.erred_tasks: deque[ErredTask] = deque(maxlen=ERRED_KEPT)
+        #: (seconds since the epoch, threads of all workers), after each change
+        self.total_nthreads_history: deque[tuple[float, int]] = deque(maxlen=HISTORY_KEPT)
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()
         #: keeps tasks of unfinished submissions
         self.holder = ClientState("held", silent=True)
@@ -138,6 +150,11 @@ class SchedulerState:
         self._begin("client-releases-keys", now)
         tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
         self._end(interest.release_tasks(self, client, tasks))
+
+    def let_go(self, keeper: ClientState, now: float) -> None:
+        """Nothing is kept any more on behalf of a silent client."""
+        self._begin("client-releases-keys", now)
+        self._end(interest.drop_client(self, keeper))
 
     def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
         """A client wants work on tasks, and on what depends on them, stopped."""
@@ -232,6 +249,10 @@ class SchedulerState:
         self._begin("no-workers-timeout", now)
         self._end(unrunnable.expire(self, timeout))
 
+    def begin_scatter(self, keys: Iterable[Key], client: str, now: float) -> int:
+        """A client is about to put data on workers; returns the number that they and `add_data` are to be given."""
+        return self.scatters.begin(keys, client, now)
+
     def add_data(
         self,
         client: ClientState | None,
@@ -239,10 +260,18 @@ class SchedulerState:
         nbytes: dict[Key, int],
         types: dict[Key, str],
         now: float,
+        *,
+        scattering: int = 0,
     ) -> None:
-        """Results that no task computed (scattered data) are on these workers."""
+        """Results that no task computed (scattered data) are on these workers.
+
+        Args:
+            scattering: the number from `begin_scatter`, which ends with this.
+        """
         self._begin("update-data", now)
-        self._end(replicas.add_data(self, client, who_has, nbytes, types))
+        if scattering:
+            self.scatters.end(scattering)
+        self._end(replicas.add_data(self, client, who_has, nbytes, types, scattering))
 
     def add_data_of(
         self,
@@ -251,10 +280,12 @@ class SchedulerState:
         nbytes: dict[Key, int],
         types: dict[Key, str],
         now: float,
+        *,
+        scattering: int = 0,
     ) -> None:
         """The same, for a client that may have gone meanwhile: then the data goes, too."""
         client = self.clients.get(name) or ClientState(name, silent=True)
-        self.add_data(client, who_has, nbytes, types, now)
+        self.add_data(client, who_has, nbytes, types, now, scattering=scattering)
         if name not in self.clients:
             self._end(interest.drop_client(self, client))
 
@@ -328,11 +359,12 @@ class SchedulerState:
 
     def free(self, worker: WorkerState, key: Key) -> None:
         """Tell a worker to drop a key; neighbours share a message, so that order with other messages stays."""
-        outbox = worker.outbox
-        if outbox and type(outbox[-1]) is FreeKeys:
+        outbox, scatters = worker.outbox, self.scatters
+        known = scatters.known(key, self.now) if scatters.under_way else scatters.latest
+        if outbox and type(outbox[-1]) is FreeKeys and outbox[-1].scattering == known:
             outbox[-1].keys.append(key)
         else:
-            self.send(worker, FreeKeys([key]))
+            self.send(worker, FreeKeys([key], known))
 
     def story(self, *keys_or_stimuli: Any) -> list[StoryLine]:
         """The logged transitions of these keys (or with these stimuli), oldest first."""

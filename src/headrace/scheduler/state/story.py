@@ -25,6 +25,23 @@ class Transition(NamedTuple):
     timestamp: float
 
 
+class ErredTask(NamedTuple):
+    """A task has erred.
+
+    Attributes:
+        key: the task's.
+        timestamp: when, in seconds since the epoch.
+        erred_on: addresses of the workers on which it failed.
+        exception_text, traceback_text: of its exception.
+    """
+
+    key: Any
+    timestamp: float
+    erred_on: set[str]
+    exception_text: str
+    traceback_text: str
+
+
 def transitions(lines: Iterable[tuple[Any, str, str, str, float]]) -> list[Transition]:
     """The lines of a log as they are shown."""
     return [Transition(key, start, finish, {}, stimulus, now) for key, start, finish, stimulus, now in lines]

@@ -6,13 +6,18 @@ first use, and sets that would be empty are one shared empty set. Nothing here d
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key, key_group, key_prefix
+from headrace.common.html import Html, card, code, facts, fold, join, line
+from headrace.common.keys import Key, from_wire, key_group, key_prefix
 from headrace.common.source_code import SourceCode
+from headrace.common.units import bytes_in_words
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
+
+from .invariants import validate_task_state
 
 if TYPE_CHECKING:
     from .clients import ClientState
@@ -41,6 +46,7 @@ class Rare:
         "proxies",
         "retries",
         "retry_at",
+        "scattered",
         "suspicious",
         "traceback",
         "traceback_text",
@@ -58,6 +64,8 @@ class Rare:
         self.erred_on: set[str] = set()
         self.metadata: dict[str, Any] = {}
         self.proxies: set[WorkerState] = set()
+        #: of scattered data: the number of the latest scattering to each worker
+        self.scattered: dict[WorkerState, int] = {}
 
 
 class TaskState:
@@ -121,6 +129,12 @@ class TaskState:
 
     def __repr__(self) -> str:
         return f"<TaskState {self.key!r} {self.state}>"
+
+    def _repr_html_(self) -> str:
+        size = bytes_in_words(self.nbytes) if self.nbytes >= 0 else None
+        return line(
+            "TaskState", {"size": size, "type": self.type or None, "key": code(from_wire(self.key))}, self.state
+        )
 
     def __lt__(self, other: TaskState) -> bool:
         return self.priority < other.priority
@@ -250,8 +264,21 @@ class TaskState:
         """Whether something it needs has been forgotten, so that it can never run again."""
         return any(dependency.state == "forgotten" for dependency in self._dependencies)
 
-    def add_dependency(self, dependency: TaskState) -> None:
-        """Record that this task needs `dependency`."""
+    def set_nbytes(self, nbytes: int) -> None:
+        """Record the size of the result, in bytes, with all who hold it."""
+        difference = nbytes - self.get_nbytes()
+        for worker in self.who_has:
+            worker.nbytes += difference
+        self.group.update_nbytes(nbytes - max(self.nbytes, 0))
+        self.nbytes = nbytes
+
+    def validate(self) -> None:
+        """Raise `InvariantError` if this record contradicts itself or its neighbours."""
+        validate_task_state(self)
+
+    def add_dependency(self, other: TaskState) -> None:
+        """Record that this task needs `other`."""
+        dependency = other
         if dependency not in self._dependencies:
             self._dependencies = (*self._dependencies, dependency)
         link(self, dependency)
@@ -284,6 +311,9 @@ class TaskCollection:
     duration: float
     types: set[str]
     all_durations: dict[str, float]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     @property
     def states(self) -> dict[str, int]:
@@ -329,7 +359,7 @@ class TaskGroup(TaskCollection):
     )
 
     def __init__(self, name: str, prefix: TaskPrefix) -> None:
-        self.name = name
+        super().__init__(name)
         self.prefix = prefix
         self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
         #: how many of its tasks are known (all states but forgotten)
@@ -358,6 +388,20 @@ class TaskGroup(TaskCollection):
             counts["waiting"] or counts["no-worker"] or counts["queued"] or counts["processing"] or counts["released"]
         )
 
+    def add(self, other: TaskState) -> None:
+        """Count a task among this group's."""
+        other.group = self
+        self.counts[other.state] += 1
+        self.count += 1
+
+    def add_type(self, typename: str) -> None:
+        """Note the name of the type of a result."""
+        self.types.add(typename)
+
+    def update_nbytes(self, diff: int) -> None:
+        """Account bytes that its tasks have produced, or less."""
+        self.nbytes_total += diff
+
     def add_duration(self, action: str, start: float, stop: float) -> None:
         """Account seconds spent on one of its tasks."""
         elapsed = stop - start if stop > start else 0.0
@@ -379,7 +423,7 @@ class TaskPrefix(TaskCollection):
     """
 
     def __init__(self, name: str, default_duration: float = -1.0) -> None:
-        self.name = name
+        super().__init__(name)
         self.groups: set[TaskGroup] = set()
         self.duration_average = default_duration
         self.max_exec_time = -1.0
@@ -425,6 +469,25 @@ class TaskPrefix(TaskCollection):
             for action, seconds in group.all_durations.items():
                 totals[action] = totals.get(action, 0.0) + seconds
         return totals
+
+    def add_group(self, tg: TaskGroup) -> None:
+        """Count a group among this prefix's."""
+        self.groups.add(tg)
+
+    def remove_group(self, tg: TaskGroup) -> None:
+        """None of the group's tasks is known any more."""
+        self.groups.discard(tg)
+
+    def add_duration(self, action: str, start: float, stop: float) -> None:
+        """Learn from what one of its tasks took; only computing counts."""
+        if action == "compute":
+            self.observe(max(0.0, stop - start))
+
+    def add_exec_time(self, duration: float) -> None:
+        """A task has been running for so many seconds; one that takes over twice the average makes that longer."""
+        self.max_exec_time = max(self.max_exec_time, duration)
+        if duration > 2 * self.duration_average >= 0:
+            self.observe(duration)
 
     def observe(self, seconds: float) -> None:
         """Learn from a finished task: the average moves half way to it."""
@@ -483,8 +546,8 @@ class Computation:
 
     __slots__ = ("annotations", "groups", "id", "sources", "started")
 
-    def __init__(self, identifier: str, now: float) -> None:
-        self.id = identifier
+    def __init__(self, identifier: str = "", now: float = 0.0) -> None:
+        self.id = identifier or str(uuid.uuid4())
         self.started = now
         self.groups: set[TaskGroup] = set()
         self.sources: set[tuple[SourceCode, ...]] = set()
@@ -517,4 +580,21 @@ class Computation:
         return iter(self.groups)
 
     def __repr__(self) -> str:
-        return f"<Computation {self.id}: groups: {len(self.groups)}>"
+        return f"<Computation {self.id}: Tasks: {self._counts()}>"
+
+    def _counts(self) -> str:
+        return ", ".join(f"{state}: {count}" for state, count in self.states.items() if count)
+
+    def _repr_html_(self) -> str:
+        values = {
+            "Groups": len(self.groups),
+            "Tasks": self._counts() or "none",
+            "Seconds": f"{self.stop - self.start:.3g}" if self.stop > 0 else "not done",
+        }
+        parts: list[Html] = [facts(values)]
+        if self.groups:
+            parts.append(fold("Groups", join([code(repr(group)) for group in self.groups], "<br>")))
+        for frames in self.code:
+            text = "\n\n".join(frame.code for frame in frames)
+            parts.append(fold("Code", Html(f'<pre style="background:none;color:inherit">{join([text])}</pre>')))
+        return card("Computation", join(parts), subtitle=self.id)

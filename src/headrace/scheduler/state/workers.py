@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.common.html import code, line
 from headrace.common.keys import Key
 from headrace.common.status import Status
 
@@ -90,6 +93,7 @@ class WorkerState:
         "pid",
         "processing",
         "resources",
+        "scheduler_ref",
         "server_id",
         "services",
         "slots",
@@ -119,7 +123,9 @@ class WorkerState:
         bandwidth: float = 100e6,
         status: Status = Status.running,
         now: float = 0.0,
+        scheduler: Any = None,
     ) -> None:
+        self.scheduler_ref = weakref.ref(scheduler) if scheduler is not None else None
         self.address = address
         self.name = address if name is None else name
         self.nthreads = nthreads
@@ -164,6 +170,11 @@ class WorkerState:
             f"memory: {len(self.has_what)}, processing: {len(self.processing)}>"
         )
 
+    def _repr_html_(self) -> str:
+        name = code(self.name) if self.name != self.address else None
+        counts = {"name": name, "memory": len(self.has_what), "processing": len(self.processing)}
+        return line("WorkerState", {"": code(self.address), **counts}, self.status.name)
+
     @property
     def host(self) -> str:
         """The host part of its address."""
@@ -197,6 +208,56 @@ class WorkerState:
             managed=self.nbytes - in_memory,
             spilled=on_disk,
         )
+
+    @property
+    def scheduler(self) -> Any:
+        """Of this worker; None once it is gone, and for a record of one's own."""
+        return self.scheduler_ref() if self.scheduler_ref is not None else None
+
+    @property
+    def needs_what(self) -> dict[TaskState, int]:
+        """Results that it has to fetch for its tasks, each with the number of these."""
+        return Counter(
+            dependency
+            for task in self.processing
+            for dependency in task._dependencies
+            if self not in dependency.who_has
+        )
+
+    @property
+    def task_prefix_count(self) -> dict[str, int]:
+        """How many tasks of each prefix it has been sent and not done."""
+        return Counter(task.prefix.name for task in self.processing if task not in self.long_running)
+
+    def add_replica(self, ts: TaskState) -> None:
+        """Record that it holds a copy of a result."""
+        if ts not in self.has_what:
+            self.has_what[ts] = None
+            self.nbytes += ts.get_nbytes()
+
+    def remove_replica(self, ts: TaskState) -> None:
+        """Record that it no longer does."""
+        if ts in self.has_what:
+            del self.has_what[ts]
+            self.copies.pop(ts, None)
+            self.nbytes -= ts.get_nbytes()
+
+    def clean(self) -> WorkerState:
+        """A copy without tasks, to be sent elsewhere."""
+        copy = WorkerState(
+            self.address,
+            name=self.name,
+            nthreads=self.nthreads,
+            memory_limit=self.memory_limit,
+            local_directory=self.local_directory,
+            pid=self.pid,
+            nanny=self.nanny,
+            services=self.services,
+            status=self.status,
+            now=self.last_seen,
+        )
+        copy.occupancy = self.occupancy
+        return copy
 
     def identity(self) -> dict[str, Any]:
         """What `Client.scheduler_info` shows of it; msgpack types only."""

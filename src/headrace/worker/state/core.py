@@ -106,12 +106,16 @@ class WorkerState:
         self.transfer_incoming_bytes = 0
         self.transfer_incoming_count_total = 0
 
+        #: of what clients have put here: the number of the scattering, until it is dropped
+        self.scattered: dict[Key, int] = {}
         self.nbytes = 0
         self.in_memory = 0
         self.loose: list[TaskState] = []
         self.added: list[Key] = []
         self.requested: list[Key] = []
         self.log: deque[tuple[Any, ...]] = deque(maxlen=log_length)
+        #: the latest events, oldest first; kept only with `validate`
+        self.stimulus_log: deque[Any] = deque(maxlen=log_length)
         #: what is being handled, and when, for the log
         self.stimulus: type = type(None)
         self.now = 0.0
@@ -147,6 +151,9 @@ class WorkerState:
         """
         handlers = stimuli.HANDLERS
         self.now = now
+        if self.validate:
+            events = list(events)
+            self.stimulus_log += events
         for event in events:
             self.stimulus = kind = type(event)
             handlers[kind](self, event)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headrace.messages.client import TaskErred, TaskRetried
 from headrace.scheduler.state.interest import let_go_when_done
 from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.story import ErredTask
 
 from .engine import Recommendations
 from .releasing import memory_released
@@ -29,6 +30,8 @@ def processing_erred(state: SchedulerState, task: TaskState, recommendations: Re
         rare.exception_blame = next((d.exception_blame for d in task._dependencies if d.state == "erred"), None)
     if rare.exception_blame is None:
         rare.exception_blame = task
+        failure = ErredTask(task.key, state.now, set(rare.erred_on), rare.exception_text, rare.traceback_text)
+        state.erred_tasks.append(failure)
     _err(state, task, recommendations)
 
 

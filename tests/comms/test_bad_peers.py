@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from comm.transports import Collected, Transport
+from comms.transports import Collected, Transport
 
 from headrace.comm import Comm, CommClosedError, Listener, ProtocolVersionError, connect, handshake, listen
 from headrace.comm.handshake import MAGIC, encode_handshake, handshake_info

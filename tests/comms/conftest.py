@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from comm.transports import Transport, make_transport
+from comms.transports import Transport, make_transport
 
 from headrace.security import Security
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dask.config
 import pytest
-from comm.transports import Transport
+from comms.transports import Transport
 
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression

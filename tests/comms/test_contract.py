@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from comm.transports import Collected, Transport
+from comms.transports import Collected, Transport
 
 from headrace.comm import Comm, CommClosedError, ConnectTimeoutError, connect
 from headrace.exceptions import DeserializationError
