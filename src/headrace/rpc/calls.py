@@ -49,8 +49,9 @@ async def send_recv(
         raise
     except FrameTooLargeError as error:  # it would be again: not an OSError, after which one tries once more
         raise MessageTooLargeError(
-            f"the answer of {comm.peer_address} to {kwargs.get('op')!r} is longer than accepted here: {error.__cause__ or error}; "
-            "set distributed.comm.max-frame-bytes to the same on both sides, or split the value into several"
+            f"the answer of {comm.peer_address} to {kwargs.get('op')!r} is longer than accepted here: "
+            f"{error.__cause__ or error}; set distributed.comm.max-frame-bytes to the same on both sides, or split "
+            "the value into several"
         ) from error
     except BaseException:
         comm.abort()
