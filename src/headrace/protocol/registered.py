@@ -173,7 +173,8 @@ def _reduce(value: Any) -> Any:
 
 
 def _otherwise(value: Any) -> Any:
-    return copyreg.dispatch_table.get(type(value), _reduce_ex)(value)
+    reducer: Callable[[Any], Any] = copyreg.dispatch_table.get(type(value), _reduce_ex)
+    return reducer(value)
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
