@@ -8,16 +8,21 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 DOCS ?= docs/_build
+DASK_TESTS = dask.array.tests dask.bag.tests dask.dataframe.tests dask.dataframe.dask_expr.tests dask.tests.test_delayed
+# fastapi: Prefect 3.8 passes arguments that later ones do not take. xgboost-cpu: xgboost without 300 MB for graphics cards.
+LIBRARIES = scikit-learn xarray xgboost-cpu lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue
 ROUNDS ?= 50
 SEEDS ?= 10000
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure simulate chaos lint format docs bench clean
+.PHONY: help demo test test-pure ecosystem libraries simulate chaos lint format docs bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
 	@echo "make test    run the test-suite"
 	@echo "make test-pure   run the tests of the pure cores, which need only msgspec"
+	@echo "make ecosystem   run dask's own tests of arrays, bags, dataframes and delayed under a client (UNDER=none: without)"
+	@echo "make libraries   run examples of scikit-learn, xgboost, dask-ml, Prefect and others, in an environment with them"
 	@echo "make simulate   run clusters of the pure cores with faults, each from a seed (SEEDS=10000; ARGS='--seed 17 --trace' for one)"
 	@echo "make chaos   kill, stop and cut off worker processes during array and dataframe work (ROUNDS=50)"
 	@echo "make lint    formatting, lint and types"
@@ -36,6 +41,16 @@ test: $(VENV)/.installed-test
 test-pure: $(VENV)/.created
 	@$(PIP) msgspec hypothesis pytest pytest-asyncio pytest-timeout
 	$(BIN)/python -m pytest tests/common tests/state tests/worker_state tests/client_state tests/scenarios tests/simulation $(ARGS)
+
+# dask's own test files, from the installed package, with one cluster as the scheduler of all. About an hour.
+ecosystem: $(VENV)/.installed-test
+	@PYTHONPATH=tests/ecosystem UNDER_SYNC=1 $(BIN)/python -m pytest -c /dev/null -p dask_under_client -p no:cacheprovider \
+		--rootdir "$$($(BIN)/python -c 'import dask, os; print(os.path.dirname(dask.__path__[0]))')" \
+		--timeout 120 -q -W ignore::pytest.PytestUnknownMarkWarning --pyargs $(or $(ARGS),$(DASK_TESTS))
+
+# Large (some 2 GB): not part of `make test`, which runs those of the examples whose libraries are small.
+libraries: .venv-libraries/.installed
+	.venv-libraries/bin/python -m pytest tests/libraries $(ARGS)
 
 # Needs only msgspec; two processes.
 simulate: $(VENV)/.created
@@ -62,7 +77,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peer dist build docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peer .venv-libraries dist build docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run start at once; a change of the dependencies, or of how they are installed, redoes it.
@@ -72,6 +87,13 @@ $(VENV)/.created:
 		{ echo "headrace needs Python 3.11 or later, and '$(PYTHON)' is not; name one with PYTHON=/path/to/python"; exit 1; }
 	@echo "Creating an environment in $(VENV)"
 	@"$(PYTHON)" -m venv "$(VENV)"
+	@touch $@
+
+# ./packaging/distributed stands for the distribution that these libraries require.
+.venv-libraries/.installed: pyproject.toml Makefile
+	@echo "Installing headrace and the libraries into .venv-libraries"
+	@$(MAKE) VENV=.venv-libraries .venv-libraries/.installed-test
+	@.venv-libraries/bin/python -m pip --disable-pip-version-check install --quiet ./packaging/distributed $(LIBRARIES)
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml $(VENV)/.created

@@ -1,8 +1,8 @@
 """The drop-in name: makes `distributed` and `dask.distributed` mean headrace in this process.
 
 A finder, first on `sys.meta_path`, answers for `distributed.X` with the headrace module of the same public role: the
-same module object, so that classes are identical by whichever name they were imported. This module is imported with
-`headrace` itself: standard library only, and nothing heavy.
+same module object, so that classes are identical by whichever name they were imported. Imported with `headrace` itself:
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
 from typing import Any
 
+from headrace.common.facade import PackageModule
+
 #: The release of the peer whose interface this one follows; `distributed.__version__`, which libraries compare.
 API_VERSION = "2026.8.0"
 
 #: Public paths whose headrace module has another name. All others are `headrace.compat.X`, else `headrace.X`.
 RENAMED = {
     "deploy.utils": "headrace.compat.deploy_utils",
+    "protocol.pickle": "headrace.compat.protocol_pickle",
     "cli.dask_scheduler": "headrace.cli.scheduler",
     "cli.dask_spec": "headrace.cli.spec",
     "cli.dask_ssh": "headrace.cli.ssh",
@@ -96,12 +99,15 @@ def populate(module: ModuleType) -> None:
     module.__class__ = Facade
 
 
-class Facade(ModuleType):
+class Facade(PackageModule):
     """Keeps a public name when a submodule of that name is imported, as of `distributed.worker_client`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (isinstance(value, ModuleType) and name in self.__dict__["__all__"]):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a function that is sent by value may use it
+        return importlib.import_module, (self.__name__,)
 
 
 def _peer_location() -> str | None:

@@ -25,6 +25,10 @@ class MalformedDataError(CommClosedError):
     """The connection was closed because what came over it makes no sense."""
 
 
+class FrameTooLargeError(MalformedDataError):
+    """The connection was closed because what came is longer than this side accepts; names the setting."""
+
+
 class FatalCommClosedError(CommClosedError):
     """The connection cannot be made, and trying again would not help."""
 
@@ -175,13 +179,14 @@ class TaskTimeout(TimeoutError):
     """
 
     def __init__(self, task: Any, timeout: float, worker: str) -> None:
-        super().__init__(task, timeout, worker)
+        # one text: of two arguments and more, an OSError, which every TimeoutError is, takes the first for its number
+        super().__init__(f"task {task!r} ran longer than its limit of {timeout:g} s on the worker at {worker}")
         self.task = task
         self.timeout = timeout
         self.worker = worker
 
-    def __str__(self) -> str:
-        return f"task {self.task!r} ran longer than its limit of {self.timeout:g} s on the worker at {self.worker}"
+    def __reduce__(self) -> Any:
+        return TaskTimeout, (self.task, self.timeout, self.worker)
 
 
 class TaskCancelled(BaseException):

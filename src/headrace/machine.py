@@ -9,6 +9,7 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 _CGROUP_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -69,6 +70,29 @@ def cpu_count() -> int:
     except (OSError, ValueError):
         pass
     return count
+
+
+def memory_fraction(name: str, value: Any) -> float | bool:
+    """A share of the memory limit at which something happens; False for never.
+
+    Args:
+        name: of the setting below `distributed.worker.memory`.
+
+    Raises:
+        ValueError: it is no number between 0 and 1; names the setting.
+    """
+    if not value:
+        return False
+    try:
+        fraction = float(value)
+    except (TypeError, ValueError):
+        fraction = -1.0
+    if not 0 < fraction <= 1 or value is True:
+        raise ValueError(
+            f"distributed.worker.memory.{name} is {value!r}; it must be a share of the memory limit between 0 and 1, "
+            "or false to switch it off"
+        )
+    return fraction
 
 
 def parse_memory_limit(

@@ -191,7 +191,7 @@ def process_preloads(
 
 
 def configured_preloads(dask_server: Any, kind: str, preload: Any, preload_argv: Any) -> PreloadManager:
-    """As `process_preloads`; what is None comes from the configuration of a "scheduler", "worker" or "nanny"."""
+    """As `process_preloads`; what is None is as configured for a "scheduler", "worker", "nanny" or "client"."""
     from headrace import config
 
     if preload is None:

@@ -7,6 +7,7 @@ that form when they are off the hot path. Imports little: every worker has this.
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import sys
 import threading
@@ -20,18 +21,6 @@ from headrace.config import parse_seconds
 
 #: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
 MAX_DEPTH = 100
-
-#: Boxes of a smaller share of the page's width, in percent, are not drawn.
-SMALLEST_BOX = 0.1
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Profile</title><style>
-body { margin: 1em; font: 12px sans-serif; position: relative }
-div { position: absolute; height: 1.2em; overflow: hidden; white-space: nowrap; outline: 1px solid white }
-</style></head><body>
-BOXES
-</body></html>
-"""
 
 _DESCRIPTION = {"filename": "", "name": "", "line_number": 0, "line": ""}
 
@@ -184,6 +173,43 @@ def process(
     return node
 
 
+def ll_get_stack(tid: int) -> Any:
+    """The low-level frames of a thread, outermost first, by the package `stacktrace`; None without that package."""
+    try:
+        package = importlib.import_module("stacktrace")
+    except ImportError:
+        return None
+    return package.get_thread_stack(tid, show_python=False)
+
+
+def llprocess(frames: Any, child: Any, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Count a stack of low-level frames in a profile.
+
+    Args:
+        frames: outermost first, with attributes `name` and `addr` and perhaps `info`; None for no stack.
+        child: accepted for compatibility.
+        state: the profile; changed.
+
+    Returns:
+        The profile.
+    """
+    if not frames or state is None:
+        return state
+    state["count"] += 1
+    node = state
+    for frame in list(frames)[:MAX_DEPTH]:
+        address = getattr(frame, "addr", 0)
+        name = f"{frame.name};{address:x}" if isinstance(address, int) else f"{frame.name};{address}"
+        description = {"filename": "<low-level>", "name": str(frame.name), "line_number": 0, "line": ""}
+        if getattr(frame, "info", None):
+            description["line"] = str(frame.info)
+        node = node["children"].setdefault(
+            name, {"count": 0, "children": {}, "identifier": name, "description": description}
+        )
+        node["count"] += 1
+    return state
+
+
 def merge(*args: dict[str, Any]) -> dict[str, Any]:
     """One profile of several, which stay as they are."""
     if not args:
@@ -276,30 +302,6 @@ def format_time(seconds: float) -> str:
         if seconds >= factor:
             return f"{seconds / factor:.2f} {unit}"
     return f"{seconds * 1e6:.2f} us"
-
-
-def write_page(state: dict[str, Any], profile_interval: float = 0.01) -> str:
-    """A page of HTML that shows a profile as a flame graph; it needs nothing else.
-
-    Args:
-        profile_interval: seconds between two samples.
-    """
-    from html import escape
-
-    data = plot_data(state, profile_interval)
-    boxes = []
-    for position, name in enumerate(data["name"]):
-        width, depth = 100 * data["width"][position], data["bottom"][position]
-        if width < SMALLEST_BOX:
-            continue
-        where = f"{data['filename'][position]}:{data['line_number'][position]}" if name else ""
-        share = f"{data['time'][position]} ({data['percentage'][position]})"
-        title = escape("\n".join(filter(None, [name, where, data["line"][position].strip(), share])))
-        boxes.append(
-            f'<div title="{title}" style="left:{100 * data["left"][position]:.3f}%;width:{width:.3f}%;'
-            f'top:{depth * 1.3:.1f}em;background:{data["color"][position]}">{escape(name or "all")}</div>'
-        )
-    return _PAGE.replace("BOXES", "\n".join(boxes))
 
 
 def plot_figure(data: dict[str, list[Any]], **kwargs: Any) -> Any:

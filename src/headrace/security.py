@@ -12,6 +12,8 @@ import ssl
 import tempfile
 from typing import Any
 
+from headrace.common.html import card, code, table
+
 _ROLES = ("client", "scheduler", "worker")
 #: attribute -> key of the configuration
 _FIELDS = {
@@ -158,19 +160,27 @@ class Security:
         return context
 
     def __repr__(self) -> str:
-        parts = []
+        return f"Security({', '.join(f'{name}={text}' for name, text in self._shown().items())})"
+
+    def _repr_html_(self) -> str:
+        return card(
+            "Security", table(["Setting", "Value"], [[name, code(text)] for name, text in self._shown().items()])
+        )
+
+    def _shown(self) -> dict[str, str]:
+        """The settings as text; certificates and keys themselves are not for logs."""
+        shown = {}
         for name in ("require_encryption", *_FIELDS):
             value = getattr(self, name)
             if value is None:
                 continue
-            if isinstance(value, str) and _is_pem(value):  # not for logs
-                text = "Temporary (In-memory)"
+            if isinstance(value, str) and _is_pem(value):
+                shown[name] = "Temporary (In-memory)"
             elif isinstance(value, ssl.TLSVersion):
-                text = str(int(value))
+                shown[name] = str(int(value))
             else:
-                text = repr(value)
-            parts.append(f"{name}={text}")
-        return f"Security({', '.join(parts)})"
+                shown[name] = repr(value)
+        return shown
 
 
 def _version(name: str, value: Any) -> ssl.TLSVersion | None:

@@ -180,7 +180,7 @@ def test_a_worker_waits_for_the_schedulers_file(tmp_path: Path) -> None:
             assert worker.stop() == 0
             assert scheduler.stop() == 0
     with Program("worker", "--scheduler-file", str(file), "--death-timeout", "0.1s") as worker:
-        worker.line("there is no scheduler file")
+        worker.line("no scheduler wrote its address to")
         assert worker.process.wait(20) == 1
 
 

@@ -62,6 +62,10 @@ class FakeScheduler:
                 "update_data": self.update_data,
                 "ncores": lambda workers=None: {self.server.address: 2},
                 "ncores_running": lambda workers=None: {self.server.address: 2},
+                "begin_scatter": lambda keys, client, workers=None: {
+                    "threads": {self.server.address: 2},
+                    "scattering": 1,
+                },
                 "identity": lambda n_workers=-1: {"type": "Scheduler", "address": self.server.address},
                 "set_metadata": lambda keys, value: self.metadata.__setitem__(keys[0], value),
                 "get_metadata": lambda keys, default: self.metadata.get(keys[0], default),

@@ -56,6 +56,12 @@ def test_a_table_of_equal_options_has_one_entry() -> None:
     assert OptionTable({}, {}, {}).is_default
 
 
+def test_a_graph_may_allow_other_workers_than_none() -> None:
+    assert OptionTable({"workers": None, "allow_other_workers": True}, {}, {}).is_default
+    named = OptionTable({"allow_other_workers": True}, {"workers": "a"}, {})
+    assert [(options.workers, options.allow_other_workers) for options in named.options] == [(["a"], True)]
+
+
 def test_annotations_that_are_callables_differ_by_key() -> None:
     table = OptionTable({}, {"priority": lambda key: key[1]}, {})
     positions = [table.position(("x", i)) for i in (1, 2, 1)]

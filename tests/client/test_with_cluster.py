@@ -145,6 +145,27 @@ async def test_cancel_and_submit_again(client: Client) -> None:
         await client.submit(inc, future).result(timeout=5)
 
 
+async def test_the_scheduler_is_described_at_once_and_brought_up_to_date(client: Client) -> None:
+    known = client.scheduler_info()
+    assert known["address"] == client.scheduler_info(n_workers=0)["address"]
+    assert (await known)["workers"].keys() == (await client.scheduler_info())["workers"].keys()
+    where = {"host": "127.0.0.1"} if known["address"].startswith("tcp") else {"protocol": "inproc"}
+    async with Worker(known["address"], **where) as worker:
+        await client.wait_for_workers(3)
+        assert worker.address in client.scheduler_info()["workers"]
+    async with asyncio.timeout(20):
+        while worker.address in client.scheduler_info()["workers"]:
+            await asyncio.sleep(0.01)
+    assert len(client.scheduler_info(n_workers=1)["workers"]) == 1
+
+
+async def test_notes_on_futures(client: Client) -> None:
+    future = client.submit(inc, 1)
+    future.label = "mine"  # as prefect does
+    assert future.label == "mine"
+    assert await client.submit(inc, future) == 3
+
+
 async def test_clients_inside_tasks(client: Client) -> None:
     assert await client.submit(inner_sum, 10) == 55
     future = client.submit(inc, 1)

@@ -94,6 +94,19 @@ def test_workers_in_processes() -> None:
         assert client.submit(inc, 1).result() == 2
 
 
+async def test_scaling_by_hand_while_adapting_is_remarked_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with local(asynchronous=True) as cluster:
+        adaptive = cluster.adapt(minimum=1, **FAST)
+        await async_poll_for(lambda: len(cluster.observed) == 1, 20)
+        assert "by hand" not in caplog.text
+        await cluster.scale(2)
+        assert "was scaled by hand while it adapts" in caplog.text
+        caplog.clear()
+        adaptive.stop()
+        await cluster.scale(1)
+        assert "by hand" not in caplog.text
+
+
 def test_earlier_options_stand_and_only_the_last_decides() -> None:
     with local() as cluster:
         first = cluster.adapt(minimum=1, **FAST)

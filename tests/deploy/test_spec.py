@@ -92,6 +92,13 @@ async def test_a_changed_specification_is_kept_to_when_awaited() -> None:
         assert cluster.observed == {"y"}
 
 
+async def test_scaled_before_it_starts() -> None:
+    cluster = SpecCluster(scheduler=SCHEDULER, worker=WORKER, asynchronous=True)
+    cluster.scale(2)
+    async with cluster:
+        assert len(cluster.workers) == 2
+
+
 async def test_what_only_closed_workers_hold_goes_to_others() -> None:
     async with (
         SpecCluster(worker=WORKER, workers={0: WORKER}, scheduler=SCHEDULER, asynchronous=True) as cluster,

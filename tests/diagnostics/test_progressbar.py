@@ -1,32 +1,24 @@
-"""The progress bar's arithmetic and text, with futures that need no cluster."""
+"""The progress bar's text, and bars that follow the work of a cluster."""
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import io
 import threading
-from concurrent.futures import Future
+from collections.abc import Iterator
+from typing import Any
 
+import dask
 import pytest
 
-from headrace import Client, wait
-from headrace.diagnostics import plugin, progressbar
-from headrace.diagnostics.progressbar import Progress, TextProgressBar, format_seconds, render_bar, render_line
+from headrace import Client, LocalCluster, progress, wait
+from headrace.diagnostics import plugin, progress_text, progressbar
+from headrace.diagnostics import progress as progress_plugins
+from headrace.diagnostics.progress_feed import Group, Snapshot
+from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_group, render_line
+from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
 from headrace.testing.waiting import poll_for
-
-
-class Stand:
-    """Stands in for a future."""
-
-    def __init__(self, *statuses: str) -> None:
-        self.statuses = list(statuses)
-
-    @property
-    def status(self) -> str:
-        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-
-    def done(self) -> bool:
-        return self.statuses[0] != "pending"
 
 
 class Terminal(io.StringIO):
@@ -36,13 +28,51 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(autouse=True)
-def stands_are_futures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progressbar, "_futures", lambda values: list(values))
-    monkeypatch.setattr(TextProgressBar, "_block_on", staticmethod(lambda future, seconds: None))
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False) as cluster:
+        yield cluster
 
 
-@pytest.mark.parametrize("module", [progressbar, plugin])
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    with Client(cluster) as client:
+        yield client
+
+
+class Gate:
+    """Functions for tasks that wait until the test lets them go on."""
+
+    def __init__(self) -> None:
+        self.started, self.release = threading.Event(), threading.Event()
+
+    def hold(self, *_: Any) -> int:
+        self.started.set()
+        assert self.release.wait(30)
+        return 1
+
+    def __reduce__(self) -> str:
+        return "GATE"
+
+
+GATE = Gate()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    GATE.__init__()  # type: ignore[misc]
+    yield GATE
+    GATE.release.set()
+
+
+def fail(x: object) -> None:
+    raise ValueError(f"no {x}")
+
+
+# Text
+
+
+@pytest.mark.parametrize("module", [progress_text, progressbar, plugin, progress_plugins])
 def test_examples(module: object) -> None:
     assert not doctest.testmod(module).failed  # type: ignore[arg-type]
 
@@ -59,106 +89,252 @@ def test_durations() -> None:
 
 
 def test_nothing_to_do_is_done() -> None:
-    progress = Progress(0, 0, 0, 0.0)
-    assert progress.finished
-    assert progress.fraction == 1
-    assert progress.remaining is None
-    assert "100%" in render_line(progress)
+    assert "100%" in render_line(Snapshot(finished=True))
+    assert Snapshot().remaining is None
 
 
 def test_a_percentage_is_rounded_down() -> None:
-    assert " 99% " in render_line(Progress(9_999, 0, 10_000, 1.0))
+    assert " 99% " in render_line(Snapshot((Group("x", 10_000, 9_999),), 10_000))
 
 
-def test_follows_until_all_are_done() -> None:
+def test_the_rate_is_of_what_was_done_since_the_watch_began() -> None:
+    snapshot = Snapshot((Group("x", 100, 60, before=50),), 100, elapsed=2.0)
+    assert snapshot.rate == 5
+    assert snapshot.remaining == 8
+
+
+@pytest.mark.parametrize("columns", [200, 100, 79, 60, 40, 25, 10, 1])
+def test_a_line_fits_into_the_terminal(columns: int) -> None:
+    snapshot = Snapshot((Group("x", 10_000, 5_000, 70, 7),), 10_000, 4, elapsed=100.0)
+    line = render_line(snapshot, 40, True, "label", columns)
+    assert len(line) <= columns
+    assert len(render_group(snapshot.groups[0], columns)) <= columns
+    if columns >= 60:
+        assert "70 erred" in line
+
+
+def test_what_is_not_done_is_shown_rather_than_what_is() -> None:
+    groups = tuple([Group(str(number), 2, number % 3) for number in range(9)])
+    assert [group.name for group in choose_groups(groups, 4)] == ["0", "1", "3", "4"]
+    assert [group.name for group in choose_groups(groups, 7)] == ["0", "1", "2", "3", "4", "6", "7"]
+    assert choose_groups(groups, 20) == list(groups)
+    assert choose_groups(groups[:1], 20) == []
+
+
+# Bars
+
+
+def test_follows_until_all_are_done(client: Client) -> None:
     file = Terminal()
-    futures = [Stand("pending", "finished"), Stand("finished"), Stand("pending", "pending", "error")]
-    progress = TextProgressBar(futures, file=file, start=False).run()
-    assert (progress.done, progress.erred, progress.total) == (2, 1, 3)
-    lines = file.getvalue().split("\r")
-    assert "1/3" in lines[1]
-    assert "3/3, 1 failed" in lines[-1]
-    assert lines[-1].endswith("\n")
+    good = client.map(lambda x: x, range(5), key="good")
+    bad = client.map(fail, range(2), key="bad")
+    TextProgressBar([good, bad], file=file, group_by="prefix")
+    text = file.getvalue()
+    assert "7/7, 2 erred" in text
+    assert "good" in text
+    assert "ValueError('no 0')" in text
+    assert text.endswith("\n")
 
 
-def test_without_a_terminal_it_writes_few_lines() -> None:
+def test_what_futures_need_counts_as_well(client: Client) -> None:
     file = io.StringIO()
-    futures = [Stand(*["pending"] * i, "finished") for i in range(100)]
-    TextProgressBar(futures, file=file, start=False).run()
+    parts = [dask.delayed(lambda x: x, name="part")(number) for number in range(6)]
+    total = client.compute(dask.delayed(sum)(parts))
+    assert progress(total, file=file) is None
+    assert "7/7" in file.getvalue()
+    assert total.result() == 15
+
+
+def test_without_a_terminal_it_writes_few_lines(client: Client) -> None:
+    file = io.StringIO()
+    progress(client.map(lambda x: x, range(1000), pure=False), file=file)
     lines = file.getvalue().splitlines()
     assert len(lines) <= 5
-    assert "100/100" in lines[-1]
+    assert "1,000/1,000" in lines[-1]
     assert "\r" not in file.getvalue()
+    assert "\x1b" not in file.getvalue()
 
 
-def test_done_ones_can_be_left_out() -> None:
-    futures = [Stand("finished"), Stand("pending", "finished")]
-    assert TextProgressBar(futures, complete=False, start=False, file=io.StringIO()).run().total == 1
+def test_one_line_for_all_unless_groups_are_asked_for(client: Client) -> None:
+    futures = [client.submit(int, 1, key="one-1"), client.submit(int, 2, key="two-1")]
+    one, many = io.StringIO(), io.StringIO()
+    progress(futures, multi=False, file=one)
+    progress(futures, group_by=lambda key: "last" if key.startswith("two") else "first", file=many)
+    assert len(one.getvalue().splitlines()) == 1
+    assert "first" in many.getvalue()
+    assert "last" in many.getvalue()
 
 
-def test_an_interrupt_leaves_the_terminal_on_a_new_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(future: object, seconds: float) -> None:
+def test_done_ones_can_be_left_out(client: Client, gate: Gate) -> None:
+    done = client.submit(int, 1, pure=False)
+    wait(done)
+    held = client.submit(gate.hold, pure=False)
+    bar = TextProgressBar([done, held], complete=False, start=False, file=io.StringIO())
+    poll_for(lambda: bar.status.total == 1)
+    gate.release.set()
+    assert bar.run().total == 1
+
+
+def test_running_tasks_are_told(client: Client, gate: Gate) -> None:
+    futures = client.map(gate.hold, range(5), pure=False)
+    bar = TextProgressBar(futures, start=False, file=io.StringIO())
+    poll_for(lambda: bar.status.running == 2)
+    assert bar.status.groups[0].processing >= 2
+    gate.release.set()
+    assert bar.run().running == 0
+
+
+def test_keys_will_do(client: Client) -> None:
+    future = client.submit(int, 5, key="five")
+    bar = TextProgressBar("five", start=False, file=io.StringIO())
+    assert bar.run().done == 1
+    assert TextProgressBar([future, "five"], start=False, file=io.StringIO()).run().done == 1
+
+
+def test_nothing_is_done_at_once() -> None:
+    file = io.StringIO()
+    progress([], file=file)
+    assert "100%" in file.getvalue()
+
+
+def test_a_bad_grouping_is_refused(client: Client) -> None:
+    with pytest.raises(ValueError, match="group_by must be"):
+        progress(client.submit(int), group_by="nothing")
+
+
+def test_a_grouping_that_raises_says_so_and_harms_nothing(client: Client) -> None:
+    file = io.StringIO()
+    futures = client.map(int, range(2), pure=False) + client.map(float, range(2), pure=False)
+    progress(futures, group_by=lambda key: key.missing if "int" in key else "fine", file=file)
+    assert "AttributeError" in file.getvalue()
+    assert "4/4" in file.getvalue()
+
+
+def test_a_grouping_that_cannot_be_loaded_by_the_scheduler_is_told(client: Client) -> None:
+    file = io.StringIO()
+    progress(client.submit(int, pure=False), group_by=Unloadable(), file=file)
+    assert "stopped: " in file.getvalue()
+    assert "not here" in file.getvalue()
+
+
+class Unloadable:
+    def __call__(self, key: object) -> str:
+        return "x"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return refuse, ()
+
+
+def refuse() -> None:
+    raise RuntimeError("not here")
+
+
+def test_cancelled_futures_end_the_bar(client: Client, gate: Gate) -> None:
+    futures = client.map(gate.hold, range(3), pure=False)
+    bar = TextProgressBar(futures, start=False, file=io.StringIO())
+    poll_for(lambda: bar.status.total == 3)
+    client.cancel(futures)
+    assert bar.run().lost == 3
+
+
+def test_an_interrupt_leaves_the_terminal_on_a_new_line(
+    client: Client, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Terminal()
+    bar = TextProgressBar(client.submit(gate.hold, pure=False), start=False, file=file)
+    monkeypatch.setattr(bar, "draw", interrupting(bar.draw))
+    with pytest.raises(KeyboardInterrupt):
+        bar.run()
+    assert file.getvalue().endswith("\n")
+    assert bar.feed.end.cancelled()
+
+
+def interrupting(draw: Any) -> Any:
+    def drawn(snapshot: Snapshot) -> None:
+        draw(snapshot)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextProgressBar, "_block_on", staticmethod(interrupt))
-    file = Terminal()
-    with pytest.raises(KeyboardInterrupt):
-        TextProgressBar([Stand("pending")], file=file, start=False).run()
-    assert file.getvalue().endswith("\n")
+    return drawn
+
+
+def test_a_client_that_closes_ends_the_bar(cluster: LocalCluster, gate: Gate) -> None:
+    with Client(cluster) as client:
+        future = client.submit(gate.hold, pure=False)
+        bar = TextProgressBar(future, start=False, file=io.StringIO())
+        poll_for(lambda: bar.status.total == 1)
+    ended = bar.run()
+    assert "closed" in ended.problem or ended.lost == 1
+    with pytest.raises(Exception, match="closed"):
+        TextProgressBar(future, start=False)
+
+
+def test_nobody_is_called_when_nobody_watches(cluster: LocalCluster, client: Client, gate: Gate) -> None:
+    scheduler = cluster.scheduler
+    assert scheduler.state.observers == ()
+    bar = TextProgressBar(client.submit(gate.hold, pure=False), start=False, file=io.StringIO())
+    poll_for(lambda: len(scheduler.state.observers) == 1)
+    bar.feed.stop()
+    poll_for(lambda: scheduler.state.observers == ())
+    gate.release.set()
+    progress(client.submit(int, pure=False), file=io.StringIO())
+    poll_for(lambda: scheduler.state.observers == ())
+    assert not scheduler.extensions["progress"].comms
+
+
+def test_a_broken_connection_is_made_anew(cluster: LocalCluster, client: Client, gate: Gate) -> None:
+    extension = cluster.scheduler.extensions["progress"]
+    bar = TextProgressBar(client.submit(gate.hold, pure=False), start=False, file=io.StringIO())
+    poll_for(lambda: bar.status.total == 1)
+    before = set(extension.comms)
+    cluster.loop.add_callback(extension.scheduler_closing)
+    poll_for(lambda: bool(extension.comms) and not before & extension.comms)
+    gate.release.set()
+    assert bar.run().done == 1
+
+
+def test_the_address_of_a_scheduler(cluster: LocalCluster, client: Client) -> None:
+    with client.as_current():
+        assert get_scheduler() == cluster.scheduler_address
+    assert get_scheduler("127.0.0.1:8786") == "tcp://127.0.0.1:8786"
+    assert get_scheduler(cluster.scheduler) == cluster.scheduler.address
 
 
 async def test_within_a_loop_it_is_awaited() -> None:
-    bar = TextProgressBar([Stand("pending", "finished")], file=io.StringIO(), interval=0.001)
-    assert (await bar.listen()).done == 1
+    async with Client(n_workers=1, threads_per_worker=1, processes=False, asynchronous=True) as client:
+        bar = progress(client.map(int, range(3)), file=io.StringIO())
+        assert bar is not None
+        with pytest.raises(RuntimeError, match="await bar"):
+            bar.run()
+        assert (await asyncio.wait_for(bar.listen(), 30)).done == 3
 
 
-class Asked:
-    """Stands in for a client whose scheduler answers when told to."""
-
-    def __init__(self) -> None:
-        self.questions: list[Future[int]] = []
-
-    def ask_in_background(self, op: str) -> Future[int]:
-        assert op == "count_running"
-        self.questions.append(Future())
-        return self.questions[-1]
-
-
-def test_running_count_is_asked_for_and_never_waited_for() -> None:
-    client, future = Asked(), Stand("pending")
-    future.client = client  # type: ignore[attr-defined]
-    bar = TextProgressBar([future], start=False, file=io.StringIO())
-    assert bar.look().running is None
-    assert bar.look().running is None
-    assert len(client.questions) == 1, "one question at a time"
-    client.questions[0].set_result(3)
-    assert bar.look().running == 3
-    client.questions[1].set_exception(OSError("gone"))
-    assert bar.look().running is None
-    client.questions[2].cancel()
-    assert bar.look().running is None
-    future.statuses = ["finished"]
-    assert bar.look().running is None
+async def test_a_loop_of_the_users_own_is_not_blocked() -> None:
+    cluster = await asyncio.to_thread(LocalCluster, n_workers=1, threads_per_worker=1, processes=False)
+    client = await asyncio.to_thread(Client, cluster)
+    try:
+        bar = progress(client.map(int, range(3)), file=io.StringIO())
+        assert bar is not None
+        assert (await asyncio.wait_for(bar.listen(), 30)).done == 3
+    finally:
+        await asyncio.to_thread(client.close)
+        await asyncio.to_thread(cluster.close)
 
 
-STARTED, RELEASE = threading.Event(), threading.Event()
+def test_a_scheduler_that_closes_ends_what_it_pushes() -> None:
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False)
+    client = Client(cluster)
+    GATE.__init__()  # type: ignore[misc]
+    bar = TextProgressBar(client.submit(GATE.hold, pure=False), start=False, file=io.StringIO())
+    poll_for(lambda: bar.status.total == 1)
+    GATE.release.set()
+    cluster.close()
+    client.close()
+    assert bar.run().finished or bar.status.problem
 
 
-def hold() -> None:
-    STARTED.set()
-    assert RELEASE.wait(30)
-
-
-def test_running_count_of_a_cluster() -> None:
-    with Client(n_workers=1, threads_per_worker=1, processes=False) as client:
-        futures = [client.submit(hold, pure=False) for _ in range(3)]
-        assert STARTED.wait(30)
-        terminal = Terminal()
-        bar = TextProgressBar(futures, start=False, file=terminal)
-        poll_for(lambda: bar.look().running == 1)
-        bar.draw(bar.look())
-        assert "1 running" in terminal.getvalue()
-        RELEASE.set()
-        wait(futures)
-        assert client.ask_in_background("count_running").result(30) == 0
-    assert client.ask_in_background("count_running").cancelled()
+def test_running_count_of_a_cluster(client: Client, gate: Gate) -> None:
+    futures = [client.submit(gate.hold, pure=False) for _ in range(3)]
+    assert gate.started.wait(30)
+    gate.release.set()
+    wait(futures)
+    assert client.ask_in_background("count_running").result(30) == 0

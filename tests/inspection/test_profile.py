@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace import profile
-from headrace.profile import StackTree, Watcher, create, get_profile, merge, plot_data, process, write_page
+from headrace.profile import StackTree, Watcher, create, get_profile, merge, plot_data, process
 from headrace.testing.waiting import poll_for
 
 
@@ -162,16 +162,6 @@ def test_plot_data_has_parents_before_children_and_shares_of_the_width() -> None
     widths = dict(zip(data["name"], data["width"], strict=True))
     assert widths["outer"] == pytest.approx(0.75)
     assert plot_data(create())["percentage"] == ["0.0%"]
-
-
-def test_page_is_html_without_markup_of_the_users() -> None:
-    state = create()
-    process(outer(), None, state)
-    text = write_page(state)
-    assert text.startswith("<!doctype html>")
-    assert "innermost" in text
-    assert "<module>" not in text
-    assert "<title>" in write_page(create())
 
 
 def test_times() -> None:

@@ -414,6 +414,29 @@ async def test_cancel_what_runs(served: Served) -> None:
 # Sizes
 
 
+async def test_a_value_larger_than_what_one_side_accepts() -> None:
+    async with (
+        Scheduler(host="127.0.0.1", port=0, validate=True) as scheduler,
+        Worker(scheduler.address, nthreads=1) as one,
+    ):
+        with dask.config.set({"distributed.comm.max-frame-bytes": 1_000_000}):
+            async with (
+                Worker(scheduler.address, nthreads=1) as other,
+                Client(scheduler.address, asynchronous=True) as client,
+            ):
+                future = client.submit(bytes, 2_000_000, workers=[one.address], key="large")
+                for failing in (
+                    future,
+                    client.gather([future], direct=False),
+                    client.submit(len, future, workers=[other.address]),
+                ):
+                    with pytest.raises(MessageTooLargeError, match=r"2000000.*max-frame-bytes to the same on both"):
+                        await asyncio.wait_for(failing, 20)
+                with pytest.raises(MessageTooLargeError, match="'large'"):
+                    await future
+                assert await client.submit(len, future, workers=[one.address], pure=False) == 2_000_000
+
+
 async def test_value_larger_than_the_limit() -> None:
     text = "2000000 bytes in one piece are more than the limit of 1000000 .*max-frame-bytes"
     with dask.config.set({"distributed.comm.max-frame-bytes": 1_000_000}):

@@ -17,6 +17,7 @@ from integration.proxy import Proxy
 
 from headrace import Client, Scheduler, Worker
 from headrace.client import FutureCancelledError
+from headrace.exceptions import CommClosedError
 from headrace.nanny import WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
@@ -53,6 +54,27 @@ async def until(condition: Any) -> None:
 
 
 # Clients
+
+
+async def test_questions_that_are_cut_off_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Scheduler(host="127.0.0.1", validate=True) as scheduler:
+        with Proxy(scheduler.address) as proxy:
+            asked: list[str] = []
+
+            async def slow(op: str, answer: Any) -> Any:
+                asked.append(op)
+                if asked.count(op) == 1:
+                    proxy.cut()
+                    await asyncio.sleep(PATIENCE)
+                return answer
+
+            scheduler.server.handlers["who_has"] = lambda keys=None: slow("who_has", {"x": ["tcp://somewhere:1"]})
+            scheduler.server.handlers["set_metadata"] = lambda **_: slow("set_metadata", None)
+            async with Client(proxy.address, asynchronous=True) as client:
+                assert dict(await client.who_has()) == {"x": ("tcp://somewhere:1",)}
+                with pytest.raises(CommClosedError):
+                    await client.set_metadata("x", 1)
+            assert asked == ["who_has", "who_has", "set_metadata"]
 
 
 async def test_a_client_finds_its_futures_again(gate: threading.Event) -> None:
@@ -221,7 +243,7 @@ async def test_data_is_not_freed_if_its_worker_registers_before_it_is_announced(
                     first = scheduler.stream_comms[worker.address]
                     proxy.cut()
                     await until(lambda: scheduler.stream_comms.get(worker.address) not in (None, first))
-                    return await announce(**news)
+                    return announce(**news)
 
                 scheduler.server.handlers["update_data"] = announce_late
                 scattered = await client.scatter({"here": 1})
@@ -335,7 +357,9 @@ async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_schedule
         scheduler = Scheduler(host="127.0.0.1", validate=True)
     async with (
         scheduler,
-        WorkerProcess(scheduler.address, name="stops", nthreads=1, local_directory=str(tmp_path)) as process,
+        WorkerProcess(
+            {"scheduler_ip": scheduler.address, "name": "stops", "nthreads": 1, "local_directory": str(tmp_path)}
+        ) as process,
         Worker(scheduler.address, name="a", nthreads=1, local_directory=str(tmp_path)) as a,
         Client(scheduler.address, asynchronous=True) as client,
     ):

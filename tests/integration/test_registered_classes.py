@@ -142,6 +142,7 @@ async def test_a_client_chooses_families(contexts: list[Any]) -> None:
         parts = await client.gather(client.map(lambda number: {"part": [Part(number)]}, range(3)))
         assert [part["part"][0].number for part in parts] == [0, 1, 2]
         assert await client.submit(sum, [1, 2]) == 3
+        assert (await client.run(lambda: Part(4)))[worker.address].number == 4
 
 
 async def test_a_client_refuses_pickles() -> None:

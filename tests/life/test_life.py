@@ -13,6 +13,7 @@ import pytest
 
 from headrace import Client, Nanny, Scheduler, Worker
 from headrace.exceptions import NoValidWorkerError, NoWorkerError
+from headrace.rpc import notice
 from headrace.testing.clusters import gen_cluster, gen_test
 from headrace.testing.waiting import async_poll_for
 
@@ -62,6 +63,22 @@ async def test_nobody_waits_longer_than_the_time_allows(tmp_path: Path) -> None:
         await Client(scheduler_file=path, timeout=0.2, asynchronous=True)
     with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:1"):
         await Worker("tcp://127.0.0.1:1", death_timeout="200 ms")
+
+
+@gen_test()
+async def test_whoever_waits_for_the_scheduler_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(notice, "NOTICE_SECONDS", 0.02)
+    caplog.set_level("INFO", "distributed")
+    for waiting in (Worker, Nanny):
+        with pytest.raises((TimeoutError, RuntimeError)):
+            await waiting("tcp://127.0.0.1:1", death_timeout="300 ms")
+        assert "Waiting for the scheduler at tcp://127.0.0.1:1 to answer, for 0 s at most" in caplog.text
+        caplog.clear()
+    with pytest.raises(TimeoutError):
+        await Worker(scheduler_file=str(tmp_path / "never.json"), death_timeout="300 ms")
+    assert caplog.text.count("Waiting for the scheduler file") == 1
 
 
 @gen_test()

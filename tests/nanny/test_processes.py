@@ -20,6 +20,7 @@ from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.scheduler import Scheduler
 from headrace.security import Security
+from headrace.testing.waiting import async_poll_for
 
 
 @pytest.fixture
@@ -94,17 +95,20 @@ class Suicide:
 async def test_a_worker_that_hangs_is_killed(scheduler: Scheduler, tmp_path: Path) -> None:
     process = await WorkerProcess({"scheduler_ip": scheduler.address, "nthreads": 1, "local_directory": str(tmp_path)})
 
+    mark = tmp_path / "hangs"
+
     def hang() -> None:
         import signal
         import time
 
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        mark.touch()
         time.sleep(1000)
 
     address = process.address
     assert address is not None
     asking = asyncio.ensure_future(call(address, hang))
-    await asyncio.sleep(0.2)
+    await async_poll_for(mark.exists, timeout=20, period=0.01)
     await process.close(timeout=0.2)
     assert process.exit_code == -signal.SIGKILL
     with pytest.raises(OSError, match=r"clos|reset|lost|end"):

@@ -121,7 +121,7 @@ async def test_restart_of_some_workers(scheduler: Scheduler, nanny: Nanny, clien
     assert await client.restart_workers("alice") == {"alice": "OK"}
     assert await kept == 1
     assert await large == bytes(100_000)
-    with pytest.raises(KeyError, match="nobody"):
+    with pytest.raises(ValueError, match=r"no worker 'nobody'.*'alice' at tcp://"):
         await client.restart_workers(["nobody"])
 
 

@@ -83,6 +83,22 @@ def test_upload_directory(mode: str, module: Path, tmp_path: Path) -> None:
     assert sys.path == before
 
 
+def test_upload_directory_restarts_workers_that_have_imported_it_before(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    module = folder / "brought_by_plugin.py"
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        pids = client.run(os.getpid)
+        for value in (1, 2):
+            module.write_text(f"VALUE = {value}\n")
+            client.register_plugin(UploadDirectory(str(folder), restart_workers=True, update_path=True))
+            assert set(client.run(imported).values()) == {value}
+        assert not set(pids.values()) & set(client.run(os.getpid).values())
+
+
 def test_upload_directory_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="nowhere"):
         UploadDirectory(str(tmp_path / "nowhere"))

@@ -271,3 +271,14 @@ def test_frames_survive_a_pickle() -> None:
     assert pickle.loads(pickle.dumps(frames)) == frames
     assert frames.nbytes == 3
     assert "2 frames" in repr(frames)
+
+
+def test_modules_with_a_class_of_their_own_go_by_name() -> None:
+    import distributed
+    import headrace
+    from headrace import protocol
+
+    modules = (distributed, headrace, protocol)
+    scope = {"modules": modules}
+    exec("def told(): return modules", scope)  # by value, with what it refers to
+    assert all(found is module for found, module in zip(loads(dumps(scope["told"]))(), modules, strict=True))

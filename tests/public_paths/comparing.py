@@ -147,11 +147,14 @@ def _signature(value: Any) -> inspect.Signature | None:
 
 
 def _compare_signature(path: str, ours: inspect.Signature | None, text: str, *, bound: bool) -> str:
-    theirs = parsed(text, KEYWORD_ONLY.get(path, []))
-    if theirs and theirs[0].name in ("self", "cls"):
+    by_name = KEYWORD_ONLY.get(path) or KEYWORD_ONLY.get(path.removesuffix(f".{_MAKER}"), [])
+    theirs = parsed(text, by_name)
+    if theirs and theirs[0].name == "self":
         theirs = theirs[1:]
     if ours is None:
         return f"takes what nobody can see; expected {text}"
+    if theirs and theirs[0].name == "cls" and "cls" not in ours.parameters:  # of a class method
+        theirs = theirs[1:]
     own = list(ours.parameters.values())
     if not bound:
         own = own[1:]

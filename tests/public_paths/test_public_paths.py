@@ -148,6 +148,18 @@ assert importlib.reload(module) is module
     assert done.returncode == 0, done.stderr
 
 
+def test_functions_that_are_sent_by_value_may_use_the_package() -> None:
+    code = """
+import cloudpickle, distributed, headrace, headrace.protocol
+def function():
+    return headrace.print, distributed.print, headrace.protocol.dumps, distributed
+again = cloudpickle.loads(cloudpickle.dumps(function))
+assert again() == function()
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_module_runs_under_its_public_path() -> None:
     code = "sys.argv[1:] = ['--help']; runpy.run_module('distributed.cli.dask_worker', run_name='__main__')"
     done = run_python(f"import runpy, sys; {code}")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, run, sync
+from headrace.testing.waiting import async_poll_for
 
 
 @pytest.fixture
@@ -244,7 +245,11 @@ async def test_periodic_callbacks(caplog: pytest.LogCaptureFixture) -> None:
     periodic = PeriodicCallback(slow, 1)
     periodic.start()
     enough.clear()
-    await asyncio.sleep(0.01)
+    others: list[int] = []
+    beside = PeriodicCallback(lambda: others.append(1), 1)
+    beside.start()
+    await async_poll_for(lambda: len(others) >= 5, timeout=10, period=0.001)
+    beside.stop()
     released.set()
     await asyncio.wait_for(enough.wait(), 10)
     periodic.stop()

@@ -349,3 +349,14 @@ async def test_addresses_of_a_server(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(OSError, match=str(server.port)):
         await other.listen(server.address)
     await server.close_comms()
+
+
+def test_modules_beside_the_class_of_the_packages_name() -> None:
+    import headrace.rpc.loop as by_import
+    from headrace import rpc as public
+    from headrace.rpc import loop
+
+    assert by_import is loop
+    assert public is rpc
+    with pytest.raises(AttributeError, match="nothing"):
+        rpc.nothing  # noqa: B018

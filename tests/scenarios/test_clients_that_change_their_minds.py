@@ -5,8 +5,10 @@ from __future__ import annotations
 from state.drive import Cluster
 
 from headrace.client.state import ClientState
-from headrace.messages.client import CancelKeys, CancelledKeys
-from headrace.messages.worker import FreeKeys
+from headrace.messages.client import CancelKeys, CancelledKeys, ReleaseKeys
+from headrace.messages.worker import FreeKeys, ReleasedData
+from headrace.worker.state import WorkerState as Worker
+from headrace.worker.state.events import DataStored
 
 W0 = "tcp://w0:1"
 
@@ -74,7 +76,7 @@ def test_data_of_a_client_that_has_left_goes() -> None:
     cluster.state.add_data_of("gone", {"data": [W0]}, {"data": 8}, {}, 0.0)
     cluster.drain()
     assert not cluster.state.tasks
-    assert list(cluster.inbox[W0]) == [FreeKeys(["data"])]
+    assert list(cluster.inbox[W0]) == [FreeKeys(["data"], 0)]
 
 
 def test_task_whose_data_was_lost_is_made_anew_when_all_is_submitted_again() -> None:
@@ -94,3 +96,68 @@ def test_task_whose_data_was_lost_is_made_anew_when_all_is_submitted_again() -> 
     cluster.submit(alice, {"mid": ["data"]})
     cluster.run_all()
     assert cluster.heard["alice"] == {"top": "finished", "data": "finished", "mid": "finished"}
+
+
+def test_data_that_is_put_there_again_survives_the_order_to_free_the_old() -> None:
+    """That goes from the scheduler to the worker, and the new data from the client, and may be faster."""
+    cluster = Cluster(workers=0)
+    scheduler, holder, alice = cluster.state, cluster.add_worker(W0), cluster.add_client()
+    worker = Worker(address=W0, validate=True)
+    first = scheduler.begin_scatter(["data"], "alice", 0.0)
+    worker.handle(DataStored({"data": 8}, first))
+    scheduler.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=first)
+    cluster.release(alice, ["data"])
+    second = scheduler.begin_scatter(["data"], "alice", 0.0)
+    worker.handle(DataStored({"data": 8}, second))
+    for message in cluster.inbox[W0]:
+        worker.handle(message)
+    assert not worker.drain().free
+    scheduler.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=second)
+    assert scheduler.tasks["data"].who_has == {holder}
+    cluster.inbox[W0].clear()
+    cluster.release(alice, ["data"])
+    for message in cluster.inbox[W0]:
+        worker.handle(message)
+    assert worker.drain().free == ["data"]
+    assert not worker.scattered
+
+
+def test_news_that_old_data_went_is_not_about_what_was_put_there_since() -> None:
+    cluster = Cluster(workers=0)
+    scheduler, holder, alice = cluster.state, cluster.add_worker(W0), cluster.add_client()
+    first = scheduler.begin_scatter(["data"], "alice", 0.0)
+    scheduler.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=first)
+    cluster.release(alice, ["data"])
+    (order,) = cluster.inbox[W0]
+    second = scheduler.begin_scatter(["data"], "alice", 0.0)
+    scheduler.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=second)
+    scheduler.on_worker_batch(holder, [ReleasedData("data", order.scattering)], 0.0)
+    assert scheduler.tasks["data"].who_has == {holder}
+    scheduler.on_worker_batch(holder, [ReleasedData("data")], 0.0)
+    assert "data" not in scheduler.tasks
+
+
+def test_a_release_by_another_client_is_older_than_a_scattering_under_way() -> None:
+    """Whoever scatters is not on record as wanting the key before it says that the data is there."""
+    cluster = Cluster(workers=0)
+    scheduler, bob = cluster.state, cluster.add_client("bob")
+    cluster.add_worker(W0)
+    first = scheduler.begin_scatter(["data"], "bob", 0.0)
+    scheduler.add_data(bob, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=first)
+    second = scheduler.begin_scatter(["data"], "alice", 0.0)
+    cluster.release(bob, ["data"])
+    assert list(cluster.inbox[W0]) == [FreeKeys(["data"], second - 1)]
+
+
+def test_a_scattering_of_which_nothing_is_heard_ends_some_time() -> None:
+    cluster = Cluster(workers=0)
+    scheduler, alice = cluster.state, cluster.add_client()
+    cluster.add_worker(W0)
+    scheduler.begin_scatter(["data", "other"], "alice", 0.0)  # the answer is lost with the connection
+    number = scheduler.begin_scatter(["data"], "alice", 1.0)
+    scheduler.add_data(alice, {"data": [W0], "other": [W0]}, {"data": 8, "other": 8}, {}, 1.0, scattering=number)
+    assert set(scheduler.scatters.under_way) == {"other"}
+    scheduler.on_release(alice, ReleaseKeys(["data", "other"]), 1000.0)
+    cluster.drain()
+    assert list(cluster.inbox[W0]) == [FreeKeys(["data", "other"], number)]
+    assert not scheduler.scatters.under_way

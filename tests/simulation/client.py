@@ -46,7 +46,6 @@ class SimulatedClient:
         self._confirmed = 0
         self._barriers = 0
         self.scattering: set[str] = set()
-        self._scattered: set[str] = set()
         self._connections = 0
 
     def __repr__(self) -> str:
@@ -154,6 +153,8 @@ class SimulatedClient:
             actions += [self.release, self.release]
         if "cancel" in faults:
             actions += [self.cancel]
+        if "interrupt" in faults:
+            actions += [self.interrupt, self.interrupt, self.interrupt]
         if "share" in faults:
             actions += [self.desire]
         if "retry" in faults:
@@ -161,7 +162,7 @@ class SimulatedClient:
         if "forget" in faults:
             actions += [self.fire_and_forget]
         if self.world.universe.data:
-            actions += [self.scatter]
+            actions += [self.scatter, self.scatter_again]
         random.choice(actions)()
 
     def submit(self) -> None:
@@ -251,8 +252,19 @@ class SimulatedClient:
 
     def cancel(self) -> None:
         """Cancel some, perhaps for others as well."""
+        self._cancel(self._some_held(), running=False)
+
+    def interrupt(self) -> None:
+        """Cancel some, even if they run, and perhaps want them again."""
+        pending = [key for key, state in self.held.items() if state.status == "pending"]
+        random = self.world.random
+        if pending:
+            self._cancel(random.sample(pending, min(len(pending), random.choice([1, 2, 5]))), running=True)
+            if random.random() < 0.5:
+                self.submit()
+
+    def _cancel(self, keys: list[str], running: bool) -> None:
         world = self.world
-        keys = self._some_held()
         force = world.random.random() < 0.3
         for key in keys:
             (world.may_be_cancelled if force else self.may_be_cancelled).update(world.universe.descendants(key))
@@ -261,7 +273,7 @@ class SimulatedClient:
             del self.held[key]
         self._notify()
         if held:
-            self.post(CancelKeys(held, force, "the user cancelled it"))
+            self.post(CancelKeys(held, force, "the user cancelled it", running))
 
     def desire(self) -> None:
         """Want what others have."""
@@ -295,21 +307,44 @@ class SimulatedClient:
     def scatter(self) -> None:
         """Put data on some workers."""
         world = self.world
-        # Each client its own, and once: news of the earlier data's end may still be under way, and are taken for the
-        # end of the new.
-        mine = world.universe.data[world.clients.index(self) :: len(world.clients)]
-        keys = [key for key in mine if key not in self.held and key not in self._scattered]
+        mine = world.universe.data[world.clients.index(self) :: len(world.clients)]  # each client its own
+        keys = [key for key in mine if key not in self.held and key not in self.scattering]
+        if keys:
+            self._scatter(world.random.choice(keys))
+
+    def scatter_again(self) -> None:
+        """Let data go, and put it on some workers at once."""
+        keys = [
+            key
+            for key, state in self.held.items()
+            if self.world.universe.calls[key].kind == "data" and state.status == "finished"
+        ]
+        if keys:
+            key = self.world.random.choice(keys)
+            self.release_keys([key])
+            if key not in self.scattering and not self.state.futures.get(key):
+                self._scatter(key)
+
+    def _scatter(self, key: str) -> None:
+        world = self.world
         workers = [worker.address for worker in world.scheduler.state.running]
-        if not keys or not workers or not self.connected:
+        if not workers or not self.connected:
             return
-        key = world.random.choice(keys)
         addresses = world.random.sample(workers, world.random.randint(1, min(2, len(workers))))
-        connections = self._connections
         state, _ = self.state.want(key)
         self.scattering.add(key)
-        self._scattered.add(key)
         if "client-break" in world.faults:  # back again, it asks for it, perhaps before the scheduler has heard of it
             self.may_be_cancelled |= world.universe.descendants(key)
+        ask = lambda: world.scheduler.state.begin_scatter([key], self.name, world.timeline.now)  # noqa: E731
+        send = lambda number: self._send_data(key, addresses, state, number)  # noqa: E731
+        world.network.request(self.name, "scheduler", ask, send, lambda: self._not_scattered(key, state))
+
+    def _not_scattered(self, key: str, state: FutureState) -> None:
+        self.scattering.discard(key)
+        self.release_states([state])
+
+    def _send_data(self, key: str, addresses: list[str], state: FutureState, number: int) -> None:
+        connections = self._connections
         self._barriers += 1
         barrier, _ = self.state.want(f"barrier-{self.name}-{self._barriers}")
         waiting = [len(addresses) + 1]
@@ -318,23 +353,27 @@ class SimulatedClient:
         def part_done(*_: Any) -> None:
             waiting[0] -= 1
             if not waiting[0]:
-                self._announce(key, stored, state, connections, whole=len(stored) == len(addresses))
+                self._announce(key, stored, state, (connections, number), whole=len(stored) == len(addresses))
 
         self.state.add_waiter(barrier, part_done)
         self.post(DesireKeys([barrier.key]))
         for address in addresses:
-            self._store(key, address, stored, part_done)
+            self._store(key, address, stored, number, part_done)
 
-    def _store(self, key: str, address: str, stored: list[str], done: Callable[[], None]) -> None:
+    def _store(self, key: str, address: str, stored: list[str], number: int, done: Callable[[], None]) -> None:
         world = self.world
 
         def ask() -> None:
-            world.reachable(address).update_data({key: world.universe.calls[key].value})
+            world.reachable(address).update_data({key: world.universe.calls[key].value}, number)
             stored.append(address)  # also if the answer does not come: the user asks no worker twice
 
         world.network.request(self.name, address, ask, lambda _: done(), done)
 
-    def _announce(self, key: str, addresses: list[str], state: FutureState, connections: int, whole: bool) -> None:
+    def _announce(
+        self, key: str, addresses: list[str], state: FutureState, begun: tuple[int, int], whole: bool
+    ) -> None:
+        connections, number = begun
+
         def told(_: Any) -> None:
             self.scattering.discard(key)
             if key in self.held:
@@ -349,13 +388,9 @@ class SimulatedClient:
             else:  # the user gets an exception
                 self.release_keys([key])
 
-        def failed() -> None:
-            self.scattering.discard(key)
-            self.release_states([state])
-
         nbytes = {key: self.world.universe.calls[key].nbytes}
-        ask = lambda: self.world.scheduler.add_data(self.name, {key: list(addresses)}, nbytes)  # noqa: E731
-        self.world.network.request(self.name, "scheduler", ask, told, failed)
+        ask = lambda: self.world.scheduler.add_data(self.name, {key: list(addresses)}, nbytes, number)  # noqa: E731
+        self.world.network.request(self.name, "scheduler", ask, told, lambda: self._not_scattered(key, state))
 
     def gather_some(self) -> None:
         """Fetch a result and check it."""

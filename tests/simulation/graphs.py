@@ -10,10 +10,12 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 
 #: What a call can do; of those with a number, so many runs do it and later ones return.
-KINDS = ("fine", "fails", "flaky", "reschedules", "secedes", "kills")
+KINDS = ("fine", "fails", "flaky", "overruns", "reschedules", "secedes", "kills")
 FOREVER = 10**9
 
 
@@ -23,7 +25,9 @@ class Call:
 
     Attributes:
         kind: one of `KINDS`, or "data" for what clients scatter.
-        times: how many runs fail, reschedule or kill.
+        times: how many runs fail, last longer than they may, reschedule or kill.
+        limit: how long a run of one that overruns may take.
+        final: whether its failures are none that its retry policy names.
         seconds: how long a run takes.
         ridden: whether a small result rides on the answer.
     """
@@ -34,6 +38,8 @@ class Call:
     options: TaskOptions = NO_OPTIONS
     times: int = 0
     seconds: float = 0.0
+    limit: float = 0.0
+    final: bool = False
     nbytes: int = 8
     ridden: bool = True
     value: int = 0
@@ -51,7 +57,8 @@ class Call:
 
     def may_err(self) -> bool:
         """Whether it can end as an error of its own, deaths aside."""
-        return self.kind == "fails" or (self.kind == "flaky" and self.times > self.options.retries)
+        retries = 0 if self.final else self.options.retries
+        return self.kind == "fails" or (self.kind in ("flaky", "overruns") and self.times > retries)
 
     def must_err(self) -> bool:
         return self.kind == "fails" or (self.kind == "kills" and self.times == FOREVER)
@@ -99,18 +106,23 @@ class Universe:
         needed = draw.sample(known[-12:], min(degree, len(known[-12:])))
         kind, times = "fine", 0
         if draw.random() < 0.3:
-            kind = draw.choice(KINDS)
+            kind = draw.choice((*KINDS, *(["flaky", "overruns"] if "delays" in self.faults else [])))
             if kind not in self.faults:
                 kind = "fine"
             times = {"fails": FOREVER, "kills": draw.choice([1, 1, 2, FOREVER])}.get(kind, draw.choice([1, 2, 4]))
         prefix = draw.choice(["inc", "add", "sum"]) if shape != "wide" or needed else "root"
+        options = self._options(workers, names)
+        if "delays" in self.faults and kind in ("fails", "flaky", "overruns") and draw.random() < 0.8:
+            options = self._with_policy(options)
         return Call(
             f"{prefix}-{number}",
             kind,
             needed,
-            self._options(workers, names),
+            options,
             times,
-            draw.choice([0.0, 0.001, 0.001, 0.02, 0.3]),
+            draw.choice([0.0, 0.001, 0.001, 0.02, 0.3, *([0.3, 1.0] if "interrupt" in self.faults else [])]),
+            draw.choice([0.001, 0.5]),
+            bool(options.annotations) and draw.random() < 0.2,
             draw.choice([8, 8, 500, 100_000]),
             draw.random() < 0.5,
         )
@@ -129,6 +141,14 @@ class Universe:
             allow_other_workers=bool(restrictions) and draw.random() < 0.3,
             resources={"GPU": draw.choice([1.0, 2.0])} if "resources" in self.faults and draw.random() < 0.5 else {},
         )
+
+    def _with_policy(self, options: TaskOptions) -> TaskOptions:
+        """With delays before the retries."""
+        draw = self.random
+        retries = draw.choice([1, 2, 4])
+        policy = {"count": retries, "delay": draw.choice([0, 0.001, 0.5, 2, 5]), "backoff": draw.choice([1, 2])}
+        policy = {**policy, "maximum_delay": draw.choice([None, 1]), "jitter": 0.5, "on": []}
+        return replace(options, retries=retries, annotations={"retries": policy})
 
     def closure(self, keys: list[str], have: set[str]) -> list[str]:
         """These and what they need, dependencies first, stopping at what the client has already."""

@@ -101,6 +101,7 @@ def left_over(world: World) -> list[str]:
             continue
         found += [f"{worker} has {task!r}" for task in worker.state.tasks.values()]
         found += [f"{worker} keeps the value of {key}" for key in worker.data]
+        found += [f"{worker} interrupts {key}" for key in worker.state.interrupted]
         record = state.workers.get(worker.address)
         if record is None:
             found.append(f"{worker} is not registered")
@@ -112,6 +113,8 @@ def left_over(world: World) -> list[str]:
         found += [f"{client} keeps {key}" for key in client.state.futures]
     if len(state.clients) != len(world.clients):
         found.append(f"clients {list(state.clients)} are connected")
+    if state.delays:
+        found.append(f"{len(state.delays)} tasks wait for their next attempt")
     if state.queued or state.unrunnable or abs(state.total_occupancy) > 1e-9:
         found.append(
             f"{len(state.queued)} queued, {len(state.unrunnable)} unrunnable, {state.total_occupancy} s of work"

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds for which a client whose connection broke is waited for, and a worker that says nothing.
 CLIENT_GRACE = 5.0
 WORKER_TTL = 20.0
+#: Seconds for which a scattering is under way at most; workers ask later than that.
+OPEN_SCATTER = 50.0
 
 
 class Registered:
@@ -57,11 +59,13 @@ class SimulatedScheduler:
         self.world = world
         self.frozen_until = 0.0
         self.state = SchedulerState(options)
+        self.state.scatters.open_seconds = OPEN_SCATTER
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force
         self.lost: set[str] = set()
         self.received: dict[str, int] = {}
         self._suspects: dict[str, list[TaskState]] = {}
+        self._due: float | None = None
 
     @property
     def now(self) -> float:
@@ -80,6 +84,15 @@ class SimulatedScheduler:
                         self._check_restrictions(receiver, outbox)
                     self.world.trace("scheduler", "->", receiver, outbox)
                     stream.to_far.send(outbox)
+        due = state.delays.next_due()
+        if due is not None and due != self._due:
+            self._due = due
+            self.world.timeline.at(due, self._retries_due)
+
+    def _retries_due(self) -> None:
+        self._due = None
+        self.state.on_retries_due(self.now)
+        self.flush()
 
     def _check_restrictions(self, worker: WorkerState, messages: list[Any]) -> None:
         for message in messages:
@@ -168,6 +181,13 @@ class SimulatedScheduler:
             self._suspects[record.server_id] = suspects(record)
         self.state.remove_worker(record.address, reason, self.now, expected=expected)
         self.flush()
+
+    def restart_stuck(self, worker: SimulatedWorker) -> None:
+        """A worker asks to be ended, because of a task that does not."""
+        record = self.state.workers.get(worker.address)
+        if record is not None and record.server_id == worker.id:
+            self.remove_worker(record, "a task does not end", expected=True)
+            self.world.timeline.later(self.world.random.choice([0.0, 0.01, 1.0]), worker.die, "its nanny ends it")
 
     def _worker_gone(self, record: WorkerState) -> None:
         """A connection broke: the worker is dead, or may be back in a moment, which is waited for or not."""
@@ -275,10 +295,11 @@ class SimulatedScheduler:
         self.state.on_missing_data(key, address, self.now)
         self.flush()
 
-    def add_data(self, client: str, who_has: dict[str, list[str]], nbytes: dict[str, int]) -> None:
+    def add_data(self, client: str, who_has: dict[str, list[str]], nbytes: dict[str, int], number: int) -> None:
         """A client has put data on workers."""
         for key, addresses in who_has.items():
             if any(address not in self.state.workers for address in addresses):
                 self.lost.add(key)
-        self.state.add_data_of(client, who_has, nbytes, dict.fromkeys(nbytes, "int"), self.now)
+        types = dict.fromkeys(nbytes, "int")
+        self.state.add_data_of(client, who_has, nbytes, types, self.now, scattering=number)
         self.flush()

@@ -239,6 +239,8 @@ class SimulatedWorker:
             for run in outbox.execute:
                 self._submit(run)
             answers = [self._recall(task.key) for task in outbox.recall]
+            for key, force in outbox.interrupt:
+                self._interrupt(key, force)
             for key in outbox.free:
                 self.data.pop(key, None)
             for request in outbox.gather:
@@ -280,6 +282,8 @@ class SimulatedWorker:
             seconds = call.seconds * self.slowness * self.world.random.uniform(0.5, 1.5)
             if call.kind == "secedes":
                 self.world.timeline.later(seconds / 2, self._secede, run)
+            if call.kind == "overruns" and call.runs < call.times:
+                seconds = call.limit + self.world.random.choice([0.0, 0.001, 1.0])
             self.world.timeline.later(seconds, self._end, run)
 
     def _check_resources(self) -> None:
@@ -296,8 +300,28 @@ class SimulatedWorker:
             self._report(None, ExecuteSeceded(run.key, self.now - run.started))
             self._start_runs()
 
+    def _interrupt(self, key: str, force: bool) -> None:
+        """A run that nobody wants ends soon, or only its slot is free after a while, or it takes the worker with it."""
+        run = self._started.get(key)
+        if run is not None:
+            stuck = force and self.world.random.random() < 0.3
+            self.world.timeline.later(self.world.random.choice([0.0, 0.01, 0.3]), self._interrupted, run, stuck)
+
+    def _interrupted(self, run: Execute, stuck: bool) -> None:
+        if not self.alive or self._postponed(self._interrupted, run, stuck) or self._started.get(run.key) is not run:
+            return
+        self._values.pop(run.key)
+        del self._started[run.key]
+        self._seceded.discard(run.key)
+        text = f"interrupted {run.key}"
+        self._report(None, ExecuteFailed(run.key, b"exception", b"traceback", text, "line 1", run.started, self.now))
+        self._start_runs()
+        if stuck:
+            ask = lambda: self.world.scheduler.restart_stuck(self)  # noqa: E731
+            self.world.network.request(self.address, "scheduler", ask, lambda _: None, lambda: None)
+
     def _end(self, run: Execute) -> None:
-        if not self.alive or self._postponed(self._end, run):
+        if not self.alive or self._postponed(self._end, run) or self._started.get(run.key) is not run:
             return
         key = run.key
         call = self.world.universe.calls[key]
@@ -311,8 +335,10 @@ class SimulatedWorker:
 
     def _outcome(self, call: Call, run: Execute, values: dict[str, int]) -> tuple[int | None, Any]:
         start, stop = run.started, self.now
-        if call.kind in ("fails", "flaky") and call.misbehaves():
-            return None, ExecuteFailed(call.key, b"exception", b"traceback", f"boom {call.key}", "line 1", start, stop)
+        if call.kind in ("fails", "flaky", "overruns") and call.misbehaves():
+            failed = ExecuteFailed(call.key, b"exception", b"traceback", f"boom {call.key}", "line 1", start, stop)
+            failed.retry = not call.final
+            return None, failed
         if call.key in self._without_data:
             self._without_data.discard(call.key)
             return None, ExecuteRescheduled(call.key)
@@ -379,11 +405,11 @@ class SimulatedWorker:
         if self.frozen_until > self.now:
             raise Frozen(self.frozen_until)
 
-    def update_data(self, values: dict[str, int]) -> None:
+    def update_data(self, values: dict[str, int], number: int) -> None:
         """A client puts data here."""
         self.data.update(values)
         calls = self.world.universe.calls
-        self.take(DataStored({key: calls[key].nbytes for key in values}))
+        self.take(DataStored({key: calls[key].nbytes for key in values}, number))
         self._scattered.update(dict.fromkeys(values, self.now))
         self.world.timeline.later(ANNOUNCE, self._ask_after_scattered)
 

@@ -25,6 +25,7 @@ FAULTS = (
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
     *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"),
     *("steal", "copies", "retire"),
+    *("overruns", "delays", "interrupt"),
 )
 #: Virtual seconds after the last fault in which all must be done.
 PATIENCE = 300.0

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy", "headrace.testing"),
-    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http"),
+    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http", "headrace.toolbox"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),
@@ -36,6 +36,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 #: (importing module, imported part): why this lazy import goes up or sideways.
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
     ("headrace.client.api.plugins", "headrace.diagnostics"): "files are uploaded, and logs forwarded, by plugins",
+    ("headrace.client.api.info", "headrace.diagnostics"): "drawings of profiles",
+    ("headrace.client.api.looking", "headrace.diagnostics"): "drawings of the task stream",
+    ("headrace.client.api.looking", "headrace.extensions"): "tasks that are run again here",
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
     ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
     ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
@@ -47,6 +50,10 @@ PURE = (
     "headrace.client.state",
     "headrace.messages",
     "headrace.common",
+    "headrace.extensions.leases.core",
+    "headrace.extensions.multi_locks.core",
+    "headrace.extensions.queues.core",
+    "headrace.extensions.semaphores.core",
 )
 
 #: What a pure package may not import anywhere, lazily included.

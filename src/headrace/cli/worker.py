@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 import click
@@ -33,8 +32,6 @@ from .options import (
 WORKER_CLASS = "dask.distributed.Worker"
 #: Options that make no difference, because there is no dashboard.
 IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
-#: Seconds between two looks for a scheduler file that is not there yet.
-_LOOK = 0.1
 
 
 @click.command(name="worker", context_settings=PRELOADING)
@@ -103,7 +100,7 @@ def worker(
 
     async def start() -> list[Any]:
         if scheduler_file:
-            await _appeared(scheduler_file, death_timeout)
+            await _found(scheduler_file, death_timeout)
         servers = await _start(scheduler, nanny, [{**where, **one} for one in specifications])
         if not nanny:
             tune_interpreter()
@@ -241,23 +238,12 @@ def _sizes(nworkers: str | None, nthreads: int) -> tuple[int, int]:
     return workers_and_threads(count, nthreads or None, processes=True, cpus=CPU_COUNT)
 
 
-async def _appeared(file: str, timeout: str | None) -> None:
-    """Wait for a file that the scheduler writes when it has started.
-
-    Raises:
-        TimeoutError: it is not there after `timeout`.
-    """
+async def _found(scheduler_file: str, death_timeout: str | None) -> None:
+    """Wait for the scheduler's file here, for as long as it takes unless a time is given."""
     from headrace.config import parse_seconds
+    from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
-    seconds = None if timeout is None else parse_seconds(timeout)
-    if not os.path.exists(file):
-        click.echo(f"Waiting for the scheduler file {file}", err=True)
-    try:
-        async with asyncio.timeout(seconds):
-            while not os.path.exists(file):
-                await asyncio.sleep(_LOOK)
-    except TimeoutError:
-        raise TimeoutError(f"there is no scheduler file {file} after {seconds:g} s") from None
+    await wait_for_scheduler_file(scheduler_file, None if death_timeout is None else parse_seconds(death_timeout))
 
 
 async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[str, Any]]) -> list[Any]:

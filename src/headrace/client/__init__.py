@@ -13,6 +13,8 @@ _NAMES = {
     "CancelledError": ".errors",
     "CancelledFuturesGroup": ".errors",
     "Client": ".client",
+    "ClientExecutor": ".executor",
+    "CompatibleExecutor": ".executor",
     "ClosedClientError": ".errors",
     "DoneAndNotDoneFutures": ".waiting",
     "Future": ".future",
@@ -28,6 +30,8 @@ _NAMES = {
     "fire_and_forget": ".waiting",
     "futures_of": ".waiting",
     "get_client": ".current",
+    "get_task_metadata": ".task_metadata",
+    "performance_report": "headrace.diagnostics.performance",
     "temp_default_client": ".current",
     "wait": ".waiting",
 }

@@ -24,15 +24,20 @@ from headrace.comm import normalize_address
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.messages.client import ClientEvent
+from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
 from .api.admin import AdminMethods
 from .api.base import no_default
 from .api.collections import CollectionMethods
 from .api.data import DataMethods
+from .api.datasets import DatasetMethods
 from .api.info import InfoMethods
+from .api.looking import LookMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .describe import client_html, client_text
+from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
 from .session import Session
@@ -45,7 +50,7 @@ logger = logging.getLogger("distributed.client")
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMethods):
+class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMethods, AdminMethods, PluginMethods):
     """Connect to a scheduler, and submit work to it.
 
     Args:
@@ -113,9 +118,13 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
         self.session = Session(self.id, _weak_event(self))
+        self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
+        #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
+        self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
             from .families import ChosenFamilies, FetchedResults
 
@@ -212,6 +221,13 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
         self._started = True
+        await self._latest_info.refresh()
+        self.preloads = configured_preloads(self, "client", None, None)
+        try:
+            await self.preloads.start()
+        except BaseException:
+            await self.session.close()
+            raise
 
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
@@ -288,10 +304,24 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             _show(event)
         handler = self._event_handlers.get(event.topic)
         if handler is not None:
-            handler(tuple(event.event))
+            result = handler(tuple(event.event))
+            if asyncio.iscoroutine(result):
+                task = self.loop.asyncio_loop.create_task(result)
+                self._event_tasks.add(task)
+                task.add_done_callback(self._event_task_done)
+
+    def _event_task_done(self, task: asyncio.Task[Any]) -> None:
+        self._event_tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("A handler of events failed", exc_info=task.exception())
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
-        """Call `handler((time, event))` for each event that is published under a topic from now on."""
+        """Call `handler((time, event))` for each event that is published under a topic from now on.
+
+        Args:
+            handler: in place of the one that the topic has; it is called on the client's loop, and may be a coroutine
+                function.
+        """
         self._event_handlers[topic] = handler
         return self._ask("subscribe_topic", topic=topic, client=self.id)
 
@@ -367,6 +397,10 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
         return None
 
     async def _close_session(self) -> None:
+        preloads, self.preloads = self.preloads, None
+        if preloads is not None:
+            await preloads.teardown()
+        await self._latest_info.close()
         await self.session.close()
         if self._families is not None:
             await self._families.close()
@@ -427,14 +461,10 @@ class Client(CollectionMethods, DataMethods, InfoMethods, AdminMethods, PluginMe
             loop.call_soon_threadsafe(session.abort)
 
     def __repr__(self) -> str:
-        if self.status != "running":
-            return f"<{type(self).__name__}: No scheduler connected>"
-        return f"<{type(self).__name__}: {self.session.address!r}>"
+        return client_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<strong>{escape(self.id)}</strong><br><code>{escape(repr(self))}</code>"
+        return client_html(self)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")

@@ -79,7 +79,8 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         key: what the scheduler knows it by.
     """
 
-    __slots__ = ("__weakref__", "_client", "_state")
+    # `__dict__`, made when it is used: libraries note things of their own on futures
+    __slots__ = ("__dict__", "__weakref__", "_client", "_state")
 
     __dask_future__ = True
 
@@ -212,6 +213,11 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         """Run the task again if it failed; see `Client.retry`."""
         return self.client.retry([self], **kwargs)
 
+    def logs(self) -> Any:
+        """What the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
+        client = self.client
+        return client.sync(client._logs_of, self.key)
+
     def add_done_callback(self, fn: Callable[[Future[T]], Any]) -> None:
         """Call `fn(future)` in another thread once this is done, however it ends."""
         client = self.client
@@ -272,9 +278,9 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return f"<Future: {self.status}{shown}, key: {self.key}>"
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from .describe import future_html
 
-        return f"<strong>Future: {escape(str(self.key))}</strong> <code>{escape(repr(self))}</code>"
+        return future_html(self)
 
 
 def _restore(key: Any) -> Future[Any]:

@@ -87,14 +87,26 @@ def make_options(
     return options
 
 
+def _graph_options(annotations: Mapping[str, Any], common: Mapping[str, Any]) -> TaskOptions:
+    """`make_options` for a graph. Where no workers are named, allowing others says nothing; dask-ml does so always."""
+    if not (common.get("workers") or annotations.get("workers")):
+        annotations = {name: value for name, value in annotations.items() if name != "allow_other_workers"}
+        common = {name: value for name, value in common.items() if name != "allow_other_workers"}
+    return make_options(annotations, **common)
+
+
 def resolve_callables(annotations: Mapping[str, Any], key: Any) -> dict[str, Any]:
     """Annotations for one key: values that are callables are called with it."""
-    return {name: value(key) if callable(value) else value for name, value in annotations.items()}
+    return {name: value(key) if _varies(value) else value for name, value in annotations.items()}
 
 
 def has_callables(annotations: Mapping[str, Any]) -> bool:
     """Whether the annotations differ by key."""
-    return any(callable(value) for value in annotations.values())
+    return any(_varies(value) for value in annotations.values())
+
+
+def _varies(value: Any) -> bool:
+    return callable(value) and not isinstance(value, Retry)
 
 
 class OptionTable:
@@ -115,7 +127,7 @@ class OptionTable:
             for key, value in values.items():
                 self._by_key.setdefault(key, {})[name] = value
         self._vary = has_callables(around)
-        self.options: list[TaskOptions] = [] if self._vary else [make_options(around, **common)]
+        self.options: list[TaskOptions] = [] if self._vary else [_graph_options(around, common)]
         self._positions: dict[str, int] = {}
 
     @property
@@ -137,7 +149,7 @@ class OptionTable:
         common = dict(self._common)
         for name in own or ():
             common.pop(name, None)
-        options = make_options({**around, **(own or {})}, **common)
+        options = _graph_options({**around, **(own or {})}, common)
         text = repr(options)  # its lists and dictionaries cannot be hashed
         position = self._positions.get(text)
         if position is None:

@@ -80,6 +80,10 @@ class Retry:
         except TypeError as error:
             raise TypeError(f"retries={value!r} is no retry policy: {error}") from error
 
+    def __call__(self, key: Any) -> Retry:
+        """The policy for a task, whichever: what `dask.annotate` takes beside numbers is functions of the key."""
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """The policy as it travels: plain values only. `Retry.of` takes it back."""
         return {

@@ -87,6 +87,8 @@ class Session:
         self.status = "connecting"
         self.address = ""
         self.scheduler_id: Any = None
+        #: what the scheduler said last of itself
+        self.identity: dict[str, Any] = {}
         self.pool = ConnectionPool()
         self.calls = PatientCalls(self.pool)
         self.scheduler: PooledRPCCall | None = None
@@ -464,6 +466,7 @@ class Session:
             said = reply.get("message") if isinstance(reply, dict) else reply
             raise CommClosedError(f"the scheduler at {self.address} did not accept this client: {said}")
         self.scheduler_id = reply.get("id")
+        self.identity = reply.get("identity") or {}
         return reply.get("received")
 
     def _flush(self) -> None:
@@ -569,6 +572,13 @@ class Session:
             logger.info("Connected to the scheduler at %s again", self.address)
             with self.lock:
                 self._desire_all()
+
+    async def reconnected(self) -> bool:
+        """Wait until the connection, if it broke, is there again, or given up; returns whether it is there."""
+        await asyncio.sleep(0)  # the stream may have broken with the same network, and not be seen yet
+        if self._reconnecting is not None:
+            await asyncio.wait([self._reconnecting])
+        return self.status == "running"
 
     def _end(self, reason: str, message: str | None = None) -> None:
         """The scheduler is gone for good."""

@@ -9,7 +9,7 @@ from .registry import get_backend
 DEFAULT_SCHEME = "tcp"
 
 
-def parse_address(address: str, strict: bool = False) -> tuple[str, str]:
+def parse_address(addr: str, strict: bool = False) -> tuple[str, str]:
     """Scheme and location.
 
     >>> parse_address("tcp://127.0.0.1:8786")
@@ -22,26 +22,26 @@ def parse_address(address: str, strict: bool = False) -> tuple[str, str]:
         TypeError: not text.
         ValueError: `strict` and no scheme.
     """
-    if not isinstance(address, str):
-        raise TypeError(f"expected an address as text, not {type(address).__name__}: {address!r}")
-    scheme, separator, location = address.rpartition("://")
+    if not isinstance(addr, str):
+        raise TypeError(f"expected an address as text, not {type(addr).__name__}: {addr!r}")
+    scheme, separator, location = addr.rpartition("://")
     if strict and not separator:
-        raise ValueError(f"Invalid url scheme. Must include protocol like tcp://localhost:8000. Got {address}")
+        raise ValueError(f"Invalid url scheme. Must include protocol like tcp://localhost:8000. Got {addr}")
     return (scheme, location) if separator and scheme else (_default_scheme(), location)
 
 
-def unparse_address(scheme: str, location: str) -> str:
+def unparse_address(scheme: str, loc: str) -> str:
     """Inverse of `parse_address`."""
-    return f"{scheme}://{location}"
+    return f"{scheme}://{loc}"
 
 
-def normalize_address(address: str) -> str:
+def normalize_address(addr: str) -> str:
     """The address with its scheme."""
-    return unparse_address(*parse_address(address))
+    return unparse_address(*parse_address(addr))
 
 
-def parse_host_port(location: str, default_port: int | None = None) -> tuple[str, int]:
-    """Host and port of a location; IPv6 hosts stand in brackets.
+def parse_host_port(address: str, default_port: int | None = None) -> tuple[str, int]:
+    """Host and port of an address; IPv6 hosts stand in brackets.
 
     >>> parse_host_port("[::1]:80")
     ('::1', 80)
@@ -49,28 +49,28 @@ def parse_host_port(location: str, default_port: int | None = None) -> tuple[str
     Raises:
         ValueError: malformed, or no port and no default.
     """
-    if isinstance(location, tuple):
-        return location
-    host, port_text = location, ""
-    if location.startswith("["):
-        host, bracket, rest = location[1:].partition("]")
+    if isinstance(address, tuple):
+        return address
+    host, port_text = address, ""
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"malformed address {location!r}")
+            raise ValueError(f"malformed address {address!r}")
         port_text = rest[1:]
-    elif location.count(":") == 1:
-        host, _, port_text = location.partition(":")
-    elif ":" in location:
-        raise ValueError(f"malformed address {location!r}: put an IPv6 host in brackets, [host]:port")
+    elif address.count(":") == 1:
+        host, _, port_text = address.partition(":")
+    elif ":" in address:
+        raise ValueError(f"malformed address {address!r}: put an IPv6 host in brackets, [host]:port")
     if not port_text:
         if default_port is None:
-            raise ValueError(f"missing port number in address {location!r}: write host:port, such as '127.0.0.1:8786'")
+            raise ValueError(f"missing port number in address {address!r}: write host:port, such as '127.0.0.1:8786'")
         return host, default_port
     try:
         port = int(port_text)
     except ValueError:
-        raise ValueError(f"malformed port number in address {location!r}") from None
+        raise ValueError(f"malformed port number in address {address!r}") from None
     if not 0 <= port < 65536:
-        raise ValueError(f"port number out of range in address {location!r}")
+        raise ValueError(f"port number out of range in address {address!r}")
     return host, port
 
 
@@ -81,9 +81,9 @@ def unparse_host_port(host: str, port: int | None = None) -> str:
     return f"{host}:{port}" if port is not None else host
 
 
-def coerce_to_address(value: str | tuple[str, int | None] | list[Any]) -> str:
+def coerce_to_address(o: str | tuple[str, int | None] | list[Any]) -> str:
     """The address with its scheme, of an address or of (host, port)."""
-    return normalize_address(value if isinstance(value, str) else unparse_host_port(*value))
+    return normalize_address(o if isinstance(o, str) else unparse_host_port(*o))
 
 
 def addr_from_args(
@@ -99,38 +99,38 @@ def addr_from_args(
     return coerce_to_address((ip, port) if ip is not None else addr)  # type: ignore[arg-type]
 
 
-def get_address_host(address: str) -> str:
+def get_address_host(addr: str) -> str:
     """The host of an address."""
-    scheme, location = parse_address(address)
+    scheme, location = parse_address(addr)
     return get_backend(scheme).get_address_host(location)
 
 
-def get_address_host_port(address: str, strict: bool = False) -> tuple[str, int]:
+def get_address_host_port(addr: str, strict: bool = False) -> tuple[str, int]:
     """Host and port of an address.
 
     Raises:
         ValueError: its scheme has no ports (`inproc`).
     """
-    scheme, location = parse_address(address, strict=strict)
+    scheme, location = parse_address(addr, strict=strict)
     try:
         return get_backend(scheme).get_address_host_port(location)
     except NotImplementedError:
-        raise ValueError(f"an address of scheme {scheme!r} has no host and port: {address!r}") from None
+        raise ValueError(f"an address of scheme {scheme!r} has no host and port: {addr!r}") from None
 
 
-def resolve_address(address: str) -> str:
+def resolve_address(addr: str) -> str:
     """The address with its host name looked up."""
-    scheme, location = parse_address(address)
+    scheme, location = parse_address(addr)
     return unparse_address(scheme, get_backend(scheme).resolve_address(location))
 
 
-def get_local_address_for(address: str) -> str:
+def get_local_address_for(addr: str) -> str:
     """An address of this host, without a port, that reaches the given one."""
-    scheme, location = parse_address(address)
+    scheme, location = parse_address(addr)
     return unparse_address(scheme, get_backend(scheme).get_local_address_for(location))
 
 
-def uri_from_host_port(host: str | None, port: int | str | None, default_port: int | None) -> str:
+def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default_port: int | None) -> str:
     """An address to listen at, from a host (perhaps with scheme and port) and a port, as command lines give them.
 
     >>> uri_from_host_port("", 8786, None)
@@ -139,14 +139,14 @@ def uri_from_host_port(host: str | None, port: int | str | None, default_port: i
     Raises:
         ValueError: two ports that differ.
     """
-    scheme, location = parse_address(host or "")
-    port = int(port) if port not in (None, "") else None
+    scheme, location = parse_address(host_arg or "")
+    port_arg = int(port_arg) if port_arg not in (None, "") else None
     named_host, named_port = parse_host_port(location, default_port=-1)
-    if port is None:
-        port = (default_port or 0) if named_port == -1 else named_port
-    elif named_port not in (-1, port):
-        raise ValueError(f"port number given twice, and differently: {host!r} and {port}")
-    return unparse_address(scheme, unparse_host_port(named_host, port))
+    if port_arg is None:
+        port_arg = (default_port or 0) if named_port == -1 else named_port
+    elif named_port not in (-1, port_arg):
+        raise ValueError(f"port number given twice, and differently: {host_arg!r} and {port_arg}")
+    return unparse_address(scheme, unparse_host_port(named_host, port_arg))
 
 
 def address_from_user_args(
@@ -190,13 +190,23 @@ def address_from_user_args(
     return uri_from_host_port(host, port, default_port)
 
 
-def addresses_from_user_args(port: Any = None, **kwargs: Any) -> list[str]:
-    """As `address_from_user_args`; several addresses when several hosts or ports are given (lists, "1000:1010")."""
-    hosts = kwargs.pop("host", None)
-    host_list = list(hosts) if isinstance(hosts, (list, tuple)) else [hosts]
-    if isinstance(port, (list, tuple)):
-        return [address_from_user_args(host=host, port=one, **kwargs) for host in host_list for one in port]
-    return [address_from_user_args(host=host, port=port, **kwargs) for host in host_list]
+def addresses_from_user_args(
+    host: Any = None,
+    port: Any = None,
+    interface: str | None = None,
+    protocol: str | None = None,
+    peer: str | None = None,
+    security: Any = None,
+    default_port: int = 0,
+) -> list[str]:
+    """As `address_from_user_args`; several addresses when several hosts or ports are given, in lists."""
+    hosts = list(host) if isinstance(host, (list, tuple)) else [host]
+    ports = list(port) if isinstance(port, (list, tuple)) else [port]
+    return [
+        address_from_user_args(one, number, interface, protocol, peer, security, default_port)
+        for one in hosts
+        for number in ports
+    ]
 
 
 def _bare_ipv6(host: str) -> bool:

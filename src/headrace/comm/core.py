@@ -7,15 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import random
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from typing import Any, Self, TypeAlias
 
 from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
 
 from .addressing import normalize_address, parse_address
-from .registry import get_backend
+from .registry import Connector, get_backend
+
+__all__ = [
+    "BaseListener",
+    "Comm",
+    "CommClosedError",
+    "CommTasks",
+    "Connector",
+    "FatalCommClosedError",
+    "HandleComm",
+    "Listener",
+    "OnBatch",
+    "OnClose",
+    "connect",
+    "listen",
+]
 
 logger = logging.getLogger("distributed.comm")
 
@@ -44,9 +61,15 @@ class Comm(ABC):
     deserialize: bool = True
     name: str | None = None
 
+    def __init__(self, deserialize: bool = True) -> None:
+        self.deserialize = deserialize
+
     @abstractmethod
-    async def read(self) -> Any:
+    async def read(self, deserializers: Iterable[str] | None = None) -> Any:
         """The next RPC message.
+
+        Args:
+            deserializers: names of the families from which values in it are accepted; all by default.
 
         Raises:
             CommClosedError: the connection is closed, by either side.
@@ -54,8 +77,12 @@ class Comm(ABC):
         """
 
     @abstractmethod
-    async def write(self, message: Any) -> None:
+    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send a message (a list of messages after `start_stream`), waiting while too much is unsent.
+
+        Args:
+            serializers: names of the families by which marked values in it are serialized.
+            on_error: accepted for compatibility: what cannot be serialized is always raised.
 
         Raises:
             CommClosedError: the connection is closed.
@@ -93,6 +120,25 @@ class Comm(ABC):
     def closed(self) -> bool:
         """Whether either side has closed it."""
 
+    @staticmethod
+    def handshake_info() -> dict[str, Any]:
+        """What this end says of itself when a connection opens."""
+        return {"compression": None, "python": tuple(sys.version_info[:3]), "pickle-protocol": pickle.HIGHEST_PROTOCOL}
+
+    @staticmethod
+    def handshake_configuration(local: dict[str, Any], remote: dict[str, Any]) -> dict[str, Any]:
+        """What two ends that say so of themselves agree on.
+
+        Raises:
+            ValueError: they say nothing of their pickles.
+        """
+        try:
+            protocol = min(local["pickle-protocol"], remote["pickle-protocol"])
+        except KeyError as error:
+            raise ValueError(f"a handshake has no {error}: {local!r}, {remote!r}") from error
+        both = local.get("compression") == remote.get("compression")
+        return {"pickle-protocol": protocol, "compression": local.get("compression") if both else None}
+
     @property
     def extra_info(self) -> dict[str, Any]:
         """What the transport knows beside (certificates, ciphers)."""
@@ -125,7 +171,19 @@ class Listener(ABC):
     def stop(self) -> None:
         """Accept no more; open comms live on."""
 
-    async def __aenter__(self) -> Listener:
+    async def on_connection(  # noqa: B027 - a hook, which need not be overridden
+        self, comm: Comm, handshake_overrides: dict[str, Any] | None = None
+    ) -> None:
+        """Called with each connection after its handshake, before it is handled; for subclasses.
+
+        Args:
+            handshake_overrides: accepted for compatibility.
+        """
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -133,14 +191,31 @@ class Listener(ABC):
         self.stop()
 
 
+class BaseListener(Listener):
+    """A listener that knows which of its connections are not handled yet: subclasses keep them in `beginning`."""
+
+    def __init__(self) -> None:
+        self.beginning: set[Comm] = set()
+
+    def abort_handshaking_comms(self) -> None:
+        """Close the connections that are not handled yet."""
+        for comm in list(self.beginning):
+            comm.abort()
+
+
 async def connect(
-    address: str, timeout: float | str | None = None, deserialize: bool = True, **connection_args: Any
+    addr: str,
+    timeout: float | str | None = None,
+    deserialize: bool = True,
+    handshake_overrides: dict[str, Any] | None = None,
+    **connection_args: Any,
 ) -> Comm:
     """Connect, trying again until it works or the time is over (the other side may still be starting).
 
     Args:
-        address: `tcp://host:port`, `tls://host:port` or `inproc://…`.
+        addr: `tcp://host:port`, `tls://host:port` or `inproc://…`.
         timeout: seconds or text such as "5s"; `None` means `distributed.comm.timeouts.connect`.
+        handshake_overrides: accepted for compatibility.
         connection_args: what `Security.get_connection_args` gives.
 
     Raises:
@@ -149,7 +224,7 @@ async def connect(
         ValueError: the address is malformed.
     """
     seconds = _connect_seconds(timeout)
-    address = normalize_address(address)
+    address = normalize_address(addr)
     scheme, location = parse_address(address)
     connector = get_backend(scheme).get_connector()
     loop = asyncio.get_running_loop()
@@ -180,18 +255,16 @@ async def connect(
     ) from cause
 
 
-async def listen(address: str, handle_comm: HandleComm, deserialize: bool = True, **connection_args: Any) -> Listener:
-    """Listen at an address and return the started listener.
+def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwargs: Any) -> Listener:
+    """A listener at an address, which starts when it is awaited or used with `async with`.
 
     Args:
-        address: `tcp://host:port` (port 0 or none: any free one; host empty: all interfaces), `tls://…`, `inproc://`.
+        addr: `tcp://host:port` (port 0 or none: any free one; host empty: all interfaces), `tls://…`, `inproc://`.
         handle_comm: awaited in a task for each connection, after the handshake.
-        connection_args: what `Security.get_listen_args` gives.
+        kwargs: what `Security.get_listen_args` gives.
     """
-    scheme, location = parse_address(normalize_address(address))
-    listener = get_backend(scheme).get_listener(location, handle_comm, deserialize, **connection_args)
-    await listener.start()
-    return listener
+    scheme, location = parse_address(normalize_address(addr))
+    return get_backend(scheme).get_listener(location, handle_comm, deserialize, **kwargs)
 
 
 def _connect_seconds(timeout: float | str | None) -> float:

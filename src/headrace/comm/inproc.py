@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.exceptions import CommClosedError, FatalCommClosedError
@@ -20,7 +21,7 @@ from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized,
 from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
 from .handshake import handshake_info
 from .interfaces import get_ip
-from .registry import Backend, backends
+from .registry import Backend, Connector, backends
 
 logger = logging.getLogger("distributed.comm.inproc")
 
@@ -45,9 +46,9 @@ class InProc(Comm):
     """One end of a pair."""
 
     def __init__(self, local_address: str, peer_address: str, loop: Any, deserialize: bool = True) -> None:
+        super().__init__(deserialize)
         self.local_address = local_address
         self.peer_address = peer_address
-        self.deserialize = deserialize
         self.peer_info = handshake_info()
         self._loop = loop
         self._peer: InProc
@@ -109,7 +110,7 @@ class InProc(Comm):
         if on_close is not None:
             on_close(self._error)
 
-    async def read(self) -> Any:
+    async def read(self, deserializers: Iterable[str] | None = None) -> Any:
         """The next RPC message."""
         while not self._arrived:
             if self._closed:
@@ -147,9 +148,9 @@ class InProc(Comm):
             raise CommClosedError(f"{self!r}: the connection is closed")
         self._peer._post(message if self._on_batch is not None else _copied(message))
 
-    async def write(self, message: Any) -> None:
+    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Hand a message over and let others run."""
-        self.send(message)
+        self.send(msg)
 
     async def close(self) -> None:
         """Close; what was sent is delivered before."""
@@ -210,17 +211,17 @@ def _received(message: Any, deserialize: bool) -> Any:
     return message
 
 
-class InProcConnector:
+class InProcConnector(Connector):
     """Connects to listeners of this process."""
 
-    async def connect(self, location: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
         """One attempt."""
         with _lock:
-            listener = _listeners.get(location)
+            listener = _listeners.get(address)
         if listener is None:
-            if location.split("/")[1:2] not in ([], [str(os.getpid())]):
-                raise FatalCommClosedError(f"inproc://{location} belongs to another process; use its tcp:// address")
-            raise OSError(f"nothing listens at inproc://{location}")
+            if address.split("/")[1:2] not in ([], [str(os.getpid())]):
+                raise FatalCommClosedError(f"inproc://{address} belongs to another process; use its tcp:// address")
+            raise OSError(f"nothing listens at inproc://{address}")
         return listener.accept(deserialize)
 
 
@@ -267,6 +268,7 @@ class InProcListener(Listener):
 
     async def _handle(self, comm: InProc) -> None:
         try:
+            await self.on_connection(comm)
             await self._handle_comm(comm)
         except BaseException:
             comm.abort()
@@ -280,23 +282,23 @@ class InProcBackend(Backend):
         """What makes connections."""
         return InProcConnector()
 
-    def get_listener(self, location: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
         """A listener that has not started."""
-        return InProcListener(location, handle_comm, deserialize, **args)
+        return InProcListener(loc, handle_comm, deserialize, **args)
 
-    def get_address_host(self, location: str) -> str:
+    def get_address_host(self, loc: str) -> str:
         """The host in a location."""
-        return location.split("/")[0]
+        return loc.split("/")[0]
 
-    def get_address_host_port(self, location: str) -> tuple[str, int]:
+    def get_address_host_port(self, loc: str) -> tuple[str, int]:
         """There is no port."""
         raise NotImplementedError
 
-    def resolve_address(self, location: str) -> str:
+    def resolve_address(self, loc: str) -> str:
         """The location itself."""
-        return location
+        return loc
 
-    def get_local_address_for(self, location: str) -> str:
+    def get_local_address_for(self, loc: str) -> str:
         """A new location."""
         return new_address()
 

@@ -18,7 +18,7 @@ def get_ipv6(host: str = "2001:4860:4860::8888", port: int = 80) -> str:
     return _source_address(host, port, socket.AF_INET6, "::1")
 
 
-def get_ip_interface(name: str) -> str:
+def get_ip_interface(ifname: str) -> str:
     """The first IPv4 address of a network interface.
 
     Raises:
@@ -27,12 +27,12 @@ def get_ip_interface(name: str) -> str:
     import psutil
 
     interfaces = psutil.net_if_addrs()
-    if name not in interfaces:
-        raise ValueError(f"{name!r} is not a network interface. The interfaces are: {sorted(interfaces)}")
-    for entry in interfaces[name]:
+    if ifname not in interfaces:
+        raise ValueError(f"{ifname!r} is not a network interface. The interfaces are: {sorted(interfaces)}")
+    for entry in interfaces[ifname]:
         if entry.family == socket.AF_INET:
             return str(entry.address)
-    raise ValueError(f"network interface {name!r} has no IPv4 address")
+    raise ValueError(f"network interface {ifname!r} has no IPv4 address")
 
 
 def ensure_ip(host: str) -> str:

@@ -36,6 +36,10 @@ class PacketError(Exception):
     """What arrived is not a packet; the connection cannot go on."""
 
 
+class FrameLimitError(PacketError):
+    """A frame is announced that is longer than what is accepted."""
+
+
 class _Scratch(threading.local):
     """Memory to read into, shared by the connections of a thread: filled and emptied within one callback of a loop."""
 
@@ -202,7 +206,7 @@ class PacketReader:
         for length in lengths:
             size = length & ~COMPRESSED
             if size > self.max_frame_bytes:
-                raise PacketError(
+                raise FrameLimitError(
                     f"a frame of {size} bytes is announced; the limit is {self.max_frame_bytes} "
                     "(distributed.comm.max-frame-bytes)"
                 )

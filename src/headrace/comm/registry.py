@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .core import Comm, HandleComm, Listener
 
 
-class Connector(Protocol):
+class Connector(ABC):
     """Makes one attempt to connect."""
 
-    async def connect(self, location: str, deserialize: bool = True, **connection_args: Any) -> Comm:
-        """A connected comm after its handshake; OSError when there is none."""
+    @abstractmethod
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+        """A connected comm after its handshake; OSError when there is none. The address has no `scheme://`."""
 
 
 class Backend(ABC):
@@ -25,23 +26,23 @@ class Backend(ABC):
         """What makes connections."""
 
     @abstractmethod
-    def get_listener(self, location: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
         """A listener that has not started."""
 
     @abstractmethod
-    def get_address_host(self, location: str) -> str:
+    def get_address_host(self, loc: str) -> str:
         """The host in a location."""
 
     @abstractmethod
-    def get_address_host_port(self, location: str) -> tuple[str, int]:
+    def get_address_host_port(self, loc: str) -> tuple[str, int]:
         """Host and port; ValueError where there is none."""
 
     @abstractmethod
-    def resolve_address(self, location: str) -> str:
+    def resolve_address(self, loc: str) -> str:
         """The location with its host name looked up."""
 
     @abstractmethod
-    def get_local_address_for(self, location: str) -> str:
+    def get_local_address_for(self, loc: str) -> str:
         """A location on this host that the given one can be reached from, without a port."""
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ import msgspec
 from headrace.exceptions import (
     CommClosedError,
     FatalCommClosedError,
+    FrameTooLargeError,
     MalformedDataError,
     MessageTooLargeError,
     ProtocolVersionError,
@@ -27,13 +28,15 @@ from headrace.exceptions import (
 from headrace.protocol.codec import StreamCodec, decode, encode
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
+from headrace.protocol.marks import mark_by_families, open_by_families
 
 from .addressing import parse_host_port, unparse_host_port
-from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
+from .core import BaseListener, Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .interfaces import ensure_ip, get_ip, get_ipv6
-from .packets import MAX_FRAME_BYTES, PacketError, PacketReader, buffers_to_write
-from .registry import Backend, backends
+from .packets import MAX_FRAME_BYTES, FrameLimitError, PacketError, PacketReader, buffers_to_write
+from .registry import Backend, Connector, backends
+from .sockets import where_to_listen
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -58,8 +61,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         compression: str | None = None,
         on_connected: Callable[[SocketComm], None] | None = None,
     ) -> None:
+        super().__init__(deserialize)
         self.scheme = scheme
-        self.deserialize = deserialize
         self.local_address = self.peer_address = f"{scheme}://"
         self.peer_info: dict[str, Any] = {}
         self._loop = asyncio.get_running_loop()
@@ -116,7 +119,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
-            failure = MalformedDataError(f"{self!r}: malformed data: {error}")
+            kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
+            failure = kind(f"{self!r}: malformed data: {error}")
             failure.__cause__ = error
             self._fail(failure)
         except OSError as error:
@@ -229,7 +233,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._transport.pause_reading()
         self._wake()
 
-    async def read(self) -> Any:
+    async def read(self, deserializers: Iterable[str] | None = None) -> Any:
         """The next RPC message."""
         while not self._packets:
             if self._closed:
@@ -241,6 +245,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             assert self._transport is not None
             self._transport.resume_reading()
         try:
+            if deserializers is not None and self.deserialize:
+                return open_by_families(decode(frames, False), deserializers)
             return decode(frames, self.deserialize)
         except msgspec.MsgspecError as error:
             logger.warning("Closing the connection from %s: malformed message: %s", self.peer_address, error)
@@ -305,9 +311,9 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             frames, flags = self._compressor.compress_frames(frames)
         self._write_buffers(buffers_to_write(frames, flags))
 
-    async def write(self, message: Any) -> None:
+    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send, and wait while too much is unsent."""
-        self.send(message)
+        self.send(msg if serializers is None else mark_by_families(msg, serializers))
         drain = self._drain
         if drain is not None:
             await asyncio.shield(drain)
@@ -406,7 +412,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._waiting = None
 
 
-class SocketConnector:
+class SocketConnector(Connector):
     """Connects to `host:port`."""
 
     scheme = "tcp"
@@ -420,10 +426,10 @@ class SocketConnector:
             )
         return None
 
-    async def connect(self, location: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
         """One attempt."""
-        host, port = parse_host_port(location)
-        context = self.ssl_context(location, connection_args)
+        host, port = parse_host_port(address)
+        context = self.ssl_context(address, connection_args)
         if host in ("", "0.0.0.0"):
             host = "127.0.0.1"
         options = comm_options()
@@ -446,7 +452,7 @@ class SocketConnector:
             )
             await comm.shake_hands()
         except ssl.SSLError as error:
-            raise FatalCommClosedError(f"TLS with {self.scheme}://{location} failed: {error}") from error
+            raise FatalCommClosedError(f"TLS with {self.scheme}://{address} failed: {error}") from error
         except BaseException:
             if comm is not None:
                 comm.abort()
@@ -454,12 +460,13 @@ class SocketConnector:
         return comm
 
 
-class SocketListener(Listener):
+class SocketListener(BaseListener):
     """Accepts connections at `host:port`."""
 
     scheme = "tcp"
 
     def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **listen_args: Any) -> None:
+        super().__init__()
         self._host, self._port = parse_host_port(location, 0)
         self._handle_comm = handle_comm
         self._deserialize = deserialize
@@ -468,7 +475,6 @@ class SocketListener(Listener):
         self._server: asyncio.Server | None = None
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
-        self._shaking: set[SocketComm] = set()
         self.listen_address = self.contact_address = f"{self.scheme}://{location}"
 
     def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
@@ -490,8 +496,7 @@ class SocketListener(Listener):
             # One socket: several (all families, port 0) would each get a port of their own.
             self._server = await loop.create_server(
                 self._make_comm,
-                host if host is not None else "0.0.0.0",
-                self._port,
+                **where_to_listen(host if host is not None else "0.0.0.0", self._port),
                 ssl=self._context,
                 backlog=self._options.socket_backlog,
             )
@@ -508,8 +513,7 @@ class SocketListener(Listener):
         if self._server is not None:
             self._server.close()
             self._server = None
-        for comm in list(self._shaking):
-            comm.abort()
+        self.abort_handshaking_comms()
 
     def _make_comm(self) -> SocketComm:
         return SocketComm(
@@ -524,7 +528,7 @@ class SocketListener(Listener):
         self._tasks.start(self._welcome(comm), f"connection from {comm.peer_address}")
 
     async def _welcome(self, comm: SocketComm) -> None:
-        self._shaking.add(comm)
+        self.beginning.add(comm)
         try:
             async with asyncio.timeout(self._options.connect_timeout):
                 await comm.shake_hands()
@@ -537,8 +541,9 @@ class SocketListener(Listener):
                 logger.warning("Refused the connection from %s: %s", comm.peer_address, error)
             return
         finally:
-            self._shaking.discard(comm)
+            self.beginning.discard(comm)
         try:
+            await self.on_connection(comm)
             await self._handle_comm(comm)
         except BaseException:
             comm.abort()
@@ -555,26 +560,26 @@ class TCPBackend(Backend):
         """What makes connections."""
         return self.connector()
 
-    def get_listener(self, location: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
         """A listener that has not started."""
-        return self.listener(location, handle_comm, deserialize, **args)
+        return self.listener(loc, handle_comm, deserialize, **args)
 
-    def get_address_host(self, location: str) -> str:
+    def get_address_host(self, loc: str) -> str:
         """The host in a location."""
-        return parse_host_port(location, 0)[0]
+        return parse_host_port(loc, 0)[0]
 
-    def get_address_host_port(self, location: str) -> tuple[str, int]:
+    def get_address_host_port(self, loc: str) -> tuple[str, int]:
         """Host and port."""
-        return parse_host_port(location)
+        return parse_host_port(loc)
 
-    def resolve_address(self, location: str) -> str:
+    def resolve_address(self, loc: str) -> str:
         """The location with its host name looked up."""
-        host, port = parse_host_port(location, -1)
+        host, port = parse_host_port(loc, -1)
         return unparse_host_port(ensure_ip(host), None if port == -1 else port)
 
-    def get_local_address_for(self, location: str) -> str:
+    def get_local_address_for(self, loc: str) -> str:
         """A host of ours that the location can be reached from."""
-        host = ensure_ip(parse_host_port(location, 0)[0])
+        host = ensure_ip(parse_host_port(loc, 0)[0])
         return unparse_host_port(get_ipv6(host) if ":" in host else get_ip(host))
 
 

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Any
 
 
-def iscoroutinefunction(function: Any) -> bool:
+def iscoroutinefunction(f: Any) -> bool:
     """Whether calling it gives a coroutine; looks through `functools.partial`."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function)
+    while isinstance(f, functools.partial):
+        f = f.func
+    return inspect.iscoroutinefunction(f)
 
 
 def import_term(name: str) -> Any:
@@ -30,20 +30,20 @@ def import_term(name: str) -> Any:
     return getattr(import_module(module), attribute) if module else import_module(name)
 
 
-def has_arg(function: Callable[..., Any], name: str) -> bool:
+def has_arg(func: Callable[..., Any], argname: str) -> bool:
     """Whether the callable has a parameter of that name."""
     try:
-        return name in inspect.signature(function).parameters
+        return argname in inspect.signature(func).parameters
     except (TypeError, ValueError):
         return False
 
 
-def has_keyword(function: Callable[..., Any], name: str) -> bool:
+def has_keyword(func: Callable[..., Any], keyword: str) -> bool:
     """Whether the callable accepts that keyword, as a parameter of its own or among `**kwargs`."""
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = inspect.signature(func).parameters
     except (TypeError, ValueError):
         return False
-    if name in parameters:
-        return parameters[name].kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if keyword in parameters:
+        return parameters[keyword].kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())

@@ -92,7 +92,7 @@ def from_wire(key: Any) -> Any:
     return key
 
 
-def key_group(key: Key) -> str:
+def key_group(x: Key) -> str:
     """The group of a key: the first part of a tuple, or the text before the token.
 
     >>> key_group(("x-123", 0))
@@ -100,17 +100,17 @@ def key_group(key: Key) -> str:
     >>> key_group("inc-0123abcd")
     'inc'
     """
-    if type(key) is str:
+    if type(x) is str:
         # Keys of one function differ in their token only, so one cached answer serves all of them.
-        head, dash, token = key.rpartition("-")
+        head, dash, token = x.rpartition("-")
         if dash and not token.isalpha():
             return key_prefix(head + "-0")
-        return key_prefix(key)
-    while type(key) is tuple:
-        if not key:
+        return key_prefix(x)
+    while type(x) is tuple:
+        if not x:
             return "tuple"
-        key = key[0]
-    return key if type(key) is str else type(key).__name__
+        x = x[0]
+    return x if type(x) is str else type(x).__name__
 
 
 @lru_cache(10_000)

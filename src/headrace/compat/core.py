@@ -5,19 +5,34 @@ from __future__ import annotations
 from headrace.comm.addressing import addr_from_args, coerce_to_address
 from headrace.common.status import Status
 from headrace.exceptions import CommClosedError, RPCClosed
-from headrace.rpc import ConnectionPool, PooledRPCCall, error_message, rpc, send_recv
+from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 from headrace.rpc.documented_server import Server
+from headrace.toolbox.errors import (
+    ErrorMessage,
+    OKMessage,
+    clean_exception,
+    collect_causes,
+    error_message,
+    pingpong,
+    raise_later,
+)
 
 __all__ = [
     "CommClosedError",
     "ConnectionPool",
+    "ErrorMessage",
+    "OKMessage",
     "PooledRPCCall",
     "RPCClosed",
     "Server",
     "Status",
     "addr_from_args",
+    "clean_exception",
     "coerce_to_address",
+    "collect_causes",
     "error_message",
+    "pingpong",
+    "raise_later",
     "rpc",
     "send_recv",
 ]

@@ -1,7 +1,17 @@
-"""`distributed.spill`: where a worker keeps results that may go to disk."""
+"""`distributed.spill`: where a worker keeps results that may go to disk, and storage for others."""
 
 from __future__ import annotations
 
+from headrace.toolbox.spilling import AnyKeyFile, HandledError, MaxSpillExceeded, PickleError, Slow
 from headrace.worker.memory import ManualEvictProto, SpillBuffer, SpilledSize
 
-__all__ = ["ManualEvictProto", "SpillBuffer", "SpilledSize"]
+__all__ = [
+    "AnyKeyFile",
+    "HandledError",
+    "ManualEvictProto",
+    "MaxSpillExceeded",
+    "PickleError",
+    "Slow",
+    "SpillBuffer",
+    "SpilledSize",
+]

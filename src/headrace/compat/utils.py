@@ -4,48 +4,125 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from asyncio import wait_for as wait_for
+from typing import Any as AnyType
 
-from dask.sizeof import sizeof as nbytes
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
 
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
 from headrace.common.keys import key_group as key_split_group
+from headrace.common.notebook import is_kernel
 from headrace.common.ports import ports_of as parse_ports
+from headrace.deploy.dashboard import format_dashboard_link
 from headrace.deploy.logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.files import import_file
 from headrace.rpc.sync_methods import SyncMethodMixin
+from headrace.toolbox.blocks import ensure_memoryview, json_load_robust, read_block, seek_delimiter, tmp_text
+from headrace.toolbox.commands import (
+    clean_dashboard_address,
+    cli_keywords,
+    command_has_keyword,
+    get_fileno_limit,
+    open_port,
+)
+from headrace.toolbox.deadlines import Deadline, EmptyContext, warn_on_duration
+from headrace.toolbox.describing import (
+    TupleComparable,
+    asciitable,
+    get_traceback,
+    is_valid_xml,
+    recursive_to_dict,
+    truncate_exception,
+    url_escape,
+)
+from headrace.toolbox.log_lines import (
+    DequeHandler,
+    RateLimiterFilter,
+    log_errors,
+    reset_logger_locks,
+    silence_logging_cmgr,
+)
+from headrace.toolbox.threads import (
+    get_mp_context,
+    in_async_call,
+    offload,
+    run_in_executor_with_context,
+    set_thread_state,
+)
+from headrace.toolbox.waiting import All, Any, NoOpAwaitable
 from headrace.worker.context import thread_state
+
+
+def nbytes(frame: AnyType, _bytes_like: AnyType = (bytes, bytearray)) -> int:
+    """Bytes in a frame: of one of these types, or with an attribute `nbytes`."""
+    size: int = len(frame) if isinstance(frame, _bytes_like) else frame.nbytes
+    return size
+
 
 is_coroutine_function = iscoroutinefunction
 TimeoutError = TimeoutError
 
 __all__ = [
+    "All",
+    "Any",
     "CancelledError",
+    "Deadline",
+    "DequeHandler",
+    "EmptyContext",
     "Log",
     "Logs",
     "LoopRunner",
+    "NoOpAwaitable",
+    "RateLimiterFilter",
     "SyncMethodMixin",
     "TimeoutError",
+    "TupleComparable",
+    "asciitable",
+    "clean_dashboard_address",
+    "cli_keywords",
+    "command_has_keyword",
+    "ensure_memoryview",
     "format_bytes",
+    "format_dashboard_link",
     "funcname",
+    "get_fileno_limit",
     "get_ip",
     "get_ip_interface",
     "get_ipv6",
+    "get_mp_context",
+    "get_traceback",
     "has_arg",
     "has_keyword",
     "import_file",
     "import_term",
+    "in_async_call",
     "is_coroutine_function",
+    "is_kernel",
+    "is_valid_xml",
     "iscoroutinefunction",
+    "json_load_robust",
     "key_split",
     "key_split_group",
+    "log_errors",
     "nbytes",
+    "offload",
+    "open_port",
     "parse_bytes",
     "parse_ports",
     "parse_timedelta",
+    "read_block",
+    "recursive_to_dict",
+    "reset_logger_locks",
+    "run_in_executor_with_context",
+    "seek_delimiter",
+    "set_thread_state",
+    "silence_logging_cmgr",
     "sync",
     "thread_state",
+    "tmp_text",
+    "truncate_exception",
+    "url_escape",
     "wait_for",
+    "warn_on_duration",
 ]

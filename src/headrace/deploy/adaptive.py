@@ -5,7 +5,6 @@ Workers are closed only after the scheduler has retired them, that is, when noth
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import Any
@@ -68,6 +67,8 @@ class Adaptive(AdaptiveCore):
         self._workers_to_close_kwargs = kwargs
         self.periodic_callback: PeriodicCallback | None = None
         self.state = "inactive"
+        #: whether the call of `cluster.scale` that is being made is this one's
+        self.is_scaling = False
         if self.interval > 0:
             self.state = "starting"
             self.periodic_callback = PeriodicCallback(self.adapt, self.interval * 1000)
@@ -87,7 +88,7 @@ class Adaptive(AdaptiveCore):
         logger.debug("Adaptive stopped: %s", reason)
         if callback is None:
             return
-        if _on_loop(self.loop):
+        if self.loop.runs_here:
             callback.stop()
         else:
             self.loop.add_callback(callback.stop)
@@ -152,7 +153,12 @@ class Adaptive(AdaptiveCore):
     async def scale_up(self, n: int) -> None:
         """Have the cluster have `n` workers; returns when they were asked for."""
         specifications_for = getattr(self.cluster, "specifications_for", None)
-        await _awaited(self.cluster.scale(n if specifications_for is None else specifications_for(n)))
+        self.is_scaling = True
+        try:
+            scaling = self.cluster.scale(n if specifications_for is None else specifications_for(n))
+        finally:
+            self.is_scaling = False
+        await _awaited(scaling)
 
     async def scale_down(self, workers: Iterable[Any]) -> None:
         """Close these workers once the scheduler has retired them; those that it cannot spare now stay."""
@@ -175,10 +181,3 @@ def _seconds(value: Any) -> float:
     if hasattr(value, "total_seconds"):
         return float(value.total_seconds())
     return parse_seconds(value)
-
-
-def _on_loop(loop: Any) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop.asyncio_loop
-    except RuntimeError:
-        return False

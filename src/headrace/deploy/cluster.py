@@ -14,13 +14,13 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from html import escape
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dask.utils import format_bytes
 
+from headrace.common.notebook import is_kernel, widgets_module
 from headrace.common.status import Status
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
@@ -28,11 +28,13 @@ from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
 from headrace.rpc.sync_methods import SyncMethodMixin
 from headrace.security import Security
 
+from .describe import cluster_html
 from .link import LocalLink
 from .logs import Logs, as_log
 
 if TYPE_CHECKING:
     from .adaptive import Adaptive
+    from .widget import ClusterWidget
 
 logger = logging.getLogger("distributed.deploy.cluster")
 
@@ -90,9 +92,10 @@ class Cluster(SyncMethodMixin):
         self._adaptive: Adaptive | None = None
         self._adaptive_options: dict[str, Any] = {}
         self._log_lines: list[tuple[float, str]] = []
+        self._shown: ClusterWidget | None = None
         self._asynchronous = asynchronous
         self._runner: LoopRunner | None = None
-        if not asynchronous or loop is not None or _running_loop() is not None:
+        if not asynchronous or loop is not None or asyncio._get_running_loop() is not None:
             self._runner = LoopRunner(loop=loop, asynchronous=asynchronous)
         self._client: Any = None
         #: whether this process was forked from the one whose cluster this is
@@ -225,6 +228,8 @@ class Cluster(SyncMethodMixin):
         finally:
             self.status = Status.closed
             _open.discard(self)
+            if self._shown is not None:
+                self._shown.update()
 
     def _start_sync(self) -> None:
         """Start from the user's thread; the loop is given back if that fails."""
@@ -385,6 +390,20 @@ class Cluster(SyncMethodMixin):
         self._adaptive, self._adaptive_options = made, options
         return made
 
+    def _note_scaling(self) -> None:
+        """The cluster is scaled: if by hand, say that this does not last while it adapts."""
+        adaptive = self._adaptive
+        if (
+            adaptive is not None
+            and adaptive.state in ("starting", "running")
+            and not getattr(adaptive, "is_scaling", True)
+        ):
+            logger.warning(
+                "Cluster %s was scaled by hand while it adapts, which goes on and may undo that: to keep a size, call "
+                "stop() on what adapt() returned first, or give adapt() other bounds",
+                self.name,
+            )
+
     # Logs
 
     def _log(self, text: str) -> None:
@@ -420,16 +439,22 @@ class Cluster(SyncMethodMixin):
         return logs
 
     def _repr_html_(self) -> str:
-        workers = list(self.scheduler_info["workers"].values()) if self._is_up() else []
-        rows = {
-            "Scheduler": self.scheduler_address,
-            "Status": self.status.name,
-            "Workers": str(len(workers)),
-            "Threads": str(sum(worker["nthreads"] for worker in workers)),
-            "Memory": format_bytes(sum(worker["memory_limit"] or 0 for worker in workers)),
-        }
-        table = "".join(f"<tr><td><b>{name}</b></td><td>{escape(value)}</td></tr>" for name, value in rows.items())
-        return f"<div><h3>{type(self).__name__}</h3><p>{escape(self.name)}</p><table>{table}</table></div>"
+        return cluster_html(self)
+
+    def _widget(self) -> Any:
+        """What a notebook shows of this, with controls where it can be scaled; None without `ipywidgets`."""
+        if self._shown is None and widgets_module() is not None:
+            from .widget import ClusterWidget
+
+            self._shown = ClusterWidget(self)
+        return None if self._shown is None else self._shown.box
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **kwargs: Any) -> dict[str, Any]:
+        bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if is_kernel() and self._is_up() and (box := self._widget()) is not None:
+            bundle.update(box._repr_mimebundle_())
+            bundle["text/plain"] = repr(self)
+        return bundle
 
     def __repr__(self) -> str:
         workers: Iterable[dict[str, Any]] = self.scheduler_info["workers"].values() if self._is_up() else ()
@@ -442,13 +467,6 @@ class Cluster(SyncMethodMixin):
 
     def _is_up(self) -> bool:
         return self.scheduler_comm is not None and self.status in (Status.starting, Status.running)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def close_clusters() -> None:

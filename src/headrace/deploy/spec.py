@@ -440,17 +440,23 @@ class SpecCluster(Cluster):
     def scale(self, n: int = 0, memory: Any = None, cores: int | None = None) -> Any:
         """Have that many workers, or as many as have that memory or those cores together. Does not wait for them.
 
+        Before an asynchronous cluster was awaited, this says how many it starts with.
+
         Args:
             n: number of specifications (of workers, where each makes one).
             memory: bytes in total, or text such as "16 GB".
             cores: threads in total.
 
         Raises:
-            RuntimeError: the cluster does not run.
+            RuntimeError: the cluster was closed.
             ValueError: the number is negative, or memory or threads of a worker are not known.
         """
+        if self.status is Status.created:  # as dask-jobqueue's constructor does
+            self._want(self._count(n, memory, cores))
+            return self
         if self.status not in (Status.running, Status.starting):
             raise RuntimeError(f"cannot scale: the cluster is {self.status.name}")
+        self._note_scaling()
         self._want(self._count(n, memory, cores))
         return self._correct_soon()
 

@@ -66,7 +66,10 @@ class SchedulerPlugin:
         stimulus_id: str,
         **kwargs: Any,
     ) -> None:
-        """A client has submitted tasks.
+        """A client has submitted tasks, or a part of them; none of these has been started.
+
+        Large submissions come in parts, so that the first run while the last are on their way (`Client.map`: 500
+        tasks, then 3,000 at a time); this is called for each. dask.distributed calls it once, when all have come.
 
         Args:
             scheduler: where this runs.

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from headrace.rpc import remote_exception
+
 from .base import SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
@@ -44,15 +46,11 @@ class InstallPlugin(SchedulerPlugin):
         self.name = f"{type(self).__name__}-{uuid.uuid4().hex}"
 
     async def start(self, scheduler: Scheduler) -> None:
-        from headrace.protocol import loads_exception, unwrap
-
         installer = Installer(self._install_fn, self._restart_workers, self.name)
         replies = await scheduler.register_worker_plugin(None, installer, self.name)
         for address, reply in replies.items():
             if reply["status"] != "OK":
-                exception = unwrap(reply["exception"])
-                if not isinstance(exception, BaseException):
-                    exception = loads_exception(exception, str(reply.get("exception_text", "")))
+                exception = remote_exception(reply)
                 logger.error("The worker at %s could not install: %s", address, exception)
                 raise exception
 

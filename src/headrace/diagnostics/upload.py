@@ -12,6 +12,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headrace.rpc import remote_exception
+
 from .base import NannyPlugin, SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class UploadFile(_OneFile, WorkerPlugin):
 
     async def setup(self, worker: Worker) -> None:
         reply = worker.operations.upload_file(self.filename, self.data, self.load)
-        _raise_failure(reply)
+        if reply["status"] != "OK":
+            raise remote_exception(reply)
 
 
 class SchedulerUploadFile(_OneFile, SchedulerPlugin):
@@ -207,13 +210,3 @@ def _unpack(data: bytes, directory: str, name: str, update_path: bool) -> None:
 def _forget_path(directory: str) -> None:
     """Take a directory, and those in it, off Python's path."""
     sys.path[:] = [entry for entry in sys.path if entry != directory and not entry.startswith(directory + os.sep)]
-
-
-def _raise_failure(reply: Mapping[str, Any]) -> None:
-    from headrace.protocol import loads_exception, unwrap
-
-    if reply["status"] != "OK":
-        exception = unwrap(reply["exception"])
-        if not isinstance(exception, BaseException):
-            exception = loads_exception(exception, str(reply.get("exception_text", "")))
-        raise exception

@@ -1,45 +1,13 @@
-"""Scheduler plugins that watch for somebody: what becomes of tasks, and which workers come and go."""
+"""A scheduler plugin that tells somebody which workers come and go."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.common.keys import from_wire
 from headrace.exceptions import CommClosedError
 
 from .base import SchedulerPlugin
-
-
-class CollectTaskMetaDataPlugin(SchedulerPlugin):
-    """Keeps the metadata and the last state of tasks that are submitted and end while it is there.
-
-    Args:
-        scheduler: whose tasks.
-        name: of this plugin.
-
-    Attributes:
-        metadata, state: by key.
-    """
-
-    def __init__(self, scheduler: Any, name: str) -> None:
-        self.scheduler = scheduler
-        self.name = name
-        self.metadata: dict[Any, dict[str, Any]] = {}
-        self.state: dict[Any, str] = {}
-        self.keys: set[Any] = set()
-
-    def update_graph(self, scheduler: Any, *, keys: Any, **kwargs: Any) -> None:
-        """Note which tasks are submitted: others are of no interest."""
-        self.keys.update(keys)
-
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Note tasks that have a result or have erred."""
-        if finish in ("memory", "erred"):
-            task = self.scheduler.tasks.get(key)
-            if task is not None and (key in self.keys or from_wire(key) in self.keys):
-                self.metadata[from_wire(key)] = dict(task.metadata)
-                self.state[from_wire(key)] = finish
 
 
 class WorkerStatusPlugin(SchedulerPlugin):

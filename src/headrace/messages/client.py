@@ -75,6 +75,12 @@ class CancelKeys(Message):
     running: bool = False
 
 
+class KeysReceived(Message):
+    """The client has futures of the keys that came with a value (of a queue, say); see `extensions.keeping`."""
+
+    token: int
+
+
 class ClientHeartbeat(Message):
     """The client is alive."""
 
@@ -152,7 +158,9 @@ class SchedulerClosing(Message):
     reason: str = ""
 
 
-FromClient: TypeAlias = SubmitGraph | ReleaseKeys | DesireKeys | CancelKeys | ClientHeartbeat | CloseClient
+FromClient: TypeAlias = (
+    SubmitGraph | ReleaseKeys | DesireKeys | CancelKeys | KeysReceived | ClientHeartbeat | CloseClient
+)
 ToClient: TypeAlias = (
     KeyInMemory
     | TaskErred

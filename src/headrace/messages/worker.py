@@ -10,6 +10,9 @@ from headrace.common.keys import Key
 
 from .base import Message, Payload
 
+#: Number of a scattering that is later than all.
+LATEST = 1 << 62
+
 
 class DefineFunction(Message):
     """A pickled callable that later `ComputeTask`s on this stream name by number."""
@@ -62,9 +65,13 @@ class ComputeTask(Message):
 
 
 class FreeKeys(Message):
-    """Drop these results, and do not run these tasks if they have not started."""
+    """Drop these results, and do not run these tasks if they have not started.
+
+    What a client has put there with a later scattering than `scattering` stays.
+    """
 
     keys: list[Key]
+    scattering: int = LATEST
 
 
 class RefreshWhoHas(Message):
@@ -86,10 +93,12 @@ class AcquireReplicas(Message):
 class RemoveReplicas(Message):
     """Drop these copies unless something here still needs them.
 
-    The answer is `ReleasedData` for each key, and then `AddKeys` for those that are kept.
+    The answer is `ReleasedData` for each key, and then `AddKeys` for those that are kept, among them what a client has
+    put there with a later scattering than `scattering`.
     """
 
     keys: list[Key]
+    scattering: int = LATEST
 
 
 class StealRequest(Message):
@@ -186,9 +195,10 @@ class AddKeys(Message):
 
 
 class ReleasedData(Message):
-    """A copy that this worker no longer holds."""
+    """A copy that this worker no longer holds; `scattering` as in the request that this answers."""
 
     key: Key
+    scattering: int = LATEST
 
 
 class MissingData(Message):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
 from headrace.exceptions import UnknownOperationError
 from headrace.preloading import PreloadManager, configured_preloads
+from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
 if TYPE_CHECKING:
     from .server import Nanny
+
+logger = logging.getLogger("distributed.nanny")
 
 
 class Beginning:
@@ -48,8 +52,9 @@ class Beginning:
     async def _plugins(self) -> dict[str, Any]:
         nanny = self._nanny
         try:
-            async with asyncio.timeout(self.timeout):
-                reply = await nanny.rpc.rpc(nanny.scheduler_address).register_nanny()
+            with say_if_slow(logger, WAITS, nanny.scheduler_address, self.timeout):
+                async with asyncio.timeout(self.timeout):
+                    reply = await nanny.rpc.rpc(nanny.scheduler_address).register_nanny()
         except UnknownOperationError:  # the worker will say that this is no scheduler
             return {}
         except OSError as error:

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
-from headrace.machine import cpu_count, parse_memory_limit, process_memory
+from headrace.machine import cpu_count, memory_fraction, parse_memory_limit, process_memory
 from headrace.rpc import PeriodicCallback
 
 if TYPE_CHECKING:
@@ -47,13 +47,8 @@ class NannyMemoryManager:
         self._nanny = nanny
         values = config.get("distributed.worker.memory")
         fraction = values["terminate"] if memory_terminate_fraction is None else memory_terminate_fraction
-        if fraction and not 0 < float(fraction) <= 1:
-            raise ValueError(
-                f"distributed.worker.memory.terminate is {fraction!r}; it must be a share of the memory limit between "
-                "0 and 1, or false to switch it off"
-            )
         interval = values["monitor-interval"] if memory_monitor_interval is None else memory_monitor_interval
-        self.memory_terminate_fraction: float | bool = float(fraction) if fraction else False
+        self.memory_terminate_fraction: float | bool = memory_fraction("terminate", fraction)
         self.memory_monitor_interval = config.parse_seconds(interval)
         self.memory_limit = parse_memory_limit(memory_limit, nanny.nthreads or cpu_count())
 

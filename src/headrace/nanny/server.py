@@ -11,8 +11,10 @@ from typing import Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
-from headrace.common.ports import ports_of
+from headrace.common.cluster_html import status_colour
+from headrace.common.html import card, code, facts
 from headrace.common.status import Status
+from headrace.common.units import bytes_in_words
 from headrace.exceptions import CommClosedError
 from headrace.rpc.functions import opened, run_function
 from headrace.rpc.node import Node, scheduler_address_of
@@ -155,6 +157,23 @@ class Nanny(Node):
     def __repr__(self) -> str:
         return f"<Nanny: {self.worker_address}, threads: {self.nthreads}>"
 
+    def _repr_html_(self) -> str:
+        limit, status = self.memory_limit, self.status.name
+        values = {
+            "Worker": code(self.worker_address or "none"),
+            "Scheduler": code(self.scheduler_address),
+            "Threads": self.nthreads,
+            "Memory": bytes_in_words(limit) if limit else None,
+            "Process": self.pid,
+        }
+        return card(
+            "Nanny",
+            facts(values),
+            subtitle="" if self.name is None else self.name,
+            status=status,
+            colour=status_colour(status),
+        )
+
     # Life
 
     async def _start(self) -> None:
@@ -179,15 +198,12 @@ class Nanny(Node):
     async def _listen_somewhere(self, peer: str) -> None:
         """Listen at the first of the possible ports that can be had."""
         listen = dict(self._listen)
-        ports = ports_of(listen.pop("port"))
-        for port in ports:
-            try:
-                address = address_from_user_args(port=port, peer=peer, security=self.security, **listen)
-                await self.server.listen(address)
-                return
-            except OSError:
-                if port == ports[-1]:
-                    raise
+        ports = listen.pop("port")
+
+        def addresses(port: Any) -> list[str]:
+            return [address_from_user_args(port=port, peer=peer, security=self.security, **listen)]
+
+        await self._listen_at_first(ports, addresses)
 
     async def instantiate(self) -> str:
         """Start the worker; returns "running" when it is registered with the scheduler."""

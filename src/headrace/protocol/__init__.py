@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from headrace.common.facade import lazy_names
+from headrace.common.facade import PackageModule, lazy_names
 from headrace.exceptions import DeserializationError, SerializationError
 
 from .codec import StreamCodec, decode, encode
@@ -69,12 +70,15 @@ __getattr__ = lazy_names(__name__, _LAZY)
 to_serialize = Serialize
 
 
-class _Package(ModuleType):
+class _Package(PackageModule):
     """Keeps `serialize` the function when the module of that name is imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name == "serialize" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a function that is sent by value may use it
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from .frames import Frame, Frames
@@ -139,3 +140,38 @@ class Pickled(Serialized):
 def unwrap(value: Any) -> Any:
     """The value inside a mark, or the argument itself."""
     return value.load() if isinstance(value, (Serialize, Serialized)) else value
+
+
+def mark_by_families(message: Any, serializers: Iterable[str]) -> Any:
+    """A message whose marked values are serialized by the first of these families that can."""
+    names = list(serializers)
+
+    def mark(value: Any) -> Any:
+        return SerializeBy(value.value, names) if type(value) is Serialize else value
+
+    return _changed(message, mark)
+
+
+def open_by_families(message: Any, deserializers: Iterable[str]) -> Any:
+    """A message that was read with `deserialize=False`, with its values, if these families made them.
+
+    Raises:
+        TypeError: another family did.
+    """
+    from .families import loads_by_family
+
+    names = list(deserializers)
+
+    def open_one(value: Any) -> Any:
+        return loads_by_family(value.payload, names) if isinstance(value, Serialized) else value
+
+    return _changed(message, open_one)
+
+
+def _changed(message: Any, change: Callable[[Any], Any]) -> Any:
+    kind = type(message)
+    if kind is dict:
+        return {key: _changed(value, change) for key, value in message.items()}
+    if kind is list or kind is tuple:
+        return kind([_changed(value, change) for value in message])
+    return change(message)

@@ -98,6 +98,28 @@ def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
     return _pickle_loads(payload)  # type: ignore[arg-type]
 
 
+def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    """The pickle alone; what becomes of its buffers, `buffer_callback` decides, as of `pickle.dumps`.
+
+    Raises:
+        SerializationError: it cannot be pickled.
+    """
+    try:  # to see which pickler it takes; the callback must not be given anything twice
+        data = _pickle_dumps(value, 5, buffer_callback=_leave_out)
+        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
+    except Exception:
+        by_value = True
+    return (_cloudpickle if by_value else _plain)(value, buffer_callback)
+
+
+def _leave_out(buffer: pickle.PickleBuffer) -> None:
+    """A callback that keeps buffers out of a pickle."""
+
+
+def _plain(value: Any, buffer_callback: Any) -> bytes:
+    return _pickle_dumps(value, 5, buffer_callback=buffer_callback)
+
+
 def dumps_function(function: Callable[..., Any]) -> bytes:
     """Pickle a callable to one piece of bytes, once per function object.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.exceptions import DeserializationError, RemoteError
+from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, RemoteError
 from headrace.protocol import Serialize, dumps_exception, loads_exception, loads_traceback
 from headrace.protocol.marks import Serialized
 
@@ -13,26 +14,45 @@ from headrace.protocol.marks import Serialized
 UNCAUGHT_ERROR = "uncaught-error"
 
 
-async def send_recv(comm: Comm, *, op: str, reply: bool = True, **kwargs: Any) -> Any:
+async def send_recv(
+    comm: Comm,
+    *,
+    reply: bool = True,
+    serializers: Iterable[str] | None = None,
+    deserializers: Iterable[str] | None = None,
+    **kwargs: Any,
+) -> Any:
     """Send a request and return the reply.
 
     Args:
-        op: the operation's name.
         reply: whether the other side should answer; without, returns `None` once the request is sent.
+        serializers: names of the families by which marked values in the request are serialized; the other side is
+            told them.
+        deserializers: names of the families from which values in the reply are accepted.
+        kwargs: the operation's name, `op`, and its keywords.
 
     Raises:
+        MessageTooLargeError: the reply is longer than what is accepted here.
         CommClosedError: the connection ended; also when this call was cancelled the comm is closed, since the reply
             that is under way would be taken for another's.
         Exception: whatever the handler raised, with its traceback.
     """
-    message = {"op": op, "reply": reply, **kwargs}
+    message = {"reply": reply, **kwargs}
+    if serializers is not None:
+        message["serializers"] = serializers = list(serializers)
     try:
-        await comm.write(message)
+        await comm.write(message, serializers)
         if not reply:
             return None
-        answer = await comm.read()
+        answer = await comm.read(deserializers)
     except (TypeError, ValueError, DeserializationError):  # nothing was sent, or all of the reply has come
         raise
+    except FrameTooLargeError as error:  # it would be again: not an OSError, after which one tries once more
+        raise MessageTooLargeError(
+            f"the answer of {comm.peer_address} to {kwargs.get('op')!r} is longer than accepted here: "
+            f"{error.__cause__ or error}; "
+            "set distributed.comm.max-frame-bytes to the same on both sides, or split the value into several"
+        ) from error
     except BaseException:
         comm.abort()
         raise

@@ -59,7 +59,7 @@ class Server(Node, metaclass=_EveryNode):
     ) -> None:
         super().__init__("Server", handlers, None, "distributed.core", deserialize=deserialize)
         self.id = f"{type(self).__name__}{self.id.removeprefix('Server')}"
-        self.server.handlers.update({"identity": self.identity, "echo": self.echo, **self._own_handlers(), **handlers})
+        self.server.handlers.update({**self._own_handlers(), **handlers})
         self.stream_handlers = dict(stream_handlers or {})
         self.blocked_handlers = list(blocked_handlers or ())
         self._block_operations()
@@ -76,7 +76,7 @@ class Server(Node, metaclass=_EveryNode):
             self._make_folder()
 
     def _own_handlers(self) -> dict[str, Callable[..., Any]]:
-        return {}
+        return {"identity": self.identity, "echo": self.echo}
 
     def _make_folder(self) -> None:
         if self._parent_directory:
@@ -112,4 +112,4 @@ class ServerNode(Server):
     """A server that also tells of its log and of the versions of packages here."""
 
     def _own_handlers(self) -> dict[str, Callable[..., Any]]:
-        return {"get_logs": self.get_logs, "versions": self.versions}
+        return {**super()._own_handlers(), "get_logs": self.get_logs, "versions": self.versions}

@@ -89,6 +89,11 @@ class IOLoop:
             facade = cls._known[id(asyncio_loop)] = cls(asyncio_loop)
         return facade
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether the caller is on this loop."""
+        return asyncio._get_running_loop() is self.asyncio_loop
+
     def add_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function (or run a coroutine function) on the loop soon; from any thread. Exceptions are logged."""
         self.asyncio_loop.call_soon_threadsafe(self._run_callback, callback, args, kwargs)
@@ -179,7 +184,7 @@ class IOLoop:
 
 def sync(
     loop: Any,
-    function: Callable[..., Any],
+    func: Callable[..., Any],
     *args: Any,
     callback_timeout: float | str | None = None,
     **kwargs: Any,
@@ -211,7 +216,7 @@ def sync(
 
     async def work() -> Any:
         async with asyncio.timeout(callback_timeout):
-            result = function(*args, **kwargs)
+            result = func(*args, **kwargs)
             return await result if inspect.isawaitable(result) else result
 
     future = asyncio.run_coroutine_threadsafe(work(), asyncio_loop)
@@ -305,11 +310,11 @@ class LoopRunner:
             LoopRunner._shared = None
         thread.stop(timeout)
 
-    def run_sync(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_sync(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Start, run a coroutine function from this thread, stop."""
         self.start()
         try:
-            return sync(self.loop, function, *args, **kwargs)
+            return sync(self.loop, func, *args, **kwargs)
         finally:
             self.stop()
 

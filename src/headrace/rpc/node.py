@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from headrace import config
 from headrace.comm import get_address_host, get_address_host_port
+from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.security import Security
 
@@ -117,6 +118,28 @@ class Node(DocumentedNode):
         if blocked is None:
             blocked = config.get(f"distributed.{self.kind.lower()}.blocked-handlers", None)
         self.server.block(blocked or ())
+
+    async def _listen_at_first(self, ports: Any, addresses: Callable[[Any], list[str]]) -> None:
+        """Listen at the first port that can be had.
+
+        Args:
+            ports: as `ports_of` takes them.
+            addresses: where to listen with a port.
+
+        Raises:
+            OSError: none can be had; with the last cause.
+        """
+        failure: OSError | None = None
+        tried = ports_of(ports)
+        for port in tried:
+            try:
+                for address in addresses(port):
+                    await self.server.listen(address)
+                return
+            except OSError as error:
+                failure = error
+        listed = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
+        raise OSError(f"Could not listen at any of the ports {listed}: {failure}") from failure
 
     async def _close(self, **options: Any) -> None:
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Self
@@ -259,7 +260,20 @@ class PooledRPCCall(_Calls):
         self.pool.reuse(self.address, comm)
 
 
-class rpc(_Calls):
+class _BesidePackage(type):
+    """Of a class that stands where one looks for the package of that name: finds the package's modules as well.
+
+    `import headrace.rpc.loop as loop` asks `headrace.rpc`, which is the class, for what has been imported then.
+    """
+
+    def __getattr__(cls, name: str) -> Any:
+        module = sys.modules.get(f"{__package__}.{name}")
+        if module is None or name.startswith("_"):
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        return module
+
+
+class rpc(_Calls, metaclass=_BesidePackage):
     """Calls to one server: `await rpc("tcp://…").identity()`. `close_rpc` closes its connections.
 
     Args:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
+
+from .notice import say_if_slow
+
+logger = logging.getLogger("distributed.core")
 
 #: Seconds between two looks for a file that is not there yet.
 LOOK_SECONDS = 0.05
@@ -63,20 +69,21 @@ def read_scheduler_file(path: str) -> str | None:
     return address
 
 
-async def wait_for_scheduler_file(path: str, timeout: float) -> str:
+async def wait_for_scheduler_file(path: str, timeout: float | None) -> str:
     """The scheduler's address as soon as there is a file.
 
     Args:
-        timeout: seconds.
+        timeout: seconds; None for as long as it takes.
 
     Raises:
         TimeoutError: no file in time; names it.
         ValueError: the file does not name an address.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while (address := read_scheduler_file(path)) is None:
-        if loop.time() > deadline:
-            raise TimeoutError(f"no scheduler wrote its address to {path} within {timeout:g} s")
-        await asyncio.sleep(LOOK_SECONDS)
+    deadline = math.inf if timeout is None else loop.time() + timeout
+    with say_if_slow(logger, "Waiting for the scheduler file %s", path):
+        while (address := read_scheduler_file(path)) is None:
+            if loop.time() > deadline:
+                raise TimeoutError(f"no scheduler wrote its address to {path} within {timeout:g} s")
+            await asyncio.sleep(LOOK_SECONDS)
     return address

@@ -61,7 +61,8 @@ class Server:
         self.listeners: list[Listener] = []
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
-        self._wants_comm: dict[Callable[..., Any], bool] = {}
+        #: per handler, which of `comm` and `serializers` it takes
+        self._takes: dict[Callable[..., Any], tuple[bool, bool]] = {}
 
     @property
     def address(self) -> str:
@@ -158,9 +159,14 @@ class Server:
             if reply:
                 await self._answer(comm, error_message(unknown), op)
             return None
+        # a caller that names families of serializers is answered by them, whether the handler cares or not
+        serializers = request.get("serializers")
         try:
-            if self._takes_comm(handler):
+            takes_comm, takes_serializers = self._what_it_takes(handler)
+            if takes_comm:
                 request["comm"] = comm
+            if serializers is not None and not takes_serializers:
+                del request["serializers"]
             result = handler(**request)
             if inspect.isawaitable(result):
                 result = await result
@@ -171,7 +177,7 @@ class Server:
                 logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
             result = error_message(error)
         if reply and result is not NO_REPLY:
-            await self._answer(comm, result, op)
+            await self._answer(comm, result, op, serializers)
         return None
 
     async def _take_over(self, comm: Comm, op: str, keywords: dict[str, Any]) -> None:
@@ -189,9 +195,9 @@ class Server:
             comm.abort()
             raise
 
-    async def _answer(self, comm: Comm, result: Any, op: str) -> None:
+    async def _answer(self, comm: Comm, result: Any, op: str, serializers: Iterable[str] | None = None) -> None:
         try:
-            await comm.write(result)
+            await comm.write(result, serializers)
         except OSError:  # the caller went away
             logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
         except Exception as error:  # the reply cannot be sent: nothing of it was
@@ -201,15 +207,15 @@ class Server:
             except OSError:
                 logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
 
-    def _takes_comm(self, handler: Callable[..., Any]) -> bool:
+    def _what_it_takes(self, handler: Callable[..., Any]) -> tuple[bool, bool]:
         key = getattr(handler, "__func__", handler)
-        known = self._wants_comm.get(key)
+        known = self._takes.get(key)
         if known is None:
             try:
-                known = "comm" in inspect.signature(handler).parameters
+                parameters = inspect.signature(handler).parameters
             except (TypeError, ValueError):
-                known = False
-            self._wants_comm[key] = known
+                parameters = {}  # type: ignore[assignment]
+            known = self._takes[key] = ("comm" in parameters, "serializers" in parameters)
         return known
 
     def stop_listening(self) -> None:

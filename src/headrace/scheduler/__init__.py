@@ -6,12 +6,12 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "Scheduler": ".server",
+    "CollectTaskMetaDataPlugin": "headrace.diagnostics.task_metadata",
     "MemoryState": ".state.memory",
     "KilledWorker": "headrace.exceptions",
     "NoValidWorkerError": "headrace.exceptions",
     "NoWorkerError": "headrace.exceptions",
     "SchedulerState": ".handlers.documented_state",
-    "CollectTaskMetaDataPlugin": "headrace.diagnostics.watching",
     "WorkerStatusPlugin": "headrace.diagnostics.watching",
     "ErredTask": ".state.story",
     "decide_worker": ".handlers.documented_state",

@@ -222,6 +222,16 @@ class SchedulerBase(Node):
                 if inspect.iscoroutine(result):
                     self.run_in_background(_log_errors(result, name, hook))
 
+    def call_extensions(self, hook: str, *args: Any) -> None:
+        """Call a hook of the extensions that have it; one that raises is logged and does not stop the others."""
+        for name, extension in list(self.extensions.items()):
+            function = getattr(extension, hook, None)
+            if function is not None:
+                try:
+                    function(*args)
+                except Exception:
+                    logger.exception("The extension %r failed in %s", name, hook)
+
     def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
         """Log an event under one topic or several, and send it to the clients that subscribed."""
         from headrace.messages.client import ClientEvent

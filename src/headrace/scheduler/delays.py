@@ -21,7 +21,7 @@ class DelayTimer:
         self._state = state
         self._flush = flush
         self._due = float("inf")
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def set(self) -> None:
         """Wake up when the first task is due."""

@@ -13,7 +13,9 @@ from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
+from headrace.common.html import badge
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
@@ -29,6 +31,7 @@ from .handlers.documented_state import SchedulerState
 from .handlers.inspect import InspectHandlers
 from .handlers.leaving import LeavingHandlers
 from .handlers.life import LifeHandlers, actor_payload
+from .handlers.looking import LookHandlers
 from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
@@ -39,9 +42,18 @@ from .state.state import SchedulerState as Records
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {
-    "locks": "headrace.extensions.locks.scheduler:LockExtension",
+    "semaphores": "headrace.extensions.semaphores.scheduler:SemaphoreExtension",
+    "multi_locks": "headrace.extensions.multi_locks.scheduler:MultiLockExtension",
+    "events": "headrace.extensions.events.scheduler:EventExtension",
+    "queues": "headrace.extensions.queues.scheduler:QueueExtension",
+    "variables": "headrace.extensions.variables.scheduler:VariableExtension",
+    "publish": "headrace.extensions.publish.scheduler:PublishExtension",
+    "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
+    "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
+    "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
+    "progress": "headrace.diagnostics.progress_watch:ProgressExtension",
 }
 
 
@@ -71,6 +83,7 @@ class Scheduler(
     BalanceHandlers,
     ScalingHandlers,
     InspectHandlers,
+    LookHandlers,
     PluginHandlers,
     RestartHandlers,
     SchedulerState,
@@ -156,6 +169,7 @@ class Scheduler(
                 **self.balance_operations(),
                 **self.scaling_operations(),
                 **self.inspect_operations(),
+                **self.look_operations(),
                 **self.plugin_operations(),
                 **self.life_operations(),
                 **self.restart_operations(),
@@ -177,6 +191,11 @@ class Scheduler(
         return (
             f"<Scheduler {where!r}, workers: {len(self.workers)}, cores: {self.total_nthreads}, tasks: {self.n_tasks}>"
         )
+
+    def _repr_html_(self) -> str:
+        info = self.identity(SHOWN)
+        more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
+        return render_scheduler(info, time.time(), more=more)
 
     # Life
 
@@ -218,6 +237,9 @@ class Scheduler(
         for plugin in list(self.plugins.values()):
             await _call(plugin, "before_close")
         self.forget_visits()
+        for extension in self.extensions.values():
+            if hasattr(extension, "scheduler_closing"):
+                extension.scheduler_closing()
         for stream in self.client_comms.values():
             stream.send(SchedulerClosing(reason))
         for stream in self.stream_comms.values():

@@ -18,6 +18,9 @@ from weakref import WeakSet
 
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
+from headrace.rpc.holding import holds
+
+from .threads import pool_of_thread
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -84,14 +87,24 @@ def current_key() -> Key | None:
     return key
 
 
-def secede() -> None:
+def secede(adjust: bool = True) -> None:
     """The calling task no longer counts as one of the worker's threads; another task takes its place.
 
-    For tasks that wait for other tasks.
+    For tasks that wait for other tasks. Also for what runs in a `distributed.threadpoolexecutor.ThreadPoolExecutor`.
+
+    Args:
+        adjust: let another thread of such an executor take its place at once; a task's always does.
 
     Raises:
         ValueError: not called from a task's own thread, or it has seceded already.
     """
+    pool = pool_of_thread()
+    if pool is not None:
+        if adjust:
+            pool.secede()
+        else:
+            pool.leave()
+        return
     worker, key = _calling_task("secede")
     if not worker.task_executor.secede(key, time.time() - thread_state.start_time):
         raise ValueError(f"the task {from_wire(key)!r} has seceded already, or runs in an executor of the user's")
@@ -100,11 +113,18 @@ def secede() -> None:
 def rejoin() -> None:
     """The calling task, which has seceded, counts again; waits until a thread is free.
 
+    A task that holds a `Lock`, `MultiLock` or `Semaphore` stays outside: those in its way may wait for just that.
+
     Raises:
         ValueError: not called from a task's own thread.
     """
+    pool = pool_of_thread()
+    if pool is not None:
+        pool.rejoin()
+        return
     worker, _ = _calling_task("rejoin")
-    worker.task_executor.rejoin()
+    if not holds():
+        worker.task_executor.rejoin()
 
 
 def _calling_task(what: str) -> tuple[Worker, Key]:

@@ -70,7 +70,7 @@ class DocumentedWorker(WorkerViews):
 
     async def get_data(self, comm: Comm, keys: Collection[Key], who: str | None = None, serializers: Any = None) -> Any:
         """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later."""
-        return await self.transfers.get_data(comm, list(keys), who)
+        return await self.transfers.get_data(comm, list(keys), who, serializers)
 
     async def retry_busy_worker_later(self, worker: str) -> None:
         """Let a busy peer be asked again after a pause."""

@@ -8,12 +8,12 @@ pickling of the result. The loop is woken once for many outcomes. This module kn
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -247,7 +247,10 @@ class TaskExecutor:
 
     def give_up(self, run: Execute) -> None:
         """Report a run as interrupted that goes on nevertheless; what it returns will be dropped. On the loop."""
-        if run.thread and run not in self.coroutines and not self.pool.abandon(run.thread):
+        coroutine = self.coroutines.get(run)
+        if coroutine is not None:
+            _end(coroutine)
+        elif run.thread and not self.pool.abandon(run.thread):
             logger.warning("The task %r still takes a thread of its executor", from_wire(run.key))
         self._fail(run, run.watch.error, run.started, None)
 
@@ -405,7 +408,7 @@ class TaskExecutor:
         with self._not_to_be_interrupted():
             self.pool.rejoin()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _not_to_be_interrupted(self) -> Iterator[None]:
         """The calling thread's task is in code that must not be left half way."""
         run = self._runs.get(thread_state.key)
@@ -511,6 +514,14 @@ class TaskExecutor:
             except RuntimeError:  # the interpreter ends: no thread can wait, and those of the pool are daemons
                 return
             await joined
+
+
+def _end(coroutine: asyncio.Task[None]) -> None:
+    """End a coroutine that does not let itself be cancelled: it is not resumed any more."""
+    with contextlib.suppress(Exception):  # whatever it makes of that
+        coroutine.get_coro().close()
+    coroutine.cancel()
+    coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:

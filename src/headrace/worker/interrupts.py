@@ -86,7 +86,8 @@ class Interrupts:
         #: of what runs in other processes
         self.futures: dict[Execute, Future[Any]] = {}
         self._limited: dict[Execute, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._look_at = 0.0
         self._closed = False
 
     # on the loop
@@ -121,9 +122,10 @@ class Interrupts:
 
     def _look_by(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._look_at <= when:
                 return
             self._timer.cancel()
+        self._look_at = when
         self._timer = self._loop.call_at(when, self._look)
 
     def _look(self) -> None:
@@ -266,12 +268,13 @@ class Interrupts:
 def _raised_as(error: BaseException) -> type[BaseException]:
     """The class to raise in a thread: Python makes the exception there itself, without arguments."""
     kind = type(error)
+    made: Any = error.__reduce__()  # also for a copy of it that is pickled, by a task that passes it on
 
     def initialise(self: BaseException) -> None:
-        kind.__init__(self, *error.args)
+        kind.__init__(self, *made[1])
 
     def reduce(self: BaseException) -> Any:
-        return kind, error.args
+        return made[:2]
 
     body = {"__init__": initialise, "__reduce__": reduce, "__module__": kind.__module__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), body)

@@ -50,15 +50,16 @@ class Operations:
             "profile": worker.get_profile,
             "profile_metadata": worker.get_profile_metadata,
             "get_story": self.get_story,
+            "get_task_logs": self.get_task_logs,
+            "benchmark_disk": worker.benchmark_disk,
+            "benchmark_memory": worker.benchmark_memory,
+            "benchmark_network": worker.benchmark_network,
             "dump_state": self.dump_state,
             "terminate": self.terminate,
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
             "monitor_info": worker.get_monitor_info,
-            "benchmark_disk": worker.benchmark_disk,
-            "benchmark_memory": worker.benchmark_memory,
-            "benchmark_network": worker.benchmark_network,
             "actor_call": worker.actor_host.call,
         }
 
@@ -66,14 +67,14 @@ class Operations:
         """Say that somebody is here."""
         return "pong"
 
-    def update_data(self, data: dict[Key, Any], **_: Any) -> dict[str, Any]:
-        """Keep values that a client scattered."""
+    def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: Any) -> dict[str, Any]:
+        """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""
         nbytes = {}
         for key, value in data.items():
             value = unwrap(value)
             nbytes[key] = nbytes_of(value)
             self._worker.memory_manager.store(key, value, nbytes[key])
-        self._worker.take(DataStored(nbytes))
+        self._worker.take(DataStored(nbytes, scattering))
         self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 
@@ -105,6 +106,11 @@ class Operations:
     def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: Any) -> list[Any]:
         """What happened to these keys here."""
         return self._worker.story(*map(from_wire, keys_or_stimuli))
+
+    def get_task_logs(self, keys: Iterable[Key]) -> dict[Key, list[tuple[float, str, str, str]]]:
+        """What these tasks printed and logged here: (time, source, level, text), oldest first."""
+        logs = self._worker.task_logs
+        return logs.get(keys) if logs is not None else {}
 
     def dump_state(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
         """This worker's state, for people."""

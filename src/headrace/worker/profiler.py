@@ -42,7 +42,7 @@ class Profiler:
         self.cycle = cycle
         self.history: deque[tuple[float, Profiles]] = deque(maxlen=HISTORY)
         self._executor = executor
-        self._below = type(executor)._run.__code__
+        self._below = type(executor)._perform.__code__
         self._recent: dict[str, StackTree] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()

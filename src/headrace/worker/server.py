@@ -23,16 +23,17 @@ from typing import Any
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
-from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
-from . import context, memory
+from . import context, memory, task_logs
 from .actors import ActorHost
+from .describe import worker_html
 from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
@@ -203,6 +204,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         self.data = self.memory_manager.data
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
+        self.task_logs = task_logs.TaskLogs.from_config()
         self._execute_each = self.overrides_execute()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
@@ -233,6 +235,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             f"comm: {state.transfer_incoming_count}, waiting: {len(state.waiting)}>"
         )
 
+    def _repr_html_(self) -> str:
+        return worker_html(self)
+
     # Life
 
     async def _start(self) -> None:
@@ -254,6 +259,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                     self.profiler = Profiler(self.task_executor, self.options.profile_interval, cycle)
                     self.profiler.start()
                 context.workers.add(self)
+                task_logs.start(self)
                 await self._register(timeout)
         except TimeoutError as error:
             if isinstance(error, OSError) and str(error):
@@ -268,23 +274,15 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     async def _listen_somewhere(self) -> None:
         """Listen at the first of the possible addresses that can be had."""
-        listen = dict(self._listen)
+        listen: dict[str, Any] = dict(self._listen)
         if not any(listen.values()) and parse_address(self.scheduler_address)[0] == "inproc":
             listen["protocol"] = "inproc"
-        ports = ports_of(listen.pop("port"))
-        failure: OSError | None = None
-        for port in ports:
-            addresses = addresses_from_user_args(
-                port=port, peer=self.scheduler_address, security=self.security, **listen
-            )
-            try:
-                for address in addresses:
-                    await self.server.listen(address)
-                break
-            except OSError as error:
-                failure = error
-        else:
-            raise OSError(f"Could not listen at any of the ports {_listed(ports)}: {failure}") from failure
+        ports = listen.pop("port")
+
+        def addresses(port: Any) -> list[str]:
+            return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
+
+        await self._listen_at_first(ports, addresses)
         if self.name is None:
             self.name = self.address
         self.state.address = self.address
@@ -309,7 +307,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         for plugin in self._start_plugins:
             await self.operations.install(plugin)
         # a little less than what the whole start may take, so that it is this error that is seen, with its cause
-        await self.session.register_within(0.95 * timeout)
+        with say_if_slow(logger, WAITS, self.scheduler_address, timeout):
+            await self.session.register_within(0.95 * timeout)
 
     async def close(  # type: ignore[override]
         self,
@@ -349,6 +348,7 @@ class Worker(DocumentedWorker, ProfileMethods):
             if self.profiler is not None:
                 self.profiler.close()
             await executor.close(executor_wait, timeout)
+        task_logs.stop(self)
         await self.memory_manager.close()
         if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
             if self.local_directory in sys.path:
@@ -496,7 +496,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         from headrace.client import Client
         from headrace.client.current import global_client
 
-        asynchronous = _on_loop(self.loop)
+        asynchronous = self.loop is not None and self.loop.runs_here
         present = global_client()
         if present is not None and self._serves(present) and present.asynchronous == asynchronous:
             return present
@@ -533,19 +533,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         return context.get_current_task()
 
 
-def _listed(ports: list[Any]) -> str:
-    return ", ".join(map(str, ports[:5])) + (", …" if len(ports) > 5 else "")
-
-
 def _user() -> str:
     return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-
-
-def _on_loop(loop: Any) -> bool:
-    try:
-        return loop is not None and asyncio.get_running_loop() is loop.asyncio_loop
-    except RuntimeError:
-        return False
 
 
 __all__ = ["Worker"]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _numbers = count()
+_current = threading.local()
 
 
 class _Call:
@@ -142,6 +143,11 @@ class TaskPool(Executor):
             if not self._closed:
                 self._add_thread()
 
+    def leave(self) -> None:
+        """As `secede`, and no other thread takes its place."""
+        if self.is_member():
+            self._leave()
+
     def rejoin(self) -> None:
         """The calling thread, which has seceded, takes another's place as soon as one is free."""
         if self.is_member() or self._closed or self._local.seat.abandoned:
@@ -215,3 +221,16 @@ class TaskPool(Executor):
         while not self._queue.empty():
             items.append(self._queue.get())
         return items
+
+
+class LeavablePool(TaskPool):
+    """A pool of a user's own, whose functions may call `secede` and `rejoin` as tasks do."""
+
+    def _work(self) -> None:
+        _current.pool = self
+        super()._work()
+
+
+def pool_of_thread() -> LeavablePool | None:
+    """The user's own pool that the calling thread belongs, or belonged, to."""
+    return getattr(_current, "pool", None)

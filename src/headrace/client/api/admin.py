@@ -56,13 +56,15 @@ class AdminMethods(ClientBase):
         nanny: bool,
         on_error: str,
     ) -> dict[str, Any]:
-        message = {
+        message: dict[str, Any] = {
             "op": "run",
             "function": dumps(function),
             "args": dumps(args),
             "kwargs": dumps(kwargs),
             "wait": wait,
         }
+        if self._families is not None:
+            message["serializers"] = self._families.serializers
         replies = await self._call("broadcast", msg=message, workers=workers, nanny=nanny, on_error="return")
         results: dict[str, Any] = {}
         for address, reply in replies.items():
@@ -194,8 +196,7 @@ class AdminMethods(ClientBase):
             `{worker: "OK" | "timed out" | what went wrong}`, with the workers as they were given.
 
         Raises:
-            KeyError: there is no such worker.
-            ValueError: one has no nanny that could start it again.
+            ValueError: there is no such worker, or one has no nanny that could start it again.
             TimeoutError: it took longer.
         """
         seconds = self._timeout * 4 if timeout is no_default else None if timeout is None else parse_seconds(timeout)

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from headrace.exceptions import CommClosedError
 from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..latest_info import LatestInfo
 from ..losses import Losses
 from ..session import Session
 
@@ -21,12 +23,33 @@ if TYPE_CHECKING:
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
 
+#: Questions that change nothing, and how often one is asked again when its connection breaks.
+READS = frozenset(
+    {
+        *("call_stack", "events", "gather", "get_cluster_state", "get_metadata", "get_story", "has_what", "identity"),
+        *(
+            "logs",
+            "nbytes",
+            "ncores",
+            "ncores_running",
+            "processing",
+            "profile",
+            "result_deaths",
+            "versions",
+            "who_has",
+        ),
+        "worker_logs",
+    }
+)
+READ_AGAIN = 2
+
 
 class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
     session: Session
     _losses: Losses
+    _latest_info: LatestInfo
     id: str
     cluster: Any
     scheduler_file: str | None
@@ -86,22 +109,28 @@ class ClientBase(SyncMethodMixin):
         return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
     async def _call(self, op: str, **kwargs: Any) -> Any:
-        """Ask the scheduler."""
+        """Ask the scheduler; what only reads is asked again if the connection breaks meanwhile."""
         self.session.check_open()
         if self.session.scheduler is None and self._starting is not None:
             await self._starting
         if self.session.scheduler is None:
             raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
+        for _ in range(READ_AGAIN if op in READS else 0):
+            try:
+                return await self.session.scheduler.call(op, **kwargs)
+            except CommClosedError:  # cut off; nothing is done twice by asking once more
+                if not await self.session.reconnected():
+                    raise
         return await self.session.scheduler.call(op, **kwargs)
 
     def _ask(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
 
-    def ask_in_background(self, op: str) -> concurrent.futures.Future[Any]:
+    def ask_in_background(self, op: str, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
         loop = self.session.loop
-        question = self._call(op)
+        question = self._call(op, **kwargs)
         try:
             if loop is None:
                 raise RuntimeError("not connected")

@@ -15,7 +15,7 @@ from dask.base import tokenize
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds
-from headrace.exceptions import DeserializationError
+from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError
 from headrace.protocol import Serialize
 
 from ..calls import unique_suffix
@@ -305,17 +305,22 @@ class DataMethods(ClientBase):
         self, values: Mapping[Key, Any], workers: list[str], direct: bool, timeout: float | None
     ) -> None:
         if direct:
-            threads = await self._threads_of(workers, timeout)
-            # a release of the same keys that is still under way must not come after the news that they are there
-            (who_has, nbytes, failure), _ = await asyncio.gather(
-                self._send_to_workers(values, threads), self.session.barrier()
-            )
+            threads, number = await self._begin_scatter(list(values), workers, timeout)
+            try:
+                # a release of the same keys that is still under way must not come after the news that they are there
+                (who_has, nbytes, failure), _ = await asyncio.gather(
+                    self._send_to_workers(values, threads, number), self.session.barrier()
+                )
+            except BaseException:  # or what is freed from now on would be taken for freed before
+                self.ask_in_background("update_data", who_has={}, nbytes={}, client=self.id, scattering=number)
+                raise
             await self._call(
                 "update_data",
                 who_has=who_has,
                 nbytes=nbytes,
                 client=self.id,
                 types={key: _type_name(values[key]) for key in who_has},
+                scattering=number,
             )
             if failure is not None:
                 raise failure  # the scheduler knows of the others now, so that they go when they are released
@@ -332,14 +337,16 @@ class DataMethods(ClientBase):
     def _mark(self, value: Any) -> Serialize:
         return Serialize(value) if self._families is None else self._families.mark(value)
 
-    async def _threads_of(self, workers: list[str], timeout: float | None) -> dict[str, int]:
-        """Threads by address of the workers asked for, once there is one."""
+    async def _begin_scatter(
+        self, keys: list[Key], workers: list[str], timeout: float | None
+    ) -> tuple[dict[str, int], int]:
+        """Threads by address of the workers asked for, once there is one, and the scattering's number."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.01
         while True:
-            threads: dict[str, int] = await self._call("ncores_running", workers=workers or None)
-            if threads:
-                return threads
+            reply = await self._call("begin_scatter", keys=keys, client=self.id, workers=workers or None)
+            if reply["threads"]:
+                return reply["threads"], reply["scattering"]
             if deadline is not None and time.monotonic() > deadline:
                 which = f"of {workers} " if workers else ""
                 raise TimeoutError(f"No worker {which}was there to scatter to within {timeout} s")
@@ -347,7 +354,7 @@ class DataMethods(ClientBase):
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _send_to_workers(
-        self, values: Mapping[Key, Any], threads: Mapping[str, int]
+        self, values: Mapping[Key, Any], threads: Mapping[str, int], number: int
     ) -> tuple[dict[Key, list[str]], dict[Key, int], BaseException | None]:
         """Where values are now and their sizes, and what went wrong with others."""
         turns = itertools.cycle([address for address, count in threads.items() for _ in range(max(count, 1))])
@@ -357,7 +364,10 @@ class DataMethods(ClientBase):
         for key, value in values.items():
             plan.setdefault(next(turns), {})[key] = self._mark(value)
         replies = await asyncio.gather(
-            *[self.session.pool.rpc(address).update_data(data=data) for address, data in plan.items()],
+            *[
+                self.session.pool.rpc(address).update_data(data=data, scattering=number)
+                for address, data in plan.items()
+            ],
             return_exceptions=True,
         )
         who_has: dict[Key, list[str]] = {}
@@ -435,6 +445,11 @@ async def _naming_key(ask: Callable[[list[Key]], Awaitable[dict[Key, Any]]], key
     except DeserializationError as error:
         if len(keys) == 1:
             raise cannot_load(keys[0], error.__cause__ or error) from error.__cause__
+    except MessageTooLargeError as error:
+        if len(keys) == 1:
+            if not isinstance(error.__cause__, FrameTooLargeError):
+                raise
+            raise MessageTooLargeError(f"the result of {from_wire(keys[0])!r} cannot be fetched: {error}") from error
     results: dict[Key, Any] = {}
     for key in keys:
         results.update(await _naming_key(ask, [key]))

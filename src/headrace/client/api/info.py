@@ -9,8 +9,11 @@ from typing import Any
 
 from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
+from headrace.config import get as config_get
 from headrace.config import parse_seconds
 
+from ..describe import ask_scheduler_info
+from ..objects import HasWhat, WhoHas
 from ..options import normalize_workers
 from .base import ClientBase
 
@@ -33,7 +36,7 @@ class InfoMethods(ClientBase):
             await self.session.wait_async(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("who_has", keys=keys)
-        return {from_wire(key): tuple(addresses) for key, addresses in reply.items()}
+        return WhoHas({from_wire(key): tuple(addresses) for key, addresses in reply.items()})
 
     def has_what(self, workers: Any = None, **kwargs: Any) -> Any:
         """Keys that each worker holds: `{address: (key, …)}`.
@@ -41,7 +44,10 @@ class InfoMethods(ClientBase):
         Args:
             workers: addresses, names or hosts; all by default.
         """
-        return self.sync(self._keys_by_worker, "has_what", workers)
+        return self.sync(self._has_what, workers)
+
+    async def _has_what(self, workers: Any) -> HasWhat:
+        return HasWhat(await self._keys_by_worker("has_what", workers))
 
     def processing(self, workers: Any = None) -> Any:
         """Keys that each worker has been given to run: `{address: (key, …)}`.
@@ -88,10 +94,15 @@ class InfoMethods(ClientBase):
     def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
         """What the scheduler says of itself and its workers.
 
+        On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait
+        for the answer, `await` what is returned.
+
         Args:
             n_workers: how many workers to tell about; -1 for all.
         """
-        return self._ask("identity", n_workers=n_workers)
+        if self.asynchronous and self.session.scheduler is not None:
+            return self._latest_info.look(n_workers)
+        return self.sync(ask_scheduler_info, self, n_workers)
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
         """Wait until so many workers are there.
@@ -114,6 +125,7 @@ class InfoMethods(ClientBase):
         while True:
             running = await self._call("ncores_running", workers=None)
             if len(running) >= n_workers:
+                await self._latest_info.refresh()  # who waited for workers expects to see them
                 return
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"Only {len(running)}/{n_workers} workers arrived after {timeout}s")
@@ -188,12 +200,12 @@ class InfoMethods(ClientBase):
             start, stop: the span of time, in seconds since the epoch, or text such as "5 minutes" before now.
             workers: addresses, names or hosts; all by default.
             merge_workers: one profile for all; else they come by address.
-            plot: return a bokeh figure as well: `(profile, figure)`; "save" writes it to "dask-profile.html".
-            filename: write a page that shows it, with or without bokeh.
+            plot: return a figure as well, which shows itself in a notebook: `(profile, figure)`; "save" writes it to
+                "dask-profile.html".
+            filename: write a page of HTML that shows it, and needs nothing else.
             server, scheduler: of the workers', or the scheduler's, event loops instead, from the first call on.
 
         Raises:
-            ImportError: with `plot`, bokeh is not installed.
             ValueError: `plot` or `filename` for profiles that are not merged.
         """
         if (plot or filename) and not merge_workers:
@@ -214,16 +226,16 @@ class InfoMethods(ClientBase):
         )
 
     async def _profile(self, question: dict[str, Any], plot: bool | str, filename: str | None) -> Any:
-        from headrace.profile import plot_data, plot_figure, write_page
-
         profile = await self._call("profile", **question)
-        if filename:
-            with open(filename, "w", encoding="utf-8") as file:
-                file.write(write_page(profile))
-        if not plot:
+        if not plot and not filename:
             return profile
-        figure, _ = plot_figure(plot_data(profile), sizing_mode="stretch_both")
-        return profile, figure
+        from headrace.diagnostics.pages.flame import profile_figure
+
+        interval = parse_seconds(config_get("distributed.worker.profile.interval"))
+        figure = await asyncio.to_thread(profile_figure, profile, interval)
+        if filename:
+            figure.save(filename)
+        return (profile, figure) if plot else profile
 
     def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
         """What happened to these keys, at the scheduler and on the workers.

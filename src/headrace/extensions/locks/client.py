@@ -1,20 +1,22 @@
-"""The user's half of `Lock`. It finds a client when first used, so it can be made and pickled without one."""
+"""The user's half of `Lock`: a semaphore with one lease, which the scheduler forgets when it is free."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
-from headrace.config import parse_seconds
+from headrace.extensions.semaphores import Semaphore
 
 
-class Lock:
+class Lock(Semaphore):
     """A lock that clients and tasks share by name.
+
+    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
+    connection has gone. What is held by one that lives is held until it is released, by the object that acquired it.
 
     Args:
         name: of the lock; the same name is the same lock. Random by default.
+        scheduler_rpc, loop: see `Semaphore`.
         client: the client to use; by default the one of the task or process that uses the lock.
-        scheduler_rpc, loop: accepted for compatibility.
 
     Examples:
         >>> lock = Lock("file.h5")  # doctest: +SKIP
@@ -22,25 +24,12 @@ class Lock:
         ...     write_to_the_file()
     """
 
-    def __init__(self, name: Any = None, client: Any = None, scheduler_rpc: Any = None, loop: Any = None) -> None:
-        self.name = f"lock-{uuid.uuid4().hex}" if name is None else name
-        self.id = uuid.uuid4().hex
-        self._client = client
+    _fleeting = True
 
-    @property
-    def client(self) -> Any:
-        """The client that carries the requests.
+    def __init__(self, name: Any = None, scheduler_rpc: Any = None, loop: Any = None, client: Any = None) -> None:
+        super().__init__(1, name, scheduler_rpc, loop, client)
 
-        Raises:
-            ValueError: there is none in this process.
-        """
-        if self._client is None:
-            from headrace.worker import get_client
-
-            self._client = get_client()
-        return self._client
-
-    def acquire(self, blocking: bool = True, timeout: float | str | None = None) -> Any:
+    def acquire(self, blocking: bool = True, timeout: Any = None) -> Any:  # type: ignore[override]
         """Take the lock; True if it was had (awaitable with an asynchronous client).
 
         Args:
@@ -54,46 +43,14 @@ class Lock:
             if timeout is not None:
                 raise ValueError("can't specify a timeout for a non-blocking call")
             timeout = 0
-        seconds = None if timeout is None else parse_seconds(timeout)
-        return self.client.sync(self._acquire, seconds)
-
-    async def _acquire(self, seconds: float | None) -> bool:
-        return bool(await self.client.scheduler.lock_acquire(name=self.name, identifier=self.id, timeout=seconds))
-
-    def release(self) -> Any:
-        """Give the lock up.
-
-        Raises:
-            ValueError: this lock object does not hold it.
-        """
-        return self.client.sync(self._release)
-
-    async def _release(self) -> None:
-        await self.client.scheduler.lock_release(name=self.name, identifier=self.id)
+        return super().acquire(timeout)
 
     def locked(self) -> Any:
         """Whether anybody holds it."""
-        return self.client.sync(self._locked)
+        return self.sync(self._locked)
 
     async def _locked(self) -> bool:
-        return bool(await self.client.scheduler.lock_locked(name=self.name))
-
-    def __enter__(self) -> Lock:
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    async def __aenter__(self) -> Lock:
-        await self._acquire(None)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._release()
+        return bool(await self._ask("semaphore_value"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.name,))
-
-    def __repr__(self) -> str:
-        return f"<Lock: {self.name}>"
+        return type(self), (self.name,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from headrace import config
@@ -22,6 +23,7 @@ from headrace.messages.client import (
     CloseClient,
     DesireKeys,
     GraphRefused,
+    KeysReceived,
     MessagesReceived,
     ReleaseKeys,
     SubmitGraph,
@@ -64,6 +66,8 @@ class Visit:
 class ClientConnections(SchedulerBase):
     """Streams to clients."""
 
+    identity: Callable[..., dict[str, Any]]
+
     def prepare_clients(self) -> None:
         """Called once, when the scheduler is made."""
         self._visits: dict[str, Visit] = {}
@@ -93,7 +97,8 @@ class ClientConnections(SchedulerBase):
         if visit is not None:
             self._end_stream(visit)
         received = visit.received if visit is not None else None
-        await comm.write({"status": "OK", "id": self.id, "address": self.address, "received": received})
+        welcome = {"status": "OK", "id": self.id, "address": self.address, "received": received}
+        await comm.write({**welcome, "identity": self.identity(n_workers=0)})
         if visit is None or self._visits.get(client) is not visit:
             visit = self._visits[client] = Visit(self.state.add_client(client, versions, time.time()))
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
@@ -102,6 +107,7 @@ class ClientConnections(SchedulerBase):
             self.notify_plugins("add_client", self, client)
         else:
             logger.info("Client %s is back", client)
+            self.call_extensions("client_back", client)
         self._start_stream(visit, comm)
 
     def _start_stream(self, visit: Visit, comm: Comm) -> None:
@@ -135,6 +141,7 @@ class ClientConnections(SchedulerBase):
         self.client_comms.pop(client, None)
         if not self.is_running:
             return
+        self.call_extensions("client_lost", client)
         if error is not None and (isinstance(error, MalformedDataError) or not isinstance(error, OSError)):
             self.remove_client(client)  # it would only do the same again
             return
@@ -161,6 +168,7 @@ class ClientConnections(SchedulerBase):
             subscribers.discard(client)
         self.state.remove_client(client, time.time())
         self.flush()
+        self.call_extensions("client_removed", client)
         if stream is not None and not stream.closed:
             self.run_in_background(stream.close())
         logger.info("Remove client %s", client)
@@ -227,6 +235,8 @@ class ClientConnections(SchedulerBase):
             state.on_desire(client, message, now)
         elif isinstance(message, CancelKeys):
             state.on_cancel(client, message, now)
+        elif isinstance(message, KeysReceived):
+            self.call_extensions("keys_received", client.client_key, message.token)
         elif isinstance(message, CloseClient):
             self.flush()
             self.remove_client(client.client_key)

@@ -34,7 +34,7 @@ class ClusterHandlers(SchedulerBase):
         return {
             "type": "Scheduler",
             "id": self.id,
-            "address": getattr(self, "address", ""),
+            "address": self.address if self.server.listeners else "",
             "services": self.service_ports,
             "started": getattr(self, "started", 0.0),
             "n_workers": len(workers),
@@ -55,6 +55,7 @@ class ClusterHandlers(SchedulerBase):
         """Send a request to workers (all by default) and return the replies by address.
 
         Args:
+            serializers: names of the families by which they are to answer.
             on_error: what to do where a worker cannot be reached: "raise", "return" the error, or "ignore" the worker.
         """
         if workers is None:
@@ -72,6 +73,8 @@ class ClusterHandlers(SchedulerBase):
         request = dict(msg)
         op = request.pop("op")
         request.pop("reply", None)
+        if serializers is not None:
+            request["serializers"] = serializers
 
         async def ask(address: str) -> Any:
             return await self.worker_rpc(address).call(op, **request)
@@ -89,7 +92,7 @@ class ClusterHandlers(SchedulerBase):
 
     async def proxy(self, msg: dict[str, Any], worker: str, serializers: Any = None) -> Any:
         """Pass a request on to a worker and return its reply."""
-        replies = await self.broadcast(msg, [worker])
+        replies = await self.broadcast(msg, [worker], serializers=serializers)
         return next(iter(replies.values()))
 
     def workers_list(self, workers: Iterable[str] | None) -> list[str]:

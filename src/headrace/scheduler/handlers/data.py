@@ -19,6 +19,7 @@ class DataHandlers(SchedulerBase):
         return {
             "gather": self.gather,
             "scatter": self.scatter,
+            "begin_scatter": self._begin_scatter,
             "update_data": self.update_data,
             "who_has": self.get_who_has,
             "has_what": self.get_has_what,
@@ -108,12 +109,25 @@ class DataHandlers(SchedulerBase):
             who_has[key] = [targets[(first + step) % len(targets)].address for step in range(copies)]
             for address in who_has[key]:
                 by_worker.setdefault(address, {})[key] = value
-        answers = await asyncio.gather(
-            *[self.worker_rpc(address).update_data(data=part) for address, part in by_worker.items()]
-        )
+        number = self.state.begin_scatter(data, client or self.id, time.time())
+        try:
+            answers = await asyncio.gather(
+                *[
+                    self.worker_rpc(address).update_data(data=part, scattering=number)
+                    for address, part in by_worker.items()
+                ]
+            )
+        except BaseException:
+            self.state.scatters.end(number)
+            raise
         nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
-        self.update_data(who_has=who_has, nbytes=nbytes, client=client)
+        self.update_data(who_has=who_has, nbytes=nbytes, client=client, scattering=number)
         return list(data)
+
+    def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
+        """A client is about to send data to workers, of which there may be none: their threads, and its number."""
+        threads = self.get_ncores_running(workers)
+        return {"threads": threads, "scattering": self.state.begin_scatter(keys, client, time.time()) if threads else 0}
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
         if workers is None:
@@ -146,12 +160,14 @@ class DataHandlers(SchedulerBase):
         nbytes: dict[Any, int],
         client: str | None = None,
         types: dict[Any, str] | None = None,
+        scattering: int = 0,
     ) -> dict[str, str]:
-        """Learn of results that somebody put on workers."""
+        """Learn of results that somebody put on workers; `scattering` is the number that was given for that, if any."""
+        now = time.time()
         if client:
-            self.state.add_data_of(client, who_has, nbytes, types or {}, time.time())
+            self.state.add_data_of(client, who_has, nbytes, types or {}, now, scattering=scattering)
         else:
-            self.state.add_data(None, who_has, nbytes, types or {}, time.time())
+            self.state.add_data(None, who_has, nbytes, types or {}, now, scattering=scattering)
         self.flush()
         return {"status": "OK"}
 

@@ -74,10 +74,14 @@ class RestartHandlers(SchedulerBase):
             keys = [task.key for task in record.wants_what]
             self.state.send(record, Restarted())
             self.state.on_release(record, ReleaseKeys(keys), now)
+        self.call_extensions("work_forgotten")
         self.flush()
         self.notify_plugins("restart", self)
         self.log_event(["all", client or "all"], {"action": "restart", "client": client})
-        await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
+        try:
+            await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
+        finally:
+            self.call_extensions("workers_restarted")
 
     async def restart_workers(
         self,
@@ -101,8 +105,7 @@ class RestartHandlers(SchedulerBase):
             By the name given (or address): "OK", "no nanny", "timed out" or an error's text.
 
         Raises:
-            KeyError: a name means no worker.
-            ValueError: `need_nannies`, and one has none.
+            ValueError: a name means no worker; or `need_nannies`, and one has none.
             TimeoutError: `on_error` is "raise", and it took longer.
         """
         chosen = self._chosen(workers)
@@ -136,7 +139,7 @@ class RestartHandlers(SchedulerBase):
         for name in workers:
             addresses = self.workers_list([name])
             if not addresses:
-                raise KeyError(name)
+                raise ValueError(f"there is no worker {name!r} to restart: {_listed(self.workers.values())}")
             if len(addresses) == 1:
                 chosen[name] = self.workers[addresses[0]]
             else:  # a host's
@@ -181,3 +184,10 @@ class RestartHandlers(SchedulerBase):
                     )
                 raise TimeoutError(text)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _listed(workers: Iterable[WorkerState]) -> str:
+    known = [f"{worker.name!r} at {worker.address}" for worker in workers]
+    if not known:
+        return "no worker is known"
+    return f"the known ones are {', '.join(known[:10])}" + (f" and {len(known) - 10} more" if known[10:] else "")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key
 from headrace.messages.worker import (
     AddKeys,
-    FreeKeys,
     LongRunning,
     MissingData,
     RefreshWhoHas,
@@ -24,6 +23,7 @@ from . import steals
 from .delays import retry_at
 from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
+from .scatters import is_stale
 from .transitions.running import finish
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
         add_replica(task, worker)
         if task.state != "memory":
             recommendations[task] = "memory"
-    if unknown:
-        state.send(worker, FreeKeys(unknown))
+    for key in unknown:
+        state.free(worker, key)
     return recommendations
 
 
@@ -159,6 +159,9 @@ def on_released_data(state: SchedulerState, worker: WorkerState, message: Releas
     requests = worker.dropping.pop(message.key, 0)
     if requests > 1:
         worker.dropping[message.key] = requests - 1
+    task = state.tasks.get(message.key)
+    if task is not None and is_stale(task, worker, message.scattering):
+        return {}  # a client has put it there anew meanwhile
     return _lose_replica(state, message.key, worker)
 
 

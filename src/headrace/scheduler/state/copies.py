@@ -48,7 +48,8 @@ def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState
             worker.dropping[task.key] = worker.dropping.get(task.key, 0) + 1
             dropped.append(task)
     if dropped:
-        state.send(worker, RemoveReplicas([task.key for task in dropped]))
+        keys = [task.key for task in dropped]
+        state.send(worker, RemoveReplicas(keys, min([state.scatters.known(key, state.now) for key in keys])))
     return dropped
 
 

@@ -242,4 +242,8 @@ def _note_computation(state: SchedulerState, message: SubmitGraph, created: list
         if task.group is not group:
             group = task.group
             computation.groups.add(group)
+            if task.options.annotations and state.span_observer is not None:
+                annotation = task.options.annotations.get("span")
+                if annotation:
+                    state.span_observer(group, annotation, message.code)
     computation.sources.update(message.code)

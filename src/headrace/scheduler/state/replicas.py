@@ -9,6 +9,7 @@ from headrace.messages.client import CancelledKeys, KeyInMemory
 
 from . import interest
 from .actors import drop_actor, note_proxy
+from .scatters import note_scattered
 from .tasks import LOST, NOTHING
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def add_data(
     who_has: dict[Key, list[str]],
     nbytes: dict[Key, int],
     types: dict[Key, str],
+    scattering: int = 0,
 ) -> Recommendations:
     """Record data that is on workers without a task having computed it."""
     recommendations: Recommendations = {}
@@ -84,6 +86,8 @@ def add_data(
         task.type = types.get(key, task.type)
         for worker in holders:
             add_replica(task, worker)
+        if scattering:
+            note_scattered(task, holders, scattering)
         set_nbytes(task, nbytes.get(key, task.nbytes))
         if client is not None:
             interest.add_interest(client, task)

@@ -6,7 +6,7 @@ resources; no task scans the workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from headrace.messages.base import TaskOptions
@@ -112,10 +112,18 @@ def has_resources(worker: WorkerState, resources: Iterable[tuple[str, float]]) -
 def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
     """Whether the task's restrictions let the worker run it; loose ones let every worker that has the resources."""
     options = task.options
-    if not options.workers and not options.resources:
-        return True
+    return (not options.workers and not options.resources) or worker in _may_run(state, task).members
+
+
+def of_these(state: SchedulerState, task: TaskState, workers: Container[WorkerState]) -> list[WorkerState]:
+    """Which of these workers a task's restrictions, of which there are some, let run it; see `may_run`."""
+    return [worker for worker in _may_run(state, task).workers if worker in workers]
+
+
+def _may_run(state: SchedulerState, task: TaskState) -> Allowed:
+    options = task.options
     names = () if options.allow_other_workers else tuple(options.workers)
-    return worker in _allowed(state, (names, tuple(sorted(options.resources.items())))).members
+    return _allowed(state, (names, tuple(sorted(options.resources.items()))))
 
 
 def _allowed(state: SchedulerState, demand: Demand) -> Allowed:

@@ -37,9 +37,10 @@ from .functions import FunctionTable
 from .options import StateOptions
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
+from .scatters import Scatters
 from .steals import Steals
 from .story import ErredTask
-from .tasks import Computation, TaskState, TaskTable
+from .tasks import Computation, TaskGroup, TaskState, TaskTable
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
@@ -89,6 +90,7 @@ class SchedulerState:
         #: workers by what tasks ask for; see `restrictions`
         self.allowed: dict[Demand, Allowed] = {}
         self.steals = Steals()
+        self.scatters = Scatters()
         self.queued = TaskQueue()
         self.delays = delays.Delays()
         self.dirty: list[WorkerState | ClientState] = []
@@ -111,8 +113,11 @@ class SchedulerState:
         self.until_done = ClientState("fire-and-forget", silent=True)
         #: called with each part of a graph once its tasks are recorded, before any is started (plugins)
         self.graph_observer: Callable[[ClientState, SubmitGraph], None] | None = None
-        #: the worker's message that is being taken, while somebody observes
+        #: called with (group, annotation, code) when a group has come in a `span`
+        self.span_observer: Callable[[TaskGroup, Any, Any], None] | None = None
+        #: the worker's message that is being taken, and whose it is, while somebody observes
         self.report: Any = None
+        self.reporter: WorkerState | None = None
         self.now = 0.0
         self.stimulus = ""
 
@@ -148,6 +153,11 @@ class SchedulerState:
         self._begin("client-releases-keys", now)
         tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
         self._end(interest.release_tasks(self, client, tasks))
+
+    def let_go(self, keeper: ClientState, now: float) -> None:
+        """Nothing is kept any more on behalf of a silent client."""
+        self._begin("client-releases-keys", now)
+        self._end(interest.drop_client(self, keeper))
 
     def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
         """A client wants work on tasks, and on what depends on them, stopped."""
@@ -210,6 +220,7 @@ class SchedulerState:
             if handler is not None:
                 if self.observers:
                     self.report = message
+                    self.reporter = worker
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)
@@ -242,6 +253,10 @@ class SchedulerState:
         self._begin("no-workers-timeout", now)
         self._end(unrunnable.expire(self, timeout))
 
+    def begin_scatter(self, keys: Iterable[Key], client: str, now: float) -> int:
+        """A client is about to put data on workers; returns the number that they and `add_data` are to be given."""
+        return self.scatters.begin(keys, client, now)
+
     def add_data(
         self,
         client: ClientState | None,
@@ -249,10 +264,18 @@ class SchedulerState:
         nbytes: dict[Key, int],
         types: dict[Key, str],
         now: float,
+        *,
+        scattering: int = 0,
     ) -> None:
-        """Results that no task computed (scattered data) are on these workers."""
+        """Results that no task computed (scattered data) are on these workers.
+
+        Args:
+            scattering: the number from `begin_scatter`, which ends with this.
+        """
         self._begin("update-data", now)
-        self._end(replicas.add_data(self, client, who_has, nbytes, types))
+        if scattering:
+            self.scatters.end(scattering)
+        self._end(replicas.add_data(self, client, who_has, nbytes, types, scattering))
 
     def add_data_of(
         self,
@@ -261,10 +284,12 @@ class SchedulerState:
         nbytes: dict[Key, int],
         types: dict[Key, str],
         now: float,
+        *,
+        scattering: int = 0,
     ) -> None:
         """The same, for a client that may have gone meanwhile: then the data goes, too."""
         client = self.clients.get(name) or ClientState(name, silent=True)
-        self.add_data(client, who_has, nbytes, types, now)
+        self.add_data(client, who_has, nbytes, types, now, scattering=scattering)
         if name not in self.clients:
             self._end(interest.drop_client(self, client))
 
@@ -338,11 +363,12 @@ class SchedulerState:
 
     def free(self, worker: WorkerState, key: Key) -> None:
         """Tell a worker to drop a key; neighbours share a message, so that order with other messages stays."""
-        outbox = worker.outbox
-        if outbox and type(outbox[-1]) is FreeKeys:
+        outbox, scatters = worker.outbox, self.scatters
+        known = scatters.known(key, self.now) if scatters.under_way else scatters.latest
+        if outbox and type(outbox[-1]) is FreeKeys and outbox[-1].scattering == known:
             outbox[-1].keys.append(key)
         else:
-            self.send(worker, FreeKeys([key]))
+            self.send(worker, FreeKeys([key], known))
 
     def story(self, *keys_or_stimuli: Any) -> list[StoryLine]:
         """The logged transitions of these keys (or with these stimuli), oldest first."""

@@ -18,7 +18,7 @@ from headrace.common.status import Status
 
 from .occupancy import expected_cost
 from .placement import TRANSFER_LATENCY
-from .restrictions import may_run, workers_named
+from .restrictions import of_these
 from .steals import request
 
 if TYPE_CHECKING:
@@ -156,8 +156,6 @@ class _Look:
         self.pushed = len(thieves)
         self.thieves = [(load, number, worker) for number, (worker, load) in enumerate(thieves.items())]
         self.victims = victims
-        #: workers that a restriction means, by its names
-        self.named: dict[tuple[str, ...], list[WorkerState]] = {}
         heapq.heapify(self.thieves)
         heapq.heapify(self.victims)
 
@@ -198,7 +196,7 @@ class _Look:
         """Where the task would start earliest among the idle workers that may run it."""
         options = task.options
         if options.resources or (options.workers and not options.allow_other_workers):
-            pool = [thief for thief in self._allowed(task) if may_run(self.state, task, thief)]
+            pool = of_these(self.state, task, self.loads)
         else:
             while self.thieves[0][0] != self.loads[self.thieves[0][2]]:
                 heapq.heappop(self.thieves)  # there is an entry with its present load
@@ -208,14 +206,3 @@ class _Look:
         if len(pool) > 1:
             return min(pool, key=lambda thief: self.loads[thief] + transfer_seconds(self.state, task, thief))
         return pool[0] if pool else None
-
-    def _allowed(self, task: TaskState) -> Iterable[WorkerState]:
-        options = task.options
-        if not options.workers or options.allow_other_workers:
-            return self.loads
-        names = tuple(options.workers)
-        found = self.named.get(names)
-        if found is None:
-            found = [w for name in names for w in workers_named(self.state, name) if w in self.loads]
-            self.named[names] = found
-        return found

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.keys import Key, key_group, key_prefix
+from headrace.common.html import Html, card, code, facts, fold, join, line
+from headrace.common.keys import Key, from_wire, key_group, key_prefix
 from headrace.common.source_code import SourceCode
+from headrace.common.units import bytes_in_words
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 
 from .invariants import validate_task_state
@@ -44,6 +46,7 @@ class Rare:
         "proxies",
         "retries",
         "retry_at",
+        "scattered",
         "suspicious",
         "traceback",
         "traceback_text",
@@ -61,6 +64,8 @@ class Rare:
         self.erred_on: set[str] = set()
         self.metadata: dict[str, Any] = {}
         self.proxies: set[WorkerState] = set()
+        #: of scattered data: the number of the latest scattering to each worker
+        self.scattered: dict[WorkerState, int] = {}
 
 
 class TaskState:
@@ -124,6 +129,12 @@ class TaskState:
 
     def __repr__(self) -> str:
         return f"<TaskState {self.key!r} {self.state}>"
+
+    def _repr_html_(self) -> str:
+        size = bytes_in_words(self.nbytes) if self.nbytes >= 0 else None
+        return line(
+            "TaskState", {"size": size, "type": self.type or None, "key": code(from_wire(self.key))}, self.state
+        )
 
     def __lt__(self, other: TaskState) -> bool:
         return self.priority < other.priority
@@ -569,4 +580,21 @@ class Computation:
         return iter(self.groups)
 
     def __repr__(self) -> str:
-        return f"<Computation {self.id}: groups: {len(self.groups)}>"
+        return f"<Computation {self.id}: Tasks: {self._counts()}>"
+
+    def _counts(self) -> str:
+        return ", ".join(f"{state}: {count}" for state, count in self.states.items() if count)
+
+    def _repr_html_(self) -> str:
+        values = {
+            "Groups": len(self.groups),
+            "Tasks": self._counts() or "none",
+            "Seconds": f"{self.stop - self.start:.3g}" if self.stop > 0 else "not done",
+        }
+        parts: list[Html] = [facts(values)]
+        if self.groups:
+            parts.append(fold("Groups", join([code(repr(group)) for group in self.groups], "<br>")))
+        for frames in self.code:
+            text = "\n\n".join(frame.code for frame in frames)
+            parts.append(fold("Code", Html(f'<pre style="background:none;color:inherit">{join([text])}</pre>')))
+        return card("Computation", join(parts), subtitle=self.id)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.common.html import code, line
 from headrace.common.keys import Key
 from headrace.common.status import Status
 
@@ -168,6 +169,11 @@ class WorkerState:
             f"<WorkerState {self.address!r}{name}, status: {self.status.name}, "
             f"memory: {len(self.has_what)}, processing: {len(self.processing)}>"
         )
+
+    def _repr_html_(self) -> str:
+        name = code(self.name) if self.name != self.address else None
+        counts = {"name": name, "memory": len(self.has_what), "processing": len(self.processing)}
+        return line("WorkerState", {"": code(self.address), **counts}, self.status.name)
 
     @property
     def host(self) -> str:

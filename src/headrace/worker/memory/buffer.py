@@ -131,6 +131,15 @@ class SpillBuffer(MutableMapping[Key, Any]):
             raise KeyError(key)
         self.drop_all((key,))
 
+    def pop(self, key: Key, default: Any = None) -> Any:
+        """Drop a value and return it; `default` if it is not there."""
+        try:
+            value = self[key]
+        except KeyError:
+            return default
+        self.drop_all((key,))
+        return value
+
     def drop_all(self, keys: Iterable[Key]) -> None:
         """Drop values; those that are not there are no matter."""
         pop = self._small.pop

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.machine import memory_fraction
+
 #: Keywords of Worker and Nanny that go to `MemoryOptions.from_config`.
 KEYWORDS = (
     "memory_target_fraction",
@@ -57,27 +59,11 @@ class MemoryOptions:
         if interval <= 0:
             raise ValueError(f"distributed.worker.memory.monitor-interval must be positive, not {interval:g} s")
         return cls(
-            target=_fraction(values, "target"),
-            spill=_fraction(values, "spill"),
-            pause=_fraction(values, "pause"),
-            terminate=_fraction(values, "terminate"),
+            target=memory_fraction("target", values["target"]),
+            spill=memory_fraction("spill", values["spill"]),
+            pause=memory_fraction("pause", values["pause"]),
+            terminate=memory_fraction("terminate", values["terminate"]),
             max_spill=config.parse_bytes(max_spill) if max_spill is not False and max_spill is not None else False,
             monitor_interval=interval,
             compression=values["spill-compression"],
         )
-
-
-def _fraction(values: Mapping[str, Any], name: str) -> float | bool:
-    value = values[name]
-    if not value:
-        return False
-    try:
-        fraction = float(value)
-    except (TypeError, ValueError):
-        fraction = -1.0
-    if not 0 < fraction <= 1 or value is True:
-        raise ValueError(
-            f"distributed.worker.memory.{name} is {value!r}; it must be a share of the memory limit between 0 and 1, "
-            "or false to switch it off"
-        )
-    return fraction

@@ -106,6 +106,8 @@ class WorkerState:
         self.transfer_incoming_bytes = 0
         self.transfer_incoming_count_total = 0
 
+        #: of what clients have put here: the number of the scattering, until it is dropped
+        self.scattered: dict[Key, int] = {}
         self.nbytes = 0
         self.in_memory = 0
         self.loose: list[TaskState] = []

@@ -111,9 +111,10 @@ class FindMissing(Event):
 
 
 class DataStored(Event):
-    """Values that a client scattered here are stored; sizes in bytes."""
+    """Values that a client scattered here are stored; sizes in bytes. `scattering` is its number, if it has one."""
 
     nbytes: dict[Key, int]
+    scattering: int = 0
 
 
 class DataDropped(Event):

@@ -180,12 +180,24 @@ def on_free_keys(state: WorkerState, message: FreeKeys) -> None:
     """Drop results and do not run tasks."""
     for key in message.keys:
         task = state.tasks.get(key)
-        if task is not None:
+        if task is not None and not _scattered_since(state, task, message.scattering):
             task.replica = False
             if task.attempt < 0 and task.state == "memory":
                 # The news that this copy is here may not have reached the scheduler when it sent this.
-                state.outbox.messages.append(ReleasedData(key))
+                state.outbox.messages.append(ReleasedData(key, message.scattering))
             release(state, task)
+
+
+def _scattered_since(state: WorkerState, task: TaskState, scattering: int) -> bool:
+    """Whether a client has put the value here later than whoever asks to drop it knows; that is not known for longer
+    than the value is here."""
+    number = state.scattered.get(task.key) if state.scattered else None
+    if number is None:
+        return False
+    if task.state == "memory" and number > scattering:
+        return True
+    del state.scattered[task.key]
+    return False
 
 
 def release(state: WorkerState, task: TaskState) -> None:
@@ -241,9 +253,12 @@ def on_remove_replicas(state: WorkerState, message: RemoveReplicas) -> None:
     these the scheduler believes no other word of a copy here, which may be older than the request.
     """
     for key in message.keys:
-        state.outbox.messages.append(ReleasedData(key))
+        state.outbox.messages.append(ReleasedData(key, message.scattering))
         task = state.tasks.get(key)
         if task is None:
+            continue
+        if _scattered_since(state, task, message.scattering):
+            state.added.append(key)
             continue
         task.replica = False
         if task.state != "memory":
@@ -369,6 +384,7 @@ def set_failure(task: TaskState, event: events.ExecuteFailed) -> None:
     task.retry = event.retry
     task.start_time = event.start
     task.stop_time = event.stop
+    task.erred_thread = event.thread
 
 
 def on_execute_rescheduled(state: WorkerState, event: events.ExecuteRescheduled) -> None:
@@ -525,6 +541,8 @@ def on_data_stored(state: WorkerState, event: events.DataStored) -> None:
         task = state.tasks.get(key)
         if task is None:
             task = state.tasks[key] = TaskState(key)
+        if event.scattering:
+            state.scattered[key] = max(event.scattering, state.scattered.get(key, 0))
         if task.state == "memory":
             state.nbytes += nbytes - max(task.nbytes, 0)
             task.nbytes = nbytes
@@ -544,6 +562,7 @@ def on_data_dropped(state: WorkerState, event: events.DataDropped) -> None:
     for key in event.keys:
         task = state.tasks.get(key)
         if task is not None and task.state == "memory":
+            state.scattered.pop(key, None)
             state.outbox.messages.append(ReleasedData(key))
             transition(state, task, "released")
 

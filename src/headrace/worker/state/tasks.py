@@ -65,6 +65,7 @@ class TaskState:
         held_resources: what the run that goes on has taken.
         nbytes: size of the data in bytes; -1 when unknown.
         type: name of the type of the result.
+        erred_thread: identity of the thread in which it failed; unset before.
         seceded_after: seconds it had run when it left its thread's slot.
         transfers: (action, start, stop) of what was fetched for it, or read from disk; see `startstops`.
         given_metadata: what plugins or the task said of it; see `metadata`.
@@ -81,6 +82,7 @@ class TaskState:
         "dependencies",
         "dependents",
         "duration",
+        "erred_thread",
         "exception",
         "exception_text",
         "expected",
@@ -111,6 +113,8 @@ class TaskState:
         "waiting_for_data",
         "who_has",
     )
+
+    erred_thread: int
 
     def __init__(self, key: Key) -> None:
         self.key = key

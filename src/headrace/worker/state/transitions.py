@@ -309,6 +309,7 @@ def enter_error(state: WorkerState, task: TaskState) -> Follow:
             task.traceback_text,
             task.start_time,
             task.stop_time,
+            getattr(task, "erred_thread", 0),
             retry=task.retry,
         )
     )

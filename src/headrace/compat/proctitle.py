@@ -1,0 +1,7 @@
+"""`distributed.proctitle`."""
+
+from __future__ import annotations
+
+from headrace.toolbox.titles import enable_proctitle_on_children, enable_proctitle_on_current, setproctitle
+
+__all__ = ["enable_proctitle_on_children", "enable_proctitle_on_current", "setproctitle"]

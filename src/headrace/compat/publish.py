@@ -1,0 +1,8 @@
+"""`distributed.publish`."""
+
+from __future__ import annotations
+
+from headrace.client.datasets import Datasets
+from headrace.extensions.publish.scheduler import PublishedDataset, PublishExtension
+
+__all__ = ["Datasets", "PublishExtension", "PublishedDataset"]

@@ -1,0 +1,28 @@
+"""Where a dashboard is, as the configuration wants it told."""
+
+from __future__ import annotations
+
+import os
+
+from headrace.config import get
+
+
+def format_dashboard_link(host: str, port: int | str) -> str:
+    """The address of a dashboard by the template `distributed.dashboard.link`.
+
+    The template may name `scheme`, `host`, `port` and environment variables. An IPv6 address gets its brackets.
+
+    Raises:
+        KeyError: the template names something else; says what.
+    """
+    template = str(get("distributed.dashboard.link"))
+    scheme = "https" if get("distributed.scheduler.dashboard.tls.cert") else "http"
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    names = {**os.environ, "scheme": scheme, "host": shown, "port": port}
+    names.setdefault("JUPYTERHUB_SERVICE_PREFIX", "/")
+    try:
+        return template.format(**names)
+    except KeyError as error:
+        raise KeyError(
+            f"the template {template!r} of distributed.dashboard.link names {error}, which is no environment variable"
+        ) from None

@@ -1,0 +1,179 @@
+"""Memory of the whole cluster over time: the scheduler samples it while somebody asks for that, and only then."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import time
+from typing import Any
+
+from headrace.config import parse_seconds
+from headrace.rpc import PeriodicCallback
+
+__all__ = ["MemorySampler", "MemorySamplerExtension"]
+
+#: What can be sampled: readings of `MemoryState`, in bytes.
+MEASURES = (
+    "process", "managed", "managed_in_memory", "managed_spilled", "managed_total", "spilled", "unmanaged",
+    "unmanaged_old", "unmanaged_recent", "optimistic",
+)  # fmt: skip
+
+
+class MemorySampler:
+    """Samples the memory of the cluster while code runs, to compare one way to do something with another.
+
+    Attributes:
+        samples: {label: ((seconds since the epoch, bytes), …)}.
+
+    Examples:
+        >>> sampler = MemorySampler()  # doctest: +SKIP
+        >>> with sampler.sample("with rechunk"):  # doctest: +SKIP
+        ...     x.rechunk(1000).sum().compute()
+        >>> with sampler.sample("without"):  # doctest: +SKIP
+        ...     x.sum().compute()
+        >>> sampler.plot(align=True)  # doctest: +SKIP
+    """
+
+    samples: dict[str, list[tuple[float, int]]]
+
+    def __init__(self) -> None:
+        self.samples = {}
+
+    def sample(
+        self, label: str | None = None, client: Any = None, measure: str = "process", interval: float | str = 0.5
+    ) -> Any:
+        """A context (`with`, or `async with` for an asynchronous client) in which memory is sampled.
+
+        Args:
+            label: what to call the samples; one is made up by default. Those of the same label are replaced.
+            client: of which cluster; the current one by default.
+            measure: "process" (resident memory), "managed", "unmanaged", "unmanaged_old", "unmanaged_recent",
+                "optimistic", "managed_total" or "spilled"; all workers together.
+            interval: seconds, or text, between two samples.
+
+        Raises:
+            ValueError: there is no such measure, or no client; or the interval is not positive.
+        """
+        if client is None:
+            from headrace.client import get_client
+
+            client = get_client()
+        _check(measure, interval)
+        name = label or str(uuid.uuid4())
+        return (self._sample_async if client.asynchronous else self._sample_sync)(name, client, measure, interval)
+
+    @contextmanager
+    def _sample_sync(self, label: str, client: Any, measure: str, interval: float | str) -> Iterator[None]:
+        key = client.sync(client._call, "memory_sampler_start", client=client.id, measure=measure, interval=interval)
+        try:
+            yield
+        finally:
+            self._keep(label, client.sync(client._call, "memory_sampler_stop", key=key))
+
+    @asynccontextmanager
+    async def _sample_async(self, label: str, client: Any, measure: str, interval: float | str) -> AsyncIterator[None]:
+        key = await client._call("memory_sampler_start", client=client.id, measure=measure, interval=interval)
+        try:
+            yield
+        finally:
+            self._keep(label, await client._call("memory_sampler_stop", key=key))
+
+    def _keep(self, label: str, samples: Any) -> None:
+        self.samples[label] = [(float(when), int(value)) for when, value in samples]
+
+    def to_pandas(self, *, align: bool = False) -> Any:
+        """The samples as a DataFrame: a column for each label, times as index.
+
+        Args:
+            align: let all begin at time zero; else the index has the time of day (UTC).
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        columns = {}
+        for label, samples in self.samples.items():
+            column = pd.Series([value for _, value in samples], dtype=float)
+            column.index = pd.to_datetime([when for when, _ in samples], unit="s")
+            if align and len(column):
+                column.index = column.index - column.index[0]
+            columns[label] = column[~column.index.duplicated(keep="last")]
+        frame = pd.DataFrame(columns)
+        return frame.interpolate(method="linear", limit_area="inside") if len(columns) > 1 else frame
+
+    def plot(self, *, align: bool = False, **kwargs: Any) -> Any:
+        """Draw the samples, in GiB; returns what `DataFrame.plot` returns.
+
+        Args:
+            align: let all begin at time zero.
+            kwargs: for `DataFrame.plot`.
+
+        Raises:
+            ImportError: pandas or matplotlib is not installed.
+        """
+        frame = self.to_pandas(align=align).resample("1s").mean() / 2**30
+        if align:  # matplotlib knows no time deltas
+            frame.index = [seconds.total_seconds() for seconds in frame.index]
+        options = {"xlabel": "seconds" if align else "time", "ylabel": "Cluster memory (GiB)", **kwargs}
+        return frame.plot(**options)
+
+
+def _check(measure: str, interval: float | str) -> float:
+    if measure not in MEASURES:
+        raise ValueError(f"there is no measure of memory {measure!r}: it can be one of {', '.join(MEASURES)}")
+    seconds = parse_seconds(interval)
+    if seconds <= 0:
+        raise ValueError(f"the interval between samples must be more than 0 seconds, not {interval!r}")
+    return seconds
+
+
+class _Sampling:
+    """One that is under way."""
+
+    def __init__(self, client: str, callback: PeriodicCallback) -> None:
+        self.client = client
+        self.callback = callback
+        self.samples: list[tuple[float, int]] = []
+
+
+class MemorySamplerExtension:
+    """The scheduler's half: takes the samples. Those of a client that has gone end.
+
+    Args:
+        scheduler: whose workers.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self._open: dict[str, _Sampling] = {}
+        scheduler.server.handlers.update(memory_sampler_start=self.start, memory_sampler_stop=self.stop)
+
+    def start(self, client: str, measure: str, interval: float | str) -> str:
+        """Begin to sample; returns how that is called.
+
+        Raises:
+            ValueError: there is no such measure, or the interval is not positive.
+        """
+        seconds = _check(measure, interval)
+        key = str(uuid.uuid4())
+
+        def sample() -> None:
+            if client not in self.scheduler.clients or not self.scheduler.is_running:
+                self.stop(key)
+            else:
+                sampling.samples.append((time(), getattr(self.scheduler.memory, measure)))
+
+        sampling = self._open[key] = _Sampling(client, PeriodicCallback(sample, seconds * 1000))
+        sample()
+        sampling.callback.start()
+        return key
+
+    def stop(self, key: str) -> list[tuple[float, int]]:
+        """End, and return the samples: (seconds since the epoch, bytes)."""
+        sampling = self._open.pop(key, None)
+        if sampling is None:
+            return []
+        sampling.callback.stop()
+        return sampling.samples

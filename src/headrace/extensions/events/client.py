@@ -1,0 +1,64 @@
+"""The user's half of `Event`: a flag that the whole cluster shares by its name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator
+from typing import Any
+
+from ..asking import Shared, seconds_of
+
+
+class Event(Shared):
+    """A flag that clients and tasks share by name; unset at first.
+
+    Args:
+        name: the same name is the same flag. Random by default.
+        client: the client to use; by default the one of the task or process that uses it.
+
+    Examples:
+        >>> event = Event("loaded")  # doctest: +SKIP
+        >>> event.wait(timeout=1)  # doctest: +SKIP
+        >>> # in another process
+        >>> Event("loaded").set()  # doctest: +SKIP
+    """
+
+    def __init__(self, name: Any = None, client: Any = None) -> None:
+        self.name = f"event-{uuid.uuid4().hex}" if name is None else name
+        self._client = client
+
+    def __await__(self) -> Generator[Any, None, Event]:
+        async def itself() -> Event:
+            return self
+
+        return itself().__await__()
+
+    def wait(self, timeout: Any = None) -> Any:
+        """Wait until it is set; False when the time was over before (awaitable with an asynchronous client).
+
+        Args:
+            timeout: seconds, or text such as "200ms"; for ever by default.
+        """
+        return self.client.sync(self._ask, "event_wait", seconds_of(timeout))
+
+    def set(self) -> Any:
+        """Set it: whoever waits goes on."""
+        return self.client.sync(self._ask, "event_set")
+
+    def clear(self) -> Any:
+        """Unset it: from now on `wait` waits."""
+        return self.client.sync(self._ask, "event_clear")
+
+    def is_set(self) -> Any:
+        """Whether it is set."""
+        return self.client.sync(self._ask, "event_is_set")
+
+    async def _ask(self, op: str, timeout: float | None = None) -> Any:
+        question = {"timeout": timeout} if op == "event_wait" else {}
+        return await self.client._call(op, name=self.name, **question)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,)
+
+    def __repr__(self) -> str:
+        return f"<Event: {self.name}>"

@@ -1,0 +1,123 @@
+"""The user's half of `MultiLock`: locks by several names at once, without two waiting for each other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from headrace.rpc.holding import gave, took
+
+from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+
+logger = logging.getLogger("distributed.multi_lock")
+
+
+class MultiLock(Shared):
+    """Several locks that clients and tasks share by name, taken together.
+
+    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
+    connection has gone.
+
+    Args:
+        names: of the locks; the same name is the same lock.
+        client: the client to use; by default the one of the task or process that uses the lock.
+
+    Examples:
+        >>> lock = MultiLock(["x", "y"])  # doctest: +SKIP
+        >>> lock.acquire(timeout=1)  # doctest: +SKIP
+        >>> # do things with protected resource 'x' and 'y'
+        >>> lock.release()  # doctest: +SKIP
+    """
+
+    def __init__(self, names: Iterable[str] | None = None, client: Any = None) -> None:
+        self.names = list(names or [])
+        self._client = client
+        #: what the scheduler calls what this object holds, and the threads that took it
+        self._leases: deque[tuple[str, int]] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: Any = None, num_locks: int | None = None) -> Any:
+        """Take the locks; True if they were had (awaitable with an asynchronous client).
+
+        Args:
+            blocking: whether to wait if they are taken.
+            timeout: seconds, or text such as "5s", to wait; for ever by default.
+            num_locks: how many of them are needed; all by default.
+
+        Raises:
+            ValueError: a timeout was given to a call that is not to wait; or `num_locks` is more than there are.
+            RuntimeError: this thread holds them already by this object, and would wait for itself.
+        """
+        if not blocking:
+            if timeout is not None:
+                raise ValueError("can't specify a timeout for a non-blocking call")
+            timeout = 0
+        if num_locks is not None and not 0 <= num_locks <= len(self.names):
+            raise ValueError(f"num_locks must be from 0 to the number of names ({len(self.names)}), not {num_locks}")
+        client, thread = self.client, threading.get_ident()
+        if not client.asynchronous and self._taken_by(thread) is not None:
+            raise RuntimeError(f"{self!r} is held by this object already: release it first")
+        return noted(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread), took)
+
+    async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int) -> bool:
+        lease = uuid.uuid4().hex
+        request = self.client._call(
+            "multi_lock_acquire", locks=self.names, id=lease, timeout=seconds, num_locks=num_locks, **who
+        )
+
+        async def release(_: Any = None) -> None:
+            await self.client._call("multi_lock_release", id=lease)
+
+        if not await until_cancelled(request, release, release):
+            return False
+        self._leases.append((lease, thread))
+        return True
+
+    def _taken_by(self, thread: int) -> tuple[str, int] | None:
+        return next((taken for taken in list(self._leases) if taken[1] == thread), None)
+
+    def release(self) -> Any:
+        """Give the locks up.
+
+        Raises:
+            ValueError: this object does not hold them.
+        """
+        taken = self._taken_by(threading.get_ident())
+        try:
+            taken = taken or self._leases[0]
+            self._leases.remove(taken)
+        except (IndexError, ValueError):
+            raise ValueError("Lock is not yet acquired") from None
+        gave()
+        return self.client.sync(self._release, taken[0])
+
+    async def _release(self, lease: str) -> None:
+        if not await self.client._call("multi_lock_release", id=lease):
+            logger.warning("The lease of %r had ended before it was released", self.names)
+
+    def locked(self) -> bool:
+        """Whether this object holds the locks."""
+        return bool(self._leases)
+
+    def __enter__(self) -> MultiLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    async def __aenter__(self) -> MultiLock:
+        await awaited(self.acquire())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await awaited(self.release())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.names,)
+
+    def __repr__(self) -> str:
+        return f"<MultiLock: {', '.join(map(str, self.names))}>"

@@ -1,0 +1,147 @@
+"""The user's half of `Queue`: a queue of futures and small values that the whole cluster shares by its name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from headrace.client.values import Packed, pack, settled, unpack
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+
+from ..asking import Shared, seconds_of, until_cancelled
+
+
+class Received(NamedTuple):
+    """What came out of a queue: pickles with the keys of their futures, as they came, and the values."""
+
+    items: list[tuple[Payload, list[Key]]]
+    values: list[Any]
+
+
+class Queue(Shared):
+    """A queue that clients and tasks share by name.
+
+    Values go through the scheduler, so they should be small: share large ones by their futures. The results of futures
+    in the queue are kept as long as they are in it.
+
+    Args:
+        name: the same name is the same queue. Random by default.
+        client: the client to use; by default the one of the task or process that uses it.
+        maxsize: how many values it holds; 0 for any number. Who makes the queue decides.
+
+    Examples:
+        >>> queue = Queue("results")  # doctest: +SKIP
+        >>> queue.put(client.submit(inc, 1))  # doctest: +SKIP
+        >>> queue.get().result()  # doctest: +SKIP
+        2
+    """
+
+    def __init__(self, name: Any = None, client: Any = None, maxsize: int = 0) -> None:
+        self.name = f"queue-{uuid.uuid4().hex}" if name is None else name
+        self.maxsize = maxsize
+        self._client = client
+        self._opened = False
+
+    def __await__(self) -> Generator[Any, None, Queue]:
+        async def opened() -> Queue:
+            await self._open()
+            return self
+
+        return opened().__await__()
+
+    async def _open(self) -> None:
+        if not self._opened:
+            self._opened = True
+            await self.client._call("queue_create", name=self.name, client=self.client.id, maxsize=self.maxsize)
+
+    def put(self, value: Any, timeout: Any = None, **kwargs: Any) -> Any:
+        """Put a value; waits while the queue is full.
+
+        Args:
+            value: a future, or something small with or without futures in it.
+            timeout: seconds, or text such as "200ms"; for ever by default.
+
+        Raises:
+            TimeoutError: there was no room in that time.
+        """
+        return self.client.sync(self._put, pack(value), seconds_of(timeout), **kwargs)
+
+    async def _put(self, packed: Packed, seconds: float | None) -> None:
+        await self._open()
+        await settled(self.client, packed)
+        accepted = await self.client._call(
+            "queue_put",
+            name=self.name,
+            key=packed.keys,
+            data=packed.payload,
+            client=self.client.id,
+            timeout=seconds,
+        )
+        if not accepted:
+            raise TimeoutError(f"the queue {self.name!r} was full for {seconds} s")
+
+    def get(self, timeout: Any = None, batch: bool | int = False, **kwargs: Any) -> Any:
+        """Get a value; waits while the queue is empty.
+
+        Args:
+            timeout: seconds, or text such as "200ms"; for ever by default.
+            batch: True for a list of all that there are now (perhaps none), a number for a list of so many.
+
+        Raises:
+            TimeoutError: nothing came in that time.
+            NotImplementedError: a timeout and a number.
+        """
+        if timeout is not None and batch and batch is not True:
+            raise NotImplementedError("Dask queues don't support simultaneous use of integer batch sizes and timeouts")
+        return self.client.sync(self._get, seconds_of(timeout), batch, **kwargs)
+
+    async def _get(self, seconds: float | None, batch: bool | int) -> Any:
+        await self._open()
+        client, request = self.client, uuid.uuid4().hex
+
+        async def withdraw() -> None:
+            await client._call("queue_withdraw", name=self.name, request=request)
+
+        async def give_back(received: Received | None) -> None:
+            if received is not None:
+                await client._call("queue_give_back", name=self.name, items=received.items)
+
+        received = await until_cancelled(self._receive(request, seconds, batch), withdraw, give_back)
+        if received is None:
+            raise TimeoutError(f"nothing came into the queue {self.name!r} for {seconds} s")
+        return received.values if batch else received.values[0]
+
+    async def _receive(self, request: str, seconds: float | None, batch: bool | int) -> Received | None:
+        client = self.client
+        answer = await client._call(
+            "queue_get", name=self.name, client=client.id, timeout=seconds, batch=batch, request=request
+        )
+        if answer is None:
+            return None
+        items = answer["items"]
+        return Received(items, await unpack(client, [payload for payload, _ in items], answer["token"]))
+
+    def qsize(self, **kwargs: Any) -> Any:
+        """How many values are in the queue."""
+        return self.client.sync(self._qsize, **kwargs)
+
+    async def _qsize(self) -> int:
+        await self._open()
+        return int(await self.client._call("queue_qsize", name=self.name, client=self.client.id))
+
+    def close(self) -> Any:
+        """Close this handle; with the last handle, the queue goes with all that is in it."""
+        return self.client.sync(self._close)
+
+    async def _close(self) -> None:
+        if self._opened:
+            self._opened = False
+            await self.client._call("queue_release", name=self.name, client=self.client.id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, None, self.maxsize)
+
+    def __repr__(self) -> str:
+        return f"<Queue: {self.name}>"

@@ -1,0 +1,123 @@
+"""One queue: what is in it, who waits to get, and who waits to put. First come, first served. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from headrace.messages.base import Payload
+
+
+class Item(NamedTuple):
+    """A value in a queue.
+
+    Attributes:
+        payload: the pickled value.
+        keys: of the futures in it.
+        keeper: what keeps their tasks; None if there are none.
+    """
+
+    payload: Payload
+    keys: tuple[Any, ...] = ()
+    keeper: Any = None
+
+
+class Getter:
+    """Somebody who waits for so many items, and those that he has already."""
+
+    __slots__ = ("items", "needed")
+
+    def __init__(self, needed: int) -> None:
+        self.needed = needed
+        self.items: list[Item] = []
+
+
+class QueueState:
+    """A queue.
+
+    Args:
+        maxsize: how many items it holds; 0 for any number.
+
+    Attributes:
+        handles: how many objects of the users' are open.
+        served: what became of requests that waited, to be taken by the caller: (request, items) of getters, (request,
+            None) of putters.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self.maxsize = maxsize
+        self.handles = 0
+        self.items: deque[Item] = deque()
+        self.getters: dict[Any, Getter] = {}
+        self.putters: dict[Any, Item] = {}
+        self.served: deque[tuple[Any, list[Item] | None]] = deque()
+
+    def put(self, request: Any, item: Item) -> bool:
+        """Put an item: whether there was room. Else the request waits until it is served or withdrawn."""
+        if self.putters or not self._has_room():
+            self.putters[request] = item
+            return False
+        self.items.append(item)
+        self._serve()
+        return True
+
+    def get(self, request: Any, needed: int = 1) -> list[Item] | None:
+        """Get so many items, or None: then the request waits until it is served or withdrawn."""
+        if self.getters or len(self.items) < needed:
+            self.getters[request] = Getter(needed)
+            self._serve()
+            return None
+        taken = [self.items.popleft() for _ in range(needed)]
+        self._serve()
+        return taken
+
+    def get_all(self) -> list[Item]:
+        """All that is in the queue now."""
+        taken = list(self.items)
+        self.items.clear()
+        self._serve()
+        return taken
+
+    def give_back(self, items: Iterable[Item]) -> None:
+        """Items that were taken have not been received: they are the first again."""
+        self.items.extendleft(reversed(list(items)))
+        self._serve()
+
+    def withdraw(self, request: Any) -> Item | None:
+        """A request is given up; what a getter had is the first again, what a putter had is returned."""
+        getter = self.getters.pop(request, None)
+        if getter is not None:
+            self.give_back(getter.items)
+        item = self.putters.pop(request, None)
+        if item is not None:
+            self._serve()
+        return item
+
+    def remove_kept(self) -> list[Item]:
+        """Take out what has futures in it; their tasks are forgotten."""
+        gone = [item for item in self.items if item.keeper is not None]
+        self.items = deque(item for item in self.items if item.keeper is None)
+        for getter in self.getters.values():
+            gone += [item for item in getter.items if item.keeper is not None]
+            getter.items = [item for item in getter.items if item.keeper is None]
+        self._serve()
+        return gone
+
+    def _has_room(self) -> bool:
+        return not self.maxsize or len(self.items) < self.maxsize
+
+    def _serve(self) -> None:
+        while True:
+            if self.getters and self.items:
+                request, getter = next(iter(self.getters.items()))
+                getter.items.append(self.items.popleft())
+                if len(getter.items) >= getter.needed:
+                    del self.getters[request]
+                    self.served.append((request, getter.items))
+            elif self.putters and self._has_room():
+                request = next(iter(self.putters))
+                self.items.append(self.putters.pop(request))
+                self.served.append((request, None))
+            else:
+                return

@@ -1,0 +1,234 @@
+"""The user's half of `Semaphore`: at most so many holders of a name at a time, in the whole cluster."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+from headrace.config import get as config_get
+from headrace.config import parse_seconds
+from headrace.rpc import PeriodicCallback
+from headrace.rpc.holding import gave, took
+from headrace.rpc.sync_methods import SyncMethodMixin
+
+from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+
+logger = logging.getLogger("distributed.semaphore")
+
+
+class Semaphore(Shared, SyncMethodMixin):
+    """A semaphore that clients and tasks share by name.
+
+    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
+    connection has gone. What is held by one that lives is held until it is released.
+
+    Args:
+        max_leases: how many may hold it at a time.
+        name: the same name is the same semaphore. Random by default.
+        scheduler_rpc: proxy to talk to the scheduler by, instead of a client; leases are then kept up by messages.
+        loop: the event loop to use with `scheduler_rpc`; by default the one that runs.
+        client: the client to use; by default the one of the task or process that uses it.
+
+    Raises:
+        ValueError: `max_leases` is not positive.
+
+    Examples:
+        >>> semaphore = Semaphore(max_leases=2, name="database")  # doctest: +SKIP
+        >>> def access(part, semaphore):
+        ...     with semaphore:
+        ...         return read(part)
+        >>> futures = client.map(access, range(10), semaphore=semaphore)  # doctest: +SKIP
+        >>> client.gather(futures)  # doctest: +SKIP
+        >>> semaphore.close()  # doctest: +SKIP
+    """
+
+    #: Whether the scheduler is to forget it when nobody holds it.
+    _fleeting = False
+
+    def __init__(
+        self,
+        max_leases: int = 1,
+        name: Any = None,
+        scheduler_rpc: Any = None,
+        loop: Any = None,
+        client: Any = None,
+    ) -> None:
+        if not isinstance(max_leases, int) or max_leases < 1:
+            raise ValueError(f"max_leases must be a positive integer, not {max_leases!r}")
+        self.name = f"{type(self).__name__.lower()}-{uuid.uuid4().hex}" if name is None else name
+        self.max_leases = max_leases
+        self.id = uuid.uuid4().hex
+        self.refresh_callback: PeriodicCallback | None = None
+        self._client = client
+        self._rpc = scheduler_rpc
+        self._loop = loop
+        self._leases: deque[str] = deque()
+        self._registered = False
+
+    # How it talks
+
+    @property
+    def scheduler(self) -> Any:
+        """Proxy for requests to the scheduler."""
+        return self._rpc if self._rpc is not None else self.client.scheduler
+
+    @property
+    def loop(self) -> Any:
+        """The event loop that requests run on."""
+        if self._rpc is None:
+            return self.client.loop
+        from headrace.rpc import IOLoop
+
+        return IOLoop.current() if self._loop is None else IOLoop.of(self._loop)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether methods return awaitables here."""
+        return bool(self.client.asynchronous) if self._rpc is None else super().asynchronous
+
+    def sync(
+        self,
+        func: Any,
+        *args: Any,
+        asynchronous: bool | None = None,
+        callback_timeout: float | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run a coroutine function on the loop and return its result; an awaitable when asynchronous."""
+        run = self.client.sync if self._rpc is None else super().sync
+        return run(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
+
+    async def _ask(self, op: str, **kwargs: Any) -> Any:
+        if self._rpc is not None:
+            return await getattr(self._rpc, op)(name=self.name, **kwargs)
+        return await self.client._call(op, name=self.name, **kwargs)
+
+    # What it does
+
+    def register(self, **kwargs: Any) -> Any:
+        """Have the scheduler know it; otherwise this happens when it is first acquired.
+
+        Raises:
+            ValueError: there is one of this name with another `max_leases`.
+        """
+        return self.sync(self._register)
+
+    async def _register(self) -> None:
+        await self._ask("semaphore_register", max_leases=self.max_leases, lease_timeout=None, fleeting=self._fleeting)
+        self._registered = True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        async def register() -> Any:
+            await self._register()
+            return self
+
+        return register().__await__()
+
+    def acquire(self, timeout: Any = None) -> Any:
+        """Take a lease; True if it was had (awaitable with an asynchronous client).
+
+        Args:
+            timeout: seconds, or text such as "200ms", to wait; for ever by default.
+
+        Raises:
+            RuntimeError: it was closed.
+            ValueError: there is one of this name with another `max_leases`.
+        """
+        who = {} if self._rpc is not None else holder(self.client)
+        return noted(self.sync(self._acquire, seconds_of(timeout), who), took)
+
+    async def _acquire(self, seconds: float | None, who: dict[str, Any]) -> bool:
+        lease = uuid.uuid4().hex
+        make = {"max_leases": self.max_leases, "fleeting": self._fleeting}
+        question = {"timeout": seconds, "lease_id": lease, **who}
+        if self._fleeting or not self._registered:
+            question.update(make)
+
+        async def release(_: Any = None) -> None:
+            await self._ask("semaphore_release", lease_id=lease)
+
+        if not await until_cancelled(self._ask("semaphore_acquire", **question), release, release):
+            return False
+        self._registered = True
+        self._leases.append(lease)
+        self._keep_up()
+        return True
+
+    def release(self) -> Any:
+        """Give a lease up.
+
+        Returns:
+            Whether it was held until now. If not, it has ended: the connection of its holder was gone for too long.
+
+        Raises:
+            RuntimeError: this object holds none.
+        """
+        try:
+            lease = self._leases.popleft()
+        except IndexError:
+            raise RuntimeError(
+                f"Released too often: this {type(self).__name__} holds no lease of {self.name!r}"
+            ) from None
+        gave()
+        return self.sync(self._release, lease)
+
+    async def _release(self, lease: str) -> bool:
+        try:
+            if await self._ask("semaphore_release", lease_id=lease):
+                return True
+            logger.warning("The lease of %r had ended before it was released", self.name)
+        except OSError as error:
+            logger.error("The lease of %r could not be released (%s): it will end by itself", self.name, error)
+        return False
+
+    def get_value(self) -> Any:
+        """How many leases are held, by anybody."""
+        return self.sync(self._ask, "semaphore_value")
+
+    def close(self) -> Any:
+        """Have the scheduler forget it; whoever waits for it gets a `RuntimeError`."""
+        return self.sync(self._close)
+
+    async def _close(self) -> None:
+        self._leases.clear()
+        await self._ask("semaphore_close")
+
+    # Without a client nobody else tells the scheduler that the holder lives
+
+    def _keep_up(self) -> None:
+        if self._rpc is None or self.refresh_callback is not None:
+            return
+        timeout = parse_seconds(config_get("distributed.scheduler.locks.lease-timeout"))
+        if timeout != float("inf"):
+            self.refresh_callback = PeriodicCallback(self._refresh, 1000 * timeout / 5)
+            self.refresh_callback.start()
+
+    async def _refresh(self) -> None:
+        if self._leases:
+            await self._ask("semaphore_refresh_leases", lease_ids=list(self._leases))
+        elif self.refresh_callback is not None:
+            self.refresh_callback.stop()
+            self.refresh_callback = None
+
+    def __enter__(self) -> Any:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    async def __aenter__(self) -> Any:
+        await awaited(self.acquire())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await awaited(self.release())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.max_leases, self.name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.name}>"

@@ -1,0 +1,90 @@
+"""Semaphores by name: who holds leases, and who waits for one, first come first served. Pure."""
+
+from __future__ import annotations
+
+
+class SemaphoreState:
+    """One semaphore.
+
+    Attributes:
+        max_leases: how many may be held at a time.
+        fleeting: whether it is forgotten when nobody holds it or waits for it (locks).
+        leases: who holds it, in order.
+        line: who waits, in order.
+    """
+
+    __slots__ = ("fleeting", "leases", "line", "max_leases")
+
+    def __init__(self, max_leases: int, fleeting: bool) -> None:
+        self.max_leases = max_leases
+        self.fleeting = fleeting
+        self.leases: dict[str, None] = {}
+        self.line: dict[str, None] = {}
+
+
+class Semaphores:
+    """All semaphores. Leases are identified by texts that are never used twice."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, SemaphoreState] = {}
+
+    def create(self, name: str, max_leases: int, fleeting: bool = False) -> None:
+        """Make a semaphore, unless it is there.
+
+        Raises:
+            ValueError: it is there with another number of leases, or the number is not positive.
+        """
+        present = self.by_name.get(name)
+        if present is None:
+            if not isinstance(max_leases, int) or max_leases < 1:
+                raise ValueError(f"a semaphore needs at least one lease, not {max_leases!r}")
+            self.by_name[name] = SemaphoreState(max_leases, fleeting)
+        elif present.max_leases != max_leases:
+            raise ValueError(f"Inconsistent max leases: {max_leases}, expected: {present.max_leases}")
+
+    def request(self, name: str, lease: str) -> bool:
+        """Ask for a lease: whether it was had at once. Else it stands in line until `withdraw`.
+
+        Raises:
+            RuntimeError: there is no such semaphore.
+        """
+        semaphore = self.by_name.get(name)
+        if semaphore is None:
+            raise RuntimeError(f"Semaphore or Lock `{name}` not known: it was closed, or never registered.")
+        if len(semaphore.leases) < semaphore.max_leases:  # then nobody is in line
+            semaphore.leases[lease] = None
+            return True
+        semaphore.line[lease] = None
+        return False
+
+    def withdraw(self, name: str, lease: str) -> list[str]:
+        """Give a lease up, or leave the line; returns the leases that are granted thereby."""
+        semaphore = self.by_name.get(name)
+        if semaphore is None:
+            return []
+        semaphore.line.pop(lease, None)
+        semaphore.leases.pop(lease, None)
+        granted = []
+        while semaphore.line and len(semaphore.leases) < semaphore.max_leases:
+            following = next(iter(semaphore.line))
+            del semaphore.line[following]
+            semaphore.leases[following] = None
+            granted.append(following)
+        if semaphore.fleeting and not semaphore.leases:
+            del self.by_name[name]
+        return granted
+
+    def holds(self, name: str, lease: str) -> bool:
+        """Whether a lease is held."""
+        semaphore = self.by_name.get(name)
+        return semaphore is not None and lease in semaphore.leases
+
+    def value(self, name: str) -> int:
+        """How many leases are held; 0 if there is no such semaphore."""
+        semaphore = self.by_name.get(name)
+        return len(semaphore.leases) if semaphore is not None else 0
+
+    def close(self, name: str) -> tuple[list[str], list[str]]:
+        """Forget a semaphore; returns who held it, and who waited for it."""
+        semaphore = self.by_name.pop(name, None)
+        return ([], []) if semaphore is None else (list(semaphore.leases), list(semaphore.line))

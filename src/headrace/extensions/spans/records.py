@@ -1,0 +1,197 @@
+"""What the scheduler knows of spans. A span holds groups of tasks; figures are added up from these when asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from time import time
+from typing import Any
+
+from headrace.scheduler.state.tasks import STATES, TaskGroup
+
+
+class SpanMetadata(dict[str, Any]):
+    """What was said of a span; `collections` is a list of dictionaries."""
+
+
+class Span:
+    """A part of a workflow: the tasks that were made in one `span` context, or beside all of them ("default").
+
+    Args:
+        name: its tags with those around it, outermost first.
+        id_: unique.
+        parent: the span around it.
+        total_nthreads_history: (seconds since the epoch, threads of the cluster from then on), oldest first; or a
+            function that tells it.
+
+    Attributes:
+        children: spans within it, oldest first.
+        groups: groups of its own tasks; `traverse_groups` has those of its children, too.
+        enqueued: when its first task came, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        name: tuple[str, ...],
+        id_: str,
+        parent: Span | None,
+        total_nthreads_history: Sequence[tuple[float, int]] | Callable[[], Sequence[tuple[float, int]]],
+    ) -> None:
+        self.name = name
+        self.id = id_
+        self._parent = parent
+        self.children: list[Span] = []
+        self.groups: set[TaskGroup] = set()
+        self.enqueued = time()
+        self._metadata = SpanMetadata()
+        self._code: dict[tuple[Any, ...], None] = {}
+        self._threads = total_nthreads_history
+
+    def __repr__(self) -> str:
+        return f"Span<name={self.name}, id={self.id}>"
+
+    @property
+    def parent(self) -> Span | None:
+        """The span around it, if there is one."""
+        return self._parent
+
+    @property
+    def annotation(self) -> dict[str, tuple[str, ...]] | None:
+        """What its tasks are annotated with; None for a default span."""
+        if self.name == ("default",):
+            return None
+        ids: list[str] = []
+        node: Span | None = self
+        while node is not None:
+            ids.append(node.id)
+            node = node.parent
+        return {"name": self.name, "ids": tuple(reversed(ids))}
+
+    @property
+    def metadata(self) -> SpanMetadata:
+        """What was said of it."""
+        return self._metadata
+
+    def add_metadata(self, metadata: SpanMetadata) -> None:
+        """Say more of it; collections are appended."""
+        for name, value in metadata.items():
+            if name == "collections":
+                self._metadata.setdefault(name, []).extend(value)
+            else:
+                self._metadata[name] = value
+
+    @property
+    def code(self) -> list[tuple[Any, ...]]:
+        """Frames of the user's code from which its tasks were submitted, each submission once."""
+        return list(dict.fromkeys(frames for each in self.traverse_spans() for frames in each._code))
+
+    def traverse_spans(self) -> Iterator[Span]:
+        """This one and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.traverse_spans()
+
+    def traverse_groups(self) -> Iterator[TaskGroup]:
+        """The groups of this one and of all below it."""
+        for each in self.traverse_spans():
+            yield from each.groups
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many of its tasks are in each state."""
+        totals = dict.fromkeys(STATES, 0)
+        for group in self.traverse_groups():
+            for state, count in group.counts.items():
+                totals[state] += count
+        return totals
+
+    @property
+    def done(self) -> bool:
+        """Whether none of its tasks is still to be computed."""
+        return all(group.done for group in self.traverse_groups())
+
+    @property
+    def start(self) -> float:
+        """When its first task began, in seconds since the epoch; 0 before that."""
+        return min((group.start for group in self.traverse_groups() if group.start), default=0.0)
+
+    @property
+    def stop(self) -> float:
+        """When its last task ended; now, while there are some to be computed."""
+        if not self.done:
+            return time()
+        last = max((group.stop for group in self.traverse_groups() if group.stop), default=0.0)
+        return last or self.enqueued
+
+    @property
+    def nbytes_total(self) -> int:
+        """Bytes that its tasks have produced."""
+        return sum(group.nbytes_total for group in self.traverse_groups())
+
+    @property
+    def duration(self) -> float:
+        """Seconds spent on its tasks, all actions and workers together."""
+        return sum(group.duration for group in self.traverse_groups())
+
+    @property
+    def all_durations(self) -> dict[str, float]:
+        """The same by action: compute, transfer, load."""
+        totals: dict[str, float] = defaultdict(float)
+        for group in self.traverse_groups():
+            for action, seconds in group.all_durations.items():
+                totals[action] += seconds
+        return dict(totals)
+
+    @property
+    def cumulative_worker_metrics(self) -> dict[tuple[Any, ...], float]:
+        """Seconds by ("execute", prefix, action, "seconds"), its children's included."""
+        totals: dict[tuple[Any, ...], float] = defaultdict(float)
+        for group in self.traverse_groups():
+            for action, seconds in group.all_durations.items():
+                totals["execute", group.prefix.name, action, "seconds"] += seconds
+        used = sum(totals.values())
+        if (possible := self.active_cpu_seconds) > used:
+            totals["execute", "N/A", "idle or other spans", "seconds"] = possible - used
+        return dict(totals)
+
+    @property
+    def nthreads_intervals(self) -> list[tuple[float, float, int]]:
+        """How many threads the cluster had while this was active: (from, to, threads)."""
+        if not self.start:
+            return []
+        begin, end = self.enqueued, self.stop
+        history = [*(self._threads() if callable(self._threads) else self._threads), (float("inf"), 0)]
+        found = []
+        for (since, threads), (until, _) in pairwise(history):
+            low, high = max(begin, since), min(end, until)
+            if threads and high > low:
+                found.append((low, high, threads))
+        return found
+
+    @property
+    def active_cpu_seconds(self) -> float:
+        """Seconds that all threads of the cluster had while this was active, whoever used them."""
+        return sum((stop - start) * threads for start, stop, threads in self.nthreads_intervals)
+
+    @staticmethod
+    def merge(*items: Span) -> Span:
+        """A span that stands for several, as their parent; it is not recorded anywhere.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not items:
+            raise ValueError("Nothing to merge")
+        names = {item.name for item in items}
+        merged = Span(names.pop() if len(names) == 1 else ("(merged)",), "(merged)", None, items[0]._threads)
+        merged.children.extend(_apart(items))
+        merged.enqueued = min(item.enqueued for item in items)
+        return merged
+
+
+def _apart(items: Iterable[Span]) -> list[Span]:
+    """Spans without those that are within others of them, which would count twice."""
+    chosen = list(dict.fromkeys(items))
+    inner = {below for item in chosen for below in list(item.traverse_spans())[1:]}
+    return [item for item in chosen if item not in inner]

@@ -1,0 +1,175 @@
+"""The scheduler's half of spans: which groups of tasks belong to which.
+
+The state tells of a group when it appears with a `span` annotation. Tasks without one cost nothing: what is in no span
+is found, when somebody looks, through the computations that the scheduler keeps anyway.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from headrace import config
+from headrace.scheduler.state.tasks import TaskGroup
+
+from .records import Span, SpanMetadata
+
+
+class SpansSchedulerExtension:
+    """The spans of a scheduler.
+
+    Kept are the latest outermost ones (`distributed.diagnostics.computations.max-history` of them) with all within
+    them, and those that have not ended.
+
+    Attributes:
+        scheduler: whose.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self._kept = int(config.get("distributed.diagnostics.computations.max-history", 100))
+        self._spans: dict[str, Span] = {}
+        self._root_spans: list[Span] = []
+        self._defaults: dict[str, Span] = {}
+        scheduler.state.span_observer = self._observe
+
+    def _threads(self) -> list[tuple[float, int]]:
+        return self.scheduler.total_nthreads_history  # type: ignore[no-any-return]
+
+    # What is found where
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """All spans by id, default ones included."""
+        self._find_defaults()
+        return self._spans
+
+    @property
+    def root_spans(self) -> list[Span]:
+        """The outermost spans, oldest first."""
+        self._find_defaults()
+        return self._root_spans
+
+    @property
+    def spans_search_by_name(self) -> dict[tuple[str, ...], list[Span]]:
+        """Spans by their full name, oldest first."""
+        found: dict[tuple[str, ...], list[Span]] = defaultdict(list)
+        for each in self.spans.values():
+            found[each.name].append(each)
+        return found
+
+    @property
+    def spans_search_by_tag(self) -> dict[str, list[Span]]:
+        """Spans by each tag of their full names, oldest first."""
+        found: dict[str, list[Span]] = defaultdict(list)
+        for each in self.spans.values():
+            for tag in dict.fromkeys(each.name):
+                found[tag].append(each)
+        return found
+
+    def find_by_tags(self, *tags: str) -> Iterable[Span]:
+        """Spans that have all these tags, those around others before them."""
+        wanted = set(tags)
+        found = [each for each in self.spans.values() if wanted <= set(each.name)]
+        return iter(sorted(found, key=lambda each: len(each.name)))
+
+    def merge_all(self) -> Span:
+        """All spans as one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return Span.merge(*self.root_spans)
+
+    def merge_by_tags(self, *tags: str) -> Span:
+        """All spans that have these tags as one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return Span.merge(*self.find_by_tags(*tags))
+
+    # What happens
+
+    def _observe(self, group: TaskGroup, annotation: Any, code: Iterable[tuple[Any, ...]]) -> None:
+        """A group of tasks has come with an annotation; called by the state, once a group and message."""
+        if group.span_id is not None:
+            return
+        span = self._ensure(annotation)
+        if span is not None:
+            span.groups.add(group)
+            span._code.update(dict.fromkeys(code))
+            group.span_id = span.id
+
+    def observe_tasks(
+        self, tss: Iterable[Any], code: Iterable[tuple[Any, ...]], span_metadata: SpanMetadata
+    ) -> dict[Any, dict[str, Any]]:
+        """Tasks have come: put their groups into spans.
+
+        Returns:
+            By key, the annotation of tasks that came without one.
+        """
+        added: dict[Any, dict[str, Any]] = {}
+        for task in tss:
+            annotation = task.annotations.get("span")
+            if annotation:
+                self._observe(task.group, annotation, code)
+                span = self._spans.get(task.group.span_id)
+                if span is not None:
+                    span.add_metadata(span_metadata)
+        return added
+
+    def heartbeat(self, ws: Any, data: Mapping[Any, float]) -> None:
+        """Accepted for compatibility: what is added up comes with the results."""
+
+    def _ensure(self, annotation: Any) -> Span | None:
+        """The innermost span of an annotation, made with those around it; None if that is not one."""
+        try:
+            names, ids = list(map(str, annotation["name"])), list(map(str, annotation["ids"]))
+        except (TypeError, KeyError):
+            return None
+        parent: Span | None = None
+        for depth, identifier in enumerate(ids[: len(names)], 1):
+            span = self._spans.get(identifier)
+            if span is None:
+                span = Span(tuple(names[:depth]), identifier, parent, self._threads)
+                self._spans[identifier] = span
+                (self._root_spans if parent is None else parent.children).append(span)
+                if parent is None:
+                    self._forget_old()
+            parent = span
+        return parent
+
+    def _forget_old(self) -> None:
+        """Keep as many as configured, and those that have not ended."""
+        excess = len(self._root_spans) - max(1, self._kept)
+        for span in self._root_spans[: max(0, excess)]:
+            if span.done:
+                self._root_spans.remove(span)
+                for each in span.traverse_spans():
+                    self._spans.pop(each.id, None)
+
+    def _find_defaults(self) -> None:
+        """A default span for each computation with groups that are in no span."""
+        computations = list(self.scheduler.computations)
+        for computation in computations:
+            groups = {group for group in computation.groups if group.span_id is None}
+            if not groups:
+                continue
+            span = self._defaults.get(computation.id)
+            if span is None:
+                span = Span(("default",), str(uuid.uuid4()), None, self._threads)
+                span.enqueued = computation.started
+                self._defaults[computation.id] = self._spans[span.id] = span
+                self._root_spans.append(span)
+            span.groups |= groups
+            span._code.update(dict.fromkeys(computation.code))
+            for group in groups:
+                group.span_id = span.id
+        gone = self._defaults.keys() - {computation.id for computation in computations}
+        for name in gone:
+            self._defaults.pop(name)
+        if gone:
+            self._forget_old()

@@ -1,0 +1,60 @@
+"""Requests at the scheduler that wait for their turn. Each is answered when it comes; nobody polls.
+
+Who is next, and what he gets, is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from headrace.comm import Comm
+
+
+class Waiting:
+    """Requests by their identifiers, each with the connection that waits for the answer."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Any, tuple[Comm | None, asyncio.Future[Any]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __contains__(self, identifier: Any) -> bool:
+        return identifier in self._requests
+
+    async def turn(self, identifier: Any, comm: Comm | None, timeout: float | None) -> Any:
+        """Wait until `grant` or `fail`; None when `timeout` seconds were not enough.
+
+        Raises:
+            Exception: what `fail` was given.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._requests[identifier] = comm, answer
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError:
+            return answer.result() if answer.done() and not answer.cancelled() else None
+        finally:
+            self._requests.pop(identifier, None)
+
+    def grant(self, identifier: Any, value: Any = True) -> bool:
+        """Answer a request; False when nobody waits for the answer any more."""
+        comm, answer = self._requests.get(identifier, (None, None))
+        if answer is None or answer.done() or (comm is not None and comm.closed()):
+            return False
+        answer.set_result(value)
+        return True
+
+    def fail(self, identifier: Any, error: Exception) -> None:
+        """Have an error raised at a request, if it still waits."""
+        _, answer = self._requests.get(identifier, (None, None))
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
+    def drop_closed(self, *_: object) -> None:
+        """A client has gone: nobody waits any more on connections that are closed."""
+        for comm, answer in self._requests.values():
+            if comm is not None and comm.closed() and not answer.done():
+                answer.set_result(None)

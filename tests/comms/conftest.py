@@ -1,0 +1,38 @@
+"""Each test of the contract runs over every transport, on asyncio's own loop and on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+import uvloop
+from comms.transports import Transport, make_transport
+
+from headrace.security import Security
+
+
+@pytest.fixture(scope="session")
+def security() -> Security:
+    return Security.temporary()
+
+
+@pytest.fixture(params=["tcp", "tls", "inproc"])
+def transport(request: pytest.FixtureRequest, security: Security) -> Transport:
+    return make_transport(request.param, security)
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def socket_transport(request: pytest.FixtureRequest, security: Security) -> Transport:
+    return make_transport(request.param, security)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def logs(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING, logger="distributed")
+    return caplog
