@@ -7,6 +7,7 @@ from headrace.common.status import Status
 from headrace.exceptions import CommClosedError, RPCClosed
 from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 from headrace.rpc.documented_server import Server
+from headrace.rpc.metering import context_meter_to_server_digest
 from headrace.toolbox.errors import (
     ErrorMessage,
     OKMessage,
@@ -30,6 +31,7 @@ __all__ = [
     "clean_exception",
     "coerce_to_address",
     "collect_causes",
+    "context_meter_to_server_digest",
     "error_message",
     "pingpong",
     "raise_later",

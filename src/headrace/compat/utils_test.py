@@ -93,6 +93,7 @@ from headrace.testing.functions import (
 )
 from headrace.testing.guards import (
     bump_rlimit,
+    captured_context_meter,
     check_instances,
     cleanup_global_workers,
     config_for_cluster_tests,
@@ -178,6 +179,7 @@ __all__ = [
     "block_on_event",
     "bump_rlimit",
     "c",
+    "captured_context_meter",
     "captured_handler",
     "captured_logger",
     "check_instances",
