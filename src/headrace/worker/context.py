@@ -165,7 +165,9 @@ def _seceded() -> bool:
     return True
 
 
-local_client = worker_client
+def local_client(*args: Any, **kwargs: Any) -> Any:
+    """As `worker_client`, by its older name."""
+    return worker_client(*args, **kwargs)
 
 
 def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
