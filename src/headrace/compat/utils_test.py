@@ -93,7 +93,6 @@ from headrace.testing.functions import (
 )
 from headrace.testing.guards import (
     bump_rlimit,
-    captured_context_meter,
     check_instances,
     cleanup_global_workers,
     config_for_cluster_tests,
