@@ -93,7 +93,6 @@ from headrace.testing.functions import (
 )
 from headrace.testing.guards import (
     bump_rlimit,
-    captured_context_meter,
     check_instances,
     cleanup_global_workers,
     config_for_cluster_tests,
@@ -118,6 +117,7 @@ from headrace.testing.logs import (
     captured_logger,
     wait_for_log_line,
 )
+from headrace.testing.meters import captured_context_meter
 from headrace.testing.processes import (
     popen,
 )

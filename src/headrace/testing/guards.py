@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -110,21 +109,6 @@ def bump_rlimit(limit: int, desired: int) -> None:
         resource.setrlimit(limit, (desired, max(hard, desired) if hard != resource.RLIM_INFINITY else hard))
     except (OSError, ValueError) as error:
         pytest.skip(f"the limit {limit} of {soft} cannot be raised to {desired}: {error}")
-
-
-@contextlib.contextmanager
-def captured_context_meter() -> Iterator[defaultdict[tuple[Any, ...], float]]:
-    """What `distributed.metrics.context_meter` is told of within the block: sums by (*label, unit)."""
-    from headrace.metrics import context_meter
-
-    sums: defaultdict[tuple[Any, ...], float] = defaultdict(int)
-
-    def add(label: Any, value: float, unit: str) -> None:
-        labels = label if isinstance(label, tuple) else (label,)
-        sums[(*labels, unit)] += value
-
-    with context_meter.add_callback(add):
-        yield sums
 
 
 # What is left behind
