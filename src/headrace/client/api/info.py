@@ -132,14 +132,6 @@ class InfoMethods(ClientBase):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.2)
 
-    def benchmark_hardware(self) -> Any:
-        """How fast the workers' disks, memories and network are; takes some seconds for each of them.
-
-        Returns:
-            {"disk", "memory" and "network": {size as text: bytes per second, on average over workers}}
-        """
-        return self.sync(self._call, "benchmark_hardware")
-
     def get_versions(self, check: bool = False, packages: Any = None) -> Any:
         """Versions of Python and packages at the scheduler, the workers and here.
 
