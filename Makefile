@@ -9,8 +9,8 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 DOCS ?= docs/_build
 DASK_TESTS = dask.array.tests dask.bag.tests dask.dataframe.tests dask.dataframe.dask_expr.tests dask.tests.test_delayed
-# fastapi: Prefect 3.8 passes arguments that later ones do not take. xgboost-cpu: xgboost without 300 MB for graphics cards.
-LIBRARIES = scikit-learn xarray xgboost-cpu lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue
+# fastapi: Prefect 3.8 passes arguments that later ones do not take.
+LIBRARIES = scikit-learn xarray xgboost lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue
 ROUNDS ?= 50
 SEEDS ?= 10000
 

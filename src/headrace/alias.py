@@ -26,7 +26,6 @@ API_VERSION = "2026.8.0"
 #: Public paths whose headrace module has another name. All others are `headrace.compat.X`, else `headrace.X`.
 RENAMED = {
     "deploy.utils": "headrace.compat.deploy_utils",
-    "protocol.pickle": "headrace.compat.protocol_pickle",
     "cli.dask_scheduler": "headrace.cli.scheduler",
     "cli.dask_spec": "headrace.cli.spec",
     "cli.dask_ssh": "headrace.cli.ssh",

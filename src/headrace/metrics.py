@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from time import monotonic, perf_counter, process_time, thread_time, time
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 __all__ = [
     "ContextMeter",
     "DelayedMetricsLedger",
     "MeterOutput",
     "context_meter",
+    "context_meter_to_server_digest",
     "meter",
     "monotonic",
     "perf_counter",
@@ -28,6 +29,7 @@ __all__ = [
 
 #: Called with what was measured, how much of it, and in which unit.
 Callback = Callable[[Hashable, float, str], None]
+Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 @dataclass
@@ -169,6 +171,28 @@ def _on_this_loop(callback: Callback) -> Callback:
 
 #: The meter that all share.
 context_meter = ContextMeter()
+
+
+def context_meter_to_server_digest(digest_tag: str) -> Callable[[Method], Method]:
+    """A decorator of a server's coroutine method: what is measured in it goes to the server's `digest_metric`.
+
+    Args:
+        digest_tag: with which the names begin: `(digest_tag, label, unit)`; a label that is a tuple is spread out.
+    """
+
+    def decorate(function: Method) -> Method:
+        @wraps(function)
+        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            def tell(label: Hashable, value: float, unit: str) -> None:
+                parts = label if isinstance(label, tuple) else (label,)
+                self.digest_metric((digest_tag, *parts, unit), value)
+
+            with context_meter.add_callback(tell, allow_offload=True):
+                return await function(self, *args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
 
 
 @dataclass

@@ -7,16 +7,18 @@ import doctest
 import io
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import dask
 import pytest
 
-from headrace import Client, LocalCluster, progress, wait
+from headrace import Client, LocalCluster, progress, span, wait
 from headrace.diagnostics import plugin, progress_text, progressbar
 from headrace.diagnostics import progress as progress_plugins
 from headrace.diagnostics.progress_feed import Group, Snapshot
-from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_group, render_line
+from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_groups, render_line
+from headrace.diagnostics.progress_watch import grouping
 from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
 from headrace.testing.waiting import poll_for
 
@@ -108,7 +110,7 @@ def test_a_line_fits_into_the_terminal(columns: int) -> None:
     snapshot = Snapshot((Group("x", 10_000, 5_000, 70, 7),), 10_000, 4, elapsed=100.0)
     line = render_line(snapshot, 40, True, "label", columns)
     assert len(line) <= columns
-    assert len(render_group(snapshot.groups[0], columns)) <= columns
+    assert len(render_groups(snapshot.groups, columns)[0]) <= columns
     if columns >= 60:
         assert "70 erred" in line
 
@@ -290,6 +292,60 @@ def test_a_broken_connection_is_made_anew(cluster: LocalCluster, client: Client,
     poll_for(lambda: bool(extension.comms) and not before & extension.comms)
     gate.release.set()
     assert bar.run().done == 1
+
+
+def test_futures_of_several_schedulers_are_refused(client: Client) -> None:
+    with (
+        Client(n_workers=0, processes=False, set_as_default=False) as other,
+        pytest.raises(ValueError, match="make a bar for each"),
+    ):
+        progress(client.submit(int), other.submit(int))
+
+
+def test_futures_of_several_clients_of_one_scheduler_will_do(cluster: LocalCluster, client: Client) -> None:
+    with Client(cluster, set_as_default=False) as other:
+        futures = [client.submit(int, pure=False), other.submit(int, pure=False)]
+        assert TextProgressBar(futures, start=False, file=io.StringIO()).run().total == 2
+
+
+def test_persisted_collections(client: Client) -> None:
+    file = io.StringIO()
+    persisted = client.persist([dask.delayed(abs)(number, pure=False) for number in range(3)])
+    progress(*persisted, file=file)
+    assert "3/3" in file.getvalue()
+
+
+def test_groups_of_real_spans(client: Client) -> None:
+    with span("outer"), span("inner"):
+        first = client.map(lambda x: x, range(3), key="spanned")
+    second = client.submit(int, key="plain")
+    file = io.StringIO()
+    progress(first, second, group_by="spans", file=file)
+    lines = file.getvalue().splitlines()
+    assert any("outer › inner" in line and "3/3" in line for line in lines)
+    assert any("default" in line and "1/1" in line for line in lines)
+
+
+def test_groups_of_spans() -> None:
+    spans = {"a": SimpleNamespace(name=("outer", "inner"))}
+    scheduler = SimpleNamespace(extensions={"spans": SimpleNamespace(spans=spans)})
+    group_of = grouping(scheduler, "spans")
+    tasks = [SimpleNamespace(group=Hashed(each)) for each in ("a", None)]
+    assert [group_of(task) for task in tasks] == ["outer › inner", "default"]  # type: ignore[arg-type]
+    without = grouping(SimpleNamespace(extensions={}), "spans")
+    assert without(tasks[0]) == "default"  # type: ignore[arg-type]
+
+
+class Hashed:
+    def __init__(self, span_id: str | None) -> None:
+        self.span_id = span_id
+
+
+def test_a_dumb_terminal_gets_lines(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    file = Terminal()
+    progress(client.submit(int, pure=False), file=file)
+    assert "\x1b" not in file.getvalue()
 
 
 def test_the_address_of_a_scheduler(cluster: LocalCluster, client: Client) -> None:

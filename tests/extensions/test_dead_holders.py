@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import dask
@@ -34,27 +35,47 @@ def hold() -> None:
     Event("never").wait()
 
 
-def test_a_worker_that_is_killed_gives_up_what_it_held() -> None:
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """One whose cluster has processes, and ends leases soon."""
     with (
         dask.config.set(SOON),
-        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        future = client.submit(hold)
-        pid = Queue("pids").get(timeout=60)
-        lock, multi, semaphore = Lock("lock"), MultiLock(["multi", "lock"]), Semaphore(1, "semaphore")
-        assert not lock.acquire(timeout="600ms")  # twice a lease, but its holder lives
-        assert not multi.acquire(blocking=False)
-        assert not semaphore.acquire(timeout=0)
-        Event("killed").set()
-        os.kill(pid, signal.SIGKILL)
-        assert lock.acquire(timeout=60)
-        assert multi.acquire(timeout=60)
-        assert semaphore.acquire(timeout=60)
-        future.cancel()
-        lock.release()
-        multi.release()
-        semaphore.release()
+        yield client
+
+
+def count(number: int, lock: Lock) -> int:
+    """Not atomic, but for the lock."""
+    variable = Variable("count")
+    with lock:
+        variable.set(variable.get() + 1)
+    return number
+
+
+def test_many_tasks_of_several_processes_exclude_each_other(client: Client) -> None:
+    Variable("count").set(0)
+    assert client.gather(client.map(count, range(200), lock=Lock("count"))) == list(range(200))
+    assert Variable("count").get() == 200
+
+
+def test_a_worker_that_is_killed_gives_up_what_it_held(client: Client) -> None:
+    future = client.submit(hold)
+    pid = Queue("pids").get(timeout=60)
+    lock, multi, semaphore = Lock("lock"), MultiLock(["multi", "lock"]), Semaphore(1, "semaphore")
+    assert not lock.acquire(timeout="600ms")  # twice a lease, but its holder lives
+    assert not multi.acquire(blocking=False)
+    assert not semaphore.acquire(timeout=0)
+    Event("killed").set()
+    os.kill(pid, signal.SIGKILL)
+    assert lock.acquire(timeout=60)
+    assert multi.acquire(timeout=60)
+    assert semaphore.acquire(timeout=60)
+    assert future.result(timeout=60) is None
+    lock.release()
+    multi.release()
+    semaphore.release()
 
 
 @gen_cluster(client=True, nthreads=[], config=SOON)
@@ -73,12 +94,16 @@ async def test_a_client_that_does_not_return_gives_up_what_it_held(c: Any, s: An
     assert {lease.holder for lease in leases.values()} == {c.id}
 
 
+@pytest.mark.parametrize("given_up", [False, True])
 @gen_cluster(client=True, nthreads=[], config={"distributed.scheduler.locks.lease-validation-interval": "10ms"})
-async def test_a_client_that_returns_keeps_what_it_held(c: Any, s: Any) -> None:
+async def test_a_client_that_returns_keeps_what_it_held(c: Any, s: Any, given_up: bool) -> None:
     lock = Lock("x")
     await lock.acquire()
     (lease,) = s.extensions["leases"].core.leases.values()
-    c.session.stream.abort()
+    if given_up:
+        s.remove_client(c.id)
+    else:
+        c.session.stream.abort()
     while lease.end is None:
         await asyncio.sleep(0)
     while lease.end is not None:

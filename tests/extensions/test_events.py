@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from headrace import Client, Event
+from headrace import Client, Event, Lock, Queue, Scheduler, Variable
 from headrace.comm import connect
+from headrace.exceptions import CommClosedError
 from headrace.rpc import send_recv
 from headrace.testing.clusters import gen_cluster
 
@@ -73,14 +74,38 @@ async def test_asynchronously(c: Any, s: Any, a: Any) -> None:
 async def test_those_who_have_gone_are_forgotten(c: Any, s: Any) -> None:
     extension = s.extensions["events"]
     comm = await connect(s.address)
-    waiting = asyncio.create_task(send_recv(comm, op="event_wait", name="never"))
-    while not extension.waiting:
+    async with Client(s.address, asynchronous=True, set_as_default=False) as other:
+        waiting = [
+            asyncio.create_task(send_recv(comm, op="event_wait", name="never")),
+            asyncio.create_task(Event("never", client=other).wait()),
+        ]
+        while len(extension.waiting) < 2:
+            await asyncio.sleep(0)
+        comm.abort()
+        while len(extension.waiting) == 2:
+            await asyncio.sleep(0)
+    while extension.waiting or extension._lines:
         await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    async with Client(s.address, asynchronous=True, set_as_default=False):
-        pass  # any client that goes is the occasion
-    while extension.waiting:
-        extension.client_removed("")
-        await asyncio.sleep(0.01)
-    assert not extension._lines
+    errors = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error) for error in errors] == [CommClosedError] * 2
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "inproc"])
+async def test_a_scheduler_that_closes_leaves_nobody_waiting(protocol: str) -> None:
+    host = None if protocol == "inproc" else "127.0.0.1"
+    async with (
+        Scheduler(host=host, protocol=protocol) as scheduler,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        assert await Lock("held").acquire()
+        requests = [Event("e").wait(), Lock("held").acquire(), Queue("q").get(), Variable("v").get()]
+        waiting = [asyncio.ensure_future(request) for request in requests]
+        extensions = [scheduler.extensions[name] for name in ("events", "semaphores", "queues", "variables")]
+        while not all(extension.waiting for extension in extensions):
+            await asyncio.sleep(0)
+        await scheduler.close()
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in errors] == [CommClosedError] * 4
+        assert client.status == "closed"
+    while [task for task in asyncio.all_tasks() if "connection from" in task.get_name()]:
+        await asyncio.sleep(0)

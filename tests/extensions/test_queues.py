@@ -185,6 +185,18 @@ async def test_queues_asynchronously(c: Any, s: Any, a: Any) -> None:
         await closing
 
 
+@gen_cluster(client=True, nthreads=[])
+async def test_large_values_go_through_the_scheduler_unopened(c: Any, s: Any) -> None:
+    array = np.arange(2_000_000)
+    await Variable("large").set({"array": array, "odd": Odd()})
+    for _ in range(2):
+        value = await Variable("large").get()
+        assert (value["array"] == array).all()
+        assert value["odd"] == "loaded"
+    await Queue("large").put(array)
+    assert (await Queue("large").get() == array).all()
+
+
 def holding_answers(client: Any, op: str) -> tuple[asyncio.Event, Callable[[], None]]:
     """The answers to an operation come one turn late; returns an event that is set as one has come."""
     original, came = client._call, asyncio.Event()

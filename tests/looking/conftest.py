@@ -11,7 +11,7 @@ from headrace import Client
 from headrace.testing.clusters import cluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def servers() -> Iterator[Any]:
     with cluster(nworkers=2) as (scheduler, workers):
         yield scheduler, workers

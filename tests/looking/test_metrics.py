@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from headrace.metrics import ContextMeter, DelayedMetricsLedger, MeterOutput, context_meter, meter
+from headrace.metrics import (
+    ContextMeter,
+    DelayedMetricsLedger,
+    MeterOutput,
+    context_meter,
+    context_meter_to_server_digest,
+    meter,
+)
+from headrace.testing.meters import captured_context_meter
 
 
 class Clock:
@@ -83,6 +91,28 @@ def test_keys_and_clearing() -> None:
         with meters.clear_callbacks():
             meters.digest_metric("x", 1, "count")
         assert told == ["b", "c"]
+
+
+async def test_a_servers_digests() -> None:
+    class Server:
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def digest_metric(self, name: Any, value: float) -> None:
+            self.told.append((name, value))
+
+        @context_meter_to_server_digest("tag")
+        async def work(self, x: int) -> int:
+            context_meter.digest_metric("part", 1, "bytes")
+            context_meter.digest_metric(("a", "b"), 2, "seconds")
+            return x
+
+    server = Server()
+    with captured_context_meter() as sums:
+        assert await server.work(3) == 3
+        context_meter.digest_metric("part", 4, "bytes")
+    assert server.told == [(("tag", "part", "bytes"), 1), (("tag", "a", "b", "seconds"), 2)]
+    assert sums == {("part", "bytes"): 5, ("a", "b", "seconds"): 2}
 
 
 def test_the_shared_one_stays_itself() -> None:

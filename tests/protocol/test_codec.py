@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.common.keys import to_wire
@@ -174,6 +174,7 @@ def test_too_deep() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=60))
+@example(b"\x91\x91\xaa" + bytes(9) + b"\x80")  # a tag that is no text
 def test_garbage_is_refused(data: bytes) -> None:
     with contextlib.suppress(msgspec.MsgspecError, DeserializationError):
         decode([data])
@@ -181,7 +182,7 @@ def test_garbage_is_refused(data: bytes) -> None:
         StreamCodec(FromWorker).decode([data])
 
 
-@pytest.mark.parametrize("code", range(12))
+@pytest.mark.parametrize("code", range(14))
 def test_malformed_extensions_are_refused(code: int) -> None:
     for data in (b"", b"\x01", b"\xff" * 8, b"\x01\x00\x00\x00\x05\x00\x00\x00"):
         frames = [msgspec.msgpack.encode(msgspec.msgpack.Ext(code, data))]

@@ -22,7 +22,7 @@ from headrace.protocol import (
     loads,
     loads_function,
 )
-from headrace.protocol import pickle as headrace_pickle
+from headrace.protocol import pickling as headrace_pickle
 
 LARGE = 2 * OUT_OF_BAND_BYTES
 

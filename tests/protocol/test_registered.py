@@ -39,7 +39,7 @@ from headrace.protocol import (
     serialize_bytelist,
     serialize_bytes,
 )
-from headrace.protocol import pickle as plain
+from headrace.protocol import pickling as plain
 from headrace.protocol.context import serialization_context
 from headrace.protocol.families import dumps_by_family, families, loads_by_family
 from headrace.protocol.pieces import dumps_in_pieces, loads_from_pieces
@@ -141,7 +141,7 @@ def test_it_is_found_in_attributes_keys_of_modules_and_closures() -> None:
 def test_nothing_is_in_the_way_until_something_is_registered() -> None:
     code = """
 import sys, pickle
-from headrace.protocol import dumps, pickle as plain
+from headrace.protocol import dumps, pickling as plain
 dumps([object()])
 assert plain._pickle_dumps is pickle.dumps and plain.Pickler is pickle.Pickler
 assert "dask.utils" not in sys.modules

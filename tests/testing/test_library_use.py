@@ -32,6 +32,7 @@ from distributed.utils_test import (
     assert_valid_story,
     async_poll_for,
     bump_rlimit,
+    captured_context_meter,
     check_instances,
     check_invalid_task_states,
     check_invalid_worker_transitions,
@@ -238,6 +239,16 @@ async def test_what_workers_reported_is_looked_at(s: Any, a: Any) -> None:
         with pytest.raises(AssertionError, match="reported"):
             check(s)
         s.events.clear()
+
+
+def test_measurements_are_captured() -> None:
+    from distributed.metrics import context_meter
+
+    with captured_context_meter() as sums:
+        context_meter.digest_metric(("read", "disk"), 5, "bytes")
+        context_meter.digest_metric("wait", 1, "seconds")
+        context_meter.digest_metric("wait", 1, "seconds")
+    assert sums == {("read", "disk", "bytes"): 5, ("wait", "seconds"): 2}
 
 
 def test_sizes() -> None:

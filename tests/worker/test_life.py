@@ -366,6 +366,13 @@ async def test_print_and_warn_reach_the_clients(scheduler: FakeScheduler, worker
     assert loads(event.event["message"]) == "careful"
 
 
+async def test_print_outside_of_tasks_is_only_that(scheduler: FakeScheduler, worker: Worker) -> None:
+    context.print("of the process in which a worker is, too")
+    scheduler.compute("a", "x", context.print, "of a task")
+    event = await scheduler.wait("a", WorkerEvent)
+    assert list(event.event["args"]) == ["of a task"]
+
+
 async def test_context_outside_of_tasks() -> None:
     with pytest.raises(ValueError, match="running task"):
         context.secede()

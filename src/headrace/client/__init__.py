@@ -6,6 +6,10 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "AllExit": ".errors",
+    "AsCompleted": ".documented",
+    "VersionsDict": ".documented",
+    "get_collections_metadata": ".documented",
+    "redict_collection": ".documented",
     "CancelledError": ".errors",
     "CancelledFuturesGroup": ".errors",
     "Client": ".client",

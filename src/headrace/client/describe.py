@@ -6,6 +6,7 @@ Showing must not block for long, and never fails: what the scheduler does not sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,10 @@ LISTED = 20
 def look(client: Client, n_workers: int) -> dict[str, Any]:
     """What the scheduler says of itself: fresh if it can be asked from here, else what it said last."""
     session = client.session
-    info = getattr(client.cluster, "scheduler_info", None) if client.cluster is not None else None
-    if isinstance(info, dict) and "address" in info:
-        return info
+    with contextlib.suppress(Exception):  # of a cluster that another package made
+        info = client.cluster.scheduler_info
+        if isinstance(info, dict) and "address" in info:
+            return info
     loop = session.loop
     if client.status == "running" and loop is not None and loop.is_running():
         question = asyncio.run_coroutine_threadsafe(client._call("identity", n_workers=n_workers), loop)

@@ -85,7 +85,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     __dask_future__ = True
 
     def __init__(self, key: Any, client: Client | None = None, state: FutureState | None = None, _id: Any = None):
-        self.key = key.key if isinstance(key, TaskRef) else key  # type: ignore[misc]
+        self.key = key.key if isinstance(key, TaskRef) else key
         self._client: Client | None = None
         self._state: FutureState | None = None
         if state is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from dask.utils import parse_timedelta
@@ -56,14 +57,14 @@ class Retry:
         jitter: float = 0.1,
         on: type[BaseException] | str | Iterable[type[BaseException] | str] = (),
     ) -> None:
-        if isinstance(count, bool) or not isinstance(count, int):
+        if isinstance(count, bool) or not isinstance(count, Integral):
             raise TypeError(f"Retry: count must be a whole number, not {count!r}")
         put = object.__setattr__
-        put(self, "count", _in_range("count", count))
+        put(self, "count", int(_in_range("count", int(count))))
         put(self, "delay", _seconds("delay", delay))
-        put(self, "backoff", float(_in_range("backoff", _number("backoff", backoff))))
+        put(self, "backoff", _in_range("backoff", _number("backoff", backoff)))
         put(self, "maximum_delay", None if maximum_delay is None else _seconds("maximum_delay", maximum_delay))
-        put(self, "jitter", float(_in_range("jitter", _number("jitter", jitter), 1.0)))
+        put(self, "jitter", _in_range("jitter", _number("jitter", jitter), 1.0))
         put(self, "on", tuple(_name(kind) for kind in ([on] if isinstance(on, (str, type)) else on)))
 
     @classmethod
@@ -129,7 +130,7 @@ def takes_timeout(function: Callable[..., Any]) -> bool:
 
 
 def _seconds(name: str, value: Any, of: str = "Retry: ") -> float:
-    if isinstance(value, bool) or not (isinstance(value, (int, float, str)) or hasattr(value, "total_seconds")):
+    if isinstance(value, bool) or not (isinstance(value, (Real, str)) or hasattr(value, "total_seconds")):
         raise TypeError(f"{of}{name} must be seconds, or a text such as '30s', not {value!r}")
     try:
         seconds = float(parse_timedelta(value, default="s"))
@@ -141,9 +142,9 @@ def _seconds(name: str, value: Any, of: str = "Retry: ") -> float:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Retry: {name} must be a number, not {value!r}")
-    return value
+    return float(value)
 
 
 def _in_range(name: str, value: float, most: float = float("inf")) -> float:

@@ -53,6 +53,8 @@ class Comm(ABC):
         peer_info: the other side's handshake.
         deserialize: whether pickles in messages are loaded by `read`, or come as `Serialized`.
         name: free text that shows in the repr.
+        when_closed: called on the loop once the connection has ended, whoever ended it; for a request that waits and
+            so does not read.
     """
 
     local_address: str
@@ -60,6 +62,7 @@ class Comm(ABC):
     peer_info: dict[str, Any]
     deserialize: bool = True
     name: str | None = None
+    when_closed: Callable[[], object] | None = None
 
     def __init__(self, deserialize: bool = True) -> None:
         self.deserialize = deserialize

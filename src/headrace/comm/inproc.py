@@ -106,6 +106,8 @@ class InProc(Comm):
     def _end(self) -> None:
         self._closed = self._ended = True
         self._wake()
+        if self.when_closed is not None:
+            self.when_closed()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(self._error)

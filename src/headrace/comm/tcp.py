@@ -150,6 +150,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
         self._lost.set()
+        if self.when_closed is not None:
+            self.when_closed()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             # A drain of packets that came before the stream may be scheduled; these come first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace.comm.addressing import addr_from_args, coerce_to_address
 from headrace.common.status import Status
 from headrace.exceptions import CommClosedError, RPCClosed
+from headrace.metrics import context_meter_to_server_digest
 from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 from headrace.rpc.documented_server import Server
 from headrace.toolbox.errors import (
@@ -30,6 +31,7 @@ __all__ = [
     "clean_exception",
     "coerce_to_address",
     "collect_causes",
+    "context_meter_to_server_digest",
     "error_message",
     "pingpong",
     "raise_later",

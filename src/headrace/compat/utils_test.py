@@ -117,6 +117,7 @@ from headrace.testing.logs import (
     captured_logger,
     wait_for_log_line,
 )
+from headrace.testing.meters import captured_context_meter
 from headrace.testing.processes import (
     popen,
 )
@@ -178,6 +179,7 @@ __all__ = [
     "block_on_event",
     "bump_rlimit",
     "c",
+    "captured_context_meter",
     "captured_handler",
     "captured_logger",
     "check_instances",

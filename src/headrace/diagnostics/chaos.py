@@ -43,7 +43,7 @@ class KillWorker(WorkerPlugin):
     async def setup(self, worker: Any) -> None:
         """Begin to wait."""
         self._worker = worker
-        kill = {"sys.exit": self.sys_exit, "graceful": self._close_soon, "segfault": self.segfault}[self.mode]
+        kill = {"sys.exit": self.sys_exit, "graceful": self.graceful, "segfault": self.segfault}[self.mode]
         self._timer = asyncio.get_running_loop().call_later(random.expovariate(1 / self.delay), kill)
 
     def teardown(self, worker: Any) -> None:
@@ -51,12 +51,10 @@ class KillWorker(WorkerPlugin):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _close_soon(self) -> None:
-        self._closing = asyncio.ensure_future(self.graceful())
-
-    async def graceful(self) -> None:
-        """Close the worker; its nanny, if it has one, starts another."""
-        await self._worker.close(nanny=False, executor_wait=False, reason="chaos")
+    def graceful(self) -> asyncio.Future[Any]:
+        """Close the worker; its nanny, if it has one, starts another. Returns what may be awaited for the end."""
+        self._closing = asyncio.ensure_future(self._worker.close(nanny=False, executor_wait=False, reason="chaos"))
+        return self._closing
 
     def sys_exit(self) -> None:
         """End the process at once."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .base import WorkerPlugin
@@ -87,29 +86,33 @@ class ForwardOutput(WorkerPlugin):
         self._exit.close()
 
 
-@contextlib.contextmanager
-def forward_stream(stream: str, worker: Worker) -> Iterator[None]:
+class forward_stream:
     """Within the context, what is written to "stdout" or "stderr" of this process is also printed at clients.
 
     Args:
         stream: "stdout" or "stderr".
         worker: which publishes it.
     """
-    original = getattr(sys, stream)
-    number = {"stdout": 1, "stderr": 2}[stream]
 
-    def write(data: str) -> int:
+    def __init__(self, stream: str, worker: Worker) -> None:
+        self._stream = stream
+        self._worker = worker
+        self._number = {"stdout": 1, "stderr": 2}[stream]
+
+    def __enter__(self) -> None:
+        self._original = getattr(sys, self._stream)
+        self._forwarding = _Forwarding(self._original, self._write)
+        setattr(sys, self._stream, self._forwarding)
+
+    def _write(self, data: str) -> int:
+        event = {"args": (data,), "sep": "", "end": "", "file": self._number, "flush": False}
         with contextlib.suppress(RuntimeError, AssertionError):  # the worker is closed
-            worker.send_event(["print"], {"args": (data,), "sep": "", "end": "", "file": number, "flush": False})
-        return int(original.write(data))
+            self._worker.send_event(["print"], event)
+        return int(self._original.write(data))
 
-    forwarding = _Forwarding(original, write)
-    setattr(sys, stream, forwarding)
-    try:
-        yield
-    finally:
-        if getattr(sys, stream) is forwarding:
-            setattr(sys, stream, original)
+    def __exit__(self, *_: object) -> None:
+        if getattr(sys, self._stream) is self._forwarding:
+            setattr(sys, self._stream, self._original)
 
 
 class _Forwarding:

@@ -143,7 +143,9 @@ class Progress(SchedulerPlugin):
         self.status = "error" if exception else "finished"
         task = self.scheduler.tasks.get(to_wire(key)) if exception and key is not None else None
         if exception:
-            self.extra = {"exception": None if task is None else task.exception, "key": key}
+            # one that only shares another's fate has no exception of its own
+            culprit = None if task is None else task.exception_blame or task
+            self.extra = {"exception": None if culprit is None else culprit.exception, "key": key}
 
 
 class MultiProgress(Progress):

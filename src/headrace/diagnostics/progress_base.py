@@ -26,7 +26,7 @@ class ProgressBar:
         group_by: what makes a group: "prefix", "spans", or a function of a key that gives its group's name.
 
     Raises:
-        ValueError: `group_by` is something else.
+        ValueError: `group_by` is something else, or the futures are of several schedulers.
     """
 
     def __init__(
@@ -39,8 +39,7 @@ class ProgressBar:
         group_by: Any = "prefix",
     ) -> None:
         self.scheduler = scheduler
-        # a number is of milliseconds, as everywhere in the interface that this follows
-        self.interval = interval / 1000 if isinstance(interval, (int, float)) else parse_seconds(interval)
+        self.interval = parse_seconds(interval)
         self.feed = ProgressFeed(
             _futures(keys), group_by=group_by, complete=complete, interval=self.interval, on_news=self._on_news
         )
@@ -79,7 +78,7 @@ class ProgressBar:
         Raises:
             RuntimeError: called on the client's own event loop; `await listen()` there.
         """
-        client = self.feed._client
+        client = self.feed.client
         if client is not None and asyncio._get_running_loop() is client.loop.asyncio_loop:
             raise RuntimeError("a progress bar cannot block the client's own event loop: use `await bar.listen()`")
         end = self.feed.end

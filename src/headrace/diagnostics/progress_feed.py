@@ -119,7 +119,7 @@ class ProgressFeed:
     """Follows futures until all have ended.
 
     Args:
-        futures: all of one client.
+        futures: all of one scheduler.
         group_by: "prefix", "spans", or a function of a key that gives its group's name.
         complete: count what is done already as well.
         interval: seconds between two news, at least.
@@ -127,6 +127,7 @@ class ProgressFeed:
 
     Attributes:
         latest: what came last.
+        client: of the first of the futures; `None` if there are none.
         end: done when nothing more will come; its result is the last `Snapshot`.
     """
 
@@ -141,7 +142,7 @@ class ProgressFeed:
     ) -> None:
         if not (callable(group_by) or group_by in ("prefix", "spans")):
             raise ValueError(f"group_by must be 'prefix', 'spans' or a function of a key, not {group_by!r}")
-        self._client: Any = futures[0].client if futures else None
+        self.client: Any = _client_of(futures)
         self._futures: Sequence[Any] | None = futures
         self._question = {
             "op": "watch_progress",
@@ -154,14 +155,14 @@ class ProgressFeed:
         self._started = time.monotonic()
         self.latest = Snapshot()
         self.end: concurrent.futures.Future[Snapshot] = concurrent.futures.Future()
-        if self._client is None:
+        if self.client is None:
             self._tell(Snapshot(finished=True))
             self.end.set_result(self.latest)
             return
-        self._client.session.check_open()
+        self.client.session.check_open()
         # In a context of its own: a kernel would take all that is shown later for output of the cell that began it,
         # which who executes notebooks no longer listens to.
-        loop = self._client.loop.asyncio_loop
+        loop = self.client.loop.asyncio_loop
         self.end = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._follow(), loop)
 
     @property
@@ -192,7 +193,7 @@ class ProgressFeed:
         return self.latest
 
     async def _follow_through_breaks(self) -> None:
-        client, pause = self._client, FIRST_PAUSE
+        client, pause = self.client, FIRST_PAUSE
         while not self.latest.finished:
             try:
                 await self._follow_once()
@@ -203,7 +204,7 @@ class ProgressFeed:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _follow_once(self) -> None:
-        session = self._client.session
+        session = self.client.session
         comm = await session.pool.connect(session.address)
         telling: asyncio.Future[None] | None = None
         try:
@@ -225,7 +226,7 @@ class ProgressFeed:
         with contextlib.suppress(OSError):
             for keys in _chunks(self._futures or ()):
                 await comm.write({"keys": keys})
-            await self._client.session.barrier()
+            await self.client.session.barrier()
             await comm.write({"last": True})
 
     async def _tick(self) -> None:
@@ -238,6 +239,17 @@ class ProgressFeed:
         self.latest = snapshot
         if self._on_news is not None:
             self._on_news(snapshot)
+
+
+def _client_of(futures: Sequence[Any]) -> Any:
+    clients = list(dict.fromkeys([future.client for future in futures]))
+    for other in clients[1:]:
+        if not other.session.same_scheduler(clients[0].session):
+            raise ValueError(
+                f"one bar follows the futures of one scheduler, not of {clients[0].session.address} and "
+                f"{other.session.address}: make a bar for each"
+            )
+    return clients[0] if clients else None
 
 
 def _chunks(futures: Sequence[Any]) -> Iterator[list[Key]]:

@@ -242,7 +242,8 @@ class Tally:
             if len(told) < ERRORS:
                 told.append((str(from_wire(key)), text))
         return {
-            "groups": [group.numbers() for group in self.groups.values()],
+            # found from the ends downwards, and told in the order of the work
+            "groups": [group.numbers() for group in reversed(self.groups.values())],
             "coming": len(self.coming),
             "errors": errors,
             "running": running,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from typing import Any, TextIO
 
+from headrace.common.notebook import is_kernel
+
 from .progress_base import ProgressBar
 from .progress_feed import Snapshot
-from .progress_text import choose_groups, render_errors, render_group, render_line
+from .progress_text import choose_groups, render_errors, render_groups, render_line
 
 #: Without a terminal there is a line each time this share more is done.
 _LINE_SHARE = 0.25
@@ -50,12 +53,12 @@ class TextProgressBar(ProgressBar):
         self.loop = loop
         self.file = file or sys.stdout
         self._groups = group_by is not None
-        self._terminal = self.file.isatty()
+        self._terminal = self.file.isatty() and os.environ.get("TERM") != "dumb"
         self._unicode = (getattr(self.file, "encoding", None) or "").lower().startswith("utf")
         self._lines = 0  # on the terminal now
         self._next_line = _LINE_SHARE
         super().__init__(keys, scheduler, interval, complete, group_by="prefix" if group_by is None else group_by)
-        if start and not in_event_loop():
+        if start and not must_not_block(self.feed.client):
             self.run()
 
     def draw(self, snapshot: Snapshot) -> None:
@@ -71,7 +74,7 @@ class TextProgressBar(ProgressBar):
         lines = [render_line(snapshot, self.width, self._unicode, self.label, columns)]
         if self._groups:
             chosen = choose_groups(snapshot.groups, rows)
-            lines += [render_group(group, columns, self.width // 2, self._unicode) for group in chosen]
+            lines += render_groups(chosen, columns, self.width // 2, self._unicode)
         return lines
 
     def _redraw(self, lines: list[str]) -> None:
@@ -104,6 +107,12 @@ class TextProgressBar(ProgressBar):
         return snapshot
 
 
-def in_event_loop() -> bool:
-    """Whether the caller must not block."""
-    return asyncio._get_running_loop() is not None
+def must_not_block(client: Any) -> bool:
+    """Whether the caller is on an event loop that has to go on.
+
+    A kernel runs cells within its loop, but expects them to block; not so on the client's own.
+    """
+    running = asyncio._get_running_loop()
+    if running is None:
+        return False
+    return not is_kernel() or (client is not None and running is client.loop.asyncio_loop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from headrace.diagnostics.progress_feed import Group, Snapshot
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -94,18 +96,30 @@ def render_line(
     return line if columns is None else line[:columns]
 
 
-def render_group(group: Group, columns: int, width: int = 20, unicode: bool = True) -> str:
-    """A line for one group.
+def render_groups(groups: Sequence[Group], columns: int, width: int = 20, unicode: bool = True) -> list[str]:
+    """A line for each group, with bars of one length; without bars if there is no room.
 
-    >>> render_group(Group("inc", total=4, done=2, processing=1), 60, 4, unicode=False)
-    '  inc                      [##  ] 2/4, 1 processing'
+    >>> print(*render_groups([Group("inc", 4, 2, processing=1), Group("add", 4)], 60, 4, unicode=False), sep="\\n")
+      inc                      [##  ] 2/4, 1 processing
+      add                      [    ] 0/4
     """
-    more = f", {group.processing:,} processing" if group.processing and not group.finished else ""
-    said = counts(group.ended, group.total, group.erred, group.lost, more)
-    name = group.name if len(group.name) <= _NAME_WIDTH else group.name[: _NAME_WIDTH - 1] + ("…" if unicode else ".")
-    room = columns - _NAME_WIDTH - len(said) - 6
-    bar = f"[{render_bar(group.ended / group.total, min(width, room), unicode)}] " if room >= SHORTEST_BAR else ""
-    return f"  {name:<{_NAME_WIDTH}} {bar}{said}"[:columns]
+    said = [
+        counts(group.ended, group.total, group.erred, group.lost, _processing(group) if not group.finished else "")
+        for group in groups
+    ]
+    room = columns - _NAME_WIDTH - 6 - max(map(len, said), default=0)
+    lines = []
+    for group, text in zip(groups, said, strict=True):
+        name = group.name
+        if len(name) > _NAME_WIDTH:
+            name = name[: _NAME_WIDTH - 1] + ("…" if unicode else ".")
+        bar = f"[{render_bar(group.ended / group.total, min(width, room), unicode)}] " if room >= SHORTEST_BAR else ""
+        lines.append(f"  {name:<{_NAME_WIDTH}} {bar}{text}"[:columns])
+    return lines
+
+
+def _processing(group: Group) -> str:
+    return f", {group.processing:,} processing" if group.processing else ""
 
 
 def render_errors(snapshot: Snapshot) -> list[str]:

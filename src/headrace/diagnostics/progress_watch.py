@@ -15,7 +15,7 @@ from headrace.comm import Comm
 from headrace.common.keys import from_wire
 from headrace.exceptions import CommClosedError
 from headrace.scheduler.base import opened
-from headrace.scheduler.state.tasks import TaskState
+from headrace.scheduler.state.tasks import TaskGroup, TaskState
 
 from .progress_tally import GroupOf, Tally
 
@@ -149,11 +149,15 @@ def _named_by(function: Callable[[Any], Any]) -> GroupOf:
 
 
 def _span_naming(scheduler: Any) -> GroupOf:
-    spans = getattr(scheduler.extensions.get("spans"), "spans", {})
+    names: dict[TaskGroup, str] = {}
 
     def group_of(task: TaskState) -> str:
-        span = spans.get(task.group.span_id)
-        name = getattr(span, "name", None)
-        return " › ".join(map(str, name)) if name else NO_SPAN
+        group = task.group
+        name = names.get(group)
+        if name is None:
+            spans = getattr(scheduler.extensions.get("spans"), "spans", {})
+            tags = getattr(spans.get(group.span_id), "name", None)
+            name = names[group] = " › ".join(map(str, tags)) if tags else NO_SPAN
+        return name
 
     return group_of

@@ -10,7 +10,7 @@ from typing import Any
 from headrace.common.notebook import is_kernel
 
 from .progress_base import MultiProgressBar, ProgressBar
-from .progress_terminal import TextProgressBar, in_event_loop
+from .progress_terminal import TextProgressBar, must_not_block
 from .progress_widget import MultiProgressWidget, ProgressWidget
 
 __all__ = [
@@ -51,7 +51,7 @@ def progress(
             return MultiProgressWidget(futures, complete=complete, group_by=group_by, **kwargs)
         return ProgressWidget(futures, complete=complete, **kwargs)
     bar = TextProgressBar(futures, complete=complete, group_by=group_by if multi else None, **kwargs)
-    return bar if in_event_loop() else None
+    return bar if must_not_block(bar.feed.client) else None
 
 
 def get_scheduler(scheduler: Any = None) -> Any:

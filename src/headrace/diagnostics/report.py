@@ -141,7 +141,9 @@ class Reports:
         self._stop_if_idle()
 
     def _nobody(self) -> bool:
-        """Whether the client of no open report is connected; called in the watcher's thread."""
+        """Whether nobody waits for a report any more; called in the watcher's thread."""
+        if not self._scheduler.is_running:
+            return True
         connected = self._scheduler.clients
         return not any(report.client in connected for report in list(self._open.values()))
 

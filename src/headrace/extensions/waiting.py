@@ -6,6 +6,7 @@ Who is next, and what he gets, is not decided here.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from headrace.comm import Comm
@@ -24,13 +25,15 @@ class Waiting:
         return identifier in self._requests
 
     async def turn(self, identifier: Any, comm: Comm | None, timeout: float | None) -> Any:
-        """Wait until `grant` or `fail`; None when `timeout` seconds were not enough.
+        """Wait until `grant` or `fail`; None when `timeout` seconds were not enough, or the connection has ended.
 
         Raises:
             Exception: what `fail` was given.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._requests[identifier] = comm, answer
+        if comm is not None:
+            comm.when_closed = partial(_give_up, answer)
         try:
             async with asyncio.timeout(timeout):
                 return await answer
@@ -38,6 +41,8 @@ class Waiting:
             return answer.result() if answer.done() and not answer.cancelled() else None
         finally:
             self._requests.pop(identifier, None)
+            if comm is not None:
+                comm.when_closed = None
 
     def grant(self, identifier: Any, value: Any = True) -> bool:
         """Answer a request; False when nobody waits for the answer any more."""
@@ -53,8 +58,14 @@ class Waiting:
         if answer is not None and not answer.done():
             answer.set_exception(error)
 
-    def drop_closed(self, *_: object) -> None:
-        """A client has gone: nobody waits any more on connections that are closed."""
-        for comm, answer in self._requests.values():
-            if comm is not None and comm.closed() and not answer.done():
-                answer.set_result(None)
+    def close(self) -> None:
+        """The scheduler closes: nobody is answered any more, and it need not wait for that."""
+        for comm, answer in list(self._requests.values()):
+            _give_up(answer)
+            if comm is not None:
+                comm.abort()
+
+
+def _give_up(answer: asyncio.Future[Any]) -> None:
+    if not answer.done():
+        answer.set_result(None)

@@ -14,7 +14,7 @@ from .codec import StreamCodec, decode, encode
 from .errors import DumpedException, dumps_exception, loads_exception, loads_traceback, truncate
 from .frames import Frame, Frames
 from .marks import Pickled, Serialize, Serialized, ToPickle, unwrap
-from .pickle import OUT_OF_BAND_BYTES, dumps, dumps_function, loads, loads_function
+from .pickling import OUT_OF_BAND_BYTES, dumps, dumps_function, loads, loads_function
 
 __all__ = [
     "OUT_OF_BAND_BYTES",

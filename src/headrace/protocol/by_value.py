@@ -13,7 +13,7 @@ from typing import Any
 
 import cloudpickle
 
-from .pickle import dumps_function, loads_function
+from .pickling import dumps_function, loads_function
 
 #: Set once a class has functions of its own (`registered`): the reduction by these, or `NotImplemented`.
 reduce_registered: Callable[[Any], Any] | None = None

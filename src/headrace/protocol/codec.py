@@ -17,7 +17,7 @@ from headrace.exceptions import DeserializationError
 
 from .frames import Frame, Frames
 from .marks import Pickled, Serialize, Serialized, ToPickle
-from .pickle import OUT_OF_BAND_BYTES, loads, type_name
+from .pickling import OUT_OF_BAND_BYTES, loads, type_name
 
 _FRAMES = 1
 _TUPLE = 2
@@ -75,6 +75,8 @@ class StreamCodec:
         self._incoming = frames
         try:
             return self._decode(frames[0])
+        except UnicodeDecodeError as error:  # of a tag or a name, which msgspec does not look at
+            raise msgspec.DecodeError(f"malformed message: {error}") from error
         finally:
             self._incoming = _NO_FRAMES  # not kept alive until the next message
 

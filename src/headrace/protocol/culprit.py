@@ -36,7 +36,7 @@ def describe_culprit(value: Any) -> str:
 
 
 def _name(value: Any) -> str:
-    from .pickle import type_name
+    from .pickling import type_name
 
     if isinstance(value, (types.FunctionType, type)):
         return f"the {type(value).__name__} {value.__module__}.{value.__qualname__}"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from headrace.exceptions import RemoteError
 
 from .frames import Frames
-from .pickle import dumps, loads
+from .pickling import dumps, loads
 
 #: Longest text of an exception or a traceback, in characters.
 MAX_ERROR_LENGTH = 10_000

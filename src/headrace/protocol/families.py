@@ -17,7 +17,7 @@ from dask.utils import has_keyword
 
 from headrace.exceptions import SerializationError
 
-from . import pickle as plain
+from . import pickling as plain
 from .frames import Frame, Frames
 from .registered import (
     call_dumps,

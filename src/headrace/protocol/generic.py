@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .families import Header, deserialize, serialize
-from .pickle import dumps
+from .pickling import dumps
 from .registered import dask_deserialize, dask_serialize
 
 _SIMPLE = (bool, int, float, str, type(None))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from .frames import Frame, Frames
-from .pickle import dumps, loads
+from .pickling import dumps, loads
 
 T = TypeVar("T")
 

@@ -1,208 +1,34 @@
-"""Values and functions to payloads and back.
-
-Plain pickle first, because it is C and fast; cloudpickle for what plain pickle refuses or would pickle by a name that
-another process does not have (`__main__`, modules registered by value). Large buffers stay out of band, uncopied.
-"""
+"""`distributed.protocol.pickle`: pickles in one piece, with buffers out of band where one wants them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import pickle
-import sys
-import types
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace.exceptions import SerializationError
-
-from .frames import Frame, Frames
-
-#: Buffers and pickles of this many bytes and more travel as frames of their own.
-OUT_OF_BAND_BYTES = 64 * 1024
-#: Entries kept by `loads_function`.
-LOADED_FUNCTIONS = 1000
-#: A function whose pickle is longer (it holds data) is pickled anew each time instead of being kept twice.
-CACHED_FUNCTION_BYTES = 1_000_000
-
-#: The plain pickler; another one once a class has functions of its own (`registered`).
-Pickler: type[pickle.Pickler] = pickle.Pickler
-_pickle_dumps: Callable[..., bytes] = pickle.dumps
-_pickle_loads = pickle.loads
-_BYTES = (bytes, bytearray)
-_CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
-
-#: cloudpickle's own set of the modules registered by value, once it has been imported by anyone
-_registry: set[str] | None = None
-_dumped: dict[int, tuple[weakref.ref[Any], bytes]] = {}
-_loaded: OrderedDict[bytes, Any] = OrderedDict()
+from .pickling import dumps_buffers
 
 
-def use_pickler(kind: type[pickle.Pickler]) -> None:
-    """Pickle with this class from now on. The plain function, which is used until then, is a little faster."""
-    global Pickler, _pickle_dumps
+def dumps(x: Any, *, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None, protocol: int = 5) -> bytes:
+    """The pickle of a value, by cloudpickle where plain pickle cannot or would name what others do not have.
 
-    def dumps_with_pickler(value: Any, protocol: int, buffer_callback: Any = None) -> bytes:
-        file = io.BytesIO()
-        kind(file, protocol, buffer_callback=buffer_callback).dump(value)
-        return file.getvalue()
-
-    Pickler, _pickle_dumps = kind, dumps_with_pickler
-
-
-def in_band(kept: list[Frame], buffer: pickle.PickleBuffer) -> bool:
-    """Whether a buffer is to be pickled along; large ones are not, and are added to `kept`."""
-    try:
-        raw = buffer.raw()
-    except BufferError:  # not contiguous
-        return True
-    if raw.nbytes < OUT_OF_BAND_BYTES:
-        return True
-    kept.append(raw)
-    return False
-
-
-def dumps(value: Any) -> bytes | Frames:
-    """Pickle a value: `bytes` when all of it is small, else `Frames`.
+    Args:
+        buffer_callback: called with each buffer; those for which it returns something false are left out.
+        protocol: accepted for compatibility; it is always 5.
 
     Raises:
-        SerializationError: it cannot be pickled; names its type and the cause.
+        SerializationError: it cannot be pickled; a TypeError.
     """
-    buffers: list[Frame] = []
-
-    keep_large = partial(in_band, buffers)
-    if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
-        value = _LargeBytes(value)
-    try:
-        data = _pickle_dumps(value, 5, buffer_callback=keep_large)
-        # `find`, because `in` costs twice as much: it tries a bytes' index first
-        by_value = data.find(b"__main__") >= 0 or ((_registry is None or _registry) and _names_module_by_value(data))
-    except Exception:
-        by_value = True
-    if by_value:
-        del buffers[:]
-        data = _cloudpickle(value, keep_large)
-    if buffers:
-        return Frames([data, *buffers])
-    return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
+    return dumps_buffers(x, buffer_callback)
 
 
-def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
-    """Unpickle what `dumps` made; arrays share the memory of the payload's frames."""
-    if type(payload) is Frames:
-        frames = payload.frames
-        return _pickle_loads(frames[0], buffers=frames[1:])
-    return _pickle_loads(payload)  # type: ignore[arg-type]
+def loads(x: Any, *, buffers: Iterable[Any] = ()) -> Any:
+    """The value of a pickle.
 
-
-def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
-    """The pickle alone; what becomes of its buffers, `buffer_callback` decides, as of `pickle.dumps`.
-
-    Raises:
-        SerializationError: it cannot be pickled.
+    Args:
+        buffers: those that were left out of it, in order.
     """
-    try:  # to see which pickler it takes; the callback must not be given anything twice
-        data = _pickle_dumps(value, 5, buffer_callback=_leave_out)
-        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
-    except Exception:
-        by_value = True
-    return (_cloudpickle if by_value else _plain)(value, buffer_callback)
+    return pickle.loads(x, buffers=buffers)
 
 
-def _leave_out(buffer: pickle.PickleBuffer) -> None:
-    """A callback that keeps buffers out of a pickle."""
-
-
-def _plain(value: Any, buffer_callback: Any) -> bytes:
-    return _pickle_dumps(value, 5, buffer_callback=buffer_callback)
-
-
-def dumps_function(function: Callable[..., Any]) -> bytes:
-    """Pickle a callable to one piece of bytes, once per function object.
-
-    What the function refers to (globals of `__main__`, closures) is pickled as it is the first time.
-    """
-    entry = _dumped.get(id(function))
-    if entry is not None and entry[0]() is function:
-        return entry[1]
-    try:
-        data = _pickle_dumps(function, 5)
-        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
-    except Exception:
-        by_value = True
-    if by_value:
-        data = _cloudpickle(function, None)
-    # Other callables may be mutable (instances, partials) or die at once (bound methods).
-    if isinstance(function, _CACHED_KINDS) and len(data) <= CACHED_FUNCTION_BYTES:
-        number = id(function)
-
-        def forget(_: Any) -> None:
-            _dumped.pop(number, None)
-
-        _dumped[number] = (weakref.ref(function, forget), data)
-    return data
-
-
-def loads_function(data: bytes | memoryview | Frames) -> Any:
-    """Unpickle a callable; equal bytes give the same object while it is among the last `LOADED_FUNCTIONS`."""
-    if type(data) is not bytes:
-        if isinstance(data, Frames):
-            return loads(data)
-        data = bytes(data)
-    try:
-        function = _loaded[data]
-        _loaded.move_to_end(data)
-        return function
-    except KeyError:
-        pass
-    function = _pickle_loads(data)
-    _loaded[data] = function
-    if len(_loaded) > LOADED_FUNCTIONS:
-        with contextlib.suppress(KeyError):  # another thread emptied it
-            _loaded.popitem(last=False)
-    return function
-
-
-def type_name(value: Any) -> str:
-    """The type of a value, with its module unless that is `builtins`."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-class _LargeBytes:
-    """Wraps large `bytes`, which pickle would copy into its output, to go out of band."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: bytes | bytearray) -> None:
-        self.value = value
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return type(self.value), (pickle.PickleBuffer(self.value),)
-
-
-def _names_module_by_value(data: bytes) -> bool:
-    """Whether a pickle names a module that the user registered with `cloudpickle.register_pickle_by_value`."""
-    global _registry
-    if _registry is None:
-        _registry = getattr(sys.modules.get("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", None)
-    return bool(_registry) and any(name.encode() in data for name in tuple(_registry or ()))
-
-
-def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:
-    from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
-
-    try:
-        return cloudpickle_dumps(value, buffer_callback)
-    except Exception as error:
-        if isinstance(value, _LargeBytes):
-            value = value.value
-        from .culprit import describe_culprit
-
-        raise SerializationError(
-            f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
-            f"{describe_culprit(value)}"
-        ) from error
+__all__ = ["dumps", "loads"]

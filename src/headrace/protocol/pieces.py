@@ -10,9 +10,9 @@ import pickle
 from functools import partial
 from typing import Any
 
-from . import pickle as plain
+from . import pickling as plain
 from .frames import Frame
-from .pickle import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
+from .pickling import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
 
 #: Pickles up to this many bytes are loaded at once; it takes a few milliseconds.
 AT_ONCE_BYTES = 256 * 1024

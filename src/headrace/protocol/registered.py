@@ -10,18 +10,23 @@ import copyreg
 import pickle
 import threading
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 from dask.utils import Dispatch, has_keyword
 
 from . import by_value
-from . import pickle as plain
+from . import pickling as plain
 from .context import current_context
-from .pickle import type_name
+from .pickling import type_name
 
 #: What is pickled otherwise even if someone registers a base of it, since pickles are made of these.
 _NEVER = (type, type(len), type(lambda: None), BaseException)
 
+#: Classes whose reducers are remembered, at most.
+_REMEMBERED = 10_000
+
+_reduce_ex: Callable[[Any], Any] = methodcaller("__reduce_ex__", 5)
 _state = threading.local()
 
 
@@ -50,7 +55,7 @@ class Registry(Dispatch):  # type: ignore[misc]
 
     def _changed(self) -> None:
         if self is dask_serialize:
-            _reducers.forget()
+            _reducers.clear()
             plain.use_pickler(RegisteredPickler)
             by_value.reduce_registered = reduce_registered
 
@@ -146,7 +151,7 @@ def load_registered(kind: type, header: dict[str, Any], *frames: Any) -> Any:
 
 def reduce_registered(value: Any) -> Any:
     """The reduction (as of `__reduce_ex__`) by functions of the class, or `NotImplemented`."""
-    return NotImplemented if _reducers.find(type(value)) is None else _reduce(value)
+    return _reduce(value) if _reducers.find(type(value)) is _reduce else NotImplemented
 
 
 def frame_to_pickle(frame: Any) -> Any:
@@ -168,36 +173,29 @@ def _reduce(value: Any) -> Any:
 
 
 def _otherwise(value: Any) -> Any:
-    reducer = copyreg.dispatch_table.get(type(value))
-    return value.__reduce_ex__(5) if reducer is None else reducer(value)
+    reducer: Callable[[Any], Any] = copyreg.dispatch_table.get(type(value), _reduce_ex)
+    return reducer(value)
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
-    """What the C pickler asks for a class; those without functions are remembered, and answered as by `copyreg`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._others: set[type] = set()
-
-    def forget(self) -> None:
-        """Look again: functions for a base, or none yet, may have been registered."""
-        self.clear()
-        self._others = set()
+    """What the C pickler asks for a class, once each: `_reduce` if it has functions, else what it would do anyway."""
 
     def find(self, kind: type) -> Callable[[Any], Any] | None:
-        """The reducer by functions of the class, or None."""
-        if kind in self:
-            return self[kind]
-        if kind in self._others:
-            return None
-        if issubclass(kind, _NEVER) or dask_serialize.find(kind) is None:
-            self._others.add(kind)
-            return None
-        self[kind] = _reduce
-        return _reduce
+        """The reducer of a class; None leaves it to the pickler."""
+        found = self.get(kind)
+        if found is None and not issubclass(kind, type):
+            has_functions = not issubclass(kind, _NEVER) and dask_serialize.find(kind) is not None
+            found = _reduce if has_functions else copyreg.dispatch_table.get(kind, _reduce_ex)
+            if len(self) > _REMEMBERED:  # classes may be made by the thousand and thrown away
+                self.clear()
+            self[kind] = found
+        return found
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        return self.find(kind) or copyreg.dispatch_table[kind]
+        found = self.find(kind)
+        if found is None:
+            raise KeyError(kind)
+        return found
 
 
 _reducers = _Reducers()

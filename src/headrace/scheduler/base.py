@@ -155,7 +155,7 @@ class SchedulerBase(Node):
     @property
     def total_memory(self) -> int:
         """Sum of the workers' memory limits in bytes."""
-        return sum(worker.memory_limit for worker in self.workers.values())
+        return sum(worker.memory_limit for worker in list(self.workers.values()))  # shown from other threads
 
     @property
     def memory(self) -> MemoryState:

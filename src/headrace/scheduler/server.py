@@ -239,6 +239,7 @@ class Scheduler(
         if timeout is not None:
             self.server.timeout = timeout
         logger.info("Closing scheduler: %s", reason)
+        self.call_extensions("scheduler_closing")
         for plugin in list(self.plugins.values()):
             await _call(plugin, "before_close")
         self.forget_visits()

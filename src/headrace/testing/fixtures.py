@@ -10,7 +10,7 @@ import pytest
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 from headrace.rpc import LoopRunner
 from headrace.security import Security
-from headrace.worker.state import WorkerState
+from headrace.worker.machine.state import WorkerState
 from headrace.worker.state.events import ExecuteSeceded
 
 from .clusters import cluster

@@ -73,9 +73,12 @@ async def wait_for_stimulus(
         matches: attributes that it must have, with these values.
     """
     log = dask_worker.state.stimulus_log
+    wanted = type_ if isinstance(type_, tuple) else (type_,)
+    for documented in wanted:  # the worker's own events have shorter names
+        wanted += getattr(documented, "core", ())
     while True:
         for event in reversed(log):
-            if isinstance(event, type_) and all(getattr(event, name) == value for name, value in matches.items()):
+            if isinstance(event, wanted) and all(getattr(event, name) == value for name, value in matches.items()):
                 return event
         await asyncio.sleep(interval)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from headrace.common.keys import Key, from_wire
+from headrace.common.running import worker_here
 from headrace.exceptions import Reschedule
 from headrace.rpc.holding import holds
 
@@ -164,7 +165,9 @@ def _seceded() -> bool:
     return True
 
 
-local_client = worker_client
+def local_client(*args: Any, **kwargs: Any) -> Any:
+    """As `worker_client`, by its older name."""
+    return worker_client(*args, **kwargs)
 
 
 def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
@@ -178,9 +181,8 @@ def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any =
     if end is not None and not isinstance(end, str):
         raise TypeError(f"end must be None or a string, not {type(end).__name__}")
     builtins.print(*args, sep=sep, end=end, file=file, flush=flush)
-    try:
-        worker = get_worker()
-    except ValueError:
+    worker = worker_here()
+    if worker is None:  # also where workers and clients share a process: it would be printed twice
         return
     name = {None: None, sys.stdout: 1, sys.stderr: 2}.get(file, "other") if _hashable(file) else "other"
     if name == "other":
@@ -204,11 +206,8 @@ def warn(
     source: Any = None,
 ) -> None:
     """As `warnings.warn`; inside a task the warning is also issued in all clients."""
-    try:
-        worker = get_worker()
-    except ValueError:
-        pass
-    else:
+    worker = worker_here()
+    if worker is not None:
         from headrace.protocol import dumps
 
         worker.send_event(["warn"], {"message": dumps(message), "category": dumps(category)})

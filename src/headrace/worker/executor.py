@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retrying import matches, policy_of
 from headrace.exceptions import DeserializationError, Reschedule
-from headrace.protocol import dumps, dumps_exception, loads, loads_function
+from headrace.protocol import dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
 from .interrupts import Interrupts
+from .loading import load_call
 from .memory import SpilledValues, UnreadableError
 from .run_spec import by_user_key, resolve
 from .sizes import nbytes_of, type_name_of
@@ -306,8 +307,7 @@ class TaskExecutor:
         inside = False
         try:
             try:
-                function = loads_function(run.function)
-                args, kwargs = loads(run.arguments)
+                function, args, kwargs = load_call(run.function, run.arguments)
             except Exception as error:
                 raise _cannot_load(run, self._worker.address, error) from error
             values = run.values
@@ -542,11 +542,11 @@ def _join(pool: TaskPool, timeout: float) -> None:
 
 def call_pickled(function: Any, arguments: Any, values: dict[Key, Any] | None) -> Any:
     """Do one task in another process."""
-    args, kwargs = loads(arguments)
+    called, args, kwargs = load_call(function, arguments)
     if values is not None:
         named = by_user_key(values)
         args, kwargs = resolve(args, named), resolve(kwargs, named)
-    return loads_function(function)(*args, **kwargs)
+    return called(*args, **kwargs)
 
 
 def failure(

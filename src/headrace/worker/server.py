@@ -37,6 +37,7 @@ from .describe import worker_html
 from .documented import DocumentedWorker
 from .executor import TaskExecutor
 from .lifetime import Lifetime
+from .machine.state import WorkerState
 from .metrics import DEFAULT_METRICS, Metrics
 from .operations import Operations
 from .options import (
@@ -52,7 +53,6 @@ from .options import (
 from .profiler import ProfileMethods, Profiler
 from .scattered import Scattered
 from .session import SchedulerSession
-from .state import WorkerState
 from .state.events import Pause, SetResources, Unpause
 from .transfer import Transfers
 
@@ -192,9 +192,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             nthreads=self.nthreads,
             resources={**(options.resources or {}), **(resources or {})},
             validate=options.validate if validate is None else validate,
-            outgoing_limit=options.outgoing,
-            message_bytes_limit=options.message_bytes,
-            incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
+            transfer_incoming_count_limit=options.outgoing,
+            transfer_message_bytes_limit=options.message_bytes,
+            transfer_incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
             seed=hash(self.id),
             log_length=options.log_length,
             transition_counter_max=transition_counter_max,
@@ -250,7 +250,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                 self.start_services(self.default_ip)
                 self._make_directory()
                 self.memory_manager.start(self.local_directory)
-                self.data = self.memory_manager.data
+                self.data = self.state.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
                 grace = self.options.interrupt_grace
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors, grace)

@@ -18,9 +18,10 @@ from headrace.rpc.node import Node
 
 from .actors import ActorHost
 from .executor import TaskExecutor
+from .machine.state import WorkerState
 from .memory.manager import WorkerMemoryManager
 from .options import WorkerOptions
-from .state import TaskState, WorkerState
+from .state import TaskState
 
 T = TypeVar("T")
 

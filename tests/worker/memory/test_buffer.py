@@ -89,7 +89,8 @@ def test_a_small_amount_stays_in_memory(buffer: SpillBuffer) -> None:
     del buffer["x"]
     assert not buffer
     assert buffer.get("x", 3) == 3
-    for missing in (buffer.__getitem__, buffer.__delitem__, lambda key: buffer.values_of([key]), buffer.pop):
+    assert (buffer.pop("x"), buffer.pop("x", 3)) == (None, 3)
+    for missing in (buffer.__getitem__, buffer.__delitem__, lambda key: buffer.values_of([key])):
         with pytest.raises(KeyError):
             missing("x")
     assert buffer.storage.directory

@@ -84,12 +84,22 @@ class FutureState:
         self.result = None
         self.error = error
 
-    def cancel(self, reason: str | None = None, message: str | None = None) -> None:
+    @property
+    def exception(self) -> Payload:
+        """Why it failed, pickled; None if it has not."""
+        return self.error.exception if self.error is not None else None
+
+    @property
+    def traceback(self) -> Payload:
+        """Of the exception, pickled."""
+        return self.error.traceback if self.error is not None else None
+
+    def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
         """It will not be computed."""
         self.status = "cancelled"
         self.result = self.error = None
         self.reason = reason
-        self.message = message
+        self.message = msg
 
     def reset(self, status: str = "pending") -> None:
         """It is being computed (again)."""

@@ -17,7 +17,7 @@ class EventExtension:
     def __init__(self, scheduler: Any) -> None:
         self.set_names: set[Any] = set()
         self.waiting = Waiting()
-        self.client_lost = self.client_removed = self.waiting.drop_closed
+        self.scheduler_closing = self.waiting.close
         self._lines: dict[Any, set[int]] = {}
         self._numbers = itertools.count()
         scheduler.server.handlers.update(

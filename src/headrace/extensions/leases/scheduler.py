@@ -70,8 +70,8 @@ class LeaseKeeper:
 
     client_removed = client_lost
 
-    def client_back(self, client: str) -> None:
-        """It is back."""
+    def client_connected(self, client: str) -> None:
+        """It is back, perhaps after it had been given up."""
         self.core.holder_back(client)
 
     def work_forgotten(self) -> None:

@@ -1,7 +1,17 @@
-"""A lock that the whole cluster shares, by name."""
+"""A lock that the whole cluster shares, by name.
+
+The users' half is loaded when it is used: schedulers do without it.
+"""
 
 from __future__ import annotations
 
-from .client import Lock
+from typing import TYPE_CHECKING
+
+from headrace.common.facade import lazy_names
+
+if TYPE_CHECKING:
+    from .client import Lock
 
 __all__ = ["Lock"]
+
+__getattr__ = lazy_names(__name__, {"Lock": ".client"})

@@ -81,7 +81,7 @@ class ActiveMemoryManagerExtension(MemoryManager):
             self.run_policies()
             self.scheduler.flush()
 
-    async def amm_handler(self, method: str) -> Any:
+    def amm_handler(self, method: str) -> Any:
         """What `Client.amm` asks for: "start", "stop", "run_once" or "running".
 
         Raises:

@@ -1,7 +1,17 @@
-"""Locks by several names at once, in the whole cluster."""
+"""Locks by several names at once, in the whole cluster.
+
+The users' half is loaded when it is used: schedulers do without it.
+"""
 
 from __future__ import annotations
 
-from .client import MultiLock
+from typing import TYPE_CHECKING
+
+from headrace.common.facade import lazy_names
+
+if TYPE_CHECKING:
+    from .client import MultiLock
 
 __all__ = ["MultiLock"]
+
+__getattr__ = lazy_names(__name__, {"MultiLock": ".client"})

@@ -19,7 +19,7 @@ class MultiLockExtension:
         self.core = MultiLocks()
         self.waiting = Waiting()
         self.leases = LeaseKeeper.of(scheduler)
-        self.client_lost = self.client_removed = self.waiting.drop_closed
+        self.scheduler_closing = self.waiting.close
         scheduler.server.handlers.update(multi_lock_acquire=self.acquire, multi_lock_release=self.release)
 
     async def acquire(

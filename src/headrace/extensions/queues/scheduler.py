@@ -21,7 +21,7 @@ class QueueExtension:
         self.queues: dict[Any, QueueState] = {}
         self.waiting = Waiting()
         self.keeping = Keeping.of(scheduler)
-        self.client_lost = self.client_removed = self.waiting.drop_closed
+        self.scheduler_closing = self.waiting.close
         self._numbers = itertools.count()
         scheduler.server.handlers.update(
             queue_create=self.create,

@@ -114,7 +114,7 @@ class Semaphore(Shared, SyncMethodMixin):
         Raises:
             ValueError: there is one of this name with another `max_leases`.
         """
-        return self.sync(self._register)
+        return self.sync(self._register, **kwargs)
 
     async def _register(self) -> None:
         await self._ask("semaphore_register", max_leases=self.max_leases, lease_timeout=None, fleeting=self._fleeting)

@@ -23,7 +23,7 @@ class SemaphoreExtension:
         self.core = Semaphores()
         self.waiting = Waiting()
         self.leases = LeaseKeeper.of(scheduler)
-        self.client_lost = self.client_removed = self.waiting.drop_closed
+        self.scheduler_closing = self.waiting.close
         scheduler.server.handlers.update(
             semaphore_register=self.create,
             semaphore_acquire=self.acquire,

@@ -15,6 +15,46 @@ class SpanMetadata(dict[str, Any]):
     """What was said of a span; `collections` is a list of dictionaries."""
 
 
+class PastGroups:
+    """Groups of one name whose tasks are all forgotten, added up: a loop of submissions makes many.
+
+    Has the attributes of a `TaskGroup` that spans read.
+    """
+
+    done = True
+
+    def __init__(self, name: str, prefix: Any) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.counts = dict.fromkeys(STATES, 0)
+        self.types: set[str] = set()
+        self.nbytes_total = 0
+        self.duration = 0.0
+        self.all_durations: dict[str, float] = defaultdict(float)
+        self.start = 0.0
+        self.stop = 0.0
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many tasks were in each state at the end."""
+        return self.counts
+
+    def add(self, group: Any) -> None:
+        """Add one more."""
+        for state, count in group.counts.items():
+            self.counts[state] += count
+        self.types |= group.types
+        self.nbytes_total += group.nbytes_total
+        self.duration += group.duration
+        for action, seconds in group.all_durations.items():
+            self.all_durations[action] += seconds
+        self.start = min(filter(None, (self.start, group.start)), default=0.0)
+        self.stop = max(self.stop, group.stop)
+
+    def __repr__(self) -> str:
+        return f"<PastGroups {self.name}: {self.counts['forgotten']} tasks>"
+
+
 class Span:
     """A part of a workflow: the tasks that were made in one `span` context, or beside all of them ("default").
 
@@ -42,7 +82,9 @@ class Span:
         self.id = id_
         self._parent = parent
         self.children: list[Span] = []
-        self.groups: set[TaskGroup] = set()
+        self.groups: set[TaskGroup | PastGroups] = set()
+        self._latest: dict[str, TaskGroup] = {}
+        self._past: dict[str, PastGroups] = {}
         self.enqueued = time()
         self._metadata = SpanMetadata()
         self._code: dict[tuple[Any, ...], None] = {}
@@ -55,6 +97,19 @@ class Span:
     def parent(self) -> Span | None:
         """The span around it, if there is one."""
         return self._parent
+
+    def add_group(self, group: TaskGroup) -> None:
+        """Tasks of a new group have come: one of its name before it, if forgotten, is only a part of a sum now."""
+        old = self._latest.get(group.name)
+        if old is not None and old is not group and not old.count:
+            past = self._past.get(group.name)
+            if past is None:
+                past = self._past[group.name] = PastGroups(group.name, group.prefix)
+                self.groups.add(past)
+            past.add(old)
+            self.groups.discard(old)
+        self._latest[group.name] = group
+        self.groups.add(group)
 
     @property
     def annotation(self) -> dict[str, tuple[str, ...]] | None:
@@ -92,7 +147,7 @@ class Span:
         for child in self.children:
             yield from child.traverse_spans()
 
-    def traverse_groups(self) -> Iterator[TaskGroup]:
+    def traverse_groups(self) -> Iterator[TaskGroup | PastGroups]:
         """The groups of this one and of all below it."""
         for each in self.traverse_spans():
             yield from each.groups

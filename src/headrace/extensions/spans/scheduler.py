@@ -99,7 +99,7 @@ class SpansSchedulerExtension:
             return
         span = self._ensure(annotation)
         if span is not None:
-            span.groups.add(group)
+            span.add_group(group)
             span._code.update(dict.fromkeys(code))
             group.span_id = span.id
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace import config
+from headrace.common.keys import to_wire
+from headrace.messages.worker import StealAnswer
 from headrace.rpc.periodic import PeriodicCallback
 from headrace.scheduler.state import steals
+from headrace.scheduler.state.load import change_cost
 from headrace.scheduler.state.occupancy import expected_cost
 from headrace.scheduler.state.stealing import EVEN_LEVEL, LAST_LEVEL, balance, level, transfer_seconds
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
+
+from .hooks import PluginHooks
 
 #: A worker that runs idle is noticed in this share of the interval.
 LOOKS_PER_INTERVAL = 20
@@ -25,7 +30,7 @@ class InFlightInfo(dict[str, Any]):
     """An open request: `victim`, `thief`, `victim_duration` and `thief_duration` in seconds."""
 
 
-class WorkStealing:
+class WorkStealing(PluginHooks):
     """Has idle workers given tasks that busy ones have not started.
 
     Looks begin with the scheduler if `distributed.scheduler.work-stealing` is on, and follow the interval
@@ -114,12 +119,46 @@ class WorkStealing:
         found = level(transfer, compute)
         return (None, None) if found is None else (transfer / compute if compute > 0 else 0.0, found)
 
-    def stealing_objective(self, ts: TaskState, ws: WorkerState) -> tuple[float, ...]:
-        """What is least on the worker that should be given the task: expected start in seconds, then bytes held."""
+    def stealing_objective(
+        self, ts: TaskState, ws: WorkerState, *, occupancies: Mapping[WorkerState, float] | None = None
+    ) -> tuple[float, ...]:
+        """What is least on the worker that should be given the task: expected start in seconds, then bytes held.
+
+        Args:
+            occupancies: expected seconds of work by worker; by default what each has, with the requests under way.
+        """
         state = self.scheduler.state
         _, coming = state.steals.coming.get(ws, (0, 0.0))
-        occupancy = ws.occupancy + coming - state.steals.leaving.get(ws, 0.0)
+        if occupancies is not None and ws in occupancies:
+            occupancy = occupancies[ws]
+        else:
+            occupancy = ws.occupancy + coming - state.steals.leaving.get(ws, 0.0)
         return (occupancy / ws.nthreads + transfer_seconds(state, ts, ws), ws.nbytes)
+
+    def move_task_confirm(self, *, key: Any, state: str, stimulus_id: str, worker: Any = None) -> None:
+        """A victim answers: it had the task in this state. One that has not started it gives it away.
+
+        Args:
+            worker: the victim's address; by default where the task is.
+        """
+        task = self.scheduler.tasks.get(to_wire(key))
+        victim = task.processing_on if task is not None else None
+        if task is None or victim is None or (worker is not None and worker != victim.address):
+            return
+        self.scheduler.state.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], time.time())
+        self.scheduler.flush()
+
+    def put_key_in_stealable(self, ts: TaskState) -> None:
+        """Nothing: what can be stolen is found among what workers have when one is idle, and not kept up to date."""
+
+    def remove_key_from_stealable(self, ts: TaskState) -> None:
+        """Nothing; see `put_key_in_stealable`."""
+
+    def recalculate_cost(self, ts: TaskState) -> None:
+        """Look anew at what a task that was sent to a worker is expected to cost there."""
+        worker = ts.processing_on
+        if worker is not None:
+            change_cost(self.scheduler.state, worker, ts, expected_cost(self.scheduler.state, ts, worker))
 
     def log(self, msg: Any) -> None:
         """Publish under the topic "stealing"."""

@@ -1,7 +1,17 @@
-"""Variables that the whole cluster shares."""
+"""Variables that the whole cluster shares.
+
+The users' half is loaded when it is used: schedulers do without it.
+"""
 
 from __future__ import annotations
 
-from .client import Variable
+from typing import TYPE_CHECKING
+
+from headrace.common.facade import lazy_names
+
+if TYPE_CHECKING:
+    from .client import Variable
 
 __all__ = ["Variable"]
+
+__getattr__ = lazy_names(__name__, {"Variable": ".client"})

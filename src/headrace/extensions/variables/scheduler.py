@@ -19,7 +19,7 @@ class VariableExtension:
         self.variables: dict[Any, tuple[Any, tuple[Any, ...], Any]] = {}
         self.waiting = Waiting()
         self.keeping = Keeping.of(scheduler)
-        self.client_lost = self.client_removed = self.waiting.drop_closed
+        self.scheduler_closing = self.waiting.close
         self._lines: dict[Any, dict[int, str | None]] = {}
         self._numbers = itertools.count()
         scheduler.server.handlers.update(variable_set=self.set, variable_get=self.get, variable_delete=self.delete)

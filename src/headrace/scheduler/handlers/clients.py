@@ -107,8 +107,8 @@ class ClientConnections(SchedulerBase):
             self.notify_plugins("add_client", self, client)
         else:
             logger.info("Client %s is back", client)
-            self.call_extensions("client_back", client)
         self._start_stream(visit, comm)
+        self.call_extensions("client_connected", client)
 
     def _start_stream(self, visit: Visit, comm: Comm) -> None:
         client = visit.record.client_key

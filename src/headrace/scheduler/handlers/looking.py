@@ -120,22 +120,6 @@ class LookHandlers(SchedulerBase):
         """
         return str(await self._reports().page(start, last_count, code))
 
-    @property
-    def total_nthreads_history(self) -> list[tuple[float, int]]:
-        """(seconds since the epoch, threads of the cluster from then on), oldest first; as far as events are kept."""
-        history = [(float(getattr(self, "started", 0.0)), 0)]
-        threads: dict[str, int] = {}
-        for when, event in self.events.get("all", ()):
-            action = event.get("action") if isinstance(event, dict) else None
-            if action == "add-worker":
-                threads[event["worker"]] = event.get("nthreads", 0)
-            elif action == "remove-worker":
-                threads.pop(event["worker"], None)
-            else:
-                continue
-            history.append((when, sum(threads.values())))
-        return history
-
     # Hardware and logs
 
     async def benchmark_hardware(self) -> dict[str, dict[str, float]]:

@@ -148,7 +148,7 @@ class WorkerConnections(SchedulerBase):
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:
             return  # to everyone else it has not been away
-        self.log_event(["all", address], {"action": "add-worker", "worker": address, "nthreads": worker.nthreads})
+        self.log_event(["all", address], {"action": "add-worker", "worker": address})
         self.notify_plugins("add_worker", self, address)
 
     async def handle_worker(self, comm: Comm, worker: str) -> None:

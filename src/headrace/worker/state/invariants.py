@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 class InvariantViolation(AssertionError):
     """A defect: the state contradicts itself."""
 
+    def to_event(self) -> tuple[str, dict[str, str]]:
+        """A topic and a message for `log_event`."""
+        return "invalid-worker-task-state", {"text": str(self)}
+
 
 def check(state: WorkerState) -> None:
     """Check everything.

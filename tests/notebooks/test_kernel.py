@@ -8,7 +8,7 @@ pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("ipywidgets")
 
-from notebook.kernel import WIDGET_VIEW, Notebook, run
+from notebooks.kernel import WIDGET_VIEW, Notebook, run
 
 # The tasks wait for a later cell: what comes between two cells is no output of either, and is not kept.
 PREPARE = """
@@ -110,6 +110,7 @@ def test_without_ipywidgets_it_is_plain_html_that_is_kept_up_to_date() -> None:
         "futures = client.map(double, range(20))\nbar = progress(futures)\nbar",
         "gate.set()\nwait(futures)\npoll_for(lambda: bar.feed.end.done())",
         "cluster",
+        "progress(client.map(double, range(5), pure=False), notebook=False)",
         FINISH,
     )
     html = notebook.data(1)["text/html"]
@@ -117,6 +118,7 @@ def test_without_ipywidgets_it_is_plain_html_that_is_kept_up_to_date() -> None:
     assert "pip install ipywidgets" in html
     assert list(notebook.data(3)) == ["text/plain", "text/html"]
     assert not notebook.widgets
+    assert "5/5" in notebook.cells[4][0]["text"], "lines instead of HTML block the cell until all is done"
 
 
 def test_an_asynchronous_client_is_shown_as_well() -> None:
