@@ -23,8 +23,8 @@ def flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
         for name, inner in value.items():
             yield from flatten(inner, f"{prefix}.{name}")
         return
-    if isinstance(value, list) and len(value) > 4:
-        text = f"{', '.join(map(str, value[:4]))}, … ({len(value)} in all)"
+    if isinstance(value, list) and len(value) > 2:
+        text = f"{', '.join(map(str, value[:2]))}, … ({len(value)} in all)"
     else:
         text = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
     yield prefix, text
