@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from headrace import Client, fire_and_forget, wait
+from headrace import Client, Queue, Variable, fire_and_forget, wait
 from headrace.testing.waiting import poll_for
 
 
@@ -195,3 +195,36 @@ def test_what_is_held_goes_with_the_futures(client: Client) -> None:
         return [reference() for reference in references] == [None] * 3
 
     poll_for(gone, 30)
+
+
+class Register:
+    """An actor."""
+
+    def same(self, value: Any) -> Any:
+        return value
+
+    async def later(self, value: Any) -> Any:
+        return value
+
+
+def test_actors(client: Client) -> None:
+    connection, plain = Connection(), Plain()
+    actor = client.submit(Register, actor=True).result()
+    assert actor.same(connection).result() is connection
+    assert actor.same(plain).result() is plain
+    assert actor.later(connection).result() is connection
+
+
+def test_values_at_the_scheduler_and_run(client: Client) -> None:
+    connection = Connection()
+    client.publish_dataset(connection, name="connection")
+    assert client.get_dataset("connection") is connection
+    client.unpublish_dataset("connection")
+    variable, queue = Variable("handed over"), Queue("handed over")
+    variable.set(connection)
+    queue.put([connection])
+    assert variable.get(timeout=10) is queue.get(timeout=10)[0] is connection
+    variable.delete()
+    queue.close()
+    assert all(value is connection for value in client.run(same, connection).values())
+    assert client.run_on_scheduler(lambda: connection) is connection
