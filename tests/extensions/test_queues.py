@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -77,13 +78,18 @@ def test_a_full_queue(client: Client) -> None:
     assert queue.get(batch=True) == []
 
 
-def test_what_cannot_be_pickled_is_named(client: Client) -> None:
-    import threading
-
+def test_what_cannot_be_pickled_is_named_unless_it_stays_in_this_process(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = threading.Lock()
+    Variable("unpicklable").set(lock)
+    assert Variable("unpicklable").get() is lock
+    Variable("unpicklable").delete()
+    monkeypatch.setattr(client.session, "in_process", False)
     with pytest.raises(TypeError, match="lock"):
-        Queue("unpicklable").put(threading.Lock())
+        Queue("unpicklable").put(lock)
     with pytest.raises(TypeError, match="lock"):
-        Variable("unpicklable").set(threading.Lock())
+        Variable("unpicklable").set(lock)
 
 
 def test_a_queue_goes_with_its_last_handle(client: Client) -> None:
