@@ -56,6 +56,41 @@ def test_the_warning_about_a_large_graph_names_the_users_line(client: Client) ->
     assert {one.filename for one in large} == {__file__}
 
 
+class NotThere(Exception):
+    """As users write them: `__init__` takes something else than it hands on."""
+
+    def __init__(self, path: str, code: int) -> None:
+        super().__init__(f"{path} is not there")
+        self.code = code
+
+
+def look(path: str) -> None:
+    raise NotThere(path, 404)
+
+
+def test_an_exception_with_an_init_of_its_own_is_caught_by_its_class(client: Client) -> None:
+    with pytest.raises(NotThere, match=r"^here is not there$") as caught:
+        client.submit(look, "here").result()
+    assert caught.value.code == 404
+
+
+def fail_once(counter: list[int]) -> str:
+    counter.append(1)
+    if len(counter) == 1:
+        raise ValueError("the first time")
+    return "done"
+
+
+def test_a_failure_that_a_retry_makes_good_is_in_the_worker_s_log(client: Client) -> None:
+    counter = client.submit(list, key="counter", pure=False)
+    assert client.submit(fail_once, counter, key="fails-once", retries=1).result() == "done"
+    (lines,) = client.get_worker_logs().values()
+    text = next(text for level, text in lines if level == "INFO" and "fails-once" in text)
+    assert "Compute Failed" in text
+    assert "ValueError('the first time')" in text
+    assert "in fail_once" in text
+
+
 def test_an_iterator_over_futures_says_how_far_it_is(client: Client) -> None:
     futures = client.map(abs, range(3))
     client.gather(futures)
