@@ -94,7 +94,9 @@ class Queue(Shared):
             NotImplementedError: a timeout and a number.
         """
         if timeout is not None and batch and batch is not True:
-            raise NotImplementedError("Dask queues don't support simultaneous use of integer batch sizes and timeouts")
+            raise NotImplementedError(
+                "a queue cannot wait for a number of values for a limited time: leave out one of the two"
+            )
         return self.client.sync(self._get, seconds_of(timeout), batch, **kwargs)
 
     async def _get(self, seconds: float | None, batch: bool | int) -> Any:
