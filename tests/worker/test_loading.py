@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -32,10 +34,14 @@ def test_what_failed_beside_another_import_is_tried_again(error: Exception) -> N
     function, arguments = dumps_function(abs), dumps(((Fragile(),), {}))
     failures[:] = [error]
     assert load_call(function, arguments) == (abs, ("made",), {})
-    failures[:] = [error, error]
+    failures[:] = [error] * 5
     with pytest.raises(type(error)):
         load_call(function, arguments)
     assert not failures
+    failures[:] = [error] * 2
+    with pytest.raises(type(error)):  # known by now
+        load_call(function, arguments)
+    assert len(failures) == 1
 
 
 def test_a_module_that_is_not_there_is_not_looked_for_twice() -> None:
@@ -44,3 +50,26 @@ def test_a_module_that_is_not_there_is_not_looked_for_twice() -> None:
         load_call(dumps_function(abs), dumps(((Fragile(),), {})))
     assert len(failures) == 1
     failures.clear()
+
+
+def test_threads_that_import_one_package_at_once() -> None:
+    program = """
+import pickle, threading
+from headrace.worker.loading import load_call
+
+names = ["dask.dataframe.dask_expr._shuffle\\nSimpleShuffle", "dask.dataframe.multi\\nmerge_chunk"]
+start = threading.Barrier(2)
+loaded = []
+
+def load(name):
+    start.wait()
+    loaded.append(load_call(f"c{name}\\n.".encode(), pickle.dumps(((), {})))[0].__name__)
+
+threads = [threading.Thread(target=load, args=(name,)) for name in names]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert sorted(loaded) == ["SimpleShuffle", "merge_chunk"], loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
