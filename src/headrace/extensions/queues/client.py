@@ -73,7 +73,7 @@ class Queue(Shared):
         Raises:
             TimeoutError: there was no room in that time.
         """
-        return self.client.sync(self._put, pack(value), seconds_of(timeout), **kwargs)
+        return self.client.sync(self._put, pack(value, self.client), seconds_of(timeout), **kwargs)
 
     async def _put(self, packed: Packed, seconds: float | None) -> None:
         await self._open()
