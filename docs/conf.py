@@ -28,6 +28,8 @@ exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = "headrace"
+html_static_path = ["_static"]
+html_css_files = ["settings.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

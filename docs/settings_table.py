@@ -1,4 +1,4 @@
-"""The directive `settings`: every key of `headrace.yaml` under a prefix, with its default, as a table.
+"""The directive `settings`: every key of `headrace.yaml` under a prefix, with its default and its meaning, as a table.
 
 So the page about configuration cannot say anything else than the file that is read.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from docutils import nodes
+from settings_comments import comments_of
 from sphinx.util.docutils import SphinxDirective
 
 DEFAULTS = Path(__file__).parents[1] / "src" / "headrace" / "headrace.yaml"
@@ -22,8 +23,8 @@ def flatten(value: Any, prefix: str) -> Iterator[tuple[str, str]]:
         for name, inner in value.items():
             yield from flatten(inner, f"{prefix}.{name}")
         return
-    if isinstance(value, list) and len(value) > 4:
-        text = f"{', '.join(map(str, value[:4]))}, … ({len(value)} in all)"
+    if isinstance(value, list) and len(value) > 2:
+        text = f"{', '.join(map(str, value[:2]))}, … ({len(value)} in all)"
     else:
         text = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
     yield prefix, text
@@ -37,30 +38,48 @@ class Settings(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         prefix = self.arguments[0]
         self.env.note_dependency(str(DEFAULTS))
-        value = yaml.safe_load(DEFAULTS.read_text())
+        text = DEFAULTS.read_text()
+        value, meanings = yaml.safe_load(text), comments_of(text)
         try:
             for name in prefix.split("."):
                 value = value[name]
         except (KeyError, TypeError):
             raise self.error(f"headrace.yaml has no settings under {prefix!r}") from None
-        table, group, body = nodes.table(classes=["settings"]), nodes.tgroup(cols=2), nodes.tbody()
-        group += nodes.colspec(colwidth=60)
-        group += nodes.colspec(colwidth=40)
+        table, group, body = nodes.table(classes=["settings"]), nodes.tgroup(cols=3), nodes.tbody()
+        for width in (35, 20, 45):
+            group += nodes.colspec(colwidth=width)
         head = nodes.thead()
-        head += _row("setting", "default", code=False)
+        head += _row([[nodes.Text(title)] for title in ("setting", "default", "meaning")])
         group += head
-        for key, text in flatten(value, prefix):
-            body += _row(key, text, code=True)
+        for key, default in flatten(value, prefix):
+            # The prefix stands above the table, and would leave the other columns no room.
+            shown = key.removeprefix(f"{prefix}.")
+            meaning = meanings.get(key)
+            if meaning is None:
+                raise self.error(f"headrace.yaml does not say what {key} means: a comment belongs behind it")
+            body += _row([[nodes.literal(text=shown)], [nodes.literal(text=default)], _text_of(meaning)])
         group += body
         table += group
-        return [table]
+        above = nodes.paragraph()
+        above += [nodes.Text("Under "), nodes.literal(text=prefix), nodes.Text(":")]
+        return [above, table]
 
 
-def _row(*texts: str, code: bool) -> nodes.row:
+def _text_of(meaning: str) -> list[nodes.Node]:
+    """A comment's words; what stands in `backticks` is code, and "no effect" is set off."""
+    if meaning.startswith("no effect"):
+        return [nodes.emphasis(text=meaning)]
+    pieces = meaning.split("`")
+    return [
+        nodes.literal(text=piece) if place % 2 else nodes.Text(piece) for place, piece in enumerate(pieces) if piece
+    ]
+
+
+def _row(cells: list[list[nodes.Node]]) -> nodes.row:
     row = nodes.row()
-    for text in texts:
+    for content in cells:
         entry, paragraph = nodes.entry(), nodes.paragraph()
-        paragraph += nodes.literal(text=text) if code else nodes.Text(text)
+        paragraph += content
         entry += paragraph
         row += entry
     return row

@@ -118,7 +118,6 @@ class CommOptions:
     connect_timeout: float = 30
     tcp_timeout: float = 30
     compression: str | None = None
-    zstd_level: int = 3
     max_frame_bytes: int = 64 << 30
     socket_backlog: int = 2048
     require_encryption: bool = False
@@ -131,7 +130,6 @@ class CommOptions:
             connect_timeout=parse_seconds(values["timeouts"]["connect"]),
             tcp_timeout=parse_seconds(values["timeouts"]["tcp"]),
             compression=values["compression"] or None,
-            zstd_level=values["zstd"]["level"],
             max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
             socket_backlog=values["socket-backlog"],
             require_encryption=bool(values["require-encryption"]),

@@ -40,6 +40,7 @@ from .describe import client_html, client_text
 from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
+from .security_loader import loaded_security
 from .session import Session
 from .source_code import frames_wanted
 from .versions import handshake_versions
@@ -133,6 +134,8 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             self._families = ChosenFamilies(serializers, deserializers)
             self.session.state = FetchedResults()
         self._address = self._find_address(address, kwargs)
+        if self.security is None and self.cluster is None:
+            self.security = loaded_security(self._address)
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:
             loop = getattr(self.cluster, "loop", None)

@@ -1,15 +1,19 @@
 """What an asynchronous client knows of the scheduler without waiting: the last answer, renewed by whoever looks.
 
-Nothing is asked while nobody looks: an idle client costs the scheduler nothing.
+It is not renewed more often than `distributed.client.scheduler-info-interval`. Nothing is asked while nobody looks: an
+idle client costs the scheduler nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Generator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from headrace.config import get, parse_seconds
 
 from .errors import ClosedClientError
 from .objects import SchedulerInfo
@@ -44,13 +48,16 @@ class LatestInfo:
         self._session = session
         self._known: dict[str, Any] = {"type": "Scheduler", "workers": {}}
         self._asking: asyncio.Task[None] | None = None
+        self._interval = parse_seconds(get("distributed.client.scheduler-info-interval"))
+        self._answered = -math.inf
 
     async def refresh(self) -> None:
         """Ask, and keep the answer."""
         self._known = await ask(self._session, -1)
+        self._answered = asyncio.get_running_loop().time()
 
     def look(self, n_workers: int) -> KnownSchedulerInfo:
-        """The last answer, with so many workers; asks again in the background.
+        """The last answer, with so many workers; asks again in the background, once it is old enough.
 
         Raises:
             ClosedClientError: the client is closed.
@@ -64,6 +71,9 @@ class LatestInfo:
         return KnownSchedulerInfo(known, self._session, n_workers)
 
     async def _refresh_quietly(self) -> None:
+        age = asyncio.get_running_loop().time() - self._answered
+        if age < self._interval:
+            await asyncio.sleep(self._interval - age)
         with contextlib.suppress(OSError, ClosedClientError):  # not connected: what was said last is all there is
             await self.refresh()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from headrace.rpc.retrying import retry, retry_operation
 from headrace.toolbox.transfers import (
     WrappedKey,
     gather_from_workers,
     pack_data,
-    retry,
-    retry_operation,
     scatter_to_workers,
     subs_multiple,
     unpack_remotedata,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from headrace.common.html import RED, Html, join
+from headrace.config import get, parse_seconds
 from headrace.rpc import PeriodicCallback
 
 from .describe import cluster_html
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 logger = logging.getLogger("distributed.deploy.cluster")
-
-#: Milliseconds between two looks; what is shown is only sent when it has changed.
-LOOK = 1000
 
 
 class ClusterWidget:
@@ -59,7 +57,9 @@ class ClusterWidget:
                 self.message,
             ]
         self.box = ipywidgets.VBox(children)
-        self._callback = PeriodicCallback(self.update, LOOK)
+        # what is shown is only sent when it has changed
+        interval = parse_seconds(get("distributed.deploy.cluster-repr-interval"))
+        self._callback = PeriodicCallback(self.update, 1000 * interval)
         cluster.periodic_callbacks["widget"] = self._callback
         # not in the context of the cell that shows this: what comes later is no output of that cell
         contextvars.Context().run(cluster.loop.add_callback, self._start)

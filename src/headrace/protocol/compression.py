@@ -62,10 +62,11 @@ class Compressor:
 
     Args:
         name: "lz4" or "zstd".
-        level: of zstd.
+        level, threads: of zstd; `distributed.comm.zstd` by default. 0 threads means none beside the caller's, and -1
+            one for each processor.
     """
 
-    def __init__(self, name: str, level: int = 3) -> None:
+    def __init__(self, name: str, level: int | None = None, threads: int | None = None) -> None:
         self.name = name
         self._compress: Callable[[Any], bytes]
         self._decompress: Callable[[Any, int], bytes]
@@ -77,7 +78,11 @@ class Compressor:
         else:
             import zstandard
 
-            self._compress = zstandard.ZstdCompressor(level=level).compress
+            from headrace import config
+
+            level = int(config.get("distributed.comm.zstd.level") if level is None else level)
+            threads = int(config.get("distributed.comm.zstd.threads") if threads is None else threads)
+            self._compress = zstandard.ZstdCompressor(level=level, threads=threads).compress
             self._decompress = lambda data, size: zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
 
     def compress_frames(self, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:

@@ -29,12 +29,22 @@ _SIGNAL_POLL = 0.1
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop loop, or asyncio's own where uvloop is not installed."""
-    with contextlib.suppress(ImportError):
-        import uvloop
+    """A loop of the kind that `distributed.admin.event-loop` names; asyncio's own where uvloop is not installed.
 
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        return loop
+    Raises:
+        ValueError: there is no such kind.
+    """
+    from headrace.config import get
+
+    kind = get("distributed.admin.event-loop")
+    if kind not in ("uvloop", "asyncio", "tornado"):  # tornado's own is asyncio's
+        raise ValueError(f"Expected distributed.admin.event-loop to be one of uvloop, asyncio, tornado; got {kind!r}")
+    if kind == "uvloop":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
     return asyncio.new_event_loop()
 
 

@@ -20,6 +20,7 @@ from .periodic import PeriodicCallback
 from .pool import ConnectionPool
 from .scheduler_file import read_scheduler_file
 from .server import Server
+from .ticks import Ticks
 
 
 class Node(DocumentedNode):
@@ -70,6 +71,7 @@ class Node(DocumentedNode):
         self.loop: IOLoop | None = None
         self.prepare_documented()
         self._log_lines = LogLines(log_of)
+        self._ticks = Ticks(kind)
         self._finished: asyncio.Event | None = None
         self._starting: asyncio.Task[Any] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -99,6 +101,7 @@ class Node(DocumentedNode):
             self.loop = IOLoop.current()
             self._finished = asyncio.Event()
             self._log_lines.start()
+            self._ticks.start()
             self._block_operations()
             self._starting = asyncio.ensure_future(self.start_unsafe())
         starting = self._starting
@@ -178,6 +181,7 @@ class Node(DocumentedNode):
             await self.server.close_comms()
         finally:
             self._log_lines.stop()
+            self._ticks.stop()
             self.status = Status.failed if failed else Status.closed
             assert self._finished is not None
             self._finished.set()
@@ -256,7 +260,7 @@ class Node(DocumentedNode):
     @property
     def host(self) -> str:
         """Host of its address."""
-        return self.ip
+        return get_address_host(self.address)
 
     def get_logs(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
         """The latest lines of its log, newest first: (level, text), with `timestamps` (seconds, level, text).

@@ -13,6 +13,7 @@ from headrace.exceptions import CommClosedError
 
 from .calls import send_recv
 from .pool import ConnectionPool
+from .retrying import RetryOptions, retry
 
 #: Seconds without a byte after which a peer is given up on, at first and at most.
 FIRST_PATIENCE = 5.0
@@ -29,11 +30,15 @@ class PatientCalls:
     Args:
         pool: where connections come from.
         first: seconds without a byte after which a peer is given up on for the first time.
+
+    What is called must be such that it may be called twice: with `distributed.comm.retry.count`, a call that fails with
+    its connection is tried again.
     """
 
     def __init__(self, pool: ConnectionPool, first: float = FIRST_PATIENCE) -> None:
         self._pool = pool
         self.first = first
+        self._retry = RetryOptions.from_config()
         #: for peers that were given up on: the next patience
         self._next: dict[str, float] = {}
 
@@ -44,6 +49,18 @@ class PatientCalls:
             SilentPeerError: an OSError; nothing has come for too long.
             Exception: as `send_recv`.
         """
+        options = self._retry
+        if not options.count:
+            return await self._attempt(address, op, kwargs)
+        return await retry(
+            lambda: self._attempt(address, op, kwargs),
+            options.count,
+            options.delay_min,
+            options.delay_max,
+            operation=f"{op} of {address}",
+        )
+
+    async def _attempt(self, address: str, op: str, kwargs: dict[str, Any]) -> Any:
         patience = self._next.get(address, self.first)
         try:
             reply = await self._call(address, op, patience, kwargs)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
+from headrace import config
 from headrace.common.hooks import hook_of
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
@@ -19,6 +20,7 @@ from headrace.rpc.node import Node
 from headrace.security import Security
 
 from .delays import DelayTimer
+from .departed import DepartedTopics
 from .memory import MemorySettings
 from .state.clients import ClientState
 from .state.memory import MemoryState
@@ -75,6 +77,8 @@ class SchedulerBase(Node):
         self.nanny_plugins: dict[str, Any] = {}
         self.events: dict[str, deque[tuple[float, Any]]] = {}
         self.event_subscribers: dict[str, set[str]] = {}
+        delay = config.parse_seconds(config.get("distributed.scheduler.events-cleanup-delay", "1h"))
+        self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}
 
     # The documented records
@@ -231,6 +235,9 @@ class SchedulerBase(Node):
                     function(*args)
                 except Exception:
                     logger.exception("The extension %r failed in %s", name, hook)
+
+    def _is_here(self, name: str) -> bool:
+        return name in self.state.workers or name in self.client_comms
 
     def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
         """Log an event under one topic or several, and send it to the clients that subscribed."""

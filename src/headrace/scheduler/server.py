@@ -70,7 +70,11 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        rootish_groups=float(config.get("distributed.scheduler.rootish-taskgroup", 5)),
+        rootish_tasks=float(config.get("distributed.scheduler.rootish-taskgroup-dependencies", 5)),
+        default_nbytes=config.parse_bytes(config.get("distributed.scheduler.default-data-size", "1kiB")),
         computations_kept=int(config.get("distributed.diagnostics.computations.max-history", 100)),
+        erred_kept=int(config.get("distributed.diagnostics.erred-tasks.max-history", 100)),
         log_length=int(config.get("distributed.admin.low-level-log-length", 100_000)),
     )
 
@@ -99,7 +103,8 @@ class Scheduler(
     Args:
         host, port, protocol, interface: where to listen; port 0 takes any free one. `protocol` is "tcp", "tls" or
             "inproc".
-        contact_address: the address that workers and clients are told, if not the one listened on.
+        contact_address: the address that workers and clients are told, if not the one listened on;
+            `distributed.scheduler.contact-address` by default.
         validate: check the state's invariants after every event (slow; for tests).
         allowed_failures: how many workers may die under a task before it errs.
         worker_ttl: seconds (or text) of silence after which a worker is dropped, and restarted by its nanny if it has
@@ -159,7 +164,7 @@ class Scheduler(
             self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
         )
         self.limit_transitions(transition_counter_max)
-        self.contact_address = contact_address
+        self.contact_address = contact_address or config.get("distributed.scheduler.contact-address", None)
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
         self.server.handlers.update(
@@ -253,6 +258,7 @@ class Scheduler(
             await _call(plugin, "close")
         self.end_watching()
         self.delay_timer.cancel()
+        self.departed.cancel()
         await self.end_life()
 
     def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:

@@ -1,27 +1,21 @@
-"""Data straight to and from workers, references in collections, and operations tried again."""
+"""Data straight to and from workers, and references in collections."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-import random
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from dask._task_spec import TaskRef
 from dask.utils import stringify
 
-from headrace import config
 from headrace.common.keys import Key, to_wire
-from headrace.exceptions import CommClosedError
 from headrace.rpc import ConnectionPool
 from headrace.rpc import rpc as make_rpc
 
 logger = logging.getLogger("distributed.utils_comm")
-
-T = TypeVar("T")
 
 #: Seconds after which a busy worker is asked again: at first, and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
@@ -138,55 +132,6 @@ async def scatter_to_workers(
 
     await asyncio.gather(*[send(address, part) for address, part in plan.items()])
     return who_has, {key: nbytes[to_wire(key)] for key in data}
-
-
-async def retry(
-    coro: Callable[[], Coroutine[Any, Any, T]],
-    count: int,
-    delay_min: float,
-    delay_max: float,
-    jitter_fraction: float = 0.1,
-    retry_on_exceptions: type[BaseException] | tuple[type[BaseException], ...] = (OSError, CommClosedError),
-    operation: str | None = None,
-) -> T:
-    """Call an async function again until it does not fail.
-
-    Between the attempts are 0, 1, 3, 7, … times `delay_min` seconds, at most `delay_max`.
-
-    Args:
-        coro: called without arguments.
-        count: attempts after the first; 0 for none.
-        jitter_fraction: up to so much of a pause is added at random, so that many do not come at once.
-        retry_on_exceptions: others are raised at once.
-        operation: what it does, for the log.
-
-    Raises:
-        BaseException: what the last attempt raised.
-    """
-    for attempt in range(count):
-        try:
-            return await coro()
-        except retry_on_exceptions as error:
-            what = f"{operation or coro}"
-            logger.info("Retrying %s after exception in attempt %d/%d: %s", what, attempt, count, error)
-            pause = min(delay_min * (2**attempt - 1), delay_max)
-            if jitter_fraction > 0:
-                pause *= 1 + random.random() * jitter_fraction
-            await asyncio.sleep(pause)
-    return await coro()
-
-
-async def retry_operation(
-    coro: Callable[..., Coroutine[Any, Any, T]], *args: object, operation: str | None = None, **kwargs: object
-) -> T:
-    """`retry` as `distributed.comm.retry` configures it, of a function with these arguments."""
-    return await retry(
-        partial(coro, *args, **kwargs),
-        count=int(config.get("distributed.comm.retry.count")),
-        delay_min=config.parse_seconds(config.get("distributed.comm.retry.delay.min"), 1),
-        delay_max=config.parse_seconds(config.get("distributed.comm.retry.delay.max"), 1),
-        operation=operation,
-    )
 
 
 def pack_data(o: Any, d: Mapping[Any, Any], key_types: Any = object) -> Any:

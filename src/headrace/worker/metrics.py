@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from headrace import config
 from headrace.machine import process_memory
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 #: Readings of every worker that is made from now on, by name; called with the worker.
 DEFAULT_METRICS: dict[str, Callable[[Any], Any]] = {}
-#: Readings kept for `recorded`.
-RECORDED = 10_000
 
 logger = logging.getLogger("distributed.worker")
 
@@ -32,7 +31,8 @@ class Metrics:
         self._worker = worker
         self._custom = custom
         self._last = (time.monotonic(), time.process_time())
-        self._history: deque[tuple[float, float, int]] = deque(maxlen=RECORDED)
+        kept = int(config.get("distributed.admin.system-monitor.log-length"))
+        self._history: deque[tuple[float, float, int]] = deque(maxlen=kept)
         self._count = 0
 
     def read(self) -> dict[str, Any]:

@@ -173,6 +173,7 @@ class ClientConnections(SchedulerBase):
             self.run_in_background(stream.close())
         logger.info("Remove client %s", client)
         self.log_event(["all", client], {"action": "remove-client", "client": client})
+        self.departed.add(client)
         self.notify_plugins("remove_client", self, client)
 
     def forget_visits(self) -> None:

@@ -143,6 +143,7 @@ class ClusterHandlers(SchedulerBase):
                 lost[:5],
             )
         self.log_event("all", {"action": "remove-worker", "worker": address})
+        self.departed.add(address)
         self.notify_plugins("remove_worker", self, address, stimulus_id=stimulus_id)
         self.flush()
         return "OK"

@@ -25,7 +25,10 @@ class StateOptions:
         bandwidth: assumed speed between workers, bytes per second.
         unknown_duration: assumed seconds of a task whose prefix has not run yet.
         default_durations: assumed seconds by prefix, until the first has run.
+        rootish_groups, rootish_tasks: root-like tasks need results of fewer groups, and fewer results, than this.
+        default_nbytes: assumed size, in bytes, of a result whose size is not known.
         computations_kept: how many computations are remembered.
+        erred_kept: how many failures are remembered.
         log_length: how many transitions the story keeps.
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
             from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
@@ -41,7 +44,11 @@ class StateOptions:
     bandwidth: float = 100e6
     unknown_duration: float = 0.5
     default_durations: dict[str, float] = field(default_factory=dict)
+    rootish_groups: float = 5
+    rootish_tasks: float = 5
+    default_nbytes: int = 1024
     computations_kept: int = 100
+    erred_kept: int = 100
     log_length: int = 100_000
     killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
     unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None

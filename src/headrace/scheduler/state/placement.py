@@ -18,6 +18,7 @@ from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
 from .load import begin_processing
 from .restrictions import lanes, restricted_workers
+from .staying import candidates_among
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -36,6 +37,8 @@ BUSY_SAMPLE = 20
 def place(state: SchedulerState, task: TaskState) -> None:
     """Send a task that is ready to a worker, or park it."""
     candidates = restricted_workers(state, task)
+    if state.staying:
+        candidates = candidates_among(state, task, candidates)
     if candidates is None:
         if is_root_like(state, task):
             worker = _open_worker_for(state, task.group)
@@ -57,14 +60,16 @@ def place(state: SchedulerState, task: TaskState) -> None:
 
 
 def is_root_like(state: SchedulerState, task: TaskState) -> bool:
-    """Whether the task is one of many that need little: over two a thread, on fewer than five results in all."""
+    """Whether the task is one of many that need little: over two a thread, on few results in all."""
     group = task.group
     if group.count <= 2 * state.total_nthreads:
         return False
     dependencies = group.dependencies
     if not dependencies:
         return not task._dependencies
-    return len(dependencies) < 5 and sum([dependency.count for dependency in dependencies]) < 5
+    options = state.options
+    few = len(dependencies) < options.rootish_groups
+    return few and sum([dependency.count for dependency in dependencies]) < options.rootish_tasks
 
 
 def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | None:

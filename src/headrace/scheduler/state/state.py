@@ -48,8 +48,7 @@ from .workers import WorkerState
 StoryLine = tuple[Key, str, str, str, float]
 
 
-#: Failures, and changes of the number of threads, that are remembered.
-ERRED_KEPT = 100
+#: Changes of the number of threads that are remembered.
 HISTORY_KEPT = 10_000
 
 
@@ -75,7 +74,7 @@ class SchedulerState:
     def __init__(self, options: StateOptions | None = None) -> None:
         self.options = options or StateOptions()
         self.validate = self.options.validate
-        self.tasks = TaskTable(self.options.default_durations)
+        self.tasks = TaskTable(self.options.default_durations, self.options.default_nbytes)
         self.functions = FunctionTable()
         self.workers: dict[str, WorkerState] = {}
         self.aliases: dict[Any, str] = {}
@@ -89,6 +88,8 @@ class SchedulerState:
         self.unrunnable: dict[TaskState, float] = {}
         #: workers by what tasks ask for; see `restrictions`
         self.allowed: dict[Demand, Allowed] = {}
+        #: what cannot be fetched from where it is; see `staying`
+        self.staying: set[TaskState] = set()
         self.steals = Steals()
         self.scatters = Scatters()
         self.queued = TaskQueue()
@@ -103,7 +104,7 @@ class SchedulerState:
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
         #: the latest failures, oldest first
-        self.erred_tasks: deque[ErredTask] = deque(maxlen=ERRED_KEPT)
+        self.erred_tasks: deque[ErredTask] = deque(maxlen=self.options.erred_kept)
         #: (seconds since the epoch, threads of all workers), after each change
         self.total_nthreads_history: deque[tuple[float, int]] = deque(maxlen=HISTORY_KEPT)
         self.observers: tuple[Callable[[TaskState, str, str, float], None], ...] = ()

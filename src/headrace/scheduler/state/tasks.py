@@ -30,8 +30,8 @@ NOTHING: frozenset[Any] = frozenset()
 UNKNOWN_NBYTES = -1
 #: Why clients are told that what they want is cancelled although nobody cancelled it.
 LOST = "its data, or data that it depends on, was lost with the last worker that held it, and no task computes it again"
-#: Assumed for a result of unknown size when it has to be weighed, in bytes.
-DEFAULT_DATA_SIZE = 1000
+#: Assumed for a result of unknown size when it has to be weighed, in bytes, unless the options say otherwise.
+DEFAULT_DATA_SIZE = 1024
 
 
 class Rare:
@@ -254,7 +254,7 @@ class TaskState:
 
     def get_nbytes(self) -> int:
         """Size of the result in bytes, or a default while it is unknown."""
-        return self.nbytes if self.nbytes >= 0 else DEFAULT_DATA_SIZE
+        return self.nbytes if self.nbytes >= 0 else self.group.default_nbytes
 
     def get_nbytes_deps(self) -> int:
         """Total size in bytes of what this task needs."""
@@ -339,12 +339,14 @@ class TaskGroup(TaskCollection):
         types: names of the types of its results.
         last_worker: the worker that a run of its root-like tasks goes to, or `None`.
         last_worker_tasks_left: how many more of them go there.
+        default_nbytes: assumed size, in bytes, of its results whose size is not known.
     """
 
     __slots__ = (
         "all_durations",
         "count",
         "counts",
+        "default_nbytes",
         "dependencies",
         "duration",
         "last_worker",
@@ -358,9 +360,10 @@ class TaskGroup(TaskCollection):
         "types",
     )
 
-    def __init__(self, name: str, prefix: TaskPrefix) -> None:
+    def __init__(self, name: str, prefix: TaskPrefix, default_nbytes: int = DEFAULT_DATA_SIZE) -> None:
         super().__init__(name)
         self.prefix = prefix
+        self.default_nbytes = default_nbytes
         self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
         #: how many of its tasks are known (all states but forgotten)
         self.count = 0
@@ -498,11 +501,14 @@ class TaskPrefix(TaskCollection):
 class TaskTable(dict[Key, TaskState]):
     """All known tasks by key, with their groups and prefixes."""
 
-    def __init__(self, default_durations: dict[str, float] | None = None) -> None:
+    def __init__(
+        self, default_durations: dict[str, float] | None = None, default_nbytes: int = DEFAULT_DATA_SIZE
+    ) -> None:
         super().__init__()
         self.groups: dict[str, TaskGroup] = {}
         self.prefixes: dict[str, TaskPrefix] = {}
         self._default_durations = default_durations or {}
+        self._default_nbytes = default_nbytes
 
     def new(self, key: Key) -> TaskState:
         """Make the record of an unknown key; it is released."""
@@ -522,7 +528,7 @@ class TaskTable(dict[Key, TaskState]):
         if prefix is None:
             prefix = TaskPrefix(prefix_name, self._default_durations.get(prefix_name, -1.0))
             self.prefixes[prefix_name] = prefix
-        group = self.groups[name] = TaskGroup(name, prefix)
+        group = self.groups[name] = TaskGroup(name, prefix, self._default_nbytes)
         return group
 
     def forget(self, task: TaskState) -> None:

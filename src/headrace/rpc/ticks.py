@@ -1,0 +1,87 @@
+"""Says when an event loop did not respond for long: whatever held it up held up heartbeats and transfers as well.
+
+As configured under `distributed.admin.tick`. Costs a few wake-ups a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from headrace import config
+
+logger = logging.getLogger("distributed.core")
+
+#: Ticks come at least so many times in `limit`: more would only say the same more precisely.
+PRECISION = 30
+
+
+@dataclass(frozen=True, slots=True)
+class TickOptions:
+    """When to look, and when to speak.
+
+    Attributes:
+        interval: seconds between two ticks.
+        limit: seconds late from which on a tick is worth a warning; 0 for never.
+        cycle: seconds after a warning in which there is no other.
+    """
+
+    interval: float = 0.1
+    limit: float = 3.0
+    cycle: float = 1.0
+
+    @classmethod
+    def from_config(cls) -> TickOptions:
+        """As configured now."""
+        values = config.get("distributed.admin.tick")
+        limit = config.parse_seconds(values["limit"] or 0)
+        return cls(
+            interval=max(config.parse_seconds(values["interval"]), limit / PRECISION),
+            limit=limit,
+            cycle=config.parse_seconds(values["cycle"]),
+        )
+
+
+class Ticks:
+    """Ticks on the running loop from `start` to `stop`, and logs a warning when one is late.
+
+    Args:
+        name: whose loop it is, for the warning.
+    """
+
+    def __init__(self, name: str, options: TickOptions | None = None) -> None:
+        self.options = options or TickOptions.from_config()
+        self._name = name
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._silent_until = 0.0
+
+    def start(self) -> None:
+        """Begin; nothing if no limit is set."""
+        if self._timer is None and self.options.limit > 0:
+            self._schedule(asyncio.get_running_loop())
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + self.options.interval
+        self._timer = loop.call_at(self._due, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        late = now - self._due
+        if late >= self.options.limit and now >= self._silent_until:
+            self._silent_until = now + self.options.cycle
+            logger.warning(
+                "Event loop was unresponsive in %s for %.2fs. Something ran on it that should not have, or a task held "
+                "the interpreter's lock (GIL) or the processor; meanwhile nothing was sent or received, and heartbeats "
+                "were late",
+                self._name,
+                late,
+            )
+        self._schedule(loop)
