@@ -365,3 +365,10 @@ async def test_handle_worker_takes_messages_until_the_connection_closes(s: Sched
     await async_poll_for(lambda: worker.address not in s.workers, 10)
     with pytest.raises(KeyError, match="there is no worker"):
         await s.handle_worker(comm, "tcp://127.0.0.1:1")
+
+
+@gen_cluster(nthreads=NONE)
+async def test_ip_is_where_it_listens(s: Scheduler) -> None:
+    assert s.ip == "127.0.0.1"
+    async with Scheduler(host="localhost", port=0, dashboard_address=None) as named:
+        assert named.ip == named.listen_address.split("://")[1].rpartition(":")[0]

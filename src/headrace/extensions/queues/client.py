@@ -73,7 +73,7 @@ class Queue(Shared):
         Raises:
             TimeoutError: there was no room in that time.
         """
-        return self.client.sync(self._put, pack(value), seconds_of(timeout), **kwargs)
+        return self.client.sync(self._put, pack(value, self.client), seconds_of(timeout), **kwargs)
 
     async def _put(self, packed: Packed, seconds: float | None) -> None:
         await self._open()
@@ -101,7 +101,9 @@ class Queue(Shared):
             NotImplementedError: a timeout and a number.
         """
         if timeout is not None and batch and batch is not True:
-            raise NotImplementedError("Dask queues don't support simultaneous use of integer batch sizes and timeouts")
+            raise NotImplementedError(
+                "a queue cannot wait for a number of values for a limited time: leave out one of the two"
+            )
         client, seconds = self.client, seconds_of(timeout)
         delivered: list[Received] = []
 
