@@ -22,7 +22,7 @@ from headrace.common.keys import Key, to_wire
 from headrace.common.running import worker_here
 from headrace.exceptions import LostActorError
 from headrace.messages.actor import ActorCall, ActorReply
-from headrace.protocol import dumps, loads, loads_exception, loads_traceback
+from headrace.protocol import Held, dumps, loads, loads_exception, loads_traceback
 from headrace.rpc import ConnectionPool, Stream, send_recv
 
 T = TypeVar("T")
@@ -263,7 +263,10 @@ class _Caller:
             return self.worker.actor_host.call_here(actor, key, name, arguments)  # type: ignore[no-any-return]
         if actor._future is not None and actor._future.status == "error":
             raise actor._lost("its state went with it")
-        payload = None if arguments is None else dumps(arguments)
+        if arguments is None:
+            payload = None
+        else:  # within a process it is the objects themselves that are handed over
+            payload = Held(arguments) if actor._address.startswith("inproc://") else dumps(arguments)
         future: ActorFuture[Any] = ActorFuture(self.loop)
         send = self._through_scheduler if self._is_indirect() else self._send
         if self.asynchronous():

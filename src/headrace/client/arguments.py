@@ -19,7 +19,7 @@ from dask.utils import is_namedtuple_instance
 from headrace.common.keys import Key, to_wire
 from headrace.exceptions import SerializationError
 from headrace.messages.base import Payload
-from headrace.protocol import OUT_OF_BAND_BYTES, Frames, dumps
+from headrace.protocol import OUT_OF_BAND_BYTES, Frames, dumps, hand_over
 
 #: Types whose values neither hold anything nor are large.
 SMALL = frozenset({int, float, complex, bool, type(None)})
@@ -174,8 +174,11 @@ def is_simple(value: Any) -> bool:
     return kind in SMALL or ((kind is str or kind is bytes) and len(value) < LONG_TEXT)
 
 
-def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
+def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False) -> Packed:
     """A call's arguments as a payload, with what they refer to.
+
+    Args:
+        in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
 
     Raises:
         SerializationError: an argument cannot be pickled; names the function, the argument and its type.
@@ -184,11 +187,10 @@ def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed
     new_args = walker.walk_safely(args)
     new_kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else kwargs
     if walker.simple and len(kwargs) < 2:
-        payload = _pickler()((new_args, new_kwargs))
-        return Packed(as_payload(payload), walker.dependencies, payload)
-    return Packed(
-        dump_arguments(function, new_args, new_kwargs), walker.dependencies, tokenize_arguments(new_args, new_kwargs)
-    )
+        data = _pickler()((new_args, new_kwargs))
+        return Packed(as_payload(data), walker.dependencies, data)
+    payload = dump_arguments(function, new_args, new_kwargs, in_process)
+    return Packed(payload, walker.dependencies, tokenize_arguments(new_args, new_kwargs))
 
 
 def as_payload(data: bytes) -> Payload:
@@ -201,8 +203,10 @@ def tokenize_arguments(args: Any, kwargs: Any) -> str:
     return str(tokenize(args, kwargs))
 
 
-def dump_arguments(function: Any, args: Any, kwargs: Any) -> Payload:
+def dump_arguments(function: Any, args: Any, kwargs: Any, in_process: bool = False) -> Payload:
     """Pickle `(args, kwargs)`; the error names the function and the argument that cannot be."""
+    if in_process:
+        return hand_over((args, kwargs))
     try:
         return dumps((args, kwargs))
     except SerializationError as error:

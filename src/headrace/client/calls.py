@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from dask.base import tokenize
 from dask.utils import funcname
 
 from headrace.common.keys import Key, to_wire
 from headrace.exceptions import SerializationError
 from headrace.messages.base import Payload, TaskOptions
 from headrace.messages.client import SubmitGraph
-from headrace.protocol import dumps, dumps_function
+from headrace.protocol import Held, dumps, dumps_function, hand_over
 
 from .arguments import (
     LONG_TEXT,
@@ -58,26 +59,35 @@ class FunctionInfo:
 
     __slots__ = ("name", "pickled", "reference", "seed")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.pickled = pickle_function(function)
+    def __init__(self, function: Callable[..., Any], in_process: bool = False) -> None:
+        self.pickled = hand_over(function) if in_process else pickle_function(function)
         self.name = str(funcname(function))
-        self.seed = blake2b(self.pickled, digest_size=16)
+        if type(self.pickled) is bytes:
+            self.seed = blake2b(self.pickled, digest_size=16)
+        else:
+            self.seed = blake2b(str(tokenize(function)).encode(), digest_size=16)
         self.reference: Any = None
 
 
 _functions: dict[int, FunctionInfo] = {}
+#: the same for clients whose scheduler is in this process: buffers in these payloads are the functions' own
+_shared_functions: dict[int, FunctionInfo] = {}
 
 
-def describe(function: Callable[..., Any]) -> FunctionInfo:
+def describe(function: Callable[..., Any], in_process: bool = False) -> FunctionInfo:
     """The function as it travels; kept for as long as a function (not: any callable) lives."""
     number = id(function)
-    info = _functions.get(number)
+    known = _shared_functions if in_process else _functions
+    info = known.get(number)
     if info is not None and info.reference() is function:
         return info
-    info = FunctionInfo(function)
-    if isinstance(function, _CACHED_KINDS) and len(info.pickled) < 1_000_000:
-        info.reference = weakref.ref(function, lambda _: _functions.pop(number, None))
-        _functions[number] = info
+    info = FunctionInfo(function, in_process)
+    pickled = info.pickled
+    if isinstance(function, _CACHED_KINDS) and type(pickled) is not Held:  # which would keep it alive
+        size = len(pickled) if type(pickled) is bytes else pickled.nbytes  # type: ignore[union-attr]
+        if size < 1_000_000:
+            info.reference = weakref.ref(function, lambda _: known.pop(number, None))
+            known[number] = info
     return info
 
 
@@ -109,16 +119,24 @@ def call_key(info: FunctionInfo, packed: Packed, pure: bool) -> Key:
 
 
 def pack_submit(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, pure: bool
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: Any,
+    pure: bool,
+    in_process: bool = False,
 ) -> tuple[Key, FunctionInfo, Packed]:
     """The parts of one call's message.
+
+    Args:
+        in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
 
     Raises:
         SerializationError: the function or an argument cannot be pickled.
         TypeError: the key is not allowed.
     """
-    info = describe(function)
-    packed = pack(function, args, kwargs)
+    info = describe(function, in_process)
+    packed = pack(function, args, kwargs, in_process)
     return (call_key(info, packed, pure) if key is None else to_wire(key)), info, packed
 
 
@@ -201,6 +219,7 @@ class MapPacker:
         kwargs: the same for all calls, and small: they are pickled once and copied into each payload.
         prefix: what the keys begin with; the function's name by default.
         keys: the keys themselves instead.
+        in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
 
     Attributes:
         futures: the futures that any argument referred to, by key.
@@ -213,9 +232,10 @@ class MapPacker:
         pure: bool,
         prefix: str | None = None,
         keys: Iterator[Any] | None = None,
+        in_process: bool = False,
     ) -> None:
-        self.info = describe(function)
-        self._function, self._pure, self._keys = function, pure, keys
+        self.info = describe(function, in_process)
+        self._function, self._pure, self._keys, self._in_process = function, pure, keys, in_process
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
         self._seed = self.info.seed.copy()
@@ -226,7 +246,7 @@ class MapPacker:
         self._kwargs_body = b""
         if kwargs:
             self._seed.update(tokenize_arguments((), self._kwargs).encode())
-            pickled = _dump_kwargs(function, self._kwargs)
+            pickled = hand_over(self._kwargs) if in_process else _dump_kwargs(function, self._kwargs)
             self._kwargs_body = body_of(pickled) if type(pickled) is bytes else b""
 
     def pack(self, rows: Sequence[tuple[Any, ...]]) -> MapChunk:
@@ -261,7 +281,7 @@ class MapPacker:
                     payload = token = pickle((args, kwargs))
                 else:
                     token = pickle(args)
-                    payload = splice(token, body) if body else dump_arguments(self._function, args, kwargs)
+                    payload = splice(token, body) if body else self._dump(args)
                 if dependencies is not None:
                     dependencies.append(shared)
             payloads.append(payload)
@@ -290,9 +310,10 @@ class MapPacker:
             token = self._pickle(new)
             if len(token) < 60_000:  # one frame: it can be spliced
                 return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
-        return Packed(
-            dump_arguments(self._function, new, self._kwargs), walker.dependencies, tokenize_arguments(new, NO_KWARGS)
-        )
+        return Packed(self._dump(new), walker.dependencies, tokenize_arguments(new, NO_KWARGS))
+
+    def _dump(self, args: tuple[Any, ...]) -> Payload:
+        return dump_arguments(self._function, args, self._kwargs, self._in_process)
 
 
 def _dump_kwargs(function: Callable[..., Any], kwargs: dict[str, Any]) -> Payload:

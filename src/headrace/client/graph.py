@@ -16,10 +16,10 @@ from dask.utils import ensure_dict
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import Payload
 from headrace.messages.client import SubmitGraph
-from headrace.protocol import dumps
+from headrace.protocol import dumps, hand_over
 
 from .arguments import NO_KWARGS, MemolessPickler, as_payload, dump_arguments, is_simple
-from .calls import CHUNK, FIRST_CHUNK, pickle_function
+from .calls import CHUNK, FIRST_CHUNK, describe, pickle_function
 from .nodes import RUN_NODE, call_of
 from .options import OptionTable
 
@@ -147,12 +147,19 @@ class GraphPacker:
     """
 
     def __init__(
-        self, graph: int, plan: Plan, wanted: set[Key], table: OptionTable, submitting_task: Key | None = None
+        self,
+        graph: int,
+        plan: Plan,
+        wanted: set[Key],
+        table: OptionTable,
+        submitting_task: Key | None = None,
+        in_process: bool = False,
     ) -> None:
+        self._in_process = in_process
         self._graph, self._plan, self._wanted, self._table, self._task = graph, plan, wanted, table, submitting_task
         self._pickle = MemolessPickler()
         #: functions by identity and, since many are made anew for each task, by content
-        self._by_identity: dict[int, bytes] = {}
+        self._by_identity: dict[int, Payload] = {}
 
     def messages(self) -> Iterator[SubmitGraph]:
         """The messages; each is packed when it is asked for.
@@ -173,6 +180,7 @@ class GraphPacker:
         nodes, wire, table = self._plan.nodes, self._plan.wire, self._table
         positions = {key: position for position, key in enumerate(keys)}
         functions: dict[Any, int] = {}
+        pickled: list[Payload] = []
         external: dict[Key, int] = {}
         calls: list[int] = []
         arguments: list[Payload] = []
@@ -183,7 +191,10 @@ class GraphPacker:
             node = nodes[key]
             function, payload = self._pack(node)
             arguments.append(payload)
-            calls.append(functions.setdefault(function, len(functions)))
+            call = functions.setdefault(function if type(function) is bytes else id(function), len(pickled))
+            if call == len(pickled):
+                pickled.append(function)
+            calls.append(call)
             needs: list[int] = []
             if node.dependencies:
                 linked = True
@@ -200,7 +211,7 @@ class GraphPacker:
         wanted = [position for position, key in enumerate(wire_keys) if key in self._wanted]
         return SubmitGraph(
             self._graph,
-            list(functions),
+            pickled,
             wire_keys,
             arguments,
             calls=calls if len(functions) > 1 else [],
@@ -213,7 +224,7 @@ class GraphPacker:
             submitting_task=self._task,
         )
 
-    def _pack(self, node: GraphNode) -> tuple[bytes, Payload]:
+    def _pack(self, node: GraphNode) -> tuple[Payload, Payload]:
         """The pickled function and arguments of one task."""
         call = call_of(node)
         if call is None:
@@ -222,12 +233,15 @@ class GraphPacker:
         pickled = self._by_identity.get(id(function))
         if pickled is None:
             # the nodes keep their functions alive, so identities stay unique
-            pickled = self._by_identity[id(function)] = pickle_function(function)
+            pickled = describe(function, True).pickled if self._in_process else pickle_function(function)
+            self._by_identity[id(function)] = pickled
         if not kwargs and not node.dependencies and all(map(is_simple, args)):
             return pickled, as_payload(self._pickle((args, NO_KWARGS)))
-        return pickled, dump_arguments(function, args, kwargs)
+        return pickled, dump_arguments(function, args, kwargs, self._in_process)
 
     def _pack_node(self, node: GraphNode) -> Payload:
+        if self._in_process:
+            return hand_over(((node,), NO_KWARGS))
         try:
             return dumps(((node,), NO_KWARGS))
         except TypeError:

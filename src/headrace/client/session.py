@@ -76,6 +76,7 @@ class Session:
         id: the client's name for the scheduler; the same after a reconnection.
         state: what is known about the client's keys; only with `lock` held.
         status: "connecting", "running", "closing" or "closed".
+        in_process: whether the scheduler is in this process, so that objects can be handed over.
         scheduler: proxy for requests to the scheduler.
         pool: connections to scheduler and workers; `calls` for requests to those that may have stopped.
     """
@@ -86,6 +87,7 @@ class Session:
         self.lock = threading.Lock()
         self.status = "connecting"
         self.address = ""
+        self.in_process = False
         self.scheduler_id: Any = None
         #: what the scheduler said last of itself
         self.identity: dict[str, Any] = {}
@@ -420,6 +422,7 @@ class Session:
         self.pool = ConnectionPool(limit=connection_limit, connection_args=connection_args)
         self.calls = PatientCalls(self.pool)
         self.address = address
+        self.in_process = address.startswith("inproc://")
         await self._open()
         self._heartbeat = PeriodicCallback(self._send_heartbeat, heartbeat * 1000)
         self._heartbeat.start()

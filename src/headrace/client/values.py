@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import Payload
 from headrace.messages.client import KeysReceived
-from headrace.protocol import dumps, loads
+from headrace.protocol import dumps, hand_over, loads
 
 from .current import temp_default_client
 from .future import Future
@@ -23,14 +23,15 @@ class Packed(NamedTuple):
     futures: list[Future[Any]]
 
 
-def pack(value: Any) -> Packed:
-    """Pickle a value.
+def pack(value: Any, client: Any) -> Packed:
+    """Pickle a value, or hand it over if the client's scheduler is in this process.
 
     Raises:
         SerializationError: it cannot be pickled; names the type and the cause.
     """
     futures = futures_of(value)
-    return Packed(dumps(value), [to_wire(future.key) for future in futures], futures)
+    payload = hand_over(value) if client.session.in_process else dumps(value)
+    return Packed(payload, [to_wire(future.key) for future in futures], futures)
 
 
 async def settled(client: Any, *values: Packed) -> None:

@@ -163,6 +163,10 @@ class as_completed:
         if futures is not None:
             self.update(futures)
 
+    def __repr__(self) -> str:
+        with self.lock:
+            return f"<as_completed: waiting={len(self.futures)} done={self.queue.qsize()}>"
+
     @property
     def loop(self) -> Any:
         """The event loop of the futures' client."""

@@ -13,8 +13,9 @@ from headrace.exceptions import DeserializationError, SerializationError
 from .codec import StreamCodec, decode, encode
 from .errors import DumpedException, dumps_exception, loads_exception, loads_traceback, truncate
 from .frames import Frame, Frames
+from .handover import hand_over
 from .marks import Pickled, Serialize, Serialized, ToPickle, unwrap
-from .pickling import OUT_OF_BAND_BYTES, dumps, dumps_function, loads, loads_function
+from .pickling import OUT_OF_BAND_BYTES, Held, dumps, dumps_function, loads, loads_function
 
 __all__ = [
     "OUT_OF_BAND_BYTES",
@@ -22,6 +23,7 @@ __all__ = [
     "DumpedException",
     "Frame",
     "Frames",
+    "Held",
     "Pickled",
     "SerializationError",
     "Serialize",
@@ -33,6 +35,7 @@ __all__ = [
     "dumps_exception",
     "dumps_function",
     "encode",
+    "hand_over",
     "loads",
     "loads_exception",
     "loads_function",

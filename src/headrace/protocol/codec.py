@@ -81,10 +81,10 @@ class StreamCodec:
             self._incoming = _NO_FRAMES  # not kept alive until the next message
 
     def _on_unknown(self, value: Any) -> Any:
-        if type(value) is Frames:
-            start = len(self._outgoing)
-            self._outgoing += value.frames
-            return Ext(_FRAMES, _range.pack(start + 1, len(value.frames)))
+        if isinstance(value, Frames):
+            start, frames = len(self._outgoing), value.frames
+            self._outgoing += frames
+            return Ext(_FRAMES, _range.pack(start + 1, len(frames)))
         if isinstance(value, memoryview):
             return bytes(value)
         raise TypeError(

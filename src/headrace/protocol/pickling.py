@@ -53,27 +53,31 @@ def use_pickler(kind: type[pickle.Pickler]) -> None:
     Pickler, _pickle_dumps = kind, dumps_with_pickler
 
 
-def in_band(kept: list[Frame], buffer: pickle.PickleBuffer) -> bool:
-    """Whether a buffer is to be pickled along; large ones are not, and are added to `kept`."""
+def in_band(kept: list[Frame], smallest: int, buffer: pickle.PickleBuffer) -> bool:
+    """Whether a buffer is to be pickled along; those of `smallest` bytes and more are not, and are added to `kept`."""
     try:
         raw = buffer.raw()
     except BufferError:  # not contiguous
         return True
-    if raw.nbytes < OUT_OF_BAND_BYTES:
+    if raw.nbytes < smallest:
         return True
     kept.append(raw)
     return False
 
 
-def dumps(value: Any) -> bytes | Frames:
+def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -> bytes | Frames:
     """Pickle a value: `bytes` when all of it is small, else `Frames`.
+
+    Args:
+        smallest: bytes from which on a buffer stays out of band.
+        explain: whether an error looks for what inside the value is at fault, which takes a while.
 
     Raises:
         SerializationError: it cannot be pickled; names its type and the cause.
     """
     buffers: list[Frame] = []
 
-    keep_large = partial(in_band, buffers)
+    keep_large = partial(in_band, buffers, smallest)
     if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
         value = _LargeBytes(value)
     try:
@@ -84,7 +88,7 @@ def dumps(value: Any) -> bytes | Frames:
         by_value = True
     if by_value:
         del buffers[:]
-        data = _cloudpickle(value, keep_large)
+        data = _cloudpickle(value, keep_large, explain)
     if buffers:
         return Frames([data, *buffers])
     return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
@@ -95,7 +99,69 @@ def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
     if type(payload) is Frames:
         frames = payload.frames
         return _pickle_loads(frames[0], buffers=frames[1:])
+    if type(payload) is Held:
+        return payload.value
     return _pickle_loads(payload)  # type: ignore[arg-type]
+
+
+class Held(Frames):
+    """A payload that is the value itself, for receivers in this process.
+
+    One that is encoded nevertheless is pickled then. What cannot be pickled becomes a payload that raises, when it is
+    opened, what pickling raised: so the one task fails that it belongs to.
+
+    Args:
+        value: anything. It lives as long as this.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @property
+    def frames(self) -> list[Frame]:  # type: ignore[override]
+        """The value as it travels to another process."""
+        try:
+            payload = dumps(self.value)
+        except Exception as error:
+            payload = dumps(_Refusal(str(error)))
+        return payload.frames if type(payload) is Frames else [payload]  # type: ignore[list-item]
+
+    @property
+    def nbytes(self) -> int:
+        """None of its own."""
+        return 0
+
+    def __repr__(self) -> str:
+        return f"<Held: a {type_name(self.value)}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[Frames], tuple[list[bytes]]]:
+        return Frames, ([bytes(frame) for frame in self.frames],)
+
+
+class _Refusal:
+    """Pickles as an error that is raised by unpickling it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return refuse, (self.text,)
+
+
+def refuse(text: str) -> Any:
+    """Raise what kept a value from being sent; called when the payload in its place is loaded.
+
+    Raises:
+        SerializationError: always.
+    """
+    raise SerializationError(f"it was handed over within a process, and cannot be sent to another. {text}")
 
 
 def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
@@ -192,7 +258,7 @@ def _names_module_by_value(data: bytes) -> bool:
     return bool(_registry) and any(name.encode() in data for name in tuple(_registry or ()))
 
 
-def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:
+def _cloudpickle(value: Any, buffer_callback: Any, explain: bool = True) -> bytes:
     from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
 
     try:
@@ -204,5 +270,5 @@ def _cloudpickle(value: Any, buffer_callback: Any) -> bytes:
 
         raise SerializationError(
             f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
-            f"{describe_culprit(value)}"
+            f"{describe_culprit(value) if explain else ''}"
         ) from error

@@ -40,13 +40,13 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
         value = _LargeBytes(value)
     target = _Pieces()
     try:
-        plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers)).dump(value)
+        plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers, OUT_OF_BAND_BYTES)).dump(value)
         by_value = any(b"__main__" in piece or _names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
     except Exception:
         by_value = True
     if by_value:
         target = _Pieces()
-        target.pieces.append(_cloudpickle(value, partial(in_band, target.buffers)))
+        target.pieces.append(_cloudpickle(value, partial(in_band, target.buffers, OUT_OF_BAND_BYTES)))
     return target.pieces, target.buffers
 
 

@@ -17,7 +17,7 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import LostActorError
 from headrace.messages.actor import ActorCall, ActorReply
-from headrace.protocol import dumps, dumps_exception, loads
+from headrace.protocol import Held, dumps, dumps_exception, loads
 from headrace.rpc import Stream
 from headrace.rpc.functions import users_part
 
@@ -138,7 +138,7 @@ class ActorHost:
                 done.set_result(reply)
 
         def settle(value: Any, error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(finish, _reply(0, value, error))
+            loop.call_soon_threadsafe(finish, self._reply(0, value, error))
 
         self._feed(_Job(key, name, arguments, True, settle))
         reply = await done
@@ -146,7 +146,7 @@ class ActorHost:
 
     def _answer_on(self, stream: Stream, number: int) -> Callable[[Any, BaseException | None], None]:
         def settle(value: Any, error: BaseException | None) -> None:
-            self._answers.append((stream, _reply(number, value, error)))
+            self._answers.append((stream, self._reply(number, value, error)))
             if not self._woken:
                 self._woken = True
                 try:
@@ -271,13 +271,13 @@ class ActorHost:
         self._streams.clear()
         self.instances.clear()
 
-
-def _reply(number: int, value: Any, error: BaseException | None) -> ActorReply:
-    """The reply to a call, with everything pickled."""
-    if error is None:
-        try:
-            return ActorReply(number, dumps(value))
-        except Exception as failure:
-            error = failure
-    dumped = dumps_exception(error, users_part(error.__traceback__))
-    return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)
+    def _reply(self, number: int, value: Any, error: BaseException | None) -> ActorReply:
+        """The reply to a call, with everything pickled unless it stays in this process."""
+        if error is None:
+            try:
+                in_process = self._worker.address.startswith("inproc://")
+                return ActorReply(number, Held(value) if in_process else dumps(value))
+            except Exception as failure:
+                error = failure
+        dumped = dumps_exception(error, users_part(error.__traceback__))
+        return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retrying import matches, policy_of
 from headrace.exceptions import DeserializationError, Reschedule
-from headrace.protocol import dumps, dumps_exception, loads_function
+from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
@@ -102,6 +102,8 @@ class TaskExecutor:
         self._open = self.interrupts.open
         self._memory = worker.memory_manager
         self._buffer = worker.memory_manager.buffer
+        #: the scheduler is too: results need not be pickled for it
+        self._in_process = worker.scheduler_address.startswith("inproc://")
         self.executors = dict(executors)
         self.pool = TaskPool(nthreads, self._run, name=f"Headrace-Tasks-{worker.name}", initializer=self._start_thread)
         self.executors.setdefault("default", self.pool)
@@ -360,8 +362,10 @@ class TaskExecutor:
         else:
             kind = ""
         nbytes = nbytes_of(value)
-        result = None
-        if run.report and nbytes <= RESULT_RIDES:
+        result: Any = None
+        if run.report and nbytes <= RESULT_RIDES and self._in_process:
+            result = Held(value)
+        elif run.report and nbytes <= RESULT_RIDES:
             try:
                 result = dumps(value)
             except Exception:  # it can stay here and be used here; whoever fetches it gets the error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.config import parse_seconds
-from headrace.protocol import dumps, loads_exception, loads_traceback, unwrap
+from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
 
 from ..options import normalize_workers
 from .base import ClientBase, no_default
@@ -58,9 +58,7 @@ class AdminMethods(ClientBase):
     ) -> dict[str, Any]:
         message: dict[str, Any] = {
             "op": "run",
-            "function": dumps(function),
-            "args": dumps(args),
-            "kwargs": dumps(kwargs),
+            **self._packed(function=function, args=args, kwargs=kwargs),
             "wait": wait,
         }
         if self._families is not None:
@@ -77,6 +75,11 @@ class AdminMethods(ClientBase):
                 results[address] = failure
         return results
 
+    def _packed(self, **values: Any) -> dict[str, Any]:
+        """What a function is called with elsewhere, as payloads."""
+        dump = hand_over if self.session.in_process else dumps
+        return {name: dump(value) for name, value in values.items()}
+
     def run_on_scheduler(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function in the scheduler's process and return its result.
 
@@ -85,9 +88,7 @@ class AdminMethods(ClientBase):
         return self.sync(self._run_on_scheduler, function, args, kwargs)
 
     async def _run_on_scheduler(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        reply = await self._call(
-            "run_function", function=dumps(function), args=dumps(args), kwargs=dumps(kwargs), wait=True
-        )
+        reply = await self._call("run_function", **self._packed(function=function, args=args, kwargs=kwargs), wait=True)
         failure = _failure(reply)
         if failure is not None:
             raise failure

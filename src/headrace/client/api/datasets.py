@@ -44,7 +44,7 @@ class DatasetMethods(ClientBase):
                 raise ValueError("If name is omitted, positional argument must be a {name: value} dict")
             values.update(args[0])
         values.update(kwargs)
-        packed = {name: pack(value) for name, value in values.items()}
+        packed = {name: pack(value, self) for name, value in values.items()}
         return self.sync(self._publish_datasets, packed, override)
 
     async def _publish_datasets(self, packed: Mapping[Any, Packed], override: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from dask.utils import format_bytes, parse_bytes
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
-from headrace.protocol import Frames, dumps
+from headrace.protocol import Frames, dumps, hand_over
 
 from ..arguments import Walker
 from ..calls import MapChunk, MapPacker, chunk_sizes, pack_submit, rows_of, submit_message
@@ -28,6 +29,9 @@ from ..options import OptionTable, has_callables, make_options, resolve_callable
 from ..retrying import Retry, takes_timeout
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
+
+#: Beginnings of the names of modules whose lines are no user's.
+_OURS = ("headrace.", "distributed.", "dask.")
 
 
 class WorkMethods(ClientBase):
@@ -78,7 +82,7 @@ class WorkMethods(ClientBase):
             raise TypeError("First input to submit must be a callable function")
         actor = actor or actors
         limit = kwargs.pop("timeout") if "timeout" in kwargs and not takes_timeout(func) else None
-        wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor)
+        wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor, self.session.in_process)
         asked = workers or resources or retries or priority or allow_other_workers or actor or limit is not None
         if not asked and fifo_timeout == "100 ms" and not dask.get_annotations():
             options: list[TaskOptions] = []
@@ -178,7 +182,8 @@ class WorkMethods(ClientBase):
         prefix, keys = (key, None) if isinstance(key, str) else (None, key)
         if keys is not None:
             keys, iterables = _keys_for(keys, iterables)
-        packer = MapPacker(func, kwargs, pure and not actor, prefix, None if keys is None else iter(keys))
+        named = None if keys is None else iter(keys)
+        packer = MapPacker(func, kwargs, pure and not actor, prefix, named, self.session.in_process)
         futures = self._map_chunks(packer, iterables, [] if options is NO_OPTIONS else [options], batch_size)
         del held  # the tasks hold their large arguments from here on
         return futures
@@ -255,10 +260,10 @@ class WorkMethods(ClientBase):
             if walker.simple or walker.dependencies:
                 continue
             try:
-                large = type(dumps(value)) is Frames
+                payload = hand_over(value) if self.session.in_process else dumps(value)
             except TypeError:
                 continue  # reported with the argument's name when it is packed
-            if large:
+            if type(payload) is not bytes:
                 key = f"{type(value).__name__}-{tokenize(value)}"
                 (future,) = self._submit_graph({key: DataNode(key, value)}, [key], {}, {}).values()
                 held.append(future)
@@ -303,7 +308,8 @@ class WorkMethods(ClientBase):
         graph = session.state.next_graph()
         code = calling_code(frames_wanted())
         try:
-            for message in GraphPacker(graph, plan, set(wire.values()), table, task_key()).messages():
+            packer = GraphPacker(graph, plan, set(wire.values()), table, task_key(), session.in_process)
+            for message in packer.messages():
                 message.code, code = code, []
                 session.post(message)
                 sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
@@ -457,8 +463,16 @@ class _LargeGraphWarner:
                 "This may cause some slowdown.\n"
                 "Consider loading the data with Dask directly\n or using futures or delayed objects to embed the "
                 "data into the graph without repetition.",
-                stacklevel=5,
+                stacklevel=_frames_to_user(),
             )
+
+
+def _frames_to_user() -> int:
+    """The `stacklevel` with which the caller's warning names the line of the user that led to it, not one of ours."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _keys_for(keys: Iterable[Any], iterables: Sequence[Iterable[Any]]) -> tuple[list[Any], tuple[Any, ...]]:

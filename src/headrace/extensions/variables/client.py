@@ -41,7 +41,7 @@ class Variable(Shared):
         Raises:
             TimeoutError: it did not.
         """
-        return self.client.sync(self._set, pack(value), callback_timeout=timeout, **kwargs)
+        return self.client.sync(self._set, pack(value, self.client), callback_timeout=timeout, **kwargs)
 
     async def _set(self, packed: Packed) -> None:
         client = self.client

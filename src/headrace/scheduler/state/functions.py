@@ -73,7 +73,7 @@ class FunctionTable:
         function.users -= 1
         if function.users:
             return []
-        if function.nbytes >= KEPT_SIZE:
+        if function.nbytes >= KEPT_SIZE or type(function.pickled) is not bytes:  # nobody would find the latter
             return [self._drop(function)]
         self._unused[function] = None
         if len(self._unused) > KEPT_UNUSED:
