@@ -48,7 +48,7 @@ test-pure: $(VENV)/.created
 ecosystem: $(VENV)/.installed-test
 	@PYTHONPATH=tests/ecosystem UNDER_SYNC=1 $(BIN)/python -m pytest -c /dev/null -p dask_under_client -p no:cacheprovider \
 		--rootdir "$$($(BIN)/python -c 'import dask, os; print(os.path.dirname(dask.__path__[0]))')" \
-		--timeout 120 -q -W ignore::pytest.PytestUnknownMarkWarning --pyargs $(or $(ARGS),$(DASK_TESTS))
+		--timeout 300 -q -W ignore::pytest.PytestUnknownMarkWarning --pyargs $(or $(ARGS),$(DASK_TESTS))
 
 # Large (some 2 GB): not part of `make test`, which runs those of the examples whose libraries are small.
 libraries: .venv-libraries/.installed

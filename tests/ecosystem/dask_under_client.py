@@ -12,6 +12,7 @@ import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,11 @@ SYNC_TOO = os.environ.get("UNDER_SYNC", "0") == "1"
 KNOWN = Path(__file__).with_name("known_failures.toml")
 
 
+@cache
 def known_failures() -> dict[str, str]:
     """Reasons by test, as `dask/…/test_x.py::test_y[parameters]`; without parameters it stands for all of a test."""
     groups = tomllib.loads(KNOWN.read_text())
     return {test: group["reason"] for group in groups.values() for test in group["tests"]}
-
-
-def ignored_files() -> list[str]:
-    """Files that cannot be imported, as far as that is known."""
-    return [test for test in known_failures() if "::" not in test]
 
 
 def reason_for(nodeid: str, known: dict[str, str]) -> str | None:
@@ -44,14 +41,17 @@ def _from_dask(nodeid: str) -> str:
     """A test's name from the package on, wherever that is installed."""
     path, colons, test = nodeid.partition("::")
     parts = path.split("/")
-    return "/".join(parts[parts.index("dask") :]) + colons + test if "dask" in parts else nodeid
+    if "dask" not in parts:
+        return nodeid
+    start = len(parts) - 1 - parts[::-1].index("dask")
+    return "/".join(parts[start:]) + colons + test
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out files that are known not to be importable."""
     if UNDER != "headrace":
         return None
-    return True if _from_dask(collection_path.as_posix()) in ignored_files() else None
+    return True if _from_dask(collection_path.as_posix()) in known_failures() else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
