@@ -50,6 +50,9 @@ logger = logging.getLogger("distributed.worker")
 
 #: Results whose pickle is longer do not ride on the answer to the scheduler, in bytes.
 RESULT_RIDES = 8 * 1024
+#: Results that are pickled also for a scheduler in this process: nobody can tell, and bytes are not the garbage
+#: collector's business.
+_PICKLED = frozenset({type(None), bool, int, float, str})
 
 
 class _Nothing:
@@ -364,9 +367,11 @@ class TaskExecutor:
             kind = ""
         nbytes = nbytes_of(value)
         result: Any = None
-        if run.report and nbytes <= RESULT_RIDES and self._in_process:
+        if not run.report or nbytes > RESULT_RIDES:
+            pass
+        elif self._in_process and type(value) not in _PICKLED:
             result = Held(value)
-        elif run.report and nbytes <= RESULT_RIDES:
+        else:
             try:
                 result = dumps(value)
             except Exception:  # it can stay here and be used here; whoever fetches it gets the error
