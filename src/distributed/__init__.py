@@ -11,3 +11,8 @@ from headrace.alias import install, populate
 
 install()
 populate(sys.modules[__name__])
+
+if "dask.config" in sys.modules:  # who asks dask for a default has imported both; dask is not imported for that here
+    from headrace.config import register_defaults
+
+    register_defaults()

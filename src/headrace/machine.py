@@ -95,6 +95,15 @@ def memory_fraction(name: str, value: Any) -> float | bool:
     return fraction
 
 
+def share_of_memory(value: str | float | None, workers: int, nthreads: int) -> int | None:
+    """As `parse_memory_limit`, for one of so many like it on this machine: they split "auto" evenly.
+
+    Args:
+        workers: how many there are at the start; of 0, as nobody knows how many will come, its part by its threads.
+    """
+    return parse_memory_limit(value, 1, workers) if workers else parse_memory_limit(value, nthreads)
+
+
 def parse_memory_limit(
     value: str | float | None, nthreads: int, total_cores: int | None = None, logger: logging.Logger | None = None
 ) -> int | None:

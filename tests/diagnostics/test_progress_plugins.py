@@ -89,6 +89,9 @@ async def test_an_error_ends_progress(c: Client, s: Scheduler, a: Worker, b: Wor
     assert progress.extra["key"] in ("bad-1", "more-1")
     assert progress.extra["exception"]
     assert progress.name not in s.plugins
+    for key in ("bad-1", "more-1"):  # whichever is found, in the order of a set
+        progress.stop("error", key)
+        assert progress.extra == {"exception": s.tasks["bad-1"].exception, "key": key}
 
 
 @gen_cluster(client=True)

@@ -1,15 +1,19 @@
-"""A pytest plugin that runs dask's own test files with a client as their scheduler: see run.py beside it.
+"""A pytest plugin that runs dask's own test files with a client as their scheduler; `make ecosystem` uses it.
 
 One local cluster serves the whole run. `UNDER` in the environment says whose: `headrace`, `distributed` (the peer, to
 compare with) or `none` (dask's own schedulers). Many of dask's tests ask for the synchronous scheduler so that
-debuggers work in them; with `UNDER_SYNC=1` these go to the client as well.
+debuggers work in them; with `UNDER_SYNC=1` these go to the client as well. What is known to fail is in
+`known_failures.toml`, and does not fail the run.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,48 @@ import pytest
 UNDER = os.environ.get("UNDER", "headrace")
 PROCESSES = os.environ.get("UNDER_PROCESSES", "1") == "1"
 SYNC_TOO = os.environ.get("UNDER_SYNC", "0") == "1"
+KNOWN = Path(__file__).with_name("known_failures.toml")
+
+
+@cache
+def known_failures() -> dict[str, str]:
+    """Reasons by test, as `dask/…/test_x.py::test_y[parameters]`; without parameters it stands for all of a test."""
+    groups = tomllib.loads(KNOWN.read_text())
+    return {test: group["reason"] for group in groups.values() for test in group["tests"]}
+
+
+def reason_for(nodeid: str, known: dict[str, str]) -> str | None:
+    """Why a test is known to fail, if it is."""
+    name = _from_dask(nodeid)
+    return known.get(name) or known.get(name.partition("[")[0])
+
+
+def _from_dask(nodeid: str) -> str:
+    """A test's name from the package on, wherever that is installed."""
+    path, colons, test = nodeid.partition("::")
+    parts = path.split("/")
+    if "dask" not in parts:
+        return nodeid
+    start = len(parts) - 1 - parts[::-1].index("dask")
+    return "/".join(parts[start:]) + colons + test
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out files that are known not to be importable."""
+    if UNDER != "headrace":
+        return None
+    return True if _from_dask(collection_path.as_posix()) in known_failures() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Expect what is known; it may pass, since some of it depends on the machine."""
+    if UNDER != "headrace":
+        return
+    known = known_failures()
+    for item in items:
+        reason = reason_for(item.nodeid, known)
+        if reason:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
 
 
 def _client() -> Any:

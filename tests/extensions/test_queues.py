@@ -60,7 +60,7 @@ def test_batches(client: Client) -> None:
         queue.put(value)
     assert queue.get(batch=2) == [0, 1]
     assert queue.get(batch=True) == [2, 3, 4]
-    with pytest.raises(NotImplementedError, match="simultaneous"):
+    with pytest.raises(NotImplementedError, match="leave out one"):
         queue.get(batch=2, timeout=1)
 
 

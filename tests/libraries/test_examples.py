@@ -32,24 +32,16 @@ EXAMPLES = {
 }
 
 
-#: Examples that may fail, and why.
-MAY_FAIL = {
-    "lightgbm_dask": "a task whose dependency is a socket may be placed where that is not, and it cannot be sent",
-}
-
-
 def test_every_example_is_run() -> None:
     assert {path.stem for path in (HERE / "examples").glob("*.py")} == set(EXAMPLES)
 
 
 @pytest.mark.timeout(PATIENCE + 20)
 @pytest.mark.parametrize("example", sorted(EXAMPLES))
-def test_example(example: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_example(example: str, tmp_path: Path) -> None:
     absent = [module for module in EXAMPLES[example] if importlib.util.find_spec(module) is None]
     if absent:
         pytest.skip(f"not installed: {', '.join(absent)}")
-    if example in MAY_FAIL:
-        request.applymarker(pytest.mark.xfail(reason=MAY_FAIL[example], strict=False))
     environment = {
         **os.environ,
         "PYTHONPATH": str(SOURCES),

@@ -168,3 +168,13 @@ def test_prints_and_warnings_reach_the_client(client: Client, capsys: Any) -> No
         poll_for(lambda: any("a warning from a task" in str(each.message) for each in caught))
     assert "to-everybody\n" in capsys.readouterr().out
     assert {each.category for each in caught if "from a task" in str(each.message)} == {RuntimeWarning}
+
+
+def test_tasks_that_end_no_line_take_bounded_room_too() -> None:
+    logs = TaskLogs(task_bytes=1000, total_bytes=100_000)
+    for number in range(1000):
+        logs.add(f"x-{number}", "stdout", "", "…" * 500)
+    assert len(logs.get([f"x-{number}" for number in range(1000)])) < 200
+    for _ in range(1000):
+        logs.add("one", "stdout", "", "." * 100)
+    assert sum(len(text) for _, _, _, text in logs.get(["one"])["one"]) <= 1000

@@ -27,7 +27,36 @@ def travelled(exception: BaseException, **kwargs: Any) -> tuple[BaseException, D
 
 
 class WithArguments(Exception):
-    """Cannot be rebuilt from its `args`."""
+    """Cannot be rebuilt from its `args`: `__init__` takes other ones."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+        self.b = b
+
+
+class WithKeyword(ValueError):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Prefixed(Exception):
+    """Could be called with its `args`, and would then have another text."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no {name}")
+
+
+class WithErrno(OSError):
+    def __init__(self, path: str) -> None:
+        super().__init__(2, "absent", path)
+
+
+class WithTwo(Exception):
+    """Cannot be rebuilt: a call with its `args` fails, and `__new__` may want something."""
+
+    def __new__(cls, *args: Any) -> Any:
+        return super().__new__(cls)
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a} and {b}")
@@ -56,6 +85,22 @@ def test_plain_exceptions() -> None:
     assert dumped.exception_text == "KeyError('a', 1)"
     assert "raised" in dumped.traceback_text
     assert "test_errors.py" in dumped.traceback_text
+
+
+@pytest.mark.parametrize(
+    "exception", [WithArguments(1, 2), WithKeyword(code=3), Prefixed("key"), WithErrno("/nowhere"), WithErrno("")]
+)
+def test_exceptions_whose_init_takes_other_arguments(exception: Exception) -> None:
+    error, _ = travelled(raised(exception))
+    assert type(error) is type(exception)
+    assert (str(error), error.args, vars(error)) == (str(exception), exception.args, vars(exception))
+    assert getattr(error, "errno", None) == getattr(exception, "errno", None)
+
+
+def test_groups_of_exceptions() -> None:
+    error, _ = travelled(raised(ExceptionGroup("several", [WithArguments(1, 2), ValueError(3)])))
+    assert isinstance(error, ExceptionGroup)
+    assert [type(one) for one in error.exceptions] == [WithArguments, ValueError]
 
 
 def test_tracebacks_point_into_the_user_s_code() -> None:
@@ -107,7 +152,7 @@ def test_notes_travel() -> None:
     assert travelled(raised(exception))[0].__notes__ == ["look here"]
 
 
-@pytest.mark.parametrize("exception", [WithArguments(1, 2), WithLock(), Broken("x")])
+@pytest.mark.parametrize("exception", [WithTwo(1, 2), WithLock(), Broken("x")])
 def test_what_cannot_be_pickled_has_a_stand_in(exception: Exception) -> None:
     error, dumped = travelled(raised(exception, OSError("cause")))
     assert type(error) is Exception

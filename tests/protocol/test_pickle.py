@@ -282,3 +282,13 @@ def test_modules_with_a_class_of_their_own_go_by_name() -> None:
     scope = {"modules": modules}
     exec("def told(): return modules", scope)  # by value, with what it refers to
     assert all(found is module for found, module in zip(loads(dumps(scope["told"]))(), modules, strict=True))
+
+
+def test_what_arrow_knows_of_a_file(tmp_path: Any) -> None:
+    fs = pytest.importorskip("pyarrow.fs")
+    (tmp_path / "file").write_text("text")
+    found = fs.LocalFileSystem().get_file_info([str(tmp_path / name) for name in ("file", "missing", "")])
+    again = loads(dumps({"files": found}))["files"]
+    assert [(each.path, each.type, each.size, each.mtime_ns) for each in again] == [
+        (each.path, each.type, each.size, each.mtime_ns) for each in found
+    ]

@@ -22,7 +22,7 @@ import dask
 
 from headrace.comm import normalize_address
 from headrace.config import get as config_get
-from headrace.config import parse_seconds
+from headrace.config import parse_seconds, register_defaults
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
@@ -44,6 +44,8 @@ from .security_loader import loaded_security
 from .session import Session
 from .source_code import frames_wanted
 from .versions import handshake_versions
+
+register_defaults()  # whoever has `Client` may ask dask for our settings before there is a client
 
 logger = logging.getLogger("distributed.client")
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 #: Seconds for which a task may wait for others before it gives its place in the worker's threads to another.
 PATIENCE = 0.05
+#: Seconds for which a task waits in one go: what interrupts it strikes between two of its instructions only.
+LOOK = 0.1
 
 
 @contextlib.contextmanager
@@ -45,4 +47,8 @@ def acquire(gate: threading.Lock, timeout: float | None) -> bool:
     if gate.acquire(timeout=PATIENCE):
         return True
     with outside_of_slot():
-        return gate.acquire(timeout=-1 if seconds < 0 else max(seconds - (time.monotonic() - start), 0))
+        while seconds < 0 or time.monotonic() - start < seconds:
+            left = LOOK if seconds < 0 else min(LOOK, max(seconds - (time.monotonic() - start), 0))
+            if gate.acquire(timeout=left):
+                return True
+        return False

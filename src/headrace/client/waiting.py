@@ -21,6 +21,7 @@ from headrace.rpc import IOLoop
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
 from .future import Future, load_error, load_result
+from .in_task import LOOK
 from .state import FutureState
 
 
@@ -163,6 +164,10 @@ class as_completed:
         if futures is not None:
             self.update(futures)
 
+    def __repr__(self) -> str:
+        with self.lock:
+            return f"<as_completed: waiting={len(self.futures)} done={self.queue.qsize()}>"
+
     @property
     def loop(self) -> Any:
         """The event loop of the futures' client."""
@@ -267,8 +272,10 @@ class as_completed:
                 while self.queue.empty():
                     if not self.futures:
                         raise StopIteration
-                    if not self._condition.wait(self._left()):
+                    left = self._left()
+                    if left == 0:
                         raise self._timed_out()
+                    self._condition.wait(LOOK if left is None else min(left, LOOK))
                 try:
                     item = self.queue.get_nowait()
                 except Empty:

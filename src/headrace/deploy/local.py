@@ -12,7 +12,7 @@ from typing import Any
 from dask.system import CPU_COUNT
 
 from headrace.common.sizing import split_cpus, workers_and_threads
-from headrace.machine import parse_memory_limit
+from headrace.machine import share_of_memory
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
 from headrace.security import Security
@@ -41,7 +41,8 @@ class LocalCluster(SpecCluster):
         interface: network interface to listen on, instead of `host`.
         worker_class: class of the workers.
         scheduler_kwargs: more keywords for the Scheduler.
-        worker_kwargs: more keywords for each Worker, such as `memory_limit` or `resources`.
+        worker_kwargs: more keywords for each Worker, such as `resources`, or `memory_limit`: by default the machine's
+            memory is split evenly between `n_workers`.
         blocked_handlers: operations that the scheduler refuses, such as "run_function".
         scheduler_sync_interval: see `Cluster`.
         start, ip, dashboard_address, worker_dashboard_address, services, worker_services, service_kwargs: accepted for
@@ -101,7 +102,7 @@ class LocalCluster(SpecCluster):
             "silence_logs": log_level(silence_logs),
             **where,
             **worker_kwargs,
-            "memory_limit": parse_memory_limit(worker_kwargs.get("memory_limit", "auto"), threads),
+            "memory_limit": share_of_memory(worker_kwargs.get("memory_limit", "auto"), count, threads),
         }
         worker = {"cls": worker_class or _default_worker_class(processes), "options": worker_kwargs}
         scheduler = {**where, "port": scheduler_port, "blocked_handlers": blocked_handlers, **(scheduler_kwargs or {})}

@@ -17,7 +17,7 @@ from dask.system import CPU_COUNT
 
 from headrace.common.sizing import workers_and_threads
 from headrace.config import get, parse_seconds
-from headrace.machine import parse_memory_limit
+from headrace.machine import share_of_memory
 from headrace.nanny.environment import STOP_WITH_STDIN, module_path, process_environment
 
 from .output import Output
@@ -187,7 +187,7 @@ def SubprocessCluster(
     """
     count, threads = workers_and_threads(n_workers, threads_per_worker, True, CPU_COUNT)
     options = {"host": host or "127.0.0.1", "nthreads": threads, **(worker_kwargs or {})}
-    options["memory_limit"] = parse_memory_limit(options.get("memory_limit", "auto"), threads)
+    options["memory_limit"] = share_of_memory(options.get("memory_limit", "auto"), count, threads)
     worker = {"cls": SubprocessWorker, "options": {"worker_class": worker_class, "worker_kwargs": options}}
     scheduler_options = {"host": host or "127.0.0.1", "port": scheduler_port, **(scheduler_kwargs or {})}
     return SpecCluster(

@@ -133,7 +133,7 @@ class Tally:
         """Count a task as it is now; returns whether what it needs counts as well."""
         key, state = task.key, task.state
         ended = state not in _UNDER_WAY
-        if ended and not self._complete and state != "erred":
+        if ended and not self._complete and state not in ("erred", "forgotten"):
             # known, so that it is not looked at again
             self._done[key] = _UNCOUNTED
             self._targets_left -= key in self._targets
@@ -141,6 +141,9 @@ class Tally:
         group = self._group(self._group_of(task))
         group.total += 1
         self._pending[key] = group
+        if state == "forgotten":  # since it arrived
+            self._settle(key, "lost")
+            return False
         if state == "processing":
             group.processing += 1
         elif state == "erred":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -13,7 +14,7 @@ from headrace.config import parse_seconds
 
 logger = logging.getLogger("distributed.client")
 
-#: Tasks that withdraw requests, until they are done.
+#: Tasks that withdraw requests or give up leases, until they are done.
 _withdrawing: set[asyncio.Task[Any]] = set()
 
 
@@ -86,20 +87,59 @@ async def until_cancelled(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        settling = asyncio.ensure_future(_settle(task, withdraw, undo))
-        _withdrawing.add(settling)
-        settling.add_done_callback(_withdrawing.discard)
+        _in_background(_settle(task, withdraw, undo))
+        raise
+    except OSError:  # cut off: it may have been granted, and the answer lost
+        _in_background(_settle(None, withdraw, undo))
         raise
 
 
+async def to_the_end(request: Coroutine[Any, Any, Any]) -> Any:
+    """Await a request that is made to its end even if that is cancelled."""
+    return await asyncio.shield(_in_background(request))
+
+
+def unless_interrupted(client: Any, call: Callable[[], Any], undo: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Call what waits in this thread for something; if an exception strikes here instead, have undone what it got.
+
+    The thread of a task that is interrupted (a limit, a cancellation, Ctrl-C) sees that only when it wakes up, often
+    because it has just been given what it waited for.
+
+    Args:
+        undo: called on the client's loop, after all that the call has done there.
+    """
+    try:
+        return call()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and what was had has gone with it
+            client.loop.add_callback(_quietly, undo)
+        raise
+
+
+def _in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    task = asyncio.ensure_future(work)
+    _withdrawing.add(task)
+    task.add_done_callback(_withdrawing.discard)
+    return task
+
+
+async def _quietly(undo: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    try:
+        await undo()
+    except Exception as error:  # the connection went, and all with it
+        logger.debug("What a call had got when it was interrupted could not be given back: %r", error)
+
+
 async def _settle(
-    task: asyncio.Task[Any], withdraw: Callable[[], Coroutine[Any, Any, Any]], undo: Callable[[Any], Any]
+    task: asyncio.Task[Any] | None, withdraw: Callable[[], Coroutine[Any, Any, Any]], undo: Callable[[Any], Any]
 ) -> None:
     try:
-        if not task.done():
+        if task is None or not task.done():
             await withdraw()
     except Exception as error:  # then it ends with its connection
         logger.debug("A request could not be withdrawn: %r", error)
+    if task is None:
+        return
     try:
         await undo(await task)
     except Exception as error:  # the connection went, and all with it

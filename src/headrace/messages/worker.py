@@ -208,6 +208,12 @@ class MissingData(Message):
     worker: str
 
 
+class CannotSend(Message):
+    """The worker that holds this result cannot send it: it cannot be pickled, or is too large."""
+
+    key: Key
+
+
 class RequestWhoHas(Message):
     """Where are these? No address known here answers."""
 
@@ -245,6 +251,7 @@ FromWorker: TypeAlias = (
     | AddKeys
     | ReleasedData
     | MissingData
+    | CannotSend
     | RequestWhoHas
     | WorkerHeartbeat
     | WorkerStatus

@@ -13,6 +13,7 @@ from typing import Any
 
 import cloudpickle
 
+from .arrow import reduce_file_info
 from .pickling import dumps_function, loads_function
 
 #: Set once a class has functions of its own (`registered`): the reduction by these, or `NotImplemented`.
@@ -20,14 +21,15 @@ reduce_registered: Callable[[Any], Any] | None = None
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle with the functions of registered classes."""
+    """Cloudpickle with the functions of registered classes, and of what pyarrow forgot."""
 
     def reducer_override(self, value: Any) -> Any:
         if reduce_registered is not None:
             reduced = reduce_registered(value)
             if reduced is not NotImplemented:
                 return reduced
-        return super().reducer_override(value)
+        reduced = super().reducer_override(value)
+        return reduce_file_info(value) if reduced is NotImplemented else reduced
 
 
 class _ValuePickler(_Pickler):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback as traceback_module
-from types import TracebackType
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, TracebackType
 from typing import Any, NamedTuple
 
 from headrace.exceptions import RemoteError
@@ -20,6 +20,10 @@ from .pickling import dumps, loads
 MAX_ERROR_LENGTH = 10_000
 #: What Python acts upon wherever it is raised.
 _CONTROL = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
+#: Built-in classes whose `__init__` keeps what is not among `args` or in the instance's dictionary.
+_FILLED_BY_INIT = (UnicodeError, SyntaxError, ImportError, StopIteration)
+#: What `OSError` keeps beside them.
+_OF_OSERROR = ("errno", "strerror", "filename", "filename2")
 #: Chained exceptions beyond this number are left out.
 _MAX_CHAIN = 20
 
@@ -95,6 +99,17 @@ def rebuild_traceback(parts: dict[str, Any]) -> TracebackType | None:
     return Traceback.from_dict(parts).as_traceback()  # type: ignore[no-any-return]
 
 
+def rebuild_uncalled(
+    cls: type[BaseException], args: tuple[Any, ...], kept: tuple[Any, ...], attributes: dict[str, Any]
+) -> BaseException:
+    """An exception made with `args` that has `kept`; its `__init__` is not called (called when a payload is loaded)."""
+    exception = cls.__new__(cls, *args)
+    exception.args = kept
+    for name, value in attributes.items():
+        setattr(exception, name, value)
+    return exception
+
+
 def rebuild_exception(
     exception: BaseException,
     cause: BaseException | None,
@@ -128,7 +143,29 @@ class _Bare:
         self.exception = exception
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return self.exception.__reduce_ex__(5)
+        reduced = self.exception.__reduce_ex__(5)
+        if not isinstance(reduced, tuple):
+            return reduced
+        cls, args, *state = reduced
+        if isinstance(self.exception, BaseExceptionGroup) and args == self.exception.args:
+            args = (args[0], [_Bare(one) for one in args[1]])
+        if not _only_init_is_its_own(type(self.exception)):
+            return cls, args, *state
+        names = _OF_OSERROR if isinstance(self.exception, OSError) else ()
+        attributes = {name: value for name in names if (value := getattr(self.exception, name)) is not None}
+        kept = args if isinstance(self.exception, BaseExceptionGroup) else self.exception.args
+        return rebuild_uncalled, (cls, args, kept, attributes), *state
+
+
+def _only_init_is_its_own(cls: type[BaseException]) -> bool:
+    """Whether Python would pickle it as a call with `args`, which need not be what its `__init__` takes."""
+    return (
+        isinstance(cls.__init__, FunctionType)
+        and isinstance(cls.__new__, BuiltinFunctionType)
+        and isinstance(cls.__reduce__, MethodDescriptorType)
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and not issubclass(cls, _FILLED_BY_INIT)
+    )
 
 
 class _Exception:

@@ -260,7 +260,7 @@ class Node(DocumentedNode):
     @property
     def host(self) -> str:
         """Host of its address."""
-        return self.ip
+        return get_address_host(self.address)
 
     def get_logs(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
         """The latest lines of its log, newest first: (level, text), with `timestamps` (seconds, level, text).

@@ -25,6 +25,7 @@ from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
 from .context import running, thread_state
+from .failures import log_failure
 from .interrupts import Interrupts
 from .loading import load_call
 from .memory import SpilledValues, UnreadableError
@@ -456,6 +457,8 @@ class TaskExecutor:
                 if dropped is not None:
                     events.append(DataDropped(dropped))
                     event = ExecuteRescheduled(event.key)
+            elif type(event) is ExecuteFailed:
+                log_failure(event, runs.get(event.key))
             if type(event) is not ExecuteSeceded:
                 run = runs.pop(event.key, None)
                 if run is not None and run.watch is not None:

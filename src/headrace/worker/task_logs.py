@@ -64,9 +64,10 @@ class TaskLogs:
             lines = self._by_key.get(key)
             if lines is None:
                 lines = self._by_key[key] = _Lines(self._task_bytes)
+                before = 0
             else:
                 self._by_key.move_to_end(key)
-            before = lines.size
+                before = lines.size
             lines.add(now, source, level, text)
             self._size += lines.size - before
             while self._size > self._total_bytes and len(self._by_key) > 1:
@@ -92,7 +93,12 @@ class _Lines:
         self._head = 0
         self._dropped = 0
         self._open: dict[str, str] = {}
-        self.size = 0
+        self._kept = 0
+
+    @property
+    def size(self) -> int:
+        """What all of it costs, that of the task itself and of lines that have not ended included."""
+        return self._kept + self.OVERHEAD + sum([len(rest) + self.OVERHEAD for rest in self._open.values()])
 
     def add(self, now: float, source: str, level: str, text: str) -> None:
         if level:
@@ -110,14 +116,14 @@ class _Lines:
         if not self._latest and self._head + cost <= self._limit // 2:
             self._first.append(line)
             self._head += cost
-            self.size += cost
+            self._kept += cost
             return
         self._number += 1
         self._latest[self._number] = line
-        self.size += cost
-        while self.size > self._limit and len(self._latest) > 1:
+        self._kept += cost
+        while self._kept > self._limit and len(self._latest) > 1:
             _, old = self._latest.popitem(last=False)
-            self.size -= len(old[3]) + self.OVERHEAD
+            self._kept -= len(old[3]) + self.OVERHEAD
             self._dropped += 1
 
     def read(self) -> list[Line]:

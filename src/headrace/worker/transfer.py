@@ -93,7 +93,9 @@ class Transfers:
         except Exception as error:
             if len(keys) == 1:
                 now = time.time()
-                return {"status": "OK", "data": {}, "broken": {keys[0]: failure(keys[0], error, None, now, now, 0)}}
+                broken = failure(keys[0], error, None, now, now, 0)
+                broken.unsent = isinstance(error, SerializationError | MessageTooLargeError)
+                return {"status": "OK", "data": {}, "broken": {keys[0]: broken}}
         joined: dict[str, Any] = {"status": "OK", "data": {}, "broken": {}}
         for key in keys:
             reply = await self._request(address, [key])

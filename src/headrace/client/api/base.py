@@ -41,6 +41,8 @@ READS = frozenset(
         "worker_logs",
     }
 )
+#: What may be asked twice as well: the second time it does nothing.
+REPEATABLE = READS | {"semaphore_release", "multi_lock_release"}
 READ_AGAIN = 2
 
 
@@ -109,13 +111,13 @@ class ClientBase(SyncMethodMixin):
         return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
     async def _call(self, op: str, **kwargs: Any) -> Any:
-        """Ask the scheduler; what only reads is asked again if the connection breaks meanwhile."""
+        """Ask the scheduler; what does nothing twice is asked again if the connection breaks meanwhile."""
         self.session.check_open()
         if self.session.scheduler is None and self._starting is not None:
             await self._starting
         if self.session.scheduler is None:
             raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
-        for _ in range(READ_AGAIN if op in READS else 0):
+        for _ in range(READ_AGAIN if op in REPEATABLE else 0):
             try:
                 return await self.session.scheduler.call(op, **kwargs)
             except CommClosedError:  # cut off; nothing is done twice by asking once more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,9 @@ from ..options import OptionTable, has_callables, make_options, resolve_callable
 from ..retrying import Retry, takes_timeout
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
+
+#: Beginnings of the names of modules whose lines are no user's.
+_OURS = ("headrace.", "distributed.", "dask.")
 
 
 class WorkMethods(ClientBase):
@@ -459,8 +463,16 @@ class _LargeGraphWarner:
                 "This may cause some slowdown.\n"
                 "Consider loading the data with Dask directly\n or using futures or delayed objects to embed the "
                 "data into the graph without repetition.",
-                stacklevel=5,
+                stacklevel=_frames_to_user(),
             )
+
+
+def _frames_to_user() -> int:
+    """The `stacklevel` with which the caller's warning names the line of the user that led to it, not one of ours."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _keys_for(keys: Iterable[Any], iterables: Sequence[Iterable[Any]]) -> tuple[list[Any], tuple[Any, ...]]:

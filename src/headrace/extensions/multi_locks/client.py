@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.rpc.holding import gave, took
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -60,10 +60,23 @@ class MultiLock(Shared):
         client, thread = self.client, threading.get_ident()
         if not client.asynchronous and self._taken_by(thread) is not None:
             raise RuntimeError(f"{self!r} is held by this object already: release it first")
-        return noted(client.sync(self._acquire, seconds_of(timeout), num_locks, holder(client), thread), took)
+        lease, seconds, who = uuid.uuid4().hex, seconds_of(timeout), holder(client)
 
-    async def _acquire(self, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int) -> bool:
-        lease = uuid.uuid4().hex
+        async def give_back() -> None:
+            if (lease, thread) in self._leases:
+                self._leases.remove((lease, thread))
+                await self._release(lease)
+
+        return noted(
+            unless_interrupted(
+                client, lambda: client.sync(self._acquire, lease, seconds, num_locks, who, thread), give_back
+            ),
+            took,
+        )
+
+    async def _acquire(
+        self, lease: str, seconds: float | None, num_locks: int | None, who: dict[str, Any], thread: int
+    ) -> bool:
         request = self.client._call(
             "multi_lock_acquire", locks=self.names, id=lease, timeout=seconds, num_locks=num_locks, **who
         )
@@ -95,6 +108,9 @@ class MultiLock(Shared):
         return self.client.sync(self._release, taken[0])
 
     async def _release(self, lease: str) -> None:
+        await to_the_end(self._give_up(lease))
+
+    async def _give_up(self, lease: str) -> None:
         if not await self.client._call("multi_lock_release", id=lease):
             logger.warning("The lease of %r had ended before it was released", self.names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Generator
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from headrace.client.values import Packed, pack, settled, unpack
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
-from ..asking import Shared, seconds_of, until_cancelled
+from ..asking import Shared, seconds_of, unless_interrupted, until_cancelled
 
 
 class Received(NamedTuple):
@@ -43,6 +44,7 @@ class Queue(Shared):
         self.maxsize = maxsize
         self._client = client
         self._opened = False
+        self._opening: asyncio.Future[None] | None = None
 
     def __await__(self) -> Generator[Any, None, Queue]:
         async def opened() -> Queue:
@@ -53,8 +55,13 @@ class Queue(Shared):
 
     async def _open(self) -> None:
         if not self._opened:
-            self._opened = True
-            await self.client._call("queue_create", name=self.name, client=self.client.id, maxsize=self.maxsize)
+            if self._opening is None or self._opening.done():
+                self._opening = asyncio.ensure_future(self._create())
+            await asyncio.shield(self._opening)  # others wait as well: what they ask must not make it without `maxsize`
+
+    async def _create(self) -> None:
+        await self.client._call("queue_create", name=self.name, client=self.client.id, maxsize=self.maxsize)
+        self._opened = True
 
     def put(self, value: Any, timeout: Any = None, **kwargs: Any) -> Any:
         """Put a value; waits while the queue is full.
@@ -94,10 +101,21 @@ class Queue(Shared):
             NotImplementedError: a timeout and a number.
         """
         if timeout is not None and batch and batch is not True:
-            raise NotImplementedError("Dask queues don't support simultaneous use of integer batch sizes and timeouts")
-        return self.client.sync(self._get, seconds_of(timeout), batch, **kwargs)
+            raise NotImplementedError(
+                "a queue cannot wait for a number of values for a limited time: leave out one of the two"
+            )
+        client, seconds = self.client, seconds_of(timeout)
+        delivered: list[Received] = []
 
-    async def _get(self, seconds: float | None, batch: bool | int) -> Any:
+        async def return_delivered() -> None:
+            for received in delivered:
+                await client._call("queue_give_back", name=self.name, items=received.items)
+
+        return unless_interrupted(
+            client, lambda: client.sync(self._get, seconds, batch, delivered, **kwargs), return_delivered
+        )
+
+    async def _get(self, seconds: float | None, batch: bool | int, delivered: list[Received]) -> Any:
         await self._open()
         client, request = self.client, uuid.uuid4().hex
 
@@ -111,6 +129,7 @@ class Queue(Shared):
         received = await until_cancelled(self._receive(request, seconds, batch), withdraw, give_back)
         if received is None:
             raise TimeoutError(f"nothing came into the queue {self.name!r} for {seconds} s")
+        delivered.append(received)
         return received.values if batch else received.values[0]
 
     async def _receive(self, request: str, seconds: float | None, batch: bool | int) -> Received | None:

@@ -67,10 +67,18 @@ class QueueState:
         if self.getters or len(self.items) < needed:
             self.getters[request] = Getter(needed)
             self._serve()
-            return None
+            return self._served_at_once(request)
         taken = [self.items.popleft() for _ in range(needed)]
         self._serve()
         return taken
+
+    def _served_at_once(self, request: Any) -> list[Item] | None:
+        """What a getter has been given already, from what others waited to put."""
+        if request in self.getters:
+            return None
+        entry = next(entry for entry in self.served if entry[0] == request)
+        self.served.remove(entry)
+        return entry[1]
 
     def get_all(self) -> list[Item]:
         """All that is in the queue now."""

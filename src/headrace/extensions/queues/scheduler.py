@@ -49,7 +49,8 @@ class QueueExtension:
         if queue.handles > 0:
             return
         del self.queues[name]
-        self.keeping.let_go([item.keeper for item in queue.items])
+        collected = [item for getter in queue.getters.values() for item in getter.items]
+        self.keeping.let_go([item.keeper for item in (*queue.items, *collected)])
         for request in [*queue.getters, *queue.putters]:
             self.waiting.fail(request, RuntimeError(f"the queue {name!r} was closed while this waited for it"))
 

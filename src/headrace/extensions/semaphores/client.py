@@ -14,7 +14,7 @@ from headrace.rpc import PeriodicCallback
 from headrace.rpc.holding import gave, took
 from headrace.rpc.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, until_cancelled
+from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.semaphore")
 
@@ -138,10 +138,19 @@ class Semaphore(Shared, SyncMethodMixin):
             ValueError: there is one of this name with another `max_leases`.
         """
         who = {} if self._rpc is not None else holder(self.client)
-        return noted(self.sync(self._acquire, seconds_of(timeout), who), took)
+        lease, seconds = uuid.uuid4().hex, seconds_of(timeout)
 
-    async def _acquire(self, seconds: float | None, who: dict[str, Any]) -> bool:
-        lease = uuid.uuid4().hex
+        async def give_back() -> None:
+            if lease in self._leases:
+                self._leases.remove(lease)
+                await self._release(lease)
+
+        return noted(
+            unless_interrupted(self, lambda: self.sync(self._acquire, lease, seconds, who), give_back),
+            took,
+        )
+
+    async def _acquire(self, lease: str, seconds: float | None, who: dict[str, Any]) -> bool:
         make = {"max_leases": self.max_leases, "fleeting": self._fleeting}
         question = {"timeout": seconds, "lease_id": lease, **who}
         if self._fleeting or not self._registered:
@@ -176,6 +185,9 @@ class Semaphore(Shared, SyncMethodMixin):
         return self.sync(self._release, lease)
 
     async def _release(self, lease: str) -> bool:
+        return bool(await to_the_end(self._give_up(lease)))
+
+    async def _give_up(self, lease: str) -> bool:
         try:
             if await self._ask("semaphore_release", lease_id=lease):
                 return True

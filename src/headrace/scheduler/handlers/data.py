@@ -126,13 +126,23 @@ class DataHandlers(SchedulerBase):
 
     def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
         """A client is about to send data to workers, of which there may be none: their threads, and its number."""
-        threads = self.get_ncores_running(workers)
+        threads = {worker.address: worker.nthreads for worker in self._targets(workers)}
         return {"threads": threads, "scattering": self.state.begin_scatter(keys, client, time.time()) if threads else 0}
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
+        """Workers that run, of those that are named if any are.
+
+        Raises:
+            ValueError: there are workers, and none has a name that is asked for.
+        """
         if workers is None:
             return list(self.state.running)
+        workers = list(workers)
         addresses = {self.coerce_address(name) for name in workers}
+        if self.workers and not addresses & self.workers.keys():
+            raise ValueError(
+                f"no worker is called {', '.join(map(repr, workers))}; there are {', '.join(self.workers)}"
+            )
         return [worker for worker in self.state.running if worker.address in addresses]
 
     def coerce_address(self, addr: Any, resolve: bool = True) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from headrace.comm import Comm
+from headrace.comm import Comm, get_address_host
 from headrace.common.keys import Key, to_wire
 from headrace.config import parse_seconds
 from headrace.exceptions import CommClosedError
@@ -29,6 +29,11 @@ class DocumentedMethods(SchedulerBase):
 
     coerce_address: Callable[..., str]
     client_send: Callable[[str, Any], None]
+
+    @property
+    def ip(self) -> str:
+        """Host that it listens at, "0.0.0.0" for all; `host` is one that others can reach."""
+        return get_address_host(self.listen_address)
 
     def _task(self, task: Any) -> TaskState:
         if isinstance(task, TaskState):

@@ -32,7 +32,7 @@ class LeavingHandlers(SchedulerBase):
 
     def leaving_operations(self) -> Operations:
         self._ends: dict[str, float] = {}
-        self._line: dict[str, None] = {}
+        self._line: dict[str, object] = {}
         self._going: dict[str, None] = {}
         return {"turn_to_leave": self.turn_to_leave}
 
@@ -61,9 +61,11 @@ class LeavingHandlers(SchedulerBase):
             return {"status": "missing"}
         loop = asyncio.get_running_loop()
         alone_since: float | None = None
-        self._line[worker] = None
+        place = self._line[worker] = object()
         try:
             while self.workers.get(worker) is record and self.is_running:
+                if self._line.get(worker) is not place:
+                    return {"status": "asked-again"}  # on another connection: this one's end does not hear us
                 if list(self._line).index(worker) < self._free_turns():
                     if restart or self._can_give(record):
                         break
@@ -73,7 +75,8 @@ class LeavingHandlers(SchedulerBase):
                         break
                 await asyncio.sleep(LOOK)
         finally:
-            self._line.pop(worker, None)
+            if self._line.get(worker) is place:
+                del self._line[worker]
         self._going[worker] = None
         self.run_in_background(self._see_off(record, restart))
         return {"status": "OK"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.keys import Key
 from headrace.messages.worker import (
     AddKeys,
+    CannotSend,
     LongRunning,
     MissingData,
     RefreshWhoHas,
@@ -24,6 +25,7 @@ from .delays import retry_at
 from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
 from .scatters import is_stale
+from .staying import has_other_home, on_cannot_send
 from .transitions.running import finish
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -
             state.free(worker, message.key)
         return {}
     task.group.add_duration("compute", message.start, message.stop)
+    if state.staying and has_other_home(state, task, worker):
+        return {task: "released"}  # it did not run, and says nothing of whether it can
     rare = task.rare
     rare.erred_on.add(worker.address)
     if rare.retries > 0 and message.retry:
@@ -228,6 +232,7 @@ HANDLERS: dict[type, Handler] = {
     AddKeys: on_add_keys,
     ReleasedData: on_released_data,
     MissingData: on_missing,
+    CannotSend: on_cannot_send,
     RequestWhoHas: on_request_who_has,
     StealAnswer: steals.on_answer,
 }

@@ -18,6 +18,7 @@ from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
 from .load import begin_processing
 from .restrictions import lanes, restricted_workers
+from .staying import candidates_among
 
 if TYPE_CHECKING:
     from .state import SchedulerState
@@ -36,6 +37,8 @@ BUSY_SAMPLE = 20
 def place(state: SchedulerState, task: TaskState) -> None:
     """Send a task that is ready to a worker, or park it."""
     candidates = restricted_workers(state, task)
+    if state.staying:
+        candidates = candidates_among(state, task, candidates)
     if candidates is None:
         if is_root_like(state, task):
             worker = _open_worker_for(state, task.group)

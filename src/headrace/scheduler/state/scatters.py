@@ -37,10 +37,21 @@ class Scatters:
 
     def begin(self, keys: Iterable[Key], client: str, now: float) -> int:
         """A client is about to put these on workers; returns the number that the copies are to carry."""
+        self._drop_old(now)
         self.latest += 1
         for key in keys:
-            self.under_way.setdefault(key, {})[self.latest] = (now, client)
+            open_ones = self.under_way.pop(key, {})
+            open_ones[self.latest] = (now, client)
+            self.under_way[key] = open_ones  # the last now: they stay in the order of their latest
         return self.latest
+
+    def _drop_old(self, now: float) -> None:
+        """What clients began and never ended, because they died."""
+        while self.under_way:
+            key, open_ones = next(iter(self.under_way.items()))
+            if max(open_ones.values())[0] >= now - self.open_seconds:
+                return
+            del self.under_way[key]
 
     def end(self, number: int) -> None:
         """The client has said where they are, or gives up; of what it began earlier it has not heard."""

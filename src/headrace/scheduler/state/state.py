@@ -88,6 +88,8 @@ class SchedulerState:
         self.unrunnable: dict[TaskState, float] = {}
         #: workers by what tasks ask for; see `restrictions`
         self.allowed: dict[Demand, Allowed] = {}
+        #: what cannot be fetched from where it is; see `staying`
+        self.staying: set[TaskState] = set()
         self.steals = Steals()
         self.scatters = Scatters()
         self.queued = TaskQueue()

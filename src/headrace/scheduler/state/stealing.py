@@ -19,6 +19,7 @@ from headrace.common.status import Status
 from .occupancy import expected_cost
 from .placement import TRANSFER_LATENCY
 from .restrictions import of_these
+from .staying import stays
 from .steals import request
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _victim(state: SchedulerState, worker: WorkerState) -> _Victim | None:
         cost = expected_cost(state, task, worker)
         seconds += cost
         fixed += worker.processing[task]
-        if task in executing or task.options.actor:
+        if task in executing or task.options.actor or (state.staying and stays(state, task)):
             continue
         open_one = in_flight.get(task.key)
         if open_one is not None and open_one.attempt == task.attempt:

@@ -210,7 +210,8 @@ class StealResponseMsg(SendMessageToScheduler):
 
 def instructions_of(outbox: Outbox, stimulus_id: str, tasks: dict[Key, TaskState]) -> list[Instruction]:
     """What the core has decided, in documented words."""
-    found: list[Instruction] = [_told(message, stimulus_id, tasks) for message in outbox.messages]
+    told = [message for message in outbox.messages if type(message) is not messages.CannotSend]
+    found: list[Instruction] = [_told(message, stimulus_id, tasks) for message in told]
     found += [Execute(stimulus_id, run.key) for run in outbox.execute]
     found += [GatherDep(stimulus_id, each.worker, set(each.keys), each.nbytes) for each in outbox.gather]
     found += [RetryBusyWorkerLater(stimulus_id, address) for address in outbox.retry_later]

@@ -39,7 +39,10 @@ class ExecuteDone(Event):
 
 
 class ExecuteFailed(Event):
-    """A task raised, or could not be unpickled; payloads and `retry` as in `TaskFailed`."""
+    """A task raised, or could not be unpickled; payloads and `retry` as in `TaskFailed`.
+
+    Of data from a peer, `unsent` says that the peer has them and cannot send them.
+    """
 
     key: Key
     exception: Payload
@@ -50,6 +53,7 @@ class ExecuteFailed(Event):
     stop: float = 0.0
     thread: int = 0
     retry: bool = True
+    unsent: bool = False
 
 
 class ExecuteRescheduled(Event):
@@ -77,7 +81,7 @@ class GatherDone(Event):
 
     Attributes:
         data: size in bytes of each value that came and is stored; asked keys that are in neither are not there.
-        broken: keys whose value came and could not be unpickled, with the failure.
+        broken: keys whose value could not be sent, or came and could not be unpickled, with the failure.
         start, stop: when it was asked and when all was stored, in seconds since the epoch; 0 when unknown.
     """
 

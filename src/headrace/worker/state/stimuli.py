@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.messages.base import Payload
 from headrace.messages.worker import (
     AcquireReplicas,
+    CannotSend,
     CloseWorker,
     ComputeTask,
     DefineFunction,
@@ -442,7 +443,10 @@ def on_gather_done(state: WorkerState, event: events.GatherDone) -> None:
                 note_transfer(task, event, told)
             arrived(state, task)
         elif task.key in event.broken:
-            fail_waiters(state, task, event.broken[task.key])
+            failure = event.broken[task.key]
+            if failure.unsent:  # first, so that the scheduler knows why the tasks failed
+                state.outbox.messages.append(CannotSend(task.key))
+            fail_waiters(state, task, failure)
         else:
             gathering.remove_holder(state, task, worker)
             state.outbox.messages.append(MissingData(task.key, worker))
@@ -486,7 +490,7 @@ def not_arrived(state: WorkerState, task: TaskState) -> None:
 
 
 def fail_waiters(state: WorkerState, task: TaskState, failure: events.ExecuteFailed) -> None:
-    """Data came that cannot be unpickled here: what waits for them cannot run here."""
+    """Data cannot be sent, or cannot be unpickled here: what waits for them cannot run here."""
     for waiter in list(task.waiters):
         if waiter.state == "waiting":
             set_failure(waiter, failure)

@@ -43,6 +43,8 @@ def released_forgotten(state: SchedulerState, task: TaskState, recommendations: 
             state.send(client, CancelledKeys([task.key], LOST))
     task.who_wants = NOTHING
     let_go_of_function(state, task)
+    if state.staying:
+        state.staying.discard(task)
     state.tasks.forget(task)
 
 
