@@ -51,7 +51,11 @@ async def test_large_or_unwanted_results_stay(scheduler: FakeScheduler, worker: 
 
 async def test_a_result_that_cannot_be_pickled_stays_usable_here(scheduler: FakeScheduler, worker: Worker) -> None:
     scheduler.compute("a", "lock", threading.Lock)
-    assert (await scheduler.finished("a", "lock")).result is None
+    result = (await scheduler.finished("a", "lock")).result
+    if worker.address.startswith("inproc"):  # it is handed over as it is
+        assert type(loads(result)) is type(threading.Lock())
+    else:
+        assert result is None
     scheduler.compute("a", "used", type, TaskRef("lock"), dependencies=["lock"], who_has=[[]], nbytes=[1])
     assert (await scheduler.finished("a", "used")).type == "type"
     if worker.address.startswith("tcp"):
