@@ -45,10 +45,11 @@ test-pure: $(VENV)/.created
 
 # dask's own test files, from the installed package, with one cluster as the scheduler of all. An hour or two; what is known
 # to fail is in tests/ecosystem/known_failures.toml. ARGS='dask.bag.tests' runs a part.
+# Short tracebacks: longer ones print arguments, and test_memmap unmaps the memory of one before it fails.
 ecosystem: $(VENV)/.installed-test
 	@PYTHONPATH=tests/ecosystem UNDER_SYNC=1 $(BIN)/python -m pytest -c /dev/null -p dask_under_client -p no:cacheprovider \
 		--rootdir "$$($(BIN)/python -c 'import dask, os; print(os.path.dirname(dask.__path__[0]))')" \
-		--timeout 300 -q -W ignore::pytest.PytestUnknownMarkWarning --pyargs $(or $(ARGS),$(DASK_TESTS))
+		--timeout 300 -q --tb=short -W ignore::pytest.PytestUnknownMarkWarning --pyargs $(or $(ARGS),$(DASK_TESTS))
 
 # Large (some 2 GB): not part of `make test`, which runs those of the examples whose libraries are small.
 libraries: .venv-libraries/.installed
