@@ -155,11 +155,12 @@ def test_operations_can_be_blocked() -> None:
 
 
 def test_logs_are_silent_while_it_lives() -> None:
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    with LocalCluster(n_workers=0, processes=False, silence_logs=logging.ERROR, dashboard_address=None):
-        assert logger.level == logging.ERROR
-    assert logger.level == before
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.worker", "distributed.nanny")]
+    before = [logger.level for logger in loggers]
+    for processes in (False, True):
+        with LocalCluster(n_workers=1, processes=processes, silence_logs=logging.ERROR, dashboard_address=None):
+            assert loggers[0].level == logging.ERROR
+        assert [logger.level for logger in loggers] == before
 
 
 def test_a_plain_with_is_refused_when_asynchronous() -> None:

@@ -25,7 +25,7 @@ def address(request: pytest.FixtureRequest) -> str:
 
 
 class NotHere(Exception):
-    """Cannot be rebuilt where it is received."""
+    """Cannot be rebuilt from its `args`."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"{a}, {b}")
@@ -118,7 +118,7 @@ async def test_exceptions_are_raised_at_the_caller(address: str, caplog: pytest.
             await proxy.fail(message="hello")
         assert caught.traceback[-1].name == "fail"
         assert "handling op fail" in caplog.text
-        with pytest.raises(Exception, match="NotHere"):
+        with pytest.raises(NotHere, match="1, 2"):  # whatever its constructor demands
             await proxy.strange()
         with pytest.raises(TypeError, match="unexpected keyword"):
             await proxy.echo(y=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 import pickle
@@ -72,13 +73,13 @@ class TestFiles:
         assert issubclass(HandledError, Exception)
 
     def test_a_workers_buffer_pops(self, tmp_path: Path) -> None:
-        buffer = SpillBuffer(str(tmp_path), target=1000)
-        buffer["a"], buffer["b"] = bytes(5000), 1
-        assert buffer.pop("a") == bytes(5000)
-        assert buffer.pop("b") == 1
-        assert buffer.pop("a") is None
-        assert buffer.pop("a", 3) == 3
-        assert not buffer
+        with contextlib.closing(SpillBuffer(str(tmp_path), target=1000)) as buffer:
+            buffer["a"], buffer["b"] = bytes(5000), 1
+            assert buffer.pop("a") == bytes(5000)
+            assert buffer.pop("b") == 1
+            assert buffer.pop("a") is None
+            assert buffer.pop("a", 3) == 3
+            assert not buffer
 
 
 class TestPickle:

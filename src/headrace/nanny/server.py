@@ -17,6 +17,7 @@ from headrace.common.status import Status
 from headrace.common.units import bytes_in_words
 from headrace.exceptions import CommClosedError
 from headrace.rpc.functions import opened, run_function
+from headrace.rpc.logs import silence
 from headrace.rpc.node import Node, scheduler_address_of
 
 from .beginning import Beginning
@@ -105,8 +106,7 @@ class Nanny(Node):
                 "plugin_remove": self.plugin_remove,
             }
         )
-        if silence_logs:
-            logger.setLevel(silence_logs)
+        silence(logger, silence_logs)
         self.name = name
         self.nthreads = nthreads
         self.memory_manager = NannyMemoryManager(

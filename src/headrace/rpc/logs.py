@@ -97,3 +97,14 @@ class LogLines:
             line = (record.levelname, self._formatter.format(record))
             found.append((record.created, *line) if timestamps else line)
         return found
+
+
+def silence(logger: logging.Logger, level: int | str | None) -> None:
+    """Let a logger say nothing below a level; nothing is changed if the logger above it is that silent already.
+
+    So what a cluster does to the loggers of the user's process while it lives is not done a second time, for good.
+    """
+    if level:
+        number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level
+        if logger.parent is None or logger.parent.getEffectiveLevel() < number:
+            logger.setLevel(number)

@@ -27,6 +27,7 @@ from headrace.common.status import Status
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
+from headrace.rpc.logs import silence
 from headrace.rpc.node import scheduler_address_of
 from headrace.rpc.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
@@ -181,8 +182,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         self.death_timeout = seconds_of(death_timeout)
         self.heartbeat_interval = None if heartbeat_interval == HEARTBEAT else seconds_of(heartbeat_interval)
         self.service_specs = dict(services or {})
-        if silence_logs:
-            logger.setLevel(silence_logs)
+        silence(logger, silence_logs)
         self.local_directory = local_directory or local_dir or ""
         self._listen = {"host": host, "port": port, "interface": interface, "protocol": protocol}
         self._executors = executors_of(executor)
