@@ -73,26 +73,27 @@ def tls_only_security() -> Security:
     return security
 
 
-def get_server_ssl_context(
-    certfile: str = "tls-cert.pem", keyfile: str = "tls-key.pem", ca_file: str = "tls-ca-cert.pem"
-) -> ssl.SSLContext:
-    """A context for servers, that asks for certificates."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=get_cert(ca_file))
+def _context(purpose: ssl.Purpose, certfile: str, keyfile: str, ca_file: str) -> ssl.SSLContext:
+    """A context that shows one of these certificates and asks the other side for one."""
+    context = ssl.create_default_context(purpose, cafile=get_cert(ca_file))
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(get_cert(certfile), get_cert(keyfile))
     return context
+
+
+def get_server_ssl_context(
+    certfile: str = "tls-cert.pem", keyfile: str = "tls-key.pem", ca_file: str = "tls-ca-cert.pem"
+) -> ssl.SSLContext:
+    """A context for servers, that asks for certificates."""
+    return _context(ssl.Purpose.CLIENT_AUTH, certfile, keyfile, ca_file)
 
 
 def get_client_ssl_context(
     certfile: str = "tls-cert.pem", keyfile: str = "tls-key.pem", ca_file: str = "tls-ca-cert.pem"
 ) -> ssl.SSLContext:
     """A context for clients."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=get_cert(ca_file))
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(get_cert(certfile), get_cert(keyfile))
-    return context
+    return _context(ssl.Purpose.SERVER_AUTH, certfile, keyfile, ca_file)
 
 
 @contextlib.contextmanager
