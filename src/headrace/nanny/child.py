@@ -19,7 +19,7 @@ from headrace.rpc.loop import new_event_loop
 
 from .tuning import tune_interpreter
 
-#: Seconds after the start until dask is imported, if the worker has nothing to do.
+#: Seconds without work, from the start on, after which a worker imports dask.
 IMPORT_AFTER = 0.3
 
 
@@ -106,7 +106,7 @@ class _Child:
             }
         )
         tune_interpreter()
-        loop.call_later(IMPORT_AFTER, self._import_dask)
+        loop.call_later(IMPORT_AFTER, self._import_dask, worker.state.transition_counter)
         await worker.finished()
         for task in list(self._tasks):
             with contextlib.suppress(Exception):
@@ -167,11 +167,17 @@ class _Child:
         )
         self._tasks.add(task)
 
-    def _import_dask(self) -> None:
-        """Import, while there is nothing to do, what most tasks with dependencies need."""
+    def _import_dask(self, transitions: int) -> None:
+        """Import, while there is nothing to do, what most tasks with dependencies need.
+
+        Args:
+            transitions: how many the worker had made when this was asked for; more of them since are work, perhaps one
+                short task after another, that an import would delay.
+        """
         if "dask" in sys.modules or self._worker is None or not self._worker.is_running:
             return
-        if self._worker.state.tasks:
-            asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask)
+        state = self._worker.state
+        if state.tasks or state.transition_counter != transitions:
+            asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask, state.transition_counter)
             return
         asyncio.get_running_loop().run_in_executor(None, __import__, "dask._task_spec")
