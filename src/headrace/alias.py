@@ -32,8 +32,8 @@ RENAMED = {
     "cli.dask_worker": "headrace.cli.worker",
 }
 
-#: Public names that `headrace` cannot offer by the same name, because that is a package of its own.
-ELSEWHERE = {"rpc": "headrace.rpc"}
+#: Public names that `headrace` cannot offer by the same name, because that is a package or module of its own.
+ELSEWHERE = {"config": "headrace.compat.config", "rpc": "headrace.rpc"}
 
 #: Set in the environment once the warning was shown, so that worker processes do not repeat it.
 _WARNED = "HEADRACE_ALIAS_WARNED"

@@ -134,36 +134,3 @@ class CommOptions:
             socket_backlog=values["socket-backlog"],
             require_encryption=bool(values["require-encryption"]),
         )
-
-
-def initialize_logging(config: dict[Any, Any]) -> None:
-    """Set up Python's logging as a configuration says.
-
-    Args:
-        config: with `logging-file-config`, the path of a file for `logging.config.fileConfig`; or with `logging`,
-            either a dictionary for `logging.config.dictConfig` (it has a "version"), or levels by the loggers' names.
-
-    Raises:
-        RuntimeError: it has both.
-    """
-    import logging
-    import logging.config
-
-    section = config.get("distributed") if isinstance(config.get("distributed"), dict) else None
-    chosen = {**config, **{name: value for name, value in (section or {}).items() if name.startswith("logging")}}
-    if "logging-file-config" in chosen:
-        if "logging" in chosen:
-            raise RuntimeError("give either 'logging' or 'logging-file-config', not both")
-        logging.config.fileConfig(chosen["logging-file-config"], disable_existing_loggers=False)
-        return
-    levels = chosen.get("logging") or {}
-    if "version" in levels:
-        logging.config.dictConfig({"disable_existing_loggers": False, **levels})
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(get("distributed.admin.log-format")))
-    for name, level in {"distributed": "info", "headrace": "info", **levels}.items():
-        logger = logging.getLogger(name)
-        logger.setLevel(level.upper() if isinstance(level, str) else level)
-        logger.handlers[:] = [handler]
-        logger.propagate = False

@@ -264,6 +264,26 @@ def test_options_about_the_dashboard_are_named_in_the_log() -> None:
         assert scheduler.stop(signal.SIGINT) == 0
 
 
+def test_logging_as_a_file_configures_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "logging.ini"
+    file.write_text(
+        "[loggers]\nkeys=root\n[logger_root]\nlevel=INFO\nhandlers=err\n[handlers]\nkeys=err\n[formatters]\nkeys=own\n"
+        "[handler_err]\nclass=StreamHandler\nformatter=own\nargs=()\n[formatter_own]\nformat=own form: %(message)s\n"
+    )
+    monkeypatch.setenv("DASK_DISTRIBUTED__LOGGING_FILE_CONFIG", str(file))
+    with Program(*SCHEDULER) as scheduler:
+        scheduler.line("Scheduler at:")
+        scheduler.process.send_signal(signal.SIGINT)
+        scheduler.line("own form: Closing scheduler")
+
+
+def test_an_unknown_level_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__LOGGING__DISTRIBUTED", "loud")
+    with Program(*SCHEDULER) as scheduler:
+        scheduler.line("logger 'distributed': unknown level 'loud'")
+        assert scheduler.process.wait(20) == 2
+
+
 def test_a_signal_while_it_starts_ends_it() -> None:
     with socket.socket() as silent:  # accepts, and says nothing
         silent.bind(("127.0.0.1", 0))

@@ -126,7 +126,7 @@ class TestLowLevelProfile:
 class TestConfig:
     @pytest.fixture(autouse=True)
     def loggers(self) -> Iterator[None]:
-        names = ("distributed", "distributed.client", "bokeh", "tests.configured", "root")
+        names = ("distributed", "headrace", "distributed.client", "bokeh", "tests.configured", "x", "root")
         loggers = [logging.getLogger(None if name == "root" else name) for name in names]
         before = [(one, one.level, list(one.handlers), one.propagate) for one in loggers]
         yield
@@ -159,8 +159,27 @@ class TestConfig:
         )
         config.initialize_logging({"logging-file-config": str(path)})
         assert logging.getLogger("tests.configured").level == logging.INFO
-        with pytest.raises(ValueError, match="remove one of the two"):
-            config.initialize_logging({"logging-file-config": str(path), "logging": {"a": "info"}})
+
+    def test_the_section_for_distributed_counts(self) -> None:
+        config.initialize_logging({"logging": {"tests.configured": "error"}, "distributed": {"logging": {"x": 10}}})
+        assert logging.getLogger("tests.configured").level == logging.NOTSET
+        config.initialize_logging({"logging": {"tests.configured": "error"}, "distributed": {"admin": {}}})
+        assert logging.getLogger("tests.configured").level == logging.ERROR
+
+    def test_bad_configurations_are_named_and_change_nothing(self) -> None:
+        both = {"logging-file-config": "log.ini", "logging": {"tests.configured": "info"}}
+        with pytest.raises(RuntimeError, match="remove one of the two"):
+            config.initialize_logging({"distributed": both})
+        with pytest.raises(ValueError, match=r"logger 'tests\.configured': unknown level 'loud'"):
+            config.initialize_logging({"logging": {"x": "info", "tests.configured": "loud"}})
+        assert not logging.getLogger("x").handlers
+
+    def test_the_name_in_the_facade_is_the_configuration_of_dask(self) -> None:
+        import dask
+
+        import distributed
+
+        assert distributed.config is dask.config.config
 
 
 class Part:

@@ -20,6 +20,7 @@ import click
 from headrace import config
 from headrace.nanny.environment import STOP_WITH_STDIN
 from headrace.rpc import run
+from headrace.toolbox.logging_setup import initialize_logging
 
 #: Exit status after a second signal.
 FORCED = 1
@@ -109,20 +110,18 @@ def _parent(loop: asyncio.AbstractEventLoop, received: asyncio.Future[int]) -> I
 
 
 def start_logging() -> None:
-    """Log to standard error as configured (`distributed.logging`, `distributed.admin.log-format`)."""
-    levels = {"distributed": "info", "headrace": "info", **(config.get("distributed.logging", None) or {})}
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter(
-            config.get("distributed.admin.log-format", "%(asctime)s - %(name)s - %(levelname)s - %(message)s")
-        )
-    )
-    for name, level in levels.items():
-        if isinstance(level, int | str) and not isinstance(level, bool):
-            logger = logging.getLogger(name)
-            logger.setLevel(level.upper() if isinstance(level, str) else level)
-            logger.addHandler(handler)
-            logger.propagate = False
+    """Log as configured (`distributed.logging` or `distributed.logging-file-config`, `distributed.admin.log-format`).
+
+    Raises:
+        click.UsageError: the configuration asks for what there is not.
+    """
+    names = ("logging", "logging-file-config")
+    chosen: dict[str, Any] = {name: config.get(name, None) for name in names}
+    section = {name: value for name in names if (value := config.get(f"distributed.{name}", None)) is not None}
+    try:
+        initialize_logging({**chosen, "distributed": section})
+    except (OSError, RuntimeError, ValueError) as error:
+        raise click.UsageError(f"logging as configured: {error}") from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Loggers as the configuration wants them."""
+"""Loggers as the configuration wants them: for the command line, and for those who call `distributed.config`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.config import get
+
 #: Levels that apply where the configuration says nothing.
-DEFAULT_LEVELS = {"distributed": "info", "distributed.client": "warning", "bokeh": "error"}
+DEFAULT_LEVELS = {"distributed": "info", "headrace": "info", "distributed.client": "warning", "bokeh": "error"}
 _HANDLER = "headrace-initialized"
 
 
@@ -17,30 +19,40 @@ def initialize_logging(config: Mapping[Any, Any]) -> None:
     """Set loggers up as a configuration says.
 
     Args:
-        config: with "logging-file-config", the path of a file for `logging.config.fileConfig`; or with "logging",
-            which is for `logging.config.dictConfig` if it has a "version", and else gives levels by logger's name.
+        config: dask's; its section "distributed" counts, or, if that says nothing of logging, its own keys.
+            "logging-file-config" is the path of a file for `logging.config.fileConfig`; "logging" is for
+            `logging.config.dictConfig` if it has a "version", and else gives levels by logger's name, with lines to
+            standard error in the format `distributed.admin.log-format`.
 
     Raises:
-        ValueError: both, or an unknown level.
+        RuntimeError: both of them.
+        ValueError: an unknown level; names the logger.
+        FileNotFoundError: no such file.
     """
-    path = config.get("logging-file-config")
-    levels = config.get("logging") or {}
+    chosen = _section(config)
+    path, levels = chosen.get("logging-file-config"), chosen.get("logging") or {}
+    if path and levels:
+        raise RuntimeError("the configuration has both 'logging-file-config' and 'logging': remove one of the two")
     if path:
-        if levels:
-            raise ValueError("Configuration has both 'logging-file-config' and 'logging': remove one of the two")
         logging.config.fileConfig(path, disable_existing_loggers=False)
     elif "version" in levels:
-        logging.config.dictConfig(dict(levels))
+        logging.config.dictConfig({"disable_existing_loggers": False, **levels})
     else:
         _set_levels({**DEFAULT_LEVELS, **levels})
 
 
-def _set_levels(levels: Mapping[str, Any]) -> None:
-    from headrace.config import get
+def _section(config: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    section = config.get("distributed")
+    if isinstance(section, Mapping) and ("logging" in section or "logging-file-config" in section):
+        return section
+    return config
 
-    for name, level in levels.items():
+
+def _set_levels(levels: Mapping[str, Any]) -> None:
+    numbers = {name: _level(name, level) for name, level in levels.items()}
+    for name, number in numbers.items():
         logger = logging.getLogger(name)
-        logger.setLevel(level.upper() if isinstance(level, str) else level)
+        logger.setLevel(number)
         for handler in [handler for handler in logger.handlers if handler.get_name() == _HANDLER]:
             logger.removeHandler(handler)
         handler = logging.StreamHandler(sys.stderr)
@@ -48,3 +60,14 @@ def _set_levels(levels: Mapping[str, Any]) -> None:
         handler.setFormatter(logging.Formatter(get("distributed.admin.log-format")))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+def _level(name: str, level: Any) -> int:
+    known = logging.getLevelNamesMapping()
+    if isinstance(level, str) and level.upper() in known:
+        return known[level.upper()]
+    if isinstance(level, int) and not isinstance(level, bool):
+        return level
+    raise ValueError(
+        f"logger {name!r}: unknown level {level!r}; give a number or one of {', '.join(map(str.lower, known))}"
+    )
