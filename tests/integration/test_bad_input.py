@@ -171,7 +171,7 @@ async def test_argument_that_cannot_be_pickled(client: Client) -> None:
             await work()
 
 
-async def test_result_that_cannot_be_pickled(served: Served) -> None:
+async def test_result_that_cannot_be_pickled(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     client = served.client
     future = client.submit(Locked, key="locked-1")
     text = "the result of the task 'locked-1' cannot be sent.*Locked.*_thread.lock"
@@ -184,6 +184,10 @@ async def test_result_that_cannot_be_pickled(served: Served) -> None:
     async with Worker(served.scheduler.address, nthreads=1) as other:
         with pytest.raises(TypeError, match=text):
             await client.submit(type, future, workers=[other.address])
+    # a line in the log of the worker that was asked, and no traceback: the user has the error
+    failures = [record for record in caplog.records if "while handling op get_data" in record.getMessage()]
+    assert failures
+    assert all("Locked" in record.getMessage() and not record.exc_info for record in failures)
 
 
 async def test_value_that_cannot_be_unpickled(served: Served) -> None:

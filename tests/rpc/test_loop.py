@@ -184,7 +184,8 @@ def test_callbacks_from_other_threads(loop: IOLoop, caplog: pytest.LogCaptureFix
     loop.add_callback(lambda: loop.add_timeout(loop.time() + 0.01, done.set))
     loop.add_callback(lambda: loop.remove_timeout(loop.call_later(0, seen.append, "never")))
     assert done.wait(10)
-    assert seen == [(1, 2, "IO loop"), "later", "delta"]
+    seen.remove((1, 2, "IO loop"))  # a coroutine starts in the next round of the loop, where a timer may be due, too
+    assert seen == ["later", "delta"]
     assert caplog.text.count("Exception in callback") == 2
 
 

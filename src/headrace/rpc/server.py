@@ -14,7 +14,13 @@ from typing import Any
 
 from headrace.comm import Comm, Listener, listen
 from headrace.comm.addressing import normalize_address
-from headrace.exceptions import CommClosedError, DeserializationError, UnknownOperationError
+from headrace.exceptions import (
+    CommClosedError,
+    DeserializationError,
+    MessageTooLargeError,
+    SerializationError,
+    UnknownOperationError,
+)
 
 from .calls import error_message
 
@@ -174,7 +180,7 @@ class Server:
             raise
         except (Exception, SystemExit) as error:  # a handler may run what users sent
             if not (isinstance(error, CommClosedError) and comm.closed()):
-                logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
+                _log_failure(error, op, comm)
             result = error_message(error)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
@@ -188,7 +194,7 @@ class Server:
         except CommClosedError:
             comm.abort()
         except (Exception, SystemExit) as error:
-            logger.exception("Exception while handling op %s from %s", op, comm.peer_address)
+            _log_failure(error, op, comm)
             await self._answer(comm, error_message(error), op)
             await comm.close()
         except BaseException:
@@ -240,3 +246,10 @@ def _refuse(operation: str, server: str, **_: Any) -> None:
         f"The {operation!r} handler has been explicitly disallowed in {server.capitalize()}, "
         "possibly due to security concerns."
     )
+
+
+def _log_failure(error: BaseException, op: str, comm: Comm) -> None:
+    """Say that a request failed; with the traceback unless the caller is told all there is to know."""
+    known = isinstance(error, SerializationError | DeserializationError | MessageTooLargeError)
+    level, cause = (logging.WARNING, f": {error}") if known else (logging.ERROR, "")
+    logger.log(level, "Exception while handling op %s from %s%s", op, comm.peer_address, cause, exc_info=not known)
