@@ -129,3 +129,22 @@ async def test_length_and_servers(c: Client, s: Scheduler, nanny: Nanny) -> None
 async def test_format(s: Scheduler, w: Worker) -> None:
     logging.getLogger("distributed.worker").info("a line")
     assert w.get_logs(n=1) == [("INFO", "INFO: a line")]
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_a_filter_that_raises_does_not_keep_a_failure_from_its_user(c: Client, s: Scheduler, a: Worker) -> None:
+    refused: list[str] = []
+
+    def refuse(record: logging.LogRecord) -> bool:
+        refused.append(record.msg)
+        raise ValueError(f"not to be logged: {record.msg}")
+
+    logger = logging.getLogger("distributed.worker")
+    logger.filters.insert(0, refuse)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            await c.submit(divmod, 1, 0)
+    finally:
+        logger.removeFilter(refuse)
+    assert len(refused) == 1
+    assert refused[0].startswith("Compute Failed")

@@ -23,8 +23,9 @@ TURN_SECONDS = 120.0
 REPLACEMENT_SECONDS = 30.0
 #: Workers whose lifetime ends within so many seconds are not given the data of those that leave, if others are there.
 SOON = 60.0
-#: Seconds between two looks.
+#: Seconds between two looks at whose turn it is: for each worker that waits before this one, up to the second.
 LOOK = 0.05
+LONGEST_LOOK = 1.0
 
 
 class LeavingHandlers(SchedulerBase):
@@ -66,14 +67,15 @@ class LeavingHandlers(SchedulerBase):
             while self.workers.get(worker) is record and self.is_running:
                 if self._line.get(worker) is not place:
                     return {"status": "asked-again"}  # on another connection: this one's end does not hear us
-                if list(self._line).index(worker) < self._free_turns():
+                waiting_before = list(self._line).index(worker) - self._free_turns()
+                if waiting_before < 0:
                     if restart or self._can_give(record):
                         break
                     alone_since = loop.time() if alone_since is None else alone_since
                     if loop.time() - alone_since > REPLACEMENT_SECONDS:
                         logger.warning("Worker %s leaves with results that nobody is there to take", worker)
                         break
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(min(LOOK * max(1, waiting_before), LONGEST_LOOK))
         finally:
             if self._line.get(worker) is place:
                 del self._line[worker]
