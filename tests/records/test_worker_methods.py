@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from records.gate import Gate, hold
 
 from headrace import Client, Scheduler, Worker, get_worker
 from headrace.testing.clusters import gen_cluster
@@ -20,23 +21,6 @@ from headrace.testing.waiting import async_poll_for, wait_for_state
 ONE = [("127.0.0.1", 1)]
 TWO = [("127.0.0.1", 1)] * 2
 NONE: list[Any] = []
-
-
-class Gate:
-    """Holds a task that runs in a worker of this process."""
-
-    entered, opened = threading.Event(), threading.Event()
-
-    @classmethod
-    def close(cls) -> None:
-        cls.entered.clear()
-        cls.opened.clear()
-
-
-def hold(*_: Any) -> int:
-    Gate.entered.set()
-    assert Gate.opened.wait(30)
-    return threading.get_ident()
 
 
 # Keywords

@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import operator
 import pickle
-import threading
 import time
 from typing import Any, get_args
 
 import dask
 import pytest
+from records.gate import Gate, hold
 
 from headrace import Client, Scheduler, Worker, get_worker
 from headrace.client import FutureCancelledError
@@ -23,23 +23,6 @@ from headrace.worker.state.tasks import StateName
 
 ONE = [("127.0.0.1", 1)]
 TWO = [("127.0.0.1", 1)] * 2
-
-
-class Gate:
-    """Holds a task that runs in a worker of this process."""
-
-    entered, opened = threading.Event(), threading.Event()
-
-    @classmethod
-    def close(cls) -> None:
-        cls.entered.clear()
-        cls.opened.clear()
-
-
-def hold(*_: Any) -> int:
-    Gate.entered.set()
-    assert Gate.opened.wait(30)
-    return 1
 
 
 def fail() -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from headrace.common.ports import ports_of
 from headrace.security import Security
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,22 +102,13 @@ def check_preload_arguments(arguments: tuple[str, ...], preload: tuple[str, ...]
 def parse_ports(text: str | None) -> list[int | None]:
     """The ports that an option allows, in the order in which to try them.
 
-    >>> parse_ports("9000:9002"), parse_ports("8786"), parse_ports(None)
-    ([9000, 9001, 9002], [8786], [None])
-
     Raises:
         click.BadParameter: neither a port nor a range of ports.
     """
-    if text is None or text == "":
-        return [None]
-    first, colon, last = text.partition(":")
     try:
-        ports = list(range(int(first), int(last if colon else first) + 1))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a port nor a range such as 9000:9010") from None
-    if not ports or not 0 <= ports[0] <= ports[-1] < 1 << 16:
-        raise click.BadParameter(f"{text!r} is no range of ports between 0 and 65535")
-    return list(ports)
+        return ports_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def announce_worker(address: str, scheduler: str) -> None:
