@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.comm",),
     ("headrace.protocol",),
     ("headrace.security",),
-    ("headrace.machine", "headrace.profile", "headrace.cluster_dump"),
+    ("headrace.machine", "headrace.profile", "headrace.cluster_dump", "headrace.directories"),
     ("headrace.config", "headrace.metrics"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
     ("headrace.messages",),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.directories import WorkDir, WorkSpace, is_locking_enabled, safe_unlink
+from headrace.directories import WorkDir, WorkSpace, is_locking_enabled, safe_unlink
 
 __all__ = ["WorkDir", "WorkSpace", "is_locking_enabled", "safe_unlink"]

@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from headrace.directories import scratch_directory
 from headrace.rpc import remote_exception
 
 from .base import SchedulerPlugin, WorkerPlugin
@@ -160,8 +160,7 @@ async def _restart(worker: Worker) -> None:
 
 def _marks() -> str:
     """The directory in which a user's workers on this machine mark what they have installed."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    directory = os.path.join(tempfile.gettempdir(), f"headrace-{user}", "installed")
+    directory = os.path.join(scratch_directory(), "installed")
     os.makedirs(directory, mode=0o700, exist_ok=True)
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

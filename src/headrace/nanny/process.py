@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from headrace.common.status import Status
+from headrace.directories import remove_leftover
 from headrace.protocol import Frames, dumps, loads_exception
 
 from .environment import module_path, process_environment
@@ -337,7 +337,7 @@ def _remove_in_thread(directory: str) -> None:
     """Remove a worker's directory, which may hold much, without stopping the loop for it."""
     if not os.path.basename(directory).startswith("worker-"):
         return
-    remove = partial(shutil.rmtree, directory, ignore_errors=True)
+    remove = partial(remove_leftover, directory)
     with contextlib.suppress(RuntimeError):  # the interpreter shuts down
         threading.Thread(target=remove, name="remove a worker's directory", daemon=True).start()
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from typing import Any
 
 from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
@@ -184,6 +181,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         self.service_specs = dict(services or {})
         silence(logger, silence_logs)
         self.local_directory = local_directory or local_dir or ""
+        self._directory: WorkDir | None = None
         self._listen = {"host": host, "port": port, "interface": interface, "protocol": protocol}
         self._executors = executors_of(executor)
         limit = self.memory_limit
@@ -248,7 +246,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
                 self.start_services(self.default_ip)
-                self._make_directory()
+                await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
                 self.memory_manager.start(self.local_directory)
                 self.data = self.state.data = self.memory_manager.data
                 await self.lifetime.start_preloads()
@@ -297,9 +295,8 @@ class Worker(DocumentedWorker, ProfileMethods):
         return self.contact_address or self.server.address
 
     def _make_directory(self) -> None:
-        base = self.local_directory or os.path.join(tempfile.gettempdir(), f"headrace-{_user()}")
-        os.makedirs(base, mode=0o700, exist_ok=True)
-        self.local_directory = tempfile.mkdtemp(prefix="worker-", dir=base)
+        self._directory = WorkSpace(self.local_directory or scratch_directory()).new_work_dir(prefix="worker-")
+        self.local_directory = self._directory.dir_path
         if self.local_directory not in sys.path:
             sys.path.append(self.local_directory)
 
@@ -350,11 +347,10 @@ class Worker(DocumentedWorker, ProfileMethods):
             await executor.close(executor_wait, timeout)
         task_logs.stop(self)
         await self.memory_manager.close()
-        if self.local_directory and os.path.basename(self.local_directory).startswith("worker-"):
+        if self._directory is not None:
             if self.local_directory in sys.path:
                 sys.path.remove(self.local_directory)
-            remove = partial(shutil.rmtree, self.local_directory, ignore_errors=True)
-            await memory.off_the_loop(remove)  # there may be much in it
+            await memory.off_the_loop(self._directory.release)  # there may be much in it
 
     async def close_gracefully(self, restart: bool | None = None, reason: str = "worker-close-gracefully") -> None:
         """Have the scheduler move this worker's data away, then close.
@@ -531,10 +527,6 @@ class Worker(DocumentedWorker, ProfileMethods):
             ValueError: not called from a task.
         """
         return context.get_current_task()
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
 
 
 __all__ = ["Worker"]

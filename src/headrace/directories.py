@@ -1,18 +1,24 @@
-"""Directories that do not outlive the process that uses them: what a crash leaves is removed by the next one."""
+"""Directories that do not outlive the process that uses them: what a crash leaves is removed by the next one.
+
+A directory has a lock file beside it, locked as long as its process lives.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 from headrace import config
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("distributed.diskutils")
 
@@ -23,7 +29,19 @@ _ours: set[str] = set()
 
 def is_locking_enabled() -> bool:
     """Whether `distributed.worker.use-file-locking` lets directories be locked; else nothing is removed for others."""
-    return bool(config.get("distributed.worker.use-file-locking"))
+    return fcntl is not None and bool(config.get("distributed.worker.use-file-locking"))
+
+
+def scratch_directory() -> str:
+    """Where this user's workers keep their files by default: in dask's `temporary-directory`, or else the system's."""
+    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return os.path.join(config.get("temporary-directory", None) or tempfile.gettempdir(), f"headrace-{user}")
+
+
+def remove_leftover(path: str) -> None:
+    """Remove a directory whose process has ended, and its lock."""
+    _remove_tree(path)
+    safe_unlink(path + _LOCK)
 
 
 def safe_unlink(path: str) -> None:
@@ -40,13 +58,12 @@ class WorkSpace:
     """A directory of working directories, shared by processes.
 
     Args:
-        base_dir: where; made if it is not there.
+        base_dir: where; made if it is not there, for this user alone.
     """
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         self.base_dir = os.path.abspath(base_dir)
-        self._global_lock_path = os.path.join(self.base_dir, "global.lock")
-        os.makedirs(self.base_dir, exist_ok=True)
+        os.makedirs(self.base_dir, mode=0o700, exist_ok=True)
         self._purge_leftovers()
 
     def new_work_dir(self, **kwargs: Any) -> WorkDir:
@@ -55,44 +72,48 @@ class WorkSpace:
         Raises:
             OSError: it cannot be made.
         """
-        os.makedirs(self.base_dir, exist_ok=True)
+        os.makedirs(self.base_dir, mode=0o700, exist_ok=True)
         self._purge_leftovers()
         return WorkDir(self, **kwargs)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """While a directory and its lock are made, or looked for: between the two it would seem to be a leftover."""
-        if not is_locking_enabled():
-            yield
-            return
-        with open(self._global_lock_path, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _purge_leftovers(self) -> list[str]:
         """Remove the directories of processes that are gone; returns their paths."""
         if not is_locking_enabled():
             return []
         removed = []
-        with self._locked():
-            for name in sorted(os.listdir(self.base_dir)):
-                path = os.path.join(self.base_dir, name)
-                if name.endswith(_LOCK) and path not in _ours and self._remove_if_stale(path):
-                    removed.append(path[: -len(_LOCK)])
+        for name in sorted(os.listdir(self.base_dir)):
+            path = os.path.join(self.base_dir, name)
+            if name.endswith(_LOCK) and path not in _ours and (file := _lock_of_the_dead(path)) is not None:
+                with file:
+                    leftover = path[: -len(_LOCK)]
+                    logger.info("Found stale lock file and directory %r, purging", leftover)
+                    remove_leftover(leftover)
+                    removed.append(leftover)
         return removed
 
-    def _remove_if_stale(self, lock_path: str) -> bool:
-        with contextlib.suppress(FileNotFoundError), open(lock_path, "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # its process lives
-                return False
-            path = lock_path[: -len(_LOCK)]
-            logger.info("Found stale lock file and directory %r, purging", path)
-            _remove_tree(path)
-            safe_unlink(lock_path)
-            return True
-        return False
+
+def _lock_of_the_dead(path: str) -> IO[str] | None:
+    """A lock file, locked, if its process does not live any more."""
+    try:
+        file = open(path, "r+")  # noqa: SIM115 - the caller closes it
+    except OSError:  # gone meanwhile, or somebody else's
+        return None
+    with contextlib.suppress(OSError):  # its process lives; or, with another file of that name, a new one does
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+    file.close()
+    return None
+
+
+def _locked_file(path: str) -> IO[str]:
+    """A new file, which is locked by the time that others see it."""
+    under_another_name = f"{path}-{os.getpid()}"
+    file = open(under_another_name, "a")  # noqa: SIM115 - the caller closes it
+    with contextlib.suppress(OSError):  # a file system that knows no locks: nothing is removed there either
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(under_another_name, path)
+    return file
 
 
 class WorkDir:
@@ -114,18 +135,16 @@ class WorkDir:
     def __init__(self, workspace: WorkSpace, name: str | None = None, prefix: str | None = None) -> None:
         if (name is None) == (prefix is None):
             raise ValueError("give a working directory a name or a prefix, and not both")
-        with workspace._locked():
-            if name is None:
-                self.dir_path = tempfile.mkdtemp(prefix=prefix, dir=workspace.base_dir)
-            else:
-                self.dir_path = os.path.join(workspace.base_dir, name)
-                os.mkdir(self.dir_path)
-            self._lock_path = self.dir_path + _LOCK
-            self._lock_file = None
-            if is_locking_enabled():
-                self._lock_file = open(self._lock_path, "a")  # noqa: SIM115 - held as long as the directory
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _ours.add(self._lock_path)
+        if name is None:
+            self.dir_path = tempfile.mkdtemp(prefix=prefix, dir=workspace.base_dir)
+        else:
+            self.dir_path = os.path.join(workspace.base_dir, name)
+            os.mkdir(self.dir_path)
+        self._lock_path = self.dir_path + _LOCK
+        self._lock_file = None
+        if is_locking_enabled():
+            _ours.add(self._lock_path)
+            self._lock_file = _locked_file(self._lock_path)
         self._finalizer = weakref.finalize(self, _release, self.dir_path, self._lock_path, self._lock_file, os.getpid())
 
     def release(self) -> None:
