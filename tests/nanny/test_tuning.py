@@ -1,15 +1,11 @@
-"""A worker's process is tuned however it was started; the user's collects more rarely while a scheduler is in it."""
+"""A worker's process is tuned however it was started; the user's is not."""
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 
-import pytest
-
 from headrace import Client, LocalCluster, config
-from headrace.deploy.collecting import ALLOCATIONS, collect_less
 from headrace.nanny.environment import process_environment
 from headrace.nanny.tuning import GC_THRESHOLDS, MALLOPT_NUMBERS, SWITCH_INTERVAL
 
@@ -22,9 +18,10 @@ print(sys.getswitchinterval(), *gc.get_threshold(), gc.get_freeze_count() > 0)
 """
 
 
-def test_worker_processes_are_tuned_and_this_one_only_collects_more_rarely_until_the_end() -> None:
+def test_worker_processes_are_tuned_and_this_one_is_not() -> None:
+    import gc
+
     here = (sys.getswitchinterval(), gc.get_threshold())
-    assert here[1][0] < ALLOCATIONS
 
     def look() -> tuple[float, tuple[int, ...]]:
         import gc
@@ -34,38 +31,8 @@ def test_worker_processes_are_tuned_and_this_one_only_collects_more_rarely_until
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         interval, thresholds = client.submit(look).result()
-        assert (sys.getswitchinterval(), gc.get_threshold()) == (here[0], (ALLOCATIONS, *here[1][1:]))
     assert (interval, tuple(thresholds)) == (SWITCH_INTERVAL, GC_THRESHOLDS)
     assert (sys.getswitchinterval(), gc.get_threshold()) == here
-
-
-@pytest.mark.parametrize("own", [(0, 10, 10), (ALLOCATIONS * 2, 5, 5)])
-def test_a_program_that_collects_more_rarely_keeps_its_thresholds(own: tuple[int, int, int]) -> None:
-    before = gc.get_threshold()
-    try:
-        gc.set_threshold(*own)
-        restore = collect_less()
-        assert gc.get_threshold() == own
-        restore()
-        assert gc.get_threshold() == own
-    finally:
-        gc.set_threshold(*before)
-
-
-def test_the_last_cluster_restores_the_threshold_unless_the_program_changed_it() -> None:
-    before = gc.get_threshold()
-    try:
-        first, second = collect_less(), collect_less()
-        first()
-        assert gc.get_threshold()[0] == ALLOCATIONS
-        second()
-        assert gc.get_threshold() == before
-        third = collect_less()
-        gc.set_threshold(900, 9, 9)
-        third()
-        assert gc.get_threshold() == (900, 9, 9)
-    finally:
-        gc.set_threshold(*before)
 
 
 def test_thresholds_of_malloc_reach_processes_by_their_environment() -> None:

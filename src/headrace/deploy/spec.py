@@ -19,7 +19,6 @@ from headrace.config import get, parse_bytes, parse_seconds
 from headrace.security import Security
 
 from .cluster import Cluster, close_clusters, gather_or_cancel, logger, silence
-from .collecting import collect_less
 
 __all__ = ["ProcessInterface", "SpecCluster", "close_clusters", "init_spec", "run_spec"]
 
@@ -164,18 +163,16 @@ class SpecCluster(Cluster):
         self._missed: dict[Any, float] = {}
         self._seen: set[Any] = set()
         self._closing_lost: set[asyncio.Task[None]] = set()
-        self._restore: list[Callable[[], None]] = []  # what the closed cluster gives back to the process
+        self._restore_logging: Callable[[], None] | None = None
         if not asynchronous:
             self._start_sync()
 
     # Life
 
     async def _start(self) -> None:
-        self._restore.append(silence(self.silence_logs))
+        self._restore_logging = silence(self.silence_logs)
         if self.scheduler is None:
             self.scheduler = await _init(self.scheduler_spec, (), {})
-        if self._is_local:
-            self._restore.append(collect_less())
         await self._listen_in_memory()
         await super()._start()
         await self._correct_state()
@@ -209,8 +206,8 @@ class SpecCluster(Cluster):
                 await self._close_scheduler()
         finally:
             await super()._close()
-            while self._restore:
-                self._restore.pop()()
+            if self._restore_logging is not None:
+                self._restore_logging()
 
     async def _close_scheduler(self) -> None:
         if self._is_local:
