@@ -99,3 +99,25 @@ def test_payloads() -> None:
             loads(payload)
     assert loads(decode(encode(Held(3)))) == 3
     assert type(hand_over([1, "x"])) is bytes
+
+
+class Pipeline:
+    """Leads to the client, and by it to all messages of this process."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+
+async def test_what_leads_to_a_client_is_refused_at_once(cluster: Cluster) -> None:
+    client = cluster.client
+    for argument in (client, Pipeline(client), cluster.scheduler):
+        with pytest.raises((DeserializationError, SerializationError), match="cannot be pickled: "):
+            await client.submit(type, argument, workers=["far"])
+    assert await client.submit(same, 3, workers=["far"]) == 3
+
+
+def test_a_payload_that_leads_to_itself_ends() -> None:
+    value: list[Any] = [threading.Lock()]
+    value.append(Held(value))
+    with pytest.raises(SerializationError, match="cannot be sent to another"):
+        loads(decode(encode(value[1])))

@@ -456,6 +456,9 @@ class Cluster(SyncMethodMixin):
             bundle["text/plain"] = repr(self)
         return bundle
 
+    def __getstate__(self) -> Any:
+        raise TypeError("a cluster cannot be pickled: tasks reach their scheduler by get_client()")
+
     def __repr__(self) -> str:
         workers: Iterable[dict[str, Any]] = self.scheduler_info["workers"].values() if self._is_up() else ()
         workers = list(workers)

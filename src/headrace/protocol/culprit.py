@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ _MAX_DEPTH = 10
 #: How many parts of one container or object it tries.
 _MAX_PARTS = 1000
 
+_describing = threading.local()
+
 
 def describe_culprit(value: Any) -> str:
     """Which part of a value cannot be pickled, and its type, to be put after the value's type; may be empty.
@@ -20,6 +23,16 @@ def describe_culprit(value: Any) -> str:
     >>> describe_culprit({"x": [1, threading.Lock()]})
     " (['x'] is a list, ['x'][1] is a _thread.lock)"
     """
+    if getattr(_describing, "now", False):  # a part that describes its own parts when it is pickled: no end of it
+        return ""
+    _describing.now = True
+    try:
+        return _describe(value)
+    finally:
+        _describing.now = False
+
+
+def _describe(value: Any) -> str:
     path = ""
     steps: list[str] = []
     part = value
@@ -55,12 +68,28 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         parts = ((f"[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, types.FunctionType):
         parts = ((f"variable {name!r}", item) for name, item in _variables(value))
-    elif isinstance(value, type) or not isinstance(getattr(value, "__dict__", None), dict):
+    elif isinstance(value, type):
         return
     else:
-        parts = ((f".{name}", item) for name, item in vars(value).items())
+        parts = ((f".{name}", item) for name, item in _state(value).items())
     for _, part in zip(range(_MAX_PARTS), parts, strict=False):
         yield part
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """What an object is pickled by; nothing if it says itself how, or refuses."""
+    kind = type(value)
+    if any("__reduce__" in vars(base) or "__reduce_ex__" in vars(base) for base in kind.__mro__[:-1]):
+        return {}
+    get_state = getattr(kind, "__getstate__", None)
+    try:
+        if get_state is None or get_state is getattr(object, "__getstate__", None):
+            state = getattr(value, "__dict__", None)
+        else:
+            state = get_state(value)
+    except Exception:
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

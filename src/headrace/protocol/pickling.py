@@ -10,6 +10,7 @@ import contextlib
 import io
 import pickle
 import sys
+import threading
 import types
 import weakref
 from collections import OrderedDict
@@ -104,6 +105,9 @@ def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
     return _pickle_loads(payload)  # type: ignore[arg-type]
 
 
+_packing = threading.local()
+
+
 class Held(Frames):
     """A payload that is the value itself, for receivers in this process.
 
@@ -122,10 +126,15 @@ class Held(Frames):
     @property
     def frames(self) -> list[Frame]:  # type: ignore[override]
         """The value as it travels to another process."""
+        if getattr(_packing, "now", False):  # a value that leads to the messages it is in: no end of it
+            raise SerializationError("a value that is handed over within a process leads to another one")
+        _packing.now = True
         try:
             payload = dumps(self.value)
         except Exception as error:
             payload = dumps(_Refusal(str(error)))
+        finally:
+            _packing.now = False
         return payload.frames if type(payload) is Frames else [payload]  # type: ignore[list-item]
 
     @property

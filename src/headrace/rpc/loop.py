@@ -7,7 +7,6 @@ shares one background loop per process among all synchronous clients and cluster
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import inspect
 import logging
@@ -234,8 +233,10 @@ def sync(
         while True:
             try:
                 return future.result(_SIGNAL_POLL)
-            except concurrent.futures.TimeoutError:
-                if future.done():  # it is the coroutine's own
+            except TimeoutError as error:
+                if type(error) is not TimeoutError:  # the coroutine's, or strikes the task that waits here
+                    raise
+                if future.done():
                     return future.result()
                 if asyncio_loop.is_closed():
                     raise RuntimeError("the event loop was closed during the call") from None

@@ -78,6 +78,9 @@ class Node(DocumentedNode):
         self._background: set[asyncio.Task[Any]] = set()
         self._detached: set[asyncio.Task[Any]] = set()
 
+    def __getstate__(self) -> Any:
+        raise TypeError(f"a {self.kind} cannot be pickled: send its address")
+
     def __await__(self) -> Generator[Any, None, Self]:
         return self.start().__await__()
 

@@ -15,7 +15,7 @@ from dask.base import tokenize
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds
-from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError
+from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, TaskTimeout
 from headrace.protocol import Serialize
 
 from ..calls import unique_suffix
@@ -110,6 +110,8 @@ class DataMethods(ClientBase):
                 left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
                 try:
                     found = self.sync(self._fetch, [state], None, callback_timeout=left, asynchronous=False)
+                except TaskTimeout:  # of the task that waits here
+                    raise
                 except TimeoutError:
                     raise timed_out(timeout) from None
                 if state.key in found:
