@@ -34,9 +34,12 @@ def load_error(state: FutureState) -> BaseException:
         return FutureCancelledError(from_wire(state.key), state.reason, state.message)
     exception = loads_exception(state.error.exception, state.error.exception_text)
     traceback = loads_traceback(state.error.traceback)
-    if traceback is None and state.error.traceback_text and hasattr(exception, "add_note"):
-        exception.add_note(state.error.traceback_text)
-    return exception.with_traceback(traceback)
+    try:
+        if traceback is None and state.error.traceback_text and hasattr(exception, "add_note"):
+            exception.add_note(state.error.traceback_text)
+        return exception.with_traceback(traceback)
+    finally:
+        del exception, traceback  # see `loads_traceback`
 
 
 def load_result(state: FutureState, client: Any) -> Any:

@@ -345,7 +345,10 @@ class as_completed:
             return future, load_result(state, future.client)
         error = fetched[1] if fetched is not None else load_error(state)
         if self.raise_errors and not isinstance(error, FutureCancelledError):
-            raise error
+            try:
+                raise error
+            finally:
+                del error, fetched, item  # the traceback has this frame: the error must not be in it
         if isinstance(error, FutureCancelledError):
             return future, error
         return future, (type(error), error, error.__traceback__)

@@ -67,6 +67,7 @@ def _harmless(exception: BaseException) -> BaseException:
 
 def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseException:
     """The exception in a payload; a `RemoteError` with `text` when it cannot be loaded here. Never raises."""
+    exception: Any = None
     try:
         exception = loads(payload)  # type: ignore[arg-type]
         if isinstance(exception, BaseException):
@@ -74,17 +75,27 @@ def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseExcep
         return RemoteError(text or f"not an exception: {type(exception).__name__}")
     except Exception as error:
         return RemoteError(f"{text or 'an exception'} (its class cannot be loaded here: {error})")
+    finally:
+        del exception  # see `loads_traceback`
 
 
 def loads_traceback(payload: bytes | Frames | None) -> TracebackType | None:
-    """The traceback in a payload, or `None` when there is none or it cannot be loaded. Never raises."""
+    """The traceback in a payload, or `None` when there is none or it cannot be loaded. Never raises.
+
+    The frames of a traceback that is made here have been called by this one, and by all that called it. None of them may
+    keep the traceback or its exception in a variable, or all that they know lives until a collection of garbage:
+    futures, too, and with them results in the cluster.
+    """
     if payload is None:
         return None
+    result: Any = None
     try:
         result = loads(payload)
+        return result if isinstance(result, TracebackType) else None
     except Exception:
         return None
-    return result if isinstance(result, TracebackType) else None
+    finally:
+        del result
 
 
 def truncate(text: str, length: int) -> str:
