@@ -15,6 +15,7 @@ import sys
 import uuid
 import weakref
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         elif asyncio._get_running_loop() is not None:
             self._begin()
             self._starting = asyncio.get_running_loop().create_task(self._start_async())
-            self._starting.add_done_callback(_look_at_failure)
+            self._starting.add_done_callback(partial(_look_at_failure, self.session))
 
     # ------------------------------------------------------------------ finding the scheduler
 
@@ -160,6 +161,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
         Raises:
             TypeError: not an address or a cluster, or keywords that only a new cluster could take.
+            RuntimeError: the cluster is closed.
         """
         if address is None and self.scheduler_file is None:
             address = dask.config.get("scheduler-address", None)
@@ -176,6 +178,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         if hasattr(address, "address") and isinstance(getattr(address, "address", None), str):
             return normalize_address(address.address)
         if hasattr(address, "scheduler_address"):
+            _check_open(address)
             self.cluster = address
             return None
         raise TypeError(f"Scheduler address must be a string or a Cluster instance, got {type(address)}")
@@ -352,6 +355,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             self._begin()
         if self._starting is None and not self._started:
             self._starting = asyncio.get_running_loop().create_task(self._start_async())
+            self._starting.add_done_callback(partial(_look_at_failure, self.session))
         if self._starting is not None:
             await self._starting
         return self
@@ -475,6 +479,12 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")
 
 
+def _check_open(cluster: Any) -> None:
+    status = getattr(cluster, "status", None)
+    if getattr(status, "name", status) in ("closing", "closed"):
+        raise RuntimeError(f"cannot connect to {cluster!r}: this cluster is closed or closing; make a new one")
+
+
 def _security(security: Any, address: Any, kwargs: dict[str, Any]) -> Any:
     if security is None or not (isinstance(security, (dict, bool))):
         return security
@@ -533,10 +543,11 @@ def _loaded(value: Any) -> Any:
     return value
 
 
-def _look_at_failure(task: asyncio.Task[Any]) -> None:
-    """Whoever awaits the client sees the failure; nobody is warned that nobody did."""
-    if not task.cancelled():
-        task.exception()
+def _look_at_failure(session: Session, task: asyncio.Task[Any]) -> None:
+    """Whoever awaits the client sees the failure, or its futures; nobody is warned that nobody did."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        session.give_up(f"The client could not connect: {error}")
 
 
 async def _nothing() -> None:

@@ -360,6 +360,12 @@ class Session:
         self.state.take_woken()
         self._released.clear()
 
+    def give_up(self, text: str) -> None:
+        """There was no connection, and will be none."""
+        if self.status not in ("closing", "closed"):
+            self.closed_text = text
+            self._end("client-not-connected", text)
+
     def abort(self) -> None:
         """Leave without waiting; on the loop's thread."""
         if self.status not in ("closing", "closed"):

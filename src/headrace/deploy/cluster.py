@@ -380,7 +380,10 @@ class Cluster(SyncMethodMixin):
 
         Raises:
             ValueError: the bounds contradict each other.
+            RuntimeError: the cluster is closed.
         """
+        if self.status in (Status.closing, Status.closed):
+            raise RuntimeError(f"cannot adapt: the cluster is {self.status.name}")
         from .adaptive import Adaptive as Default
 
         options = {**self._adaptive_options, **kwargs}

@@ -82,8 +82,8 @@ def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseExcep
 def loads_traceback(payload: bytes | Frames | None) -> TracebackType | None:
     """The traceback in a payload, or `None` when there is none or it cannot be loaded. Never raises.
 
-    The frames of a traceback that is made here have been called by this one, and by all that called it. None of them may
-    keep the traceback or its exception in a variable, or all that they know lives until a collection of garbage:
+    The frames of a traceback that is made here have been called by this one, and by all that called it. None of these
+    may keep the traceback or its exception in a variable, or all that they know lives until a collection of garbage:
     futures, too, and with them results in the cluster.
     """
     if payload is None:

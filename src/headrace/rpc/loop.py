@@ -285,9 +285,15 @@ class LoopRunner:
         return self._started
 
     def start(self) -> IOLoop:
-        """Have the loop run, in a background thread unless it runs already or the user is on it."""
+        """Have the loop run, in a background thread unless it runs already or the user is on it.
+
+        Raises:
+            RuntimeError: the loop that was given is closed.
+        """
         if self._started:
             return self.loop
+        if self._given is not None and self._given.asyncio_loop.is_closed():
+            raise RuntimeError("the event loop is closed: give another, or none")
         self._started = True
         if self._given is not None:
             if not self._asynchronous and not self._given.asyncio_loop.is_running():
