@@ -166,6 +166,17 @@ def nothing(number: int) -> int:
     return number
 
 
+def test_another_limit_makes_another_call(client: Client) -> None:
+    short = client.submit(time.sleep, 0.3, timeout=0.1)
+    assert isinstance(short.exception(timeout=30), TaskTimeout)
+    long = [client.submit(time.sleep, 0.3, timeout=limit) for limit in (60, "60 s", "1 minute")]
+    free = [client.submit(time.sleep, 0.3, timeout=None), client.submit(time.sleep, 0.3)]
+    client.gather([*long, *free])
+    assert [len({future.key for future in some}) for some in (long, free, [short, *long, *free])] == [1, 1, 3]
+    mapped = [client.map(abs, [1], **limit)[0] for limit in ({}, {"timeout": 60}, {"timeout": "60 s"}, {"timeout": 9})]
+    assert len({future.key for future in mapped}) == 3
+
+
 def test_neighbours_are_never_hit(client: Client) -> None:
     """Limits that are over just when the task ends, in between tasks without any limit, in the same thread."""
     draw = random.Random(1)

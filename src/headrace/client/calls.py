@@ -108,11 +108,13 @@ def unique_suffix() -> str:
     return f"{_random}{next(_counter):020x}"
 
 
-def call_key(info: FunctionInfo, packed: Packed, pure: bool) -> Key:
-    """The key of a call whose user did not name one."""
+def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
+    """The key of a call whose user did not name one; with another limit it is another call."""
     if not pure:
         return f"{info.name}-{unique_suffix()}"
     seed = info.seed.copy()
+    if limit is not None:
+        seed.update(repr(limit).encode())
     token = packed.token
     seed.update(token if type(token) is bytes else token.encode())  # type: ignore[union-attr]
     return f"{info.name}-{seed.hexdigest()}"
@@ -125,10 +127,12 @@ def pack_submit(
     key: Any,
     pure: bool,
     in_process: bool = False,
+    limit: float | None = None,
 ) -> tuple[Key, FunctionInfo, Packed]:
     """The parts of one call's message.
 
     Args:
+        limit: seconds that it may run.
         in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
 
     Raises:
@@ -137,7 +141,7 @@ def pack_submit(
     """
     info = describe(function, in_process)
     packed = pack(function, args, kwargs, in_process)
-    return (call_key(info, packed, pure) if key is None else to_wire(key)), info, packed
+    return (call_key(info, packed, pure, limit) if key is None else to_wire(key)), info, packed
 
 
 def submit_message(
@@ -220,6 +224,7 @@ class MapPacker:
         prefix: what the keys begin with; the function's name by default.
         keys: the keys themselves instead.
         in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
+        limit: seconds that each may run.
 
     Attributes:
         futures: the futures that any argument referred to, by key.
@@ -233,12 +238,15 @@ class MapPacker:
         prefix: str | None = None,
         keys: Iterator[Any] | None = None,
         in_process: bool = False,
+        limit: float | None = None,
     ) -> None:
         self.info = describe(function, in_process)
         self._function, self._pure, self._keys, self._in_process = function, pure, keys, in_process
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
         self._seed = self.info.seed.copy()
+        if limit is not None:
+            self._seed.update(repr(limit).encode())
         walker = Walker()
         self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)

@@ -26,7 +26,7 @@ from ..expressions import materialize
 from ..future import Future
 from ..graph import GraphPacker, plan_graph
 from ..options import OptionTable, has_callables, make_options, resolve_callables
-from ..retrying import Retry, takes_timeout
+from ..retrying import Retry, takes_timeout, time_limit
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
 
@@ -81,8 +81,8 @@ class WorkMethods(ClientBase):
         if not callable(func):
             raise TypeError("First input to submit must be a callable function")
         actor = actor or actors
-        limit = kwargs.pop("timeout") if "timeout" in kwargs and not takes_timeout(func) else None
-        wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor, self.session.in_process)
+        limit = _limit_of(func, kwargs) if "timeout" in kwargs else None
+        wire, info, packed = pack_submit(func, args, kwargs, key, pure and not actor, self.session.in_process, limit)
         asked = workers or resources or retries or priority or allow_other_workers or actor or limit is not None
         if not asked and fifo_timeout == "100 ms" and not dask.get_annotations():
             options: list[TaskOptions] = []
@@ -166,7 +166,7 @@ class WorkMethods(ClientBase):
         around = dask.get_annotations()
         if around and has_callables(around):
             raise TypeError("annotations around map must not be callables: annotate a graph, or call submit")
-        limit = kwargs.pop("timeout") if "timeout" in kwargs and not takes_timeout(func) else None
+        limit = _limit_of(func, kwargs) if "timeout" in kwargs else None
         options = make_options(
             around,
             workers=workers,
@@ -183,7 +183,7 @@ class WorkMethods(ClientBase):
         if keys is not None:
             keys, iterables = _keys_for(keys, iterables)
         named = None if keys is None else iter(keys)
-        packer = MapPacker(func, kwargs, pure and not actor, prefix, named, self.session.in_process)
+        packer = MapPacker(func, kwargs, pure and not actor, prefix, named, self.session.in_process, limit)
         futures = self._map_chunks(packer, iterables, [] if options is NO_OPTIONS else [options], batch_size)
         del held  # the tasks hold their large arguments from here on
         return futures
@@ -465,6 +465,14 @@ class _LargeGraphWarner:
                 "data into the graph without repetition.",
                 stacklevel=_frames_to_user(),
             )
+
+
+def _limit_of(function: Callable[..., Any], keywords: dict[str, Any]) -> float | None:
+    """Take `timeout`, the limit of a call in seconds, out of its keywords, unless the function takes it itself."""
+    if takes_timeout(function):
+        return None
+    limit = keywords.pop("timeout")
+    return None if limit is None else time_limit(limit)
 
 
 def _frames_to_user() -> int:
