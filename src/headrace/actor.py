@@ -7,6 +7,7 @@ itself and the thread that it runs in are `headrace.worker.actors`' business.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import sys
@@ -87,6 +88,20 @@ class EagerActorFuture(BaseActorFuture[T]):
     __hash__ = None  # type: ignore[assignment]
 
 
+async def _result_of(future: ConcurrentFuture[T]) -> T:
+    """Not `asyncio.wrap_future`, whose future never ends if the outcome is `StopIteration`."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def tell(_: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits on it
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(tell)
+    await done.wait()
+    return future.result()
+
+
 class ActorFuture(BaseActorFuture[T]):
     """The result of a call that is under way.
 
@@ -102,7 +117,7 @@ class ActorFuture(BaseActorFuture[T]):
         self._future.set_running_or_notify_cancel()  # whoever stops waiting does not stop the call
 
     def __await__(self) -> Generator[Any, None, T]:
-        return asyncio.wrap_future(self._future).__await__()
+        return _result_of(self._future).__await__()
 
     def done(self) -> bool:
         return self._future.done()

@@ -37,6 +37,9 @@ class Counter:
     def fail(self) -> None:
         raise ValueError("the actor's own")
 
+    def next(self) -> Any:
+        return next(iter(()))
+
     def unpicklable(self) -> Any:
         return threading.Lock()
 
@@ -109,6 +112,9 @@ async def test_errors(c: Client, s: Any, a: Worker, b: Worker) -> None:
     with pytest.raises(ValueError, match="the actor's own") as caught:
         await actor.fail()
     assert caught.traceback[-1].name == "fail"
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await actor.next()
     with pytest.raises(TypeError, match="amuont"):
         await actor.add(amuont=1)
     with pytest.raises(TypeError, match="lock"):
