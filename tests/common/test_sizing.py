@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+from typing import Any
 
+import numpy as np
 import pytest
 
 from headrace.common import functions, sizing
@@ -53,6 +55,25 @@ def test_what_is_left_open_is_completed(
 def test_nonsense_is_refused(n_workers: int | None, threads: int | None) -> None:
     with pytest.raises(ValueError, match="must"):
         workers_and_threads(n_workers, threads, True, 4)
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "threads", "text"),
+    [
+        ("2", None, "n_workers must be an integer, not '2'"),
+        (2.5, 1, r"n_workers must be an integer, not 2\.5"),
+        (1, "2", "threads_per_worker must be an integer, not '2'"),
+    ],
+)
+def test_what_is_no_integer_is_named(n_workers: Any, threads: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        workers_and_threads(n_workers, threads, True, 4)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    found = workers_and_threads(np.int64(2), np.int8(3), True, 4)  # type: ignore[arg-type]
+    assert found == (2, 3)
+    assert list(map(type, found)) == [int, int]
 
 
 def test_scaling_by_memory_or_cores() -> None:

@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 
@@ -103,6 +104,24 @@ def test_scale_up_and_down() -> None:
         cluster.sync(cluster.scale_down, [0])
         poll_for(lambda: cluster.observed == cluster.plan, 10)
         assert 0 not in cluster.plan
+
+
+@pytest.mark.parametrize("number", [None, "1", 2.5])
+async def test_scaling_to_what_is_no_number_changes_nothing(number: Any) -> None:
+    async with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, asynchronous=True, dashboard_address=None
+    ) as cluster:
+        with pytest.raises(TypeError, match=f"integer, not {number!r}"):
+            await cluster.scale(number)
+        assert cluster.plan == {0}
+        await cluster.scale(np.int64(2))
+        assert cluster.plan == {0, 1}
+
+
+@pytest.mark.parametrize("name", ["n_workers", "threads_per_worker"])
+def test_sizes_that_are_no_numbers_are_named(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be an integer, not '2'"):
+        LocalCluster(**{name: "2"}, processes=False, dashboard_address=None)
 
 
 def test_waiting_for_workers_that_do_not_come_ends() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from typing import Any
 
 
 def split_cpus(cpus: int) -> tuple[int, int]:
@@ -17,14 +19,30 @@ def split_cpus(cpus: int) -> tuple[int, int]:
     return processes, cpus // processes
 
 
+def whole_number(name: str, value: Any) -> int:
+    """An integer, numpy's included, that the user gave.
+
+    Raises:
+        TypeError: it is none; `name` says of what.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
 def workers_and_threads(
     n_workers: int | None, threads_per_worker: int | None, processes: bool, cpus: int
 ) -> tuple[int, int]:
     """Complete what the user left open, so that the CPUs are used.
 
     Raises:
+        TypeError: a number is no integer; names it.
         ValueError: the number of workers is negative, or that of threads not positive.
     """
+    n_workers = None if n_workers is None else whole_number("n_workers", n_workers)
+    if threads_per_worker is not None:
+        threads_per_worker = whole_number("threads_per_worker", threads_per_worker)
     if n_workers is not None and n_workers < 0:
         raise ValueError(f"n_workers must not be negative, and is {n_workers}")
     if threads_per_worker is not None and threads_per_worker < 1:

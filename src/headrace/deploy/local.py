@@ -54,6 +54,7 @@ class LocalCluster(SpecCluster):
         client_address: where clients of this process connect.
 
     Raises:
+        TypeError: `n_workers` or `threads_per_worker` is no integer.
         RuntimeError: a worker did not start; says which and why. Nothing is left behind.
         OSError: the scheduler's address cannot be had.
 

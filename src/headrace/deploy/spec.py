@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace.common.functions import import_term
+from headrace.common.sizing import whole_number
 from headrace.common.status import Status
 from headrace.config import get, parse_bytes, parse_seconds
 from headrace.security import Security
@@ -415,7 +416,7 @@ class SpecCluster(Cluster):
 
     def _count(self, n: Any, memory: Any, cores: Any) -> int:
         """The number of workers that was asked for in one way or several: the largest."""
-        wanted = [int(n or 0)]
+        wanted = [whole_number("the number of workers to scale to", n)]
         if wanted[0] < 0:
             raise ValueError(f"cannot scale to {n} workers")
         if memory is not None:
@@ -449,6 +450,7 @@ class SpecCluster(Cluster):
 
         Raises:
             RuntimeError: the cluster was closed.
+            TypeError: the number is no integer.
             ValueError: the number is negative, or memory or threads of a worker are not known.
         """
         if self.status is Status.created:  # as dask-jobqueue's constructor does
