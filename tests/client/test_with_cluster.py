@@ -16,6 +16,7 @@ import pytest
 from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
 from headrace.client import FutureCancelledError
 from headrace.deploy import LocalCluster
+from headrace.exceptions import WorkerStartTimeoutError
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 
@@ -196,6 +197,9 @@ async def test_questions(client: Client) -> None:
     assert sum((await client.nbytes()).values()) > 0
     assert len((await client.scheduler_info())["workers"]) == 2
     await client.wait_for_workers(2, timeout=5)
+    with pytest.raises(WorkerStartTimeoutError, match="Only 2/9 workers") as caught:
+        await client.wait_for_workers(9, timeout="10ms")
+    assert isinstance(caught.value, TimeoutError)
     await client.set_metadata(["a", "b"], 1)
     assert await client.get_metadata(["a", "b"]) == 1
     assert set(await client.get_versions(check=True)) == {"scheduler", "workers", "client"}

@@ -11,6 +11,7 @@ from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
+from headrace.exceptions import WorkerStartTimeoutError
 
 from ..describe import ask_scheduler_info
 from ..objects import HasWhat, WhoHas
@@ -112,7 +113,7 @@ class InfoMethods(ClientBase):
             timeout: seconds, or text.
 
         Raises:
-            TimeoutError: they were not there in time.
+            WorkerStartTimeoutError: they were not there in time; a TimeoutError.
             ValueError: not a positive number.
         """
         if not isinstance(n_workers, int) or isinstance(n_workers, bool) or n_workers < 1:
@@ -128,7 +129,8 @@ class InfoMethods(ClientBase):
                 await self._latest_info.refresh()  # who waited for workers expects to see them
                 return
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"Only {len(running)}/{n_workers} workers arrived after {timeout}s")
+                assert timeout is not None
+                raise WorkerStartTimeoutError(len(running), n_workers, timeout)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.2)
 
