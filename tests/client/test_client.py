@@ -321,6 +321,9 @@ class TestGraphs:
         assert (one.result(), two, three.result()) == (2, 5, [2, 1])
         assert client.compute(x).result() == 2
         assert client.compute(x, sync=True) == 2
+        with pytest.raises(TypeError, match="unexpected keyword argument 'sycn'"):
+            client.compute(x, sycn=True)
+        assert x.compute(num_workers=3) == client.persist(x, sycn=True).compute() == 2
         assert client.compute({"a": x}).result() == {"a": 2}
         assert client.compute(3) == 3
 

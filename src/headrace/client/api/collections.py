@@ -43,7 +43,13 @@ class CollectionMethods(WorkMethods):
 
         Returns:
             A future for one collection, a list of them for several.
+
+        Raises:
+            TypeError: a keyword that there is not; unlike those of `persist` and `get`, to which dask passes what is
+                meant for other schedulers.
         """
+        for name in kwargs:
+            raise TypeError(f"Client.compute() got an unexpected keyword argument {name!r}")
         several = isinstance(collections, (list, tuple, set, frozenset))
         given = list(collections) if several else [collections]
         if traverse:
