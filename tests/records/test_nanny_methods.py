@@ -28,7 +28,10 @@ async def test_a_worker_in_a_process_of_its_own(c: Client, s: Scheduler) -> None
         assert nanny.identity()["worker_address"] == nanny.worker_address
         assert nanny.worker_address in repr(nanny)
         assert await c.run(os.getpid) == {nanny.worker_address: nanny.pid}
-        assert await c.run(os.getpid, nanny=True) == {nanny.address: os.getpid()}
+        assert await c.run(os.getpid, nanny=True) == {nanny.worker_address: os.getpid()}
+        assert await c.run(os.getpid, nanny=True, workers=["alice"]) == {nanny.worker_address: os.getpid()}
+        failed = await c.run(divmod, 1, 0, nanny=True, on_error="return", workers=[nanny.worker_address])
+        assert {address: type(error) for address, error in failed.items()} == {nanny.worker_address: ZeroDivisionError}
         pid = nanny.pid
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     await async_poll_for(lambda: not s.workers, 15)

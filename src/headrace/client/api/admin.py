@@ -33,7 +33,7 @@ class AdminMethods(ClientBase):
         Args:
             workers: addresses, names or hosts; all by default.
             wait: wait for the results; without, `None` comes back for each.
-            nanny: run in the workers' nannies.
+            nanny: run in the workers' nannies; the results come by the workers' addresses all the same.
             on_error: "raise", "return" (the exception in place of the result) or "ignore" (leave it out).
 
         Returns:

@@ -52,9 +52,10 @@ class ClusterHandlers(SchedulerBase):
         serializers: Any = None,
         on_error: str = "raise",
     ) -> dict[str, Any]:
-        """Send a request to workers (all by default) and return the replies by address.
+        """Send a request to workers (all by default) and return the replies by the workers' addresses.
 
         Args:
+            nanny: send it to the workers' nannies instead; workers without one are left out.
             serializers: names of the families by which they are to answer.
             on_error: what to do where a worker cannot be reached: "raise", "return" the error, or "ignore" the worker.
         """
@@ -64,12 +65,13 @@ class ClusterHandlers(SchedulerBase):
             addresses = [self.coerce_address(name) for name in workers]
         for host in hosts or ():
             addresses += [address for address, worker in self.workers.items() if worker.host == host]
+        servers = {address: address for address in addresses}
         if nanny:
-            addresses = [
-                worker.nanny
+            servers = {
+                address: worker.nanny
                 for address in addresses
                 if (worker := self.workers.get(address)) is not None and worker.nanny
-            ]
+            }
         request = dict(msg)
         op = request.pop("op")
         request.pop("reply", None)
@@ -79,9 +81,9 @@ class ClusterHandlers(SchedulerBase):
         async def ask(address: str) -> Any:
             return await self.worker_rpc(address).call(op, **request)
 
-        answers = await asyncio.gather(*[ask(address) for address in addresses], return_exceptions=True)
+        answers = await asyncio.gather(*[ask(server) for server in servers.values()], return_exceptions=True)
         found: dict[str, Any] = {}
-        for address, answer in zip(addresses, answers, strict=True):
+        for address, answer in zip(servers, answers, strict=True):
             if isinstance(answer, BaseException):
                 if on_error == "raise":
                     raise answer

@@ -95,10 +95,8 @@ class InspectHandlers(DumpHandlers):
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:
         """The latest lines of the logs of workers (with `nanny`, of their nannies), by the worker's address."""
-        found = await self.broadcast({"op": "get_logs", "n": n}, workers=workers, nanny=nanny, on_error="ignore")
-        if nanny:
-            return {each.address: found[each.nanny] for each in self.workers.values() if each.nanny in found}
-        return dict(found)
+        request = {"op": "get_logs", "n": n}
+        return dict(await self.broadcast(request, workers=workers, nanny=nanny, on_error="ignore"))
 
     def get_events(self, topic: str | None = None) -> Any:
         """Events of a topic, or of all by topic, oldest first: (time, event)."""

@@ -191,7 +191,7 @@ class PluginHandlers(SchedulerBase):
     async def register_nanny_plugin(
         self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
-        """Give a plugin to every nanny, now and when it comes; returns their answers by address."""
+        """Give a plugin to every nanny, now and when it comes; returns their answers by the workers' addresses."""
         pickled = _pickled(plugin)
         name = name or plugin_name(opened(plugin))
         if idempotent and name in self.nanny_plugins:
@@ -200,7 +200,7 @@ class PluginHandlers(SchedulerBase):
         return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}, nanny=True))
 
     async def unregister_nanny_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
-        """Take a plugin from every nanny; returns their answers by address."""
+        """Take a plugin from every nanny; returns their answers by the workers' addresses."""
         if name not in self.nanny_plugins:
             raise ValueError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
         del self.nanny_plugins[name]
