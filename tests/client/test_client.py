@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import re
 import signal
 import threading
 import traceback
@@ -557,6 +558,16 @@ class TestWaiting:
         scheduler.hold = True
         with pytest.raises(TimeoutError):
             next(as_completed([client.submit(inc, 1)], timeout=0.01))
+
+    @pytest.mark.parametrize(("timeout", "text"), [("5ms", "after 5ms."), (0.01, "after 0.01 s.")])
+    def test_timeouts_are_told_as_given(
+        self, client: Client, scheduler: FakeScheduler, timeout: Any, text: str
+    ) -> None:
+        scheduler.hold = True
+        future = client.submit(inc, 1)
+        for waiting in (lambda: next(as_completed([future], timeout=timeout)), lambda: wait(future, timeout=timeout)):
+            with pytest.raises(TimeoutError, match=f"timed out {re.escape(text)}$"):
+                waiting()
 
     def test_ctrl_c_leaves_the_client_usable(self, client: Client, scheduler: FakeScheduler) -> None:
         scheduler.hold = True

@@ -18,6 +18,7 @@ from headrace.config import parse_seconds
 from headrace.messages.client import DesireKeys
 from headrace.rpc import IOLoop
 
+from .api.data import timed_out
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
 from .future import Future, load_error, load_result
@@ -89,7 +90,7 @@ def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COM
     if client.asynchronous:
         return _wait_async(client, futures, states, seconds, count)
     if not client.session.wait(states, seconds, count=count):
-        raise TimeoutError(f"timed out after {timeout} s.")
+        raise timed_out(timeout)
     return _done_and_not_done(futures)
 
 
@@ -97,7 +98,7 @@ async def _wait_async(
     client: Any, futures: list[Future[Any]], states: list[FutureState], timeout: float | None, count: int | None
 ) -> DoneAndNotDoneFutures:
     if not await client.session.wait_async(states, timeout, count=count):
-        raise TimeoutError(f"timed out after {timeout} s.")
+        raise timed_out(timeout)
     return _done_and_not_done(futures)
 
 
@@ -357,7 +358,7 @@ class as_completed:
         return None if self._deadline is None else max(self._deadline - time.monotonic(), 0)
 
     def _timed_out(self) -> TimeoutError:
-        return TimeoutError(f"timed out after {self._timeout} s.")
+        return timed_out(self._timeout)
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
