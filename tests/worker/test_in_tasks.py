@@ -11,6 +11,7 @@ from typing import Any
 import dask
 import pytest
 
+import headrace
 from headrace.client import Client
 from headrace.scheduler import Scheduler
 from headrace.worker import Worker, get_client, get_worker, rejoin, secede, worker_client
@@ -73,6 +74,20 @@ def returns_a_future(x: int) -> Any:
 def test_futures_travel(client: Client) -> None:
     inner = client.submit(returns_a_future, 5).result(timeout=30)
     assert inner.result(timeout=30) == -5
+
+
+def prints_to_a_file(path: str) -> None:
+    with open(path, "w") as file:
+        headrace.print("for nobody", file=file)
+
+
+def test_only_terminals_are_printed_to_from_afar(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "printed"
+    with pytest.raises(TypeError, match=r"sys\.stderr.*not to <.*printed"):
+        client.submit(prints_to_a_file, str(path)).result(timeout=30)
+    assert path.read_text() == ""
+    prints_to_a_file(str(path))
+    assert path.read_text() == "for nobody\n"
 
 
 async def test_everything_in_one_loop(tmp_path: Path) -> None:

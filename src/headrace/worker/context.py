@@ -171,32 +171,27 @@ def local_client(*args: Any, **kwargs: Any) -> Any:
 
 
 def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
-    """As the builtin; inside a task it also prints in the terminals of all clients (unless to a file).
+    """As the builtin; inside a task it also prints in the terminals of all clients.
 
     Raises:
-        TypeError: `sep` or `end` is not text.
+        TypeError: `sep` or `end` is not text, or in a task `file` is neither None nor `sys.stdout` or `sys.stderr`.
     """
     if sep is not None and not isinstance(sep, str):
         raise TypeError(f"sep must be None or a string, not {type(sep).__name__}")
     if end is not None and not isinstance(end, str):
         raise TypeError(f"end must be None or a string, not {type(end).__name__}")
-    builtins.print(*args, sep=sep, end=end, file=file, flush=flush)
     worker = worker_here()
-    if worker is None:  # also where workers and clients share a process: it would be printed twice
+    if worker is not None and file is not None and file is not sys.stdout and file is not sys.stderr:
+        raise TypeError(
+            f"a task can print to None, sys.stdout or sys.stderr, which the clients have too, and not to {file!r}: use "
+            "the builtin print for a file of the worker's machine"
+        )
+    builtins.print(*args, sep=sep, end=end, file=file, flush=flush)
+    if worker is None:
         return
-    name = {None: None, sys.stdout: 1, sys.stderr: 2}.get(file, "other") if _hashable(file) else "other"
-    if name == "other":
-        return
+    name = None if file is None else 1 if file is sys.stdout else 2
     message = {"args": tuple(map(str, args)), "sep": sep, "end": end, "file": name, "flush": flush}
     worker.send_event(["print"], message)
-
-
-def _hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
 
 
 def warn(
