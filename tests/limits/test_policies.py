@@ -100,7 +100,9 @@ def test_which_exceptions_are_tried_again(on: Any, error: BaseException, retried
         ({"count": 1, "backoff": "2"}, "backoff"),
         ({"count": 1, "backoff": float("nan")}, "backoff"),
         ({"count": 1, "jitter": 2}, "jitter"),
-        ({"count": 1, "on": 5}, "not iterable|exception classes"),
+        ({"count": 1, "on": 5}, "on must be exception classes"),
+        ({"count": 1, "on": ValueError("x")}, r"on must be exception classes, .*not ValueError\('x'\)"),
+        ({"count": 1, "on": None}, "on must be exception classes"),
         ({"count": 1, "on": int}, "exception classes"),
     ],
 )

@@ -65,7 +65,7 @@ class Retry:
         put(self, "backoff", _in_range("backoff", _number("backoff", backoff)))
         put(self, "maximum_delay", None if maximum_delay is None else _seconds("maximum_delay", maximum_delay))
         put(self, "jitter", _in_range("jitter", _number("jitter", jitter), 1.0))
-        put(self, "on", tuple(_name(kind) for kind in ([on] if isinstance(on, (str, type)) else on)))
+        put(self, "on", _names(on))
 
     @classmethod
     def of(cls, value: Retry | Mapping[str, Any]) -> Retry:
@@ -151,6 +151,14 @@ def _in_range(name: str, value: float, most: float = float("inf")) -> float:
     if not 0 <= value <= most or value == float("inf"):
         raise ValueError(f"Retry: {name} must be between 0 and {most:g}, not {value!r}")
     return value
+
+
+def _names(kinds: Any) -> tuple[str, ...]:
+    if isinstance(kinds, (str, type)):
+        return (_name(kinds),)
+    if not isinstance(kinds, Iterable):
+        raise TypeError(f"Retry: on must be exception classes, or their names, not {kinds!r}")
+    return tuple(map(_name, kinds))
 
 
 def _name(kind: Any) -> str:
