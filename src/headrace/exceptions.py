@@ -49,6 +49,13 @@ class UnknownOperationError(ValueError):
     """A server was asked for an operation that it does not have."""
 
 
+class UnknownWorkerError(ValueError, KeyError):
+    """No worker has the name, address or host that was asked for; the message names it, and those that there are."""
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self) if len(self.args) != 1 else str(self.args[0])  # a KeyError shows it quoted
+
+
 class RemoteError(RuntimeError):
     """Stands for a remote exception that cannot be loaded, or must not be raised, here; its text says what it was."""
 

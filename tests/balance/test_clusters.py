@@ -6,11 +6,13 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from headrace.common.status import Status
+from headrace.exceptions import UnknownWorkerError
 from headrace.extensions.stealing.scheduler import WorkStealing
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.functions import inc
@@ -265,6 +267,60 @@ async def test_rebalance(c: Any, s: Any, a: Any, b: Any) -> None:
     assert min(held) >= 25
     await async_poll_for(lambda: sorted([len(a.data), len(b.data)]) == sorted(held), 5)
     assert [value[-1] for value in await c.gather(futures)] == list(range(60))
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_workers_that_are_not_there_are_named(c: Any, s: Any, a: Any, b: Any) -> None:
+    (future,) = await c.scatter([1], workers=[a.name])
+    questions: list[Callable[[list[Any]], Any]] = [
+        lambda workers: c.rebalance(workers=workers),
+        lambda workers: c.rebalance([future], workers=workers),
+        lambda workers: c.replicate([future], workers=workers),
+        lambda workers: c.nthreads(workers),
+        lambda workers: c.has_what(workers),
+        lambda workers: c.processing(workers),
+        lambda workers: c.get_worker_logs(workers=workers),
+        lambda workers: c.run(int, workers=workers),
+        lambda workers: c.run(int, workers=workers, nanny=True),
+        lambda workers: c.scatter([1], workers=workers),
+    ]
+    for ask in questions:
+        for workers in (["nope"], [a.address, "nope"], [7]):
+            with pytest.raises(UnknownWorkerError, match=f"no worker is called '(nope|7)'; there are {a.address}"):
+                await ask(workers)
+    assert await c.who_has([future]) == {future.key: (a.address,)}
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_an_address_may_be_of_a_worker_that_has_gone(c: Any, s: Any, a: Any, b: Any) -> None:
+    (future,) = await c.scatter([1], workers=[a.address])
+    gone = b.address
+    await b.close()
+    assert await c.nthreads([a.address, gone]) == {a.address: 1}
+    assert await c.has_what([gone]) == {gone: ()}
+    await c.replicate([future], workers=[a.address, gone])
+    for ask in (c.replicate, c.rebalance):
+        with pytest.raises(KeyError, match=gone):
+            await ask([future], workers=[gone])
+    with pytest.raises(UnknownWorkerError, match=gone):
+        await c.scatter([1], workers=[gone])
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_workers_go_by_names_that_are_numbers_and_by_hosts(c: Any, s: Any, a: Any, b: Any) -> None:
+    assert (a.name, b.name) == (0, 1)
+    (future,) = await c.scatter([1], workers=[1])
+    assert await c.has_what([1]) == {b.address: (future.key,)}
+    assert await c.run(lambda dask_worker: dask_worker.name, workers=[0]) == {a.address: 0}
+    assert await c.run(lambda dask_worker: dask_worker.name, workers="127.0.0.1") == {a.address: 0, b.address: 1}
+    assert await c.nthreads("127.0.0.1") == {a.address: 1, b.address: 1}
+
+
+@gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)
+async def test_no_workers_are_not_all_workers(c: Any, s: Any, a: Any, b: Any) -> None:
+    assert await c.run(int, workers=[]) == await c.nthreads([]) == await c.has_what([]) == await c.processing([]) == {}
+    assert await c.get_worker_logs(workers=[]) == await c.retire_workers([]) == {}
+    assert len(await c.run(int)) == 2
 
 
 @gen_cluster(client=True, nthreads=FOUR[:2], config=NO_AMM)

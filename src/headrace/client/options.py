@@ -43,6 +43,11 @@ def normalize_workers(workers: Any) -> list[str]:
     raise TypeError(f"workers must be addresses, names or hosts, or an iterable of these, not {workers!r}")
 
 
+def chosen_workers(workers: Any) -> list[str] | None:
+    """As `normalize_workers`, or None for all: an empty list means nobody."""
+    return None if workers is None else normalize_workers(workers)
+
+
 def make_options(
     annotations: Mapping[str, Any] | None = None, *, fifo_timeout: Any = None, actor: bool = False, **keywords: Any
 ) -> TaskOptions:

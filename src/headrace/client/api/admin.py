@@ -9,7 +9,7 @@ from typing import Any
 from headrace.config import parse_seconds
 from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
 
-from ..options import normalize_workers
+from ..options import chosen_workers, normalize_workers
 from .base import ClientBase, no_default
 
 
@@ -44,7 +44,7 @@ class AdminMethods(ClientBase):
         """
         if on_error not in ("raise", "return", "ignore"):
             raise ValueError(f"on_error must be 'raise', 'return', or 'ignore'; got {on_error!r}")
-        return self.sync(self._run, function, args, kwargs, normalize_workers(workers) or None, wait, nanny, on_error)
+        return self.sync(self._run, function, args, kwargs, chosen_workers(workers), wait, nanny, on_error)
 
     async def _run(
         self,
@@ -223,9 +223,7 @@ class AdminMethods(ClientBase):
             close_workers: whether to close them, or only to take their results away.
             kwargs: see `Scheduler.retire_workers`.
         """
-        return self._ask(
-            "retire_workers", workers=normalize_workers(workers) or None, close_workers=close_workers, **kwargs
-        )
+        return self._ask("retire_workers", workers=chosen_workers(workers), close_workers=close_workers, **kwargs)
 
     def write_scheduler_file(self, scheduler_file: str) -> None:
         """Write what other clients need to connect to this scheduler, as JSON.

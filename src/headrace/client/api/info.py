@@ -15,7 +15,7 @@ from headrace.exceptions import WorkerStartTimeoutError
 
 from ..describe import ask_scheduler_info
 from ..objects import HasWhat, WhoHas
-from ..options import normalize_workers
+from ..options import chosen_workers
 from .base import ClientBase
 
 
@@ -59,7 +59,7 @@ class InfoMethods(ClientBase):
         return self.sync(self._keys_by_worker, "processing", workers)
 
     async def _keys_by_worker(self, op: str, workers: Any) -> dict[str, tuple[Any, ...]]:
-        reply = await self._call(op, workers=normalize_workers(workers) or None)
+        reply = await self._call(op, workers=chosen_workers(workers))
         return {address: tuple(map(from_wire, keys)) for address, keys in reply.items()}
 
     def nthreads(self, workers: Any = None, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ class InfoMethods(ClientBase):
         Args:
             workers: addresses, names or hosts; all by default.
         """
-        return self._ask("ncores", workers=normalize_workers(workers) or None)
+        return self._ask("ncores", workers=chosen_workers(workers))
 
     ncores = nthreads
 
@@ -210,7 +210,7 @@ class InfoMethods(ClientBase):
                 "key": key,
                 "start": _moment(start),
                 "stop": _moment(stop),
-                "workers": normalize_workers(workers) or None,
+                "workers": chosen_workers(workers),
                 "merge_workers": merge_workers,
                 "server": server,
                 "scheduler": scheduler,
@@ -314,7 +314,7 @@ class InfoMethods(ClientBase):
             workers: addresses, names or hosts; all by default.
             nanny: of their nannies instead; still by the workers' addresses.
         """
-        return self.sync(self._logs, "worker_logs", n=n, workers=normalize_workers(workers) or None, nanny=nanny)
+        return self.sync(self._logs, "worker_logs", n=n, workers=chosen_workers(workers), nanny=nanny)
 
     def set_metadata(self, key: Any, value: Any) -> Any:
         """Store a small value at the scheduler.

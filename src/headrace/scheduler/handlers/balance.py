@@ -29,6 +29,8 @@ class BalanceHandlers(SchedulerBase):
     """Replicate, rebalance, and occupancy."""
 
     workers_list: Callable[..., list[str]]
+    addresses_of: Callable[..., list[str]]
+    present_addresses: Callable[[Iterable[str]], list[str]]
     coerce_address: Callable[..., str]
 
     def balance_operations(self) -> Operations:
@@ -69,6 +71,7 @@ class BalanceHandlers(SchedulerBase):
 
         Raises:
             ValueError: `n` or `branching_factor` is below one.
+            UnknownWorkerError: there is no such worker.
         """
         if branching_factor < 1:
             raise ValueError(f"branching_factor must be at least 1, not {branching_factor}")
@@ -110,6 +113,9 @@ class BalanceHandlers(SchedulerBase):
 
         Returns:
             `{"status": "OK"}`, or with status "partial-fail" the `keys` that are not in memory or could not be moved.
+
+        Raises:
+            UnknownWorkerError: there is no such worker.
         """
         tasks: list[TaskState] | None = None
         if keys is not None:
@@ -118,7 +124,7 @@ class BalanceHandlers(SchedulerBase):
             if missing:
                 return {"status": "partial-fail", "keys": missing}
             tasks = [self.tasks[key] for key in wanted]
-        chosen = [self.workers[address] for address in self._addresses(workers)]
+        chosen = [self.workers[address] for address in self.addresses_of(workers, connected=True)]
         options = copies.RebalanceOptions(
             measure=self.MEMORY_REBALANCE_MEASURE,
             sender_min=self.MEMORY_REBALANCE_SENDER_MIN,
@@ -216,8 +222,8 @@ class BalanceHandlers(SchedulerBase):
         return [address for address in dict.fromkeys(found) if address in self.workers]
 
     def _running_among(self, workers: Iterable[str] | None) -> list[WorkerState]:
-        chosen = [self.workers[address] for address in self._addresses(workers)]
-        return [worker for worker in chosen if worker in self.state.running]
+        addresses = self.workers if workers is None else self.present_addresses(workers)
+        return [worker for address in addresses if (worker := self.workers[address]) in self.state.running]
 
     # Occupancy
 

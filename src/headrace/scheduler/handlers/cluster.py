@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace.exceptions import UnknownWorkerError
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.workers import WorkerState
@@ -58,20 +59,17 @@ class ClusterHandlers(SchedulerBase):
             nanny: send it to the workers' nannies instead; workers without one are left out.
             serializers: names of the families by which they are to answer.
             on_error: what to do where a worker cannot be reached: "raise", "return" the error, or "ignore" the worker.
+
+        Raises:
+            UnknownWorkerError: there is no such worker.
         """
-        if workers is None:
-            addresses = list(self.workers) if hosts is None else []
-        else:
-            addresses = [self.coerce_address(name) for name in workers]
+        addresses = [] if workers is None and hosts is not None else self.addresses_of(workers)
         for host in hosts or ():
             addresses += [address for address, worker in self.workers.items() if worker.host == host]
         servers = {address: address for address in addresses}
         if nanny:
-            servers = {
-                address: worker.nanny
-                for address in addresses
-                if (worker := self.workers.get(address)) is not None and worker.nanny
-            }
+            chosen = self.addresses_of(addresses, connected=True)
+            servers = {address: own for address in chosen if (own := self.workers[address].nanny)}
         request = dict(msg)
         op = request.pop("op")
         request.pop("reply", None)
@@ -107,6 +105,35 @@ class ClusterHandlers(SchedulerBase):
         for name in workers:
             found.update(dict.fromkeys(worker.address for worker in workers_named(self.state, name)))
         return list(found)
+
+    def addresses_of(self, workers: Iterable[Any] | None, *, connected: bool = False) -> list[str]:
+        """Addresses of the workers that names, addresses or hosts mean; of all by default.
+
+        Args:
+            connected: whether an address counts only while a worker is there: others may have left a moment ago.
+
+        Raises:
+            UnknownWorkerError: there is no such worker.
+        """
+        found: dict[str, None] = dict.fromkeys(self.workers if workers is None else ())
+        for name in workers or ():
+            addresses = self.workers_list([name])
+            if not addresses and (isinstance(name, tuple) or ":" in str(name)):
+                address = self.coerce_address(name)
+                addresses = [address] if address in self.workers or not connected else []
+            if not addresses:
+                known = list(self.workers)
+                listed = f"there are {', '.join(known[:10])}" if known else "there are none"
+                more = f" and {len(known) - 10} more" if known[10:] else ""
+                raise UnknownWorkerError(f"no worker is called {name!r}; {listed}{more}")
+            found.update(dict.fromkeys(addresses))
+        return list(found)
+
+    def present_addresses(self, workers: Iterable[Any]) -> list[str]:
+        """As `addresses_of`, of those that are connected, and there must be one (if any were named)."""
+        named = list(workers)
+        found = [address for address in self.addresses_of(named) if address in self.workers]
+        return found or self.addresses_of(named, connected=True)
 
     async def remove_worker(
         self,

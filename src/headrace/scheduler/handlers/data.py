@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import cycle
 from typing import Any
 
@@ -14,6 +14,9 @@ from headrace.scheduler.state.workers import WorkerState
 
 class DataHandlers(SchedulerBase):
     """Gather, scatter, replicate, and questions about data."""
+
+    addresses_of: Callable[..., list[str]]
+    present_addresses: Callable[[Iterable[str]], list[str]]
 
     def data_operations(self) -> Operations:
         return {
@@ -133,16 +136,11 @@ class DataHandlers(SchedulerBase):
         """Workers that run, of those that are named if any are.
 
         Raises:
-            ValueError: there are workers, and none has a name that is asked for.
+            UnknownWorkerError: there are workers, and none has a name that is asked for.
         """
-        if workers is None:
+        if workers is None or not self.workers:
             return list(self.state.running)
-        workers = list(workers)
-        addresses = {self.coerce_address(name) for name in workers}
-        if self.workers and not addresses & self.workers.keys():
-            raise ValueError(
-                f"no worker is called {', '.join(map(repr, workers))}; there are {', '.join(self.workers)}"
-            )
+        addresses = self.present_addresses(workers)
         return [worker for worker in self.state.running if worker.address in addresses]
 
     def coerce_address(self, addr: Any, resolve: bool = True) -> str:
@@ -228,7 +226,4 @@ class DataHandlers(SchedulerBase):
         return found
 
     def _named(self, workers: Iterable[str] | None) -> list[tuple[WorkerState | None, str]]:
-        if workers is None:
-            return [(worker, address) for address, worker in self.workers.items()]
-        addresses = [self.coerce_address(name) for name in workers]
-        return [(self.workers.get(address), address) for address in addresses]
+        return [(self.workers.get(address), address) for address in self.addresses_of(workers)]

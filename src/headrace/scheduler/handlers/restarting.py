@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.common.keys import from_wire
+from headrace.exceptions import UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
 from headrace.rpc import Stream
 from headrace.scheduler.base import Operations, SchedulerBase, logger
@@ -105,7 +106,8 @@ class RestartHandlers(SchedulerBase):
             By the name given (or address): "OK", "no nanny", "timed out" or an error's text.
 
         Raises:
-            ValueError: a name means no worker; or `need_nannies`, and one has none.
+            UnknownWorkerError: a name means no worker.
+            ValueError: `need_nannies`, and one has none.
             TimeoutError: `on_error` is "raise", and it took longer.
         """
         chosen = self._chosen(workers)
@@ -139,7 +141,7 @@ class RestartHandlers(SchedulerBase):
         for name in workers:
             addresses = self.workers_list([name])
             if not addresses:
-                raise ValueError(f"there is no worker {name!r} to restart: {_listed(self.workers.values())}")
+                raise UnknownWorkerError(f"there is no worker {name!r} to restart: {_listed(self.workers.values())}")
             if len(addresses) == 1:
                 chosen[name] = self.workers[addresses[0]]
             else:  # a host's
