@@ -49,11 +49,16 @@ class UnknownOperationError(ValueError):
     """A server was asked for an operation that it does not have."""
 
 
-class UnknownWorkerError(ValueError, KeyError):
+class BadRequestError(ValueError):
+    """A server refuses what it was asked for. The message tells the caller all there is to know: the server's log needs
+    no traceback."""
+
+
+class UnknownWorkerError(BadRequestError, KeyError):
     """No worker has the name, address or host that was asked for; the message names it, and those that there are."""
 
     def __str__(self) -> str:
-        return ValueError.__str__(self) if len(self.args) != 1 else str(self.args[0])  # a KeyError shows it quoted
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()  # a KeyError shows it quoted
 
 
 class RemoteError(RuntimeError):

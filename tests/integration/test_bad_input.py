@@ -15,9 +15,15 @@ import pytest
 from dask._task_spec import Task, TaskRef
 from dask.delayed import Delayed
 
-from headrace import Client, Scheduler, Worker, get_worker
+from headrace import Client, Scheduler, Semaphore, Worker, get_worker
 from headrace.client import FutureCancelledError
-from headrace.exceptions import DeserializationError, MessageTooLargeError, RemoteError, SerializationError
+from headrace.exceptions import (
+    BadRequestError,
+    DeserializationError,
+    MessageTooLargeError,
+    RemoteError,
+    SerializationError,
+)
 
 from .conftest import Served
 
@@ -363,6 +369,30 @@ async def test_memory_that_is_not_there(client: Client) -> None:
 async def test_unknown_host_to_scatter_to(client: Client) -> None:
     with pytest.raises(ValueError, match=r"'nobody\.invalid'; there are tcp://"):
         await client.scatter(1, workers=["nobody.invalid"])
+
+
+@pytest.mark.parametrize(
+    ("ask", "text"),
+    [
+        (lambda c: c.scatter(1, workers=["nope"]), "'nope'"),
+        (lambda c: c.restart_workers(["nope"]), "'nope'"),
+        (lambda c: c.rebalance(workers=["nope"]), "'nope'"),
+        (lambda c: c.unregister_worker_plugin("nope"), "'nope'"),
+        (lambda c: c.unregister_worker_plugin("nope", nanny=True), "'nope'"),
+        (lambda c: c.unregister_scheduler_plugin("nope"), "'nope'"),
+        (lambda c: c.get_task_stream(start="nope"), "'nope'"),
+        (lambda c: Semaphore(3, name="two", client=c).acquire(), "Inconsistent max leases: 3"),
+    ],
+)
+async def test_what_is_refused_is_a_line_in_the_log(
+    served: Served, caplog: pytest.LogCaptureFixture, ask: Callable[[Client], Any], text: str
+) -> None:
+    assert await Semaphore(2, name="two", client=served.client).acquire()
+    with pytest.raises(BadRequestError, match=text):
+        await ask(served.client)
+    (record,) = [record for record in caplog.records if "while handling op" in record.getMessage()]
+    assert text in record.getMessage()
+    assert not record.exc_info
 
 
 async def test_futures_of_a_closed_client(served: Served) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from headrace.comm import Comm, CommClosedError, ConnectTimeoutError, connect
-from headrace.exceptions import RPCClosed, UnknownOperationError
+from headrace.exceptions import BadRequestError, RPCClosed, UnknownOperationError
 from headrace.messages import FromWorker, ToWorker
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.protocol import Serialize, Serialized
@@ -52,6 +52,9 @@ class Handlers:
     def fail(self, message: str) -> None:
         raise KeyError(message)
 
+    def deny(self) -> None:
+        raise BadRequestError("there is no such thing")
+
     def strange(self) -> None:
         raise NotHere(1, 2)
 
@@ -83,7 +86,7 @@ class Handlers:
 @asynccontextmanager
 async def serving(address: str, **kwargs: Any) -> AsyncIterator[tuple[Server, Handlers, ConnectionPool]]:
     handlers = Handlers()
-    names = ("echo", "slow", "fail", "strange", "whence", "note", "unsendable", "silent")
+    names = ("echo", "slow", "fail", "deny", "strange", "whence", "note", "unsendable", "silent")
     server = Server(
         {name: getattr(handlers, name) for name in names},
         {"register": handlers.register, "refuse": handlers.refuse},
@@ -126,6 +129,24 @@ async def test_exceptions_are_raised_at_the_caller(address: str, caplog: pytest.
             await proxy.unsendable()
         assert await proxy.echo(x=1) == 1
         assert pool.open == 1
+
+
+async def test_only_bugs_are_logged_with_their_tracebacks(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(address) as (server, _, pool):
+        proxy = pool.rpc(server.address)
+        with pytest.raises(KeyError):
+            await proxy.fail(message="hello")
+        (record,) = caplog.records
+        assert record.exc_info
+        assert record.levelno == logging.ERROR
+        caplog.clear()
+        with pytest.raises(BadRequestError, match="no such thing"):
+            await proxy.deny()
+        (record,) = caplog.records
+        assert not record.exc_info
+        assert record.levelno == logging.WARNING
+        assert "op deny from" in record.getMessage()
+        assert "there is no such thing" in record.getMessage()
 
 
 async def test_unknown_operations_are_named(address: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from headrace import config
 from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
+from headrace.exceptions import BadRequestError
 from headrace.messages.worker import TaskFailed, TaskFinished
 
 from .base import SchedulerPlugin
@@ -184,7 +185,14 @@ class TaskStreamPlugin(SchedulerPlugin):
 
 def _moment(value: float | str | None) -> float | None:
     """Seconds since the epoch; a text is a time before now."""
-    return time() - parse_seconds(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return time() - parse_seconds(value)
+    except (ValueError, KeyError) as error:
+        raise BadRequestError(
+            f"a moment must be seconds since the epoch, or a text such as '5 minutes' for so long ago, not {value!r}"
+        ) from error
 
 
 def message_of(run: Run) -> dict[str, Any]:

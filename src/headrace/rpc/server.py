@@ -15,6 +15,7 @@ from typing import Any
 from headrace.comm import Comm, Listener, listen
 from headrace.comm.addressing import normalize_address
 from headrace.exceptions import (
+    BadRequestError,
     CommClosedError,
     DeserializationError,
     MessageTooLargeError,
@@ -242,7 +243,7 @@ class Server:
 
 
 def _refuse(operation: str, server: str, **_: Any) -> None:
-    raise ValueError(
+    raise BadRequestError(
         f"The {operation!r} handler has been explicitly disallowed in {server.capitalize()}, "
         "possibly due to security concerns."
     )
@@ -250,6 +251,6 @@ def _refuse(operation: str, server: str, **_: Any) -> None:
 
 def _log_failure(error: BaseException, op: str, comm: Comm) -> None:
     """Say that a request failed; with the traceback unless the caller is told all there is to know."""
-    known = isinstance(error, SerializationError | DeserializationError | MessageTooLargeError)
+    known = isinstance(error, SerializationError | DeserializationError | MessageTooLargeError | BadRequestError)
     level, cause = (logging.WARNING, f": {error}") if known else (logging.ERROR, "")
     logger.log(level, "Exception while handling op %s from %s%s", op, comm.peer_address, cause, exc_info=not known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from headrace.exceptions import BadRequestError
+
 
 class SemaphoreState:
     """One semaphore.
@@ -37,10 +39,10 @@ class Semaphores:
         present = self.by_name.get(name)
         if present is None:
             if not isinstance(max_leases, int) or max_leases < 1:
-                raise ValueError(f"a semaphore needs at least one lease, not {max_leases!r}")
+                raise BadRequestError(f"a semaphore needs at least one lease, not {max_leases!r}")
             self.by_name[name] = SemaphoreState(max_leases, fleeting)
         elif present.max_leases != max_leases:
-            raise ValueError(f"Inconsistent max leases: {max_leases}, expected: {present.max_leases}")
+            raise BadRequestError(f"Inconsistent max leases: {max_leases}, expected: {present.max_leases}")
 
     def request(self, name: str, lease: str) -> bool:
         """Ask for a lease: whether it was had at once. Else it stands in line until `withdraw`.

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from headrace.common.keys import Key
+from headrace.exceptions import BadRequestError
 from headrace.messages.worker import AddKeys
 from headrace.rpc.periodic import PeriodicCallback
 from headrace.scheduler.base import Operations, SchedulerBase, logger
@@ -74,9 +75,9 @@ class BalanceHandlers(SchedulerBase):
             UnknownWorkerError: there is no such worker.
         """
         if branching_factor < 1:
-            raise ValueError(f"branching_factor must be at least 1, not {branching_factor}")
+            raise BadRequestError(f"branching_factor must be at least 1, not {branching_factor}")
         if n is not None and n < 1:
-            raise ValueError("cannot keep fewer than one copy; release the futures to drop data")
+            raise BadRequestError("cannot keep fewer than one copy; release the futures to drop data")
         keys = list(keys)
         targets = self._running_among(workers)
         if not targets or not keys:

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.keys import from_wire
-from headrace.exceptions import LostActorError, NoValidWorkerError, NoWorkerError
+from headrace.exceptions import BadRequestError, LostActorError, NoValidWorkerError, NoWorkerError
 from headrace.messages.base import Payload
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.protocol import dumps
@@ -164,11 +164,11 @@ class LifeHandlers(SchedulerBase):
         """
         record = self.workers.get(worker)
         if record is None:
-            raise ValueError(f"there is no worker at {worker!r} whose resources could be set")
+            raise BadRequestError(f"there is no worker at {worker!r} whose resources could be set")
         amounts = {str(name): float(amount) for name, amount in (resources or {}).items()}
         for name, amount in amounts.items():
             if amount < 0:
-                raise ValueError(f"the worker {worker} cannot have {amount:g} of the resource {name!r}")
+                raise BadRequestError(f"the worker {worker} cannot have {amount:g} of the resource {name!r}")
         self.state.set_resources(record, amounts, time.time())
         self.flush()
         return "OK"

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from headrace.common.keys import from_wire, to_wire
+from headrace.exceptions import BadRequestError
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 
 
@@ -88,7 +89,7 @@ class LookHandlers(SchedulerBase):
         """
         plugin = self.plugins.get(name or "")
         if plugin is None:
-            raise ValueError(f"no metadata of tasks is collected under the name {name!r}")
+            raise BadRequestError(f"no metadata of tasks is collected under the name {name!r}")
         self.remove_plugin(name)
         return {"metadata": dict(plugin.metadata), "state": dict(plugin.state)}
 

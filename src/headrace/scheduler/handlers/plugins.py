@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.common.keys import from_wire
+from headrace.exceptions import BadRequestError
 from headrace.messages.base import NO_OPTIONS, Payload
 from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import TaskFailed, TaskFinished
@@ -61,7 +62,9 @@ class PluginHandlers(SchedulerBase):
         if name in self.plugins:
             if idempotent:
                 return
-            raise ValueError(f"a scheduler plugin named {name!r} is there already; remove it first or name this one")
+            raise BadRequestError(
+                f"a scheduler plugin named {name!r} is there already; remove it first or name this one"
+            )
         self.plugins[name] = plugin
         self._observe()
 
@@ -72,7 +75,7 @@ class PluginHandlers(SchedulerBase):
             ValueError: there is none of that name.
         """
         if name not in self.plugins:
-            raise ValueError(f"there is no scheduler plugin named {name!r}; there are {sorted(self.plugins)}")
+            raise BadRequestError(f"there is no scheduler plugin named {name!r}; there are {sorted(self.plugins)}")
         del self.plugins[name]
         self._observe()
 
@@ -184,7 +187,7 @@ class PluginHandlers(SchedulerBase):
     async def unregister_worker_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every worker; returns their answers by address."""
         if name not in self.worker_plugins:
-            raise ValueError(f"there is no worker plugin named {name!r}; there are {sorted(self.worker_plugins)}")
+            raise BadRequestError(f"there is no worker plugin named {name!r}; there are {sorted(self.worker_plugins)}")
         del self.worker_plugins[name]
         return dict(await self.broadcast({"op": "plugin_remove", "name": name}))
 
@@ -202,7 +205,7 @@ class PluginHandlers(SchedulerBase):
     async def unregister_nanny_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every nanny; returns their answers by the workers' addresses."""
         if name not in self.nanny_plugins:
-            raise ValueError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
+            raise BadRequestError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
         del self.nanny_plugins[name]
         return dict(await self.broadcast({"op": "plugin_remove", "name": name}, nanny=True))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.common.keys import from_wire
-from headrace.exceptions import UnknownWorkerError
+from headrace.exceptions import BadRequestError, UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
 from headrace.rpc import Stream
 from headrace.scheduler.base import Operations, SchedulerBase, logger
@@ -113,7 +113,7 @@ class RestartHandlers(SchedulerBase):
         chosen = self._chosen(workers)
         for worker in chosen.values():
             if need_nannies and not worker.nanny:
-                raise ValueError(
+                raise BadRequestError(
                     "Restarting workers requires a nanny to be used: "
                     f"the worker {worker.name!r} at {worker.address} has none"
                 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.status import Status
+from headrace.exceptions import BadRequestError
 from headrace.scheduler.base import Operations, SchedulerBase, logger, opened
 from headrace.scheduler.state.memory_manager import MemoryManager, RetireWorker
 from headrace.scheduler.state.scaling import plan_closing, target_workers
@@ -54,7 +55,7 @@ class ScalingHandlers(SchedulerBase):
         )
         seconds = config.parse_seconds(chosen)
         if seconds <= 0:
-            raise ValueError(f"target_duration must be a positive time such as '5s', not {chosen!r}")
+            raise BadRequestError(f"target_duration must be a positive time such as '5s', not {chosen!r}")
         return target_workers(self.state, seconds)
 
     def workers_to_close(
@@ -153,7 +154,7 @@ class ScalingHandlers(SchedulerBase):
     ) -> list[WorkerState]:
         if names is not None:
             if workers is not None:
-                raise ValueError("give either 'workers' or 'names', not both")
+                raise BadRequestError("give either 'workers' or 'names', not both")
             addresses = [self.aliases[name] for name in names if name in self.aliases]
         elif workers is not None:
             addresses = self._addresses(workers)
