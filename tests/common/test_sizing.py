@@ -38,6 +38,8 @@ def test_a_split_uses_all_cpus(cpus: int) -> None:
         (None, None, False, 7, (1, 7)),
         (3, None, True, 8, (3, 3)),
         (2, None, True, 7, (2, 4)),
+        (4 / 2, 2.0, True, 7, (2, 2)),
+        (np.int64(2), 1, True, 7, (2, 1)),
         (40, None, True, 7, (40, 1)),
         (None, 3, True, 8, (2, 3)),
         (None, 3, True, 2, (1, 3)),

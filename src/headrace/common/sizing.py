@@ -20,11 +20,13 @@ def split_cpus(cpus: int) -> tuple[int, int]:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """An integer, numpy's included, that the user gave.
+    """An integer that the user gave: numpy's are fine, and quotients such as 4 / 2.
 
     Raises:
         TypeError: it is none; `name` says of what.
     """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     try:
         return operator.index(value)
     except TypeError:

@@ -21,7 +21,7 @@ from headrace.protocol import Serialize
 from ..calls import unique_suffix
 from ..containers import SKIPPED, collect_futures, refuse_iterators, replace_futures
 from ..future import Future, cannot_load, kept, load_error, load_result
-from ..options import normalize_workers
+from ..options import chosen_workers, normalize_workers
 from ..state import FutureState
 from .base import ClientBase, no_default
 
@@ -393,7 +393,7 @@ class DataMethods(ClientBase):
 
         Results that cannot be copied (lost, or of tasks that failed) are named in a warning in the log.
         """
-        return self.sync(self._replicate, futures, n, normalize_workers(workers) or None, branching_factor, **kwargs)
+        return self.sync(self._replicate, futures, n, chosen_workers(workers), branching_factor, **kwargs)
 
     async def _replicate(
         self, futures: Any, n: int | None, workers: list[str] | None, branching_factor: int, **kwargs: Any
@@ -422,7 +422,7 @@ class DataMethods(ClientBase):
             futures: which; all results by default.
             workers: addresses, names or hosts; all by default.
         """
-        return self.sync(self._rebalance, futures, normalize_workers(workers) or None, **kwargs)
+        return self.sync(self._rebalance, futures, chosen_workers(workers), **kwargs)
 
     async def _rebalance(self, futures: Any, workers: list[str] | None, **kwargs: Any) -> None:
         keys = None
