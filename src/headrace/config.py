@@ -87,7 +87,10 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
         return float(found[1]) * _SECONDS[found[2]]
     from dask.utils import parse_timedelta
 
-    return float(parse_timedelta(value))
+    try:
+        return float(parse_timedelta(value))
+    except (LookupError, ValueError):  # the former for a unit that it does not know, and for no text
+        raise ValueError(f"{value!r} is no time: give seconds, or a text such as '500ms' or '2 minutes'") from None
 
 
 def parse_bytes(value: float | str) -> int:

@@ -48,3 +48,6 @@ def test_times_and_sizes() -> None:
     assert config.parse_bytes(7.0) == 7
     with pytest.raises(ValueError, match="missing"):
         config.parse_seconds(None)
+    for wrong in ("abc", "3 fortnights", ""):
+        with pytest.raises(ValueError, match=f"'{wrong}' is no time: give"):
+            config.parse_seconds(wrong)
