@@ -8,6 +8,7 @@ debuggers work in them; with `UNDER_SYNC=1` these go to the client as well. What
 
 from __future__ import annotations
 
+import gc
 import os
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pytest
 UNDER = os.environ.get("UNDER", "headrace")
 PROCESSES = os.environ.get("UNDER_PROCESSES", "1") == "1"
 SYNC_TOO = os.environ.get("UNDER_SYNC", "0") == "1"
+_failed = False
 KNOWN = Path(__file__).with_name("known_failures.toml")
 
 
@@ -92,6 +94,16 @@ def everything_under_a_client() -> Iterator[None]:
             named_schedulers.update(dict.fromkeys(("sync", "synchronous", "single-threaded"), client.get))
         yield
         named_schedulers.update(before)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """After a test that failed, known or not, and before another one that uses the same keys."""
+    global _failed
+    if report.when == "call":
+        _failed = report.failed or hasattr(report, "wasxfail")
+    elif report.when == "setup" and _failed:
+        # the traceback has the test's futures, and in a cycle keeps them, and with them their keys in the cluster
+        gc.collect()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
