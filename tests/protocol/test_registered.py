@@ -42,8 +42,9 @@ from headrace.protocol import (
 from headrace.protocol import pickling as plain
 from headrace.protocol.context import serialization_context
 from headrace.protocol.families import dumps_by_family, families, loads_by_family
-from headrace.protocol.pieces import dumps_in_pieces, loads_from_pieces
+from headrace.protocol.pieces import dumps_in_pieces
 from headrace.protocol.registered import RegisteredPickler
+from headrace.protocol.unpickling import unpickle
 
 public = importlib.import_module("headrace.protocol.serialize")
 
@@ -104,7 +105,7 @@ def humans() -> None:
 
 def through_pieces(value: Any) -> Any:
     pieces, buffers = dumps_in_pieces(value)
-    return loads_from_pieces(b"".join(pieces), buffers)
+    return unpickle(b"".join(pieces), buffers)
 
 
 def through_message(value: Any) -> Any:

@@ -29,6 +29,7 @@ from .registered import (
     frame_to_pickle,
     load_registered,
 )
+from .unpickling import Unpickler, unpickle
 
 Header = dict[str, Any]
 #: What is tried, in this order, if nobody says otherwise.
@@ -212,7 +213,7 @@ def load_parts(header: Header, *frames: Any) -> Any:
     return deserialize(header, frames)
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(Unpickler):
     """Loads what certain families made."""
 
     def __init__(self, data: Any, buffers: list[Frame], admitted: list[str]) -> None:
@@ -306,7 +307,7 @@ def dask_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, l
 
 def dask_loads(header: Header, frames: list[Any]) -> Any:
     """Back from `dask_dumps`."""
-    return load_registered(pickle.loads(header["type-serialized"]), header["sub-header"], *frames)
+    return load_registered(unpickle(header["type-serialized"]), header["sub-header"], *frames)
 
 
 def cuda_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
@@ -321,7 +322,7 @@ def cuda_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, l
 
 def cuda_loads(header: Header, frames: list[Any]) -> Any:
     """Back from `cuda_dumps`."""
-    return cuda_deserialize.dispatch(pickle.loads(header["type-serialized"]))(header["sub-header"], frames)
+    return cuda_deserialize.dispatch(unpickle(header["type-serialized"]))(header["sub-header"], frames)
 
 
 def _of_class(x: Any, header: Header) -> Header:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
 from .families import Header, deserialize, serialize
 from .pickling import dumps
 from .registered import dask_deserialize, dask_serialize
+from .unpickling import unpickle
 
 _SIMPLE = (bool, int, float, str, type(None))
 
@@ -51,7 +51,7 @@ class ObjectDictSerializer:
 
     def deserialize(self, header: Header, frames: list[Any]) -> Any:
         """The object in what `serialize` returned."""
-        kind = pickle.loads(header["type-serialized"])
+        kind = unpickle(header["type-serialized"])
         made = object.__new__(kind)
         made.__dict__.update(header["simple"])
         for name, part in header["complex"].items():

@@ -21,6 +21,7 @@ from typing import Any
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
+from .unpickling import unpickle
 
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
 OUT_OF_BAND_BYTES = 64 * 1024
@@ -32,7 +33,6 @@ CACHED_FUNCTION_BYTES = 1_000_000
 #: The plain pickler; another one once a class has functions of its own (`registered`).
 Pickler: type[pickle.Pickler] = pickle.Pickler
 _pickle_dumps: Callable[..., bytes] = pickle.dumps
-_pickle_loads = pickle.loads
 _BYTES = (bytes, bytearray)
 _CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -99,10 +99,10 @@ def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
     """Unpickle what `dumps` made; arrays share the memory of the payload's frames."""
     if type(payload) is Frames:
         frames = payload.frames
-        return _pickle_loads(frames[0], buffers=frames[1:])
+        return unpickle(frames[0], frames[1:])
     if type(payload) is Held:
         return payload.value
-    return _pickle_loads(payload)  # type: ignore[arg-type]
+    return unpickle(payload)  # type: ignore[arg-type]
 
 
 _packing = threading.local()
@@ -233,7 +233,7 @@ def loads_function(data: bytes | memoryview | Frames) -> Any:
         return function
     except KeyError:
         pass
-    function = _pickle_loads(data)
+    function = unpickle(data)
     _loaded[data] = function
     if len(_loaded) > LOADED_FUNCTIONS:
         with contextlib.suppress(KeyError):  # another thread emptied it

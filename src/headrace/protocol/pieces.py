@@ -1,21 +1,18 @@
 """Pickling of large values in background threads without holding up the others.
 
 `pickle` keeps the interpreter from one end of a value to the other: a list of ten million numbers would stop an event
-loop for half a second. Reading and writing through Python functions lets other threads in at every piece.
+loop for half a second. Writing through a Python function lets other threads in at every piece; see `unpickling` for
+the way back.
 """
 
 from __future__ import annotations
 
-import pickle
 from functools import partial
 from typing import Any
 
 from . import pickling as plain
 from .frames import Frame
 from .pickling import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
-
-#: Pickles up to this many bytes are loaded at once; it takes a few milliseconds.
-AT_ONCE_BYTES = 256 * 1024
 
 
 class _Pieces:
@@ -48,36 +45,3 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
         target = _Pieces()
         target.pieces.append(_cloudpickle(value, partial(in_band, target.buffers, OUT_OF_BAND_BYTES)))
     return target.pieces, target.buffers
-
-
-class _Reader:
-    """What an unpickler reads from."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._position = 0
-
-    def read(self, size: int) -> bytes:
-        start = self._position
-        self._position = min(start + size, len(self._data))
-        return bytes(self._data[start : self._position])
-
-    def readinto(self, target: Any) -> int:
-        start = self._position
-        self._position = min(start + len(target), len(self._data))
-        count = self._position - start
-        target[:count] = self._data[start : self._position]
-        return count
-
-    def readline(self) -> bytes:
-        rest = bytes(self._data[self._position :])
-        line = rest[: rest.find(b"\n") + 1] or rest
-        self._position += len(line)
-        return line
-
-
-def loads_from_pieces(data: Frame, buffers: list[Frame]) -> Any:
-    """Load a pickle and its buffers, whose memory arrays share."""
-    if len(data) <= AT_ONCE_BYTES:
-        return pickle.loads(data, buffers=buffers)
-    return pickle.Unpickler(_Reader(memoryview(data)), buffers=buffers).load()

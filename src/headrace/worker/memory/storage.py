@@ -17,7 +17,8 @@ from headrace.comm.memory import allocate
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame
-from headrace.protocol.pieces import dumps_in_pieces, loads_from_pieces
+from headrace.protocol.pieces import dumps_in_pieces
+from headrace.protocol.unpickling import unpickle
 
 #: Longer frames are not compressed: the algorithms have limits of about twice this.
 LONGEST_COMPRESSED = 1 << 30
@@ -143,7 +144,7 @@ class Storage:
             Exception: whatever unpickling raises.
         """
         frames = self.read_frames(stored).frames
-        return loads_from_pieces(frames[0], frames[1:])
+        return unpickle(frames[0], frames[1:])
 
 
 def write_all(file: Any, frame: Frame) -> None:
