@@ -122,7 +122,7 @@ class ClusterHandlers(SchedulerBase):
                 address = self.coerce_address(name)
                 addresses = [address] if address in self.workers or not connected else []
             if not addresses:
-                known = list(self.workers)
+                known = sorted(self.workers)
                 listed = f"there are {', '.join(known[:10])}" if known else "there are none"
                 more = f" and {len(known) - 10} more" if known[10:] else ""
                 raise UnknownWorkerError(f"no worker is called {name!r}; {listed}{more}")
