@@ -158,7 +158,7 @@ def _check_time(option: str, text: str | None) -> None:
     try:
         if text is not None:
             parse_seconds(text)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise click.BadParameter(f"{option} must be a time such as '60s' or '1 hour', not {text!r}") from error
 
 

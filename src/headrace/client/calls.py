@@ -108,13 +108,19 @@ def unique_suffix() -> str:
     return f"{_random}{next(_counter):020x}"
 
 
-def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
-    """The key of a call whose user did not name one; with another limit it is another call."""
-    if not pure:
-        return f"{info.name}-{unique_suffix()}"
+def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
+    """What the hashes of a function's calls begin with; with another limit they are other calls."""
     seed = info.seed.copy()
     if limit is not None:
         seed.update(repr(limit).encode())
+    return seed
+
+
+def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
+    """The key of a call whose user did not name one."""
+    if not pure:
+        return f"{info.name}-{unique_suffix()}"
+    seed = _seed_of(info, limit)
     token = packed.token
     seed.update(token if type(token) is bytes else token.encode())  # type: ignore[union-attr]
     return f"{info.name}-{seed.hexdigest()}"
@@ -244,9 +250,7 @@ class MapPacker:
         self._function, self._pure, self._keys, self._in_process = function, pure, keys, in_process
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
-        self._seed = self.info.seed.copy()
-        if limit is not None:
-            self._seed.update(repr(limit).encode())
+        self._seed = _seed_of(self.info, limit)
         walker = Walker()
         self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)

@@ -151,8 +151,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
                 raise
         elif asyncio._get_running_loop() is not None:
             self._begin()
-            self._starting = asyncio.get_running_loop().create_task(self._start_async())
-            self._starting.add_done_callback(partial(_look_at_failure, self.session))
+            self._starting = self._start_soon()
 
     # ------------------------------------------------------------------ finding the scheduler
 
@@ -211,6 +210,11 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
                 self.cluster.close()
             raise
         self._become_default()
+
+    def _start_soon(self) -> asyncio.Task[None]:
+        starting = asyncio.get_running_loop().create_task(self._start_async())
+        starting.add_done_callback(partial(_look_at_failure, self.session))
+        return starting
 
     async def _start_async(self) -> None:
         if self._started:
@@ -354,8 +358,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         if self._io_loop is None:
             self._begin()
         if self._starting is None and not self._started:
-            self._starting = asyncio.get_running_loop().create_task(self._start_async())
-            self._starting.add_done_callback(partial(_look_at_failure, self.session))
+            self._starting = self._start_soon()
         if self._starting is not None:
             await self._starting
         return self

@@ -189,7 +189,7 @@ def _moment(value: float | str | None) -> float | None:
         return value
     try:
         return time() - parse_seconds(value)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise BadRequestError(
             f"a moment must be seconds since the epoch, or a text such as '5 minutes' for so long ago, not {value!r}"
         ) from error

@@ -295,7 +295,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         return self.contact_address or self.server.address
 
     def _make_directory(self) -> None:
-        self._directory = WorkSpace(self.local_directory or scratch_directory()).new_work_dir(prefix="worker-")
+        self._directory = WorkDir(WorkSpace(self.local_directory or scratch_directory()), prefix="worker-")
         self.local_directory = self._directory.dir_path
         if self.local_directory not in sys.path:
             sys.path.append(self.local_directory)

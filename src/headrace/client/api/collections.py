@@ -48,8 +48,8 @@ class CollectionMethods(WorkMethods):
             TypeError: a keyword that there is not; unlike those of `persist` and `get`, to which dask passes what is
                 meant for other schedulers.
         """
-        for name in kwargs:
-            raise TypeError(f"Client.compute() got an unexpected keyword argument {name!r}")
+        if kwargs:
+            raise TypeError(f"Client.compute() got an unexpected keyword argument {next(iter(kwargs))!r}")
         several = isinstance(collections, (list, tuple, set, frozenset))
         given = list(collections) if several else [collections]
         if traverse:

@@ -29,7 +29,6 @@ LOADED_PERCENT = 50.0
 class BalanceHandlers(SchedulerBase):
     """Replicate, rebalance, and occupancy."""
 
-    workers_list: Callable[..., list[str]]
     addresses_of: Callable[..., list[str]]
     present_addresses: Callable[[Iterable[str]], list[str]]
     coerce_address: Callable[..., str]
@@ -214,13 +213,6 @@ class BalanceHandlers(SchedulerBase):
 
     def _known(self, keys: Iterable[Key]) -> list[TaskState]:
         return [task for key in keys if (task := self.tasks.get(key)) is not None]
-
-    def _addresses(self, workers: Iterable[str] | None) -> list[str]:
-        if workers is None:
-            return list(self.workers)
-        named = list(workers)
-        found = self.workers_list(named) + [self.coerce_address(name) for name in named]
-        return [address for address in dict.fromkeys(found) if address in self.workers]
 
     def _running_among(self, workers: Iterable[str] | None) -> list[WorkerState]:
         addresses = self.workers if workers is None else self.present_addresses(workers)

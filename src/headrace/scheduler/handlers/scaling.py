@@ -29,7 +29,8 @@ class ScalingHandlers(SchedulerBase):
     """The scheduler's side of adaptive deployments, and of workers that are sent away."""
 
     about_to_leave: Callable[[], set[WorkerState]]
-    _addresses: Callable[[Iterable[str]], list[str]]
+    workers_list: Callable[..., list[str]]
+    coerce_address: Callable[..., str]
     drop_worker: Callable[..., str]
     valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
 
@@ -157,7 +158,8 @@ class ScalingHandlers(SchedulerBase):
                 raise BadRequestError("give either 'workers' or 'names', not both")
             addresses = [self.aliases[name] for name in names if name in self.aliases]
         elif workers is not None:
-            addresses = self._addresses(workers)
+            named = list(workers)
+            addresses = self.workers_list(named) + [self.coerce_address(name) for name in named]
         else:
             addresses = self._workers_to_close_request(**options)
         return list(dict.fromkeys(self.workers[address] for address in addresses if address in self.workers))
