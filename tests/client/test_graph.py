@@ -10,10 +10,9 @@ import dask
 import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 
-from headrace.client.calls import CHUNK, FIRST_CHUNK
 from headrace.client.expressions import Persisting, computing, materialize
 from headrace.client.future import Future
-from headrace.client.graph import GraphPacker, plan_graph
+from headrace.client.graph import CHUNK, FIRST_CHUNK, GraphPacker, plan_graph
 from headrace.client.nodes import RUN_NODE, call_of
 from headrace.client.options import OptionTable
 from headrace.client.state import FutureState

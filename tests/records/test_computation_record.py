@@ -49,6 +49,18 @@ def test_work_that_comes_while_the_cluster_is_busy_belongs_to_the_same_computati
     assert {group.name for group in second.groups} == {"c"}
 
 
+def test_parts_of_a_submission_belong_together() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    for part, name in enumerate("abc"):
+        cluster.submit(alice, {f"{name}-1": []}, number=7, more=part < 2)
+        cluster.run_all()
+    cluster.submit(alice, {"d-1": []}, number=8)
+    first, second = cluster.state.computations
+    assert {group.name for group in first.groups} == {"a", "b", "c"}
+    assert {group.name for group in second.groups} == {"d"}
+
+
 def test_ids_are_unique() -> None:
     cluster = Cluster(workers=1)
     for name in ("alice", "bob"):

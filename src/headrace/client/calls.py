@@ -39,9 +39,8 @@ from .arguments import (
     tokenize_arguments,
 )
 
-#: Tasks in the first message of a long `map`, so that workers start early, and in those that follow.
-FIRST_CHUNK = 500
-CHUNK = 3000
+#: Tasks in a message of a long `map`. Between two of them, the scheduler can hear of what workers have done.
+CHUNK = 256
 
 _CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
 _random = os.urandom(6).hex()
@@ -339,10 +338,3 @@ def _dump_kwargs(function: Callable[..., Any], kwargs: dict[str, Any]) -> Payloa
 def rows_of(iterables: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
     """The positional arguments of each call of a `map`."""
     return zip(*iterables)  # noqa: B905 - as documented, the shortest decides
-
-
-def chunk_sizes(batch_size: int | None) -> Iterator[int]:
-    """How many tasks go into each message."""
-    if batch_size:
-        return itertools.repeat(batch_size)
-    return itertools.chain([FIRST_CHUNK], itertools.repeat(CHUNK))

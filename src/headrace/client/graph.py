@@ -19,9 +19,14 @@ from headrace.messages.client import SubmitGraph
 from headrace.protocol import dumps, hand_over
 
 from .arguments import NO_KWARGS, MemolessPickler, as_payload, dump_arguments, is_simple
-from .calls import CHUNK, FIRST_CHUNK, describe, pickle_function
+from .calls import describe, pickle_function
 from .nodes import RUN_NODE, call_of
 from .options import OptionTable
+
+#: Tasks in the first message of a long graph, so that workers start early, and in those that follow, which are few:
+#: only within a message does the scheduler know what needs a task before it places it.
+FIRST_CHUNK = 500
+CHUNK = 3000
 
 
 class GraphCycleError(ValueError, RuntimeError):

@@ -19,13 +19,14 @@ from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
 from ..arguments import Walker
-from ..calls import MapChunk, MapPacker, chunk_sizes, pack_submit, rows_of, submit_message
+from ..calls import CHUNK, MapChunk, MapPacker, pack_submit, rows_of, submit_message
 from ..containers import refuse_iterators
 from ..current import task_key
 from ..expressions import materialize
 from ..future import Future
 from ..graph import GraphPacker, plan_graph
 from ..options import OptionTable, has_callables, make_options, resolve_callables
+from ..pacing import Pace
 from ..retrying import Retry, takes_timeout, time_limit
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
@@ -200,15 +201,16 @@ class WorkMethods(ClientBase):
         make = Future._of
         futures: list[Future[Any]] = []
         rows = rows_of(iterables)
-        sizes = chunk_sizes(batch_size)
+        size = batch_size or CHUNK
         is_open = False
         checked = 0
         code = calling_code(frames_wanted())
         warner = _LargeGraphWarner()
-        chunk_rows = list(itertools.islice(rows, next(sizes)))
+        pace = Pace(session.loop, session.in_process)
+        chunk_rows = list(itertools.islice(rows, size))
         try:
             while chunk_rows:
-                following = list(itertools.islice(rows, next(sizes)))
+                following = list(itertools.islice(rows, size))
                 chunk = packer.pack(chunk_rows)
                 if len(packer.futures) > checked:
                     self._check_ours(packer.futures)
@@ -225,6 +227,8 @@ class WorkMethods(ClientBase):
                 warner.see(chunk.payloads)
                 futures += [make(self, state) for state in states]  # type: ignore[arg-type]
                 chunk_rows = following
+                if is_open:
+                    pace.turn()
         finally:
             if is_open:
                 session.post(SubmitGraph(graph, [], [], []))

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tasks import TaskState
+from .tasks import Computation, TaskState
 
 
 class OpenGraph:
-    """A submission in several messages: its priority, how many tasks came, and those to keep until the last comes."""
+    """A submission in several messages.
 
-    __slots__ = ("generation", "held", "size")
+    Attributes:
+        generation: its place in the order of submissions.
+        size: how many of its tasks came.
+        held: tasks to keep until the last message comes.
+        computation: what its tasks so far belong to.
+    """
+
+    __slots__ = ("computation", "generation", "held", "size")
 
     def __init__(self, generation: float) -> None:
         self.generation = generation
         self.size = 0
         self.held: list[TaskState] = []
+        self.computation: Computation | None = None
 
 
 class ClientState:

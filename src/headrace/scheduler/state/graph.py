@@ -74,7 +74,7 @@ def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph)
     listed, created = _make_tasks(state, message, generation, offset)
     if message.dependencies:
         _connect(message, listed, created, external)
-    _note_computation(state, message, created)
+    _note_computation(state, client, message, created)
     told = _mark_wanted(state, client, message, listed, created)
     if state.graph_observer is not None:
         state.graph_observer(client, message)
@@ -229,14 +229,24 @@ def _close(state: SchedulerState, client: ClientState, message: SubmitGraph) -> 
     return release_tasks(state, state.holder, graph.held) if graph is not None else {}
 
 
-def _note_computation(state: SchedulerState, message: SubmitGraph, created: list[TaskState]) -> None:
-    """Add the groups to the current computation; a new one begins when the cluster had nothing to do."""
+def _note_computation(
+    state: SchedulerState, client: ClientState, message: SubmitGraph, created: list[TaskState]
+) -> None:
+    """Add the groups to the current computation; a new one begins when the cluster had nothing to do.
+
+    The parts of a submission belong together, even if workers were done with one before the next came.
+    """
     if not created:
         return
     computations = state.computations
-    if not computations or not state.total_occupancy:
-        computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.now))
-    computation = computations[-1]
+    graph = client.graphs.get(message.graph)
+    computation = graph.computation if graph is not None else None
+    if computation is None:
+        if not computations or not state.total_occupancy:
+            computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.now))
+        computation = computations[-1]
+        if graph is not None:
+            graph.computation = computation
     group = None
     for task in created:
         if task.group is not group:
