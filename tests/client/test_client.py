@@ -32,6 +32,7 @@ from headrace.client import (
     get_client,
     wait,
 )
+from headrace.client.session import RELEASED_AT_ONCE
 from headrace.messages.client import DesireKeys, LostData, ReleaseKeys, SubmitGraph
 from headrace.rpc import sync
 
@@ -369,6 +370,17 @@ class TestLife:
         client.submit(inc, 3).result()
         assert key not in client.futures
         assert key in [key for message in sent(scheduler, ReleaseKeys) for key in message.keys]
+
+    def test_many_are_released_in_several_messages(self, client: Client, scheduler: FakeScheduler) -> None:
+        futures = client.map(inc, range(2 * RELEASED_AT_ONCE + 1))
+        keys = [future.key for future in futures]
+        client.gather(futures)
+        del futures
+        gc.collect()
+        client.submit(inc, -1).result()
+        released = [message.keys for message in sent(scheduler, ReleaseKeys)]
+        assert max(map(len, released)) <= RELEASED_AT_ONCE
+        assert sorted(key for part in released for key in part) == sorted(keys)
 
     def test_release(self, client: Client) -> None:
         future = client.submit(inc, 1)

@@ -8,7 +8,7 @@ import threading
 #: Turns of the loop after a part: it passes the part on, the scheduler takes it, and hears of what workers have done.
 TURNS = 3
 #: Seconds after which a loop is taken to be busy with something else, which a submission does not wait for.
-PATIENCE = 0.02
+PATIENCE = 0.2
 
 
 class Pace:

@@ -37,6 +37,8 @@ logger = logging.getLogger("distributed.client")
 
 #: Seconds for which released keys are collected before the scheduler hears of them.
 RELEASE_DELAY = 0.02
+#: Keys in a message that releases them: the scheduler lets others have their turn only between messages.
+RELEASED_AT_ONCE = 500
 #: Seconds to wait for the scheduler to close its end.
 CLOSE_TIMEOUT = 2
 #: Seconds between two attempts to connect again, at first and at most.
@@ -171,7 +173,8 @@ class Session:
             states.append(released.popleft())
         keys = self.state.release(states)
         if keys and self.status in ("running", "connecting"):
-            self._outbox.append(ReleaseKeys(keys))
+            for start in range(0, len(keys), RELEASED_AT_ONCE):
+                self._outbox.append(ReleaseKeys(keys[start : start + RELEASED_AT_ONCE]))
 
     def release_now(self, states: Iterable[FutureState]) -> None:
         """One future less of each of these, before anything that is posted later."""
