@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from headrace.comm import Comm, connect
+from headrace.common.keys import Key
 from headrace.exceptions import CommClosedError, UnknownOperationError
 from headrace.messages.client import (
     ClientEvent,
@@ -45,8 +46,12 @@ CLOSE_TIMEOUT = 2
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
 
-
 _barriers = itertools.count()
+
+
+def release_messages(keys: list[Key]) -> list[ReleaseKeys]:
+    """What tells the scheduler that the client no longer wants these."""
+    return [ReleaseKeys(keys[start : start + RELEASED_AT_ONCE]) for start in range(0, len(keys), RELEASED_AT_ONCE)]
 
 
 class Countdown:
@@ -173,8 +178,7 @@ class Session:
             states.append(released.popleft())
         keys = self.state.release(states)
         if keys and self.status in ("running", "connecting"):
-            for start in range(0, len(keys), RELEASED_AT_ONCE):
-                self._outbox.append(ReleaseKeys(keys[start : start + RELEASED_AT_ONCE]))
+            self._outbox += release_messages(keys)
 
     def release_now(self, states: Iterable[FutureState]) -> None:
         """One future less of each of these, before anything that is posted later."""
@@ -517,7 +521,8 @@ class Session:
             woken = state.take_woken()
             events = state.take_events() if state.events else ()
             if state.dropped and self.status in ("running", "connecting"):
-                self.post(ReleaseKeys(state.take_dropped()))
+                for message in release_messages(state.take_dropped()):
+                    self.post(message)
         if state.received:
             self._delivery.confirm(state.received)
             state.received = 0

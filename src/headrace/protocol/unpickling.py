@@ -19,7 +19,6 @@ from .frames import Frame
 #: Pickles up to this many bytes are loaded at once; it takes a few milliseconds.
 AT_ONCE_BYTES = 256 * 1024
 
-_loads = pickle.loads
 #: the opcode by which pickles of protocols from 4 on name what is imported
 _STACK_GLOBAL = b"\x93"
 
@@ -30,10 +29,11 @@ def unpickle(data: Frame, buffers: Iterable[Any] = ()) -> Any:
     A large pickle is read in pieces, which lets other threads in at every piece. `pickle.loads` keeps the interpreter
     from one end to the other: a list of ten million numbers would stop an event loop for half a second.
     """
-    if type(data) is bytes and len(data) <= AT_ONCE_BYTES and data.find(_STACK_GLOBAL) < 0:
-        return _loads(data, buffers=buffers)
-    file = io.BytesIO(data) if len(data) <= AT_ONCE_BYTES else _Reader(memoryview(data))
-    return Unpickler(file, buffers=buffers).load()
+    if len(data) > AT_ONCE_BYTES:
+        return Unpickler(_Reader(memoryview(data)), buffers=buffers).load()
+    if type(data) is bytes and data.find(_STACK_GLOBAL) < 0:
+        return pickle.loads(data, buffers=buffers)
+    return Unpickler(io.BytesIO(data), buffers=buffers).load()
 
 
 class Unpickler(pickle.Unpickler):

@@ -15,7 +15,7 @@ from dask.utils import format_bytes, parse_bytes
 
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import NO_OPTIONS, TaskOptions
-from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
+from headrace.messages.client import CancelKeys, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
 from ..arguments import Walker
@@ -28,6 +28,7 @@ from ..graph import GraphPacker, plan_graph
 from ..options import OptionTable, has_callables, make_options, resolve_callables
 from ..pacing import Pace
 from ..retrying import Retry, takes_timeout, time_limit
+from ..session import release_messages
 from ..source_code import calling_code, frames_wanted
 from .base import ClientBase
 
@@ -323,7 +324,8 @@ class WorkMethods(ClientBase):
                 session.state.forget(states)
             if sent:
                 session.post(SubmitGraph(graph, [], [], []))
-                session.post(ReleaseKeys(sent))
+                for release in release_messages(sent):
+                    session.post(release)
             raise
         return futures
 
