@@ -145,7 +145,7 @@ class SchedulerState:
         """A client wants existing tasks."""
         self._begin("client-desires-keys", now)
         if message.until_done:
-            interest.desire_until_done(self, message.keys)
+            self._end(interest.desire_until_done(self, message.keys))
         else:
             self._end(interest.desire_keys(self, client, message.keys))
 
