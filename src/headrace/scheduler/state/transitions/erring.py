@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.client import TaskErred, TaskRetried
 from headrace.scheduler.state.interest import let_go_when_done
-from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.promises import end_unfinished
 from headrace.scheduler.state.story import ErredTask
 
 from .engine import Recommendations
@@ -22,7 +22,7 @@ def processing_erred(state: SchedulerState, task: TaskState, recommendations: Re
     """The task raised (its record has the exception), or what it depends on was lost and raised when it ran again."""
     worker = task.processing_on
     if worker is not None:
-        end_processing(state, worker, task)
+        end_unfinished(state, worker, task)
         if worker.address in state.workers:
             state.free(worker, task.key)
     rare = task.rare
