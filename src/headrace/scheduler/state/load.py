@@ -46,7 +46,7 @@ def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState
     task.processing_on = worker
     for name, amount in task.options.resources.items():
         worker.claimed_resources[name] = worker.claimed_resources.get(name, 0.0) + amount
-    check_load(state, worker)
+    _check_full(state, worker)
 
 
 def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) -> None:
@@ -67,7 +67,7 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
         worker.occupancy = 0.0
         if worker.claimed_resources:
             worker.claimed_resources = dict.fromkeys(worker.claimed_resources, 0.0)
-    check_load(state, worker)
+    _check_free(state, worker)
 
 
 def change_cost(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
@@ -86,23 +86,38 @@ def check_load(state: SchedulerState, worker: WorkerState) -> None:
     from when there is room for a run of root-like tasks until there is none for another task; neighbours in the graph,
     which tend to be needed together, then go to one worker although several draw from the queue.
     """
+    _check_full(state, worker)
+    _check_free(state, worker)
+
+
+def _check_full(state: SchedulerState, worker: WorkerState) -> None:
+    """The worker has more to do than before: it may be idle and open no longer, and saturated now."""
     threads = worker.nthreads
     count = len(worker.processing) - len(worker.long_running)
     running = worker.status is Status.running
-    if count < threads and running:
-        state.idle[worker] = None
-    elif worker in state.idle:
+    if (count >= threads or not running) and worker in state.idle:
         del state.idle[worker]
     if count > threads and worker.occupancy > 0.4 * threads and running:
         state.saturated[worker] = None
-    elif worker in state.saturated:
+    if worker in state.open_workers and (
+        not running
+        or (count >= worker.slots and (count >= AHEAD_TASKS * threads or worker.occupancy >= AHEAD_SECONDS * threads))
+    ):
+        del state.open_workers[worker]
+
+
+def _check_free(state: SchedulerState, worker: WorkerState) -> None:
+    """The worker has less to do than before: it may be saturated no longer, and idle and open now."""
+    threads = worker.nthreads
+    count = len(worker.processing) - len(worker.long_running)
+    running = worker.status is Status.running
+    if worker in state.saturated and (count <= threads or worker.occupancy <= 0.4 * threads or not running):
         del state.saturated[worker]
-    if worker in state.open_workers:
-        if not running or (
-            count >= worker.slots and (count >= AHEAD_TASKS * threads or worker.occupancy >= AHEAD_SECONDS * threads)
-        ):
-            del state.open_workers[worker]
-    elif running and (
+    if not running:
+        return
+    if count < threads and worker not in state.idle:
+        state.idle[worker] = None
+    if worker not in state.open_workers and (
         count <= max(0, worker.slots - RUN)
         or (count < AHEAD_TASKS * threads / 2 and worker.occupancy < AHEAD_SECONDS * threads / 2)
     ):
