@@ -16,7 +16,7 @@ from typing import Any
 
 import dask.config
 import pytest
-from comms.transports import Transport, lending_from
+from comms.transports import Collected, Transport, lending_from
 
 from headrace.comm import Comm, CommClosedError, connect, memory_link, same_machine, yama
 from headrace.comm.handshake import HandshakeReader, encode_handshake, handshake_info
@@ -243,6 +243,26 @@ async def test_a_lender_that_is_killed(size: int, after: int, monkeypatch: pytes
         assert len(progress) > (after > 0)
         await comm.close()
         await async_poll_for(lambda: not reading_threads(), 20)
+
+
+async def test_a_stream_that_is_closed_by_what_it_got() -> None:
+    """What has come behind it is not delivered."""
+    ended = Collected()
+
+    def on_batch(messages: list[Any]) -> None:
+        ended.on_batch(messages)
+        far.abort()
+
+    async with Transport("tcp").pair() as (near, far):
+        far.start_stream(Any, on_batch, ended.on_close)
+        near.start_stream(Any, lambda _: None, lambda _: None)
+        with held_reading() as (began, go_on):
+            near.send([Frames([bytes(LARGE)])])
+            near.send(["after"])
+            await asyncio.to_thread(began.wait, 20)
+            go_on.set()
+            await ended.wait_closed()
+        assert len(ended.batches) == 1
 
 
 async def test_both_close_with_much_lent() -> None:

@@ -300,11 +300,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _go_on_with(self, frames: list[Frame]) -> None:
         assert self._memory is not None
+        assert self._transport is not None
         self._memory.confirm(wanted=not self._closed)
         self._deliver(frames)
-        self._paused &= ~_IN_THREADS
-        self._reader.resume()
-        self._resume(0)
+        if not self._transport.is_closing():
+            self._paused &= ~_IN_THREADS
+            self._reader.resume()
+            self._resume(0)
 
     def _on_control(self, memory: MemoryLink, frames: list[Frame], lengths: list[int]) -> None:
         if len(frames) != 1 or lengths[0] & REFERENCE:
@@ -412,7 +414,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             if flags is not None:
                 lengths = [len(frame) | flag for frame, flag in zip(frames, flags, strict=True)]
         if large and self._memory is not None and self._waiting_packets is None:
-            if self._memory.should_wait(frames) and not self._paused & _UNREAD:
+            if not self._paused & _UNREAD and self._memory.should_wait(frames):
                 self._wait_for_answer(self._memory, frames, lengths)
                 return
             frames, lengths = self._memory.lend(frames, lengths)
