@@ -33,7 +33,7 @@ from headrace.comm.memory_link import (
     identity,
     proof,
 )
-from headrace.comm.packets import CONTROL, REFERENCE
+from headrace.comm.packets import COMPRESSED, CONTROL, REFERENCE
 from headrace.exceptions import MalformedDataError
 from headrace.protocol import Frames
 from headrace.testing.waiting import async_poll_for
@@ -426,6 +426,7 @@ async def test_words_that_make_no_sense(words: bytes, expected: str, logs: pytes
         (reference(2**64 - 1, 100), "cannot be read"),
         (reference(16, LARGE), "cannot be read"),
         (control(PLACE, 1, 1), "no sense"),
+        (struct.pack("<IQQ", 1, 100 | REFERENCE | COMPRESSED, 16), "compressed"),
     ],
 )
 async def test_welcome_strangers_that_lie(words: bytes, expected: str, logs: pytest.LogCaptureFixture) -> None:

@@ -32,7 +32,7 @@ from headrace.exceptions import CommClosedError
 from headrace.protocol.frames import Frame
 
 from .memory import allocate
-from .packets import CONTROL, FLAGGED, LENGTH, REFERENCE, PacketError, buffers_to_write
+from .packets import COMPRESSED, CONTROL, FLAGGED, LENGTH, REFERENCE, PacketError, buffers_to_write
 
 if TYPE_CHECKING:
     from .same_machine import Slot
@@ -301,6 +301,8 @@ class MemoryLink:
         parts: list[tuple[int, memoryview]] = []
         for place, length in enumerate(lengths):
             if length & REFERENCE:
+                if length & COMPRESSED:
+                    raise PacketError("a reference to something compressed")
                 target = allocate(length & LENGTH)
                 parts.append((_address.unpack(frames[place])[0], target))
                 frames[place] = target
@@ -341,7 +343,7 @@ class MemoryLink:
         if self._reading is not None:
             self._reading.stop()
 
-    def _confirm(self, failure: OSError | None, count: int) -> None:
+    def _confirm(self, failure: Exception | None, count: int) -> None:
         if not self._peer_holds():
             raise CommClosedError(f"{self._peer_name} closed the connection in the middle of a message") from failure
         if failure is not None:
@@ -387,7 +389,7 @@ class Reading:
     def __init__(self, pid: int, parts: list[tuple[int, memoryview]], when_done: Callable[[], object]) -> None:
         self.count = len(parts)
         self.done_bytes = 0
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._pid = pid
         self._parts = parts
         self._when_done = when_done
@@ -421,7 +423,7 @@ class Reading:
                 break
             try:
                 read_memory(self._pid, piece)
-            except OSError as error:
+            except Exception as error:  # whatever it is, the loop has to hear of the end
                 self.error = error
                 self._pieces.clear()
             with self._lock:
