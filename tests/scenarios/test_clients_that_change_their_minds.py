@@ -5,7 +5,7 @@ from __future__ import annotations
 from state.drive import Cluster
 
 from headrace.client.state import ClientState
-from headrace.messages.client import CancelKeys, CancelledKeys, ReleaseKeys
+from headrace.messages.client import CancelKeys, CancelledKeys, DesireKeys, LostData, ReleaseKeys, TaskErred
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.worker.state import WorkerState as Worker
 from headrace.worker.state.events import DataStored
@@ -161,3 +161,57 @@ def test_a_scattering_of_which_nothing_is_heard_ends_some_time() -> None:
     cluster.drain()
     assert list(cluster.inbox[W0]) == [FreeKeys(["data", "other"], number)]
     assert not scheduler.scatters.under_way
+
+
+def test_news_that_old_data_was_lost_does_not_cancel_what_is_put_there_since() -> None:
+    """The client would take what it has put there for cancelled, and never release it."""
+    client = ClientState()
+    scattered, _ = client.want("data")
+    client.handle([LostData("data"), CancelledKeys(["data"], "no task computes it again")])
+    assert client.take_dropped() == ["data"]
+    state, again = client.renew(scattered)
+    assert again
+    assert state.status == "pending"
+    assert client.release([state]) == ["data"]
+
+
+def test_released_intermediate_that_is_to_be_done_is_computed() -> None:
+    """`fire_and_forget`; it would be wanted and released for ever."""
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"low": [], "top": ["low"]}, ["top"])
+    cluster.run_all()
+    cluster.state.on_desire(alice, DesireKeys(["low"], until_done=True), cluster.now)
+    cluster.drain()
+    assert cluster.run_all() == ["low"]
+    assert cluster.state.tasks["low"].state == "released"
+
+
+def test_data_that_no_worker_has_any_more_is_lost_also_when_results_made_of_it_are_there() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.state.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0)
+    cluster.submit(alice, {"top": ["data"]})
+    cluster.run_all()
+    cluster.release(alice, ["data"])
+    cluster.state.add_data(alice, {"data": ["tcp://gone:1"]}, {"data": 8}, {}, cluster.now)
+    cluster.drain()
+    assert cluster.heard["alice"]["data"] == "cancelled"
+    assert not cluster.state.tasks["data"].who_wants
+
+
+def test_failure_that_is_being_tried_again_is_nobody_s_cause() -> None:
+    """Whichever of the two that share a failure starts over first, it does not take the other's word for it."""
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    last = {f"d{number}": ["a", "c"] for number in range(30)}  # some of them start over before `c`
+    cluster.submit(alice, {"a": [], "b": ["a"], "c": ["b"], **last})
+    cluster.run_one(W0, fail=True)
+    assert set(cluster.heard["alice"].values()) == {"error"}
+    cluster.messages["alice"].clear()
+    cluster.state.retry(["b"], cluster.now)
+    cluster.drain()
+    causes = [message for message in cluster.messages["alice"] if type(message) is TaskErred]
+    assert all(message.exception_text for message in causes)
+    cluster.run_all()
+    assert set(cluster.heard["alice"].values()) == {"finished"}

@@ -341,7 +341,16 @@ class SimulatedClient:
 
     def _not_scattered(self, key: str, state: FutureState) -> None:
         self.scattering.discard(key)
-        self.release_states([state])
+        self._let_go(state)
+
+    def _renew(self, state: FutureState) -> FutureState:
+        state, again = self.state.renew(state)
+        if again:
+            self.post(DesireKeys([state.key]))
+        return state
+
+    def _let_go(self, state: FutureState) -> None:
+        self.release_states([self._renew(state)])
 
     def _send_data(self, key: str, addresses: list[str], state: FutureState, number: int) -> None:
         connections = self._connections
@@ -377,13 +386,13 @@ class SimulatedClient:
         def told(_: Any) -> None:
             self.scattering.discard(key)
             if key in self.held:
-                self.release_states([state])  # others' data of this key came meanwhile
+                self._let_go(state)  # others' data of this key came meanwhile
                 return
-            self.held[key] = state
+            self.held[key] = renewed = self._renew(state)
             if connections != self._connections:
                 self.post(DesireKeys([key]))
             if whole:
-                self.state.finish(key, "int")
+                self.state.finish(renewed, "int")
                 self._notify()
             else:  # the user gets an exception
                 self.release_keys([key])

@@ -86,7 +86,8 @@ class Universe:
         self.data = [f"data-{number}" for number in range(random.choice([0, 0, 1, 3]) if "scatter" in faults else 0)]
         for key in self.data:
             self._add(Call(key, "data", [], nbytes=random.choice([8, 1000])))
-        shape = random.choice(["mixed", "mixed", "wide", "chain"])
+        shape = random.choice(["mixed", "mixed", "wide", "chain", "lines"])
+        self.quick = random.random() < 0.4
         for number in range(size):
             self._add(self._draw(number, shape, workers, names))
 
@@ -102,7 +103,10 @@ class Universe:
             "mixed": draw.choice([0, 1, 1, 2, 3]),
             "wide": draw.choice([0, 0, 0, 0, 1]) if draw.random() < 0.9 else 8,
             "chain": 1,
+            "lines": 1,
         }[shape]
+        if shape == "lines":  # few, of tasks that each need the one before
+            known = known[-3:-2] or known[-1:] if draw.random() < 0.1 else known[-1:]
         needed = draw.sample(known[-12:], min(degree, len(known[-12:])))
         kind, times = "fine", 0
         if draw.random() < 0.3:
@@ -120,12 +124,17 @@ class Universe:
             needed,
             options,
             times,
-            draw.choice([0.0, 0.001, 0.001, 0.02, 0.3, *([0.3, 1.0] if "interrupt" in self.faults else [])]),
+            self._seconds(),
             draw.choice([0.001, 0.5]),
             bool(options.annotations) and draw.random() < 0.2,
             draw.choice([8, 8, 500, 100_000]),
             draw.random() < 0.5,
         )
+
+    def _seconds(self) -> float:
+        if self.quick and self.random.random() < 0.9:
+            return self.random.choice([0.0, 0.001, 0.001, 0.02])
+        return self.random.choice([0.0, 0.001, 0.001, 0.02, 0.3, *([0.3, 1.0] if "interrupt" in self.faults else [])])
 
     def _options(self, workers: list[str], names: list[str]) -> TaskOptions:
         draw = self.random

@@ -57,6 +57,7 @@ class World:
             validate=validate,
             allowed_failures=draw.choice([0, 1, 3]),
             saturation=draw.choice([1.0, 1.1, 2.0, float("inf")]),
+            default_durations=dict.fromkeys(("inc", "add", "sum"), 0.001) if draw.random() < 0.3 else {},
         )
         self.scheduler = SimulatedScheduler(self, options)
         self.workers: list[SimulatedWorker] = []

@@ -141,14 +141,23 @@ class Cluster:
         return sorted(tasks.values(), key=lambda task: task.priority)
 
     def run_one(self, address: str, *, fail: bool = False, choose: random.Random | None = None) -> Any:
-        """A worker runs its next task and reports."""
-        tasks = self.to_run(address)
+        """A worker runs the next task that has what it needs, and reports."""
+        every = self.to_run(address)
+        sent = {task.key for task in every}
+        tasks = []
+        for task in every:
+            absent = [
+                key
+                for key, who_has in zip(task.dependencies, task.who_has, strict=True)
+                if not who_has and key not in self.held[address]
+            ]
+            assert sent.issuperset(absent), f"{task.key} was sent without a place to get {absent} from"
+            if not absent:
+                tasks.append(task)
         if not tasks:
             return None
         task = choose.choice(tasks) if choose else tasks[0]
         self.inbox[address].remove(task)
-        for key, who_has in zip(task.dependencies, task.who_has, strict=True):
-            assert who_has, f"{task.key} was sent without a place to get {key} from"
         self.now += 0.01
         answer: Any
         if fail:

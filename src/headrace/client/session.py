@@ -199,6 +199,15 @@ class Session:
                 self.post(DesireKeys([key]))
         return state
 
+    def renew(self, states: Iterable[FutureState]) -> list[FutureState]:
+        """The records to make futures of, now that the data of these are on workers, as the scheduler knows."""
+        with self.lock:
+            found = [self.state.renew(state) for state in states]
+            wanted = [state.key for state, again in found if again]
+            if wanted:
+                self.post(DesireKeys(wanted))
+        return [state for state, _ in found]
+
     def submit(self, key: Any, message: Any) -> FutureState:
         """One more future of a key; `message` submits it, and is sent when it is the first."""
         self.check_open()

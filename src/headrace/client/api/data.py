@@ -286,11 +286,12 @@ class DataMethods(ClientBase):
             try:
                 await self._send_data(values, chosen, direct, timeout)
             except BaseException:
-                self.session.release_now(states)
+                self.session.release_now(self.session.renew(states))
                 raise
+        states = self.session.renew(states)
         with self.session.lock:
-            for key, value in values.items():
-                self.session.state.finish(key, _type_name(value))
+            for state, value in zip(states, values.values(), strict=True):
+                self.session.state.finish(state, _type_name(value))
         self.session.notify()
         if broadcast:
             count = None if broadcast is True else int(broadcast)

@@ -241,12 +241,15 @@ class ClientState:
                 for key in message.keys:
                     self._unconfirmed[key] = self._unconfirmed.get(key, 0) + 1
 
-    def finish(self, key: Key, type: Any = None) -> None:
+    def renew(self, state: FutureState) -> tuple[FutureState, bool]:
+        """The record to go on with after data were put on workers, and whether the scheduler is to be asked for the
+        key (`DesireKeys`): news that earlier data of the same key were lost may have cancelled this one meanwhile."""
+        return (state, False) if self.futures.get(state.key) is state else (self.want(state.key)[0], True)
+
+    def finish(self, state: FutureState, type: Any = None) -> None:
         """We put the data there ourselves."""
-        state = self.futures.get(key)
-        if state is not None:
-            state.finish(type)
-            self._wake(state)
+        state.finish(type)
+        self._wake(state)
 
     def add_waiter(self, state: FutureState, waiter: Waiter) -> bool:
         """Have `waiter(state)` called once it is done; `False` (and no call) when it is already."""

@@ -20,7 +20,7 @@ from headrace.messages.worker import (
     TaskFinished,
 )
 
-from . import steals
+from . import promises, steals
 from .delays import retry_at
 from .load import change_cost, end_processing
 from .replicas import add_replica, drop_replica, set_nbytes
@@ -74,7 +74,8 @@ def _on_stale_result(
     if task is None or task.state in ("released", "forgotten", "erred"):
         state.free(worker, message.key)
         return {}
-    if message.attempt > worker.first_attempt:
+    promised = state.promises.workers.get(task) is worker and task.attempt == message.attempt
+    if message.attempt > worker.first_attempt and not promised:  # what was promised can be there before what it needs
         return {}  # it was called off on this very connection: the worker has freed it, or will
     if task.processing_on is worker:
         return {}  # sent there again since: that answer will come
@@ -98,7 +99,9 @@ def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
         if task is None or task.processing_on is not worker:
-            state.free(worker, message.key)
+            if task is None or state.promises.workers.get(task) is not worker:
+                state.free(worker, message.key)
+            promises.on_given_back(state, worker, task, message.attempt)
         return {}
     task.group.add_duration("compute", message.start, message.stop)
     if state.staying and has_other_home(state, task, worker):
@@ -120,6 +123,7 @@ def on_reschedule(state: SchedulerState, worker: WorkerState, message: Reschedul
     """A task is to be placed anew."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        promises.on_given_back(state, worker, task, message.attempt)
         return {}
     return {task: "released"}
 

@@ -49,12 +49,16 @@ def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[Ta
     return recommendations
 
 
-def desire_until_done(state: SchedulerState, keys: Iterable[Key]) -> None:
+def desire_until_done(state: SchedulerState, keys: Iterable[Key]) -> Recommendations:
     """Keep tasks on behalf of nobody until they are done (`fire_and_forget`)."""
+    recommendations: Recommendations = {}
     for key in keys:
         task = state.tasks.get(key)
         if task is not None and task.state not in ("memory", "erred"):
             add_interest(state.until_done, task)
+            if task.state == "released":
+                recommendations[task] = "waiting"
+    return recommendations
 
 
 def let_go_when_done(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

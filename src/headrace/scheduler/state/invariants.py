@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,14 @@ def _of_place(state: SchedulerState, task: TaskState) -> str | None:
     }
     if task.state == "waiting":
         checks["waits for something"] = bool(task._waiting_on) or task in state.delays
+    worker = state.promises.workers.get(task)
+    if worker is not None:
+        (dependency,) = task._dependencies
+        checks["only the waiting are promised"] = task.state == "waiting"
+        checks["it is to follow what it needs"] = state.promises.followers.get(dependency) is task
+        checks["what it needs comes from the same worker"] = (
+            dependency.processing_on or state.promises.workers.get(dependency)
+        ) is worker
     if task.processing_on is not None:
         checks["its worker is there"] = state.workers.get(task.processing_on.address) is task.processing_on
     return next((name for name, holds in checks.items() if not holds), None)
@@ -140,6 +149,9 @@ def _of_totals(state: SchedulerState) -> str | None:
                 return f"{worker!r}: its tasks ask for {asked} of {name!r}, and {claimed} are recorded"
         if worker.nbytes != sum(task.get_nbytes() for task in worker.has_what):
             return f"{worker!r}: nbytes is not the sum of what it holds"
+    promises = state.promises
+    if Counter(promises.workers.values()) != promises.counts or len(promises.followers) != len(promises.workers):
+        return "what is promised is not what is counted"
     if len(state.queued) != sum(task.state == "queued" for task in state.tasks.values()):
         return "the queue's length is wrong"
     for group in state.tasks.groups.values():

@@ -10,7 +10,8 @@ from headrace.common.status import Status
 
 from . import steals
 from .actors import lose_actor
-from .load import check_load, end_processing
+from .load import check_load
+from .promises import end_unfinished
 from .replicas import add_replica, drop_replica, set_nbytes
 from .restrictions import forget_allowed, has_resources
 
@@ -142,7 +143,7 @@ def remove_worker(
     recommendations: Recommendations = {}
     suspected = [] if expected else suspects(worker)
     for task in list(worker.processing):
-        end_processing(state, worker, task)
+        end_unfinished(state, worker, task)
         recommendations[task] = "released"
     for task in suspected:
         rare = task.rare

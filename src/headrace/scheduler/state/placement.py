@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
-from .load import begin_processing
+from .load import begin_processing, comm_cost
+from .promises import promise_next
 from .restrictions import lanes, restricted_workers
 from .staying import candidates_among
 
@@ -180,22 +181,16 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
         state.queued.left()
     duration = task.group.prefix.duration_average
     cost = duration if duration >= 0 else state.options.unknown_duration
-    dependencies = task._dependencies
-    who_has: list[list[str]] = []
-    nbytes: list[int] = []
-    keys = []
-    if dependencies:
-        missing = 0
-        for dependency in dependencies:
-            size = dependency.get_nbytes()
-            keys.append(dependency.key)
-            nbytes.append(size)
-            who_has.append([holder.address for holder in dependency.who_has])
-            if worker not in dependency.who_has:
-                missing += size
-        if missing:
-            cost += missing / state.bandwidth
+    if task._dependencies:
+        cost += comm_cost(state, worker, task)
     begin_processing(state, worker, task, cost)
+    send_task(state, task, worker)
+    if task._dependents is not None:
+        promise_next(state, task, worker)
+
+
+def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+    """Tell the worker what to compute, and where what that takes is now."""
     state.attempts += 1
     task.attempt = state.attempts
     function = task.function
@@ -203,13 +198,20 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
     if worker not in function.known_by:
         function.known_by.add(worker)
         state.send(worker, DefineFunction(function.number, function.pickled))
+    keys = []
+    who_has: list[list[str]] = []
+    nbytes: list[int] = []
+    for dependency in task._dependencies:
+        keys.append(dependency.key)
+        who_has.append([holder.address for holder in dependency.who_has])
+        nbytes.append(dependency.get_nbytes())
     message = ComputeTask(
         task.key,
         task.attempt,
         task.priority,
         function.number,
         task.arguments,
-        duration,
+        task.group.prefix.duration_average,
         _somebody_listens(task),
         keys,
         who_has,

@@ -77,11 +77,11 @@ def add_data(
     for key, addresses in who_has.items():
         holders = [worker for address in addresses if (worker := state.workers.get(address)) is not None]
         task = state.tasks.get(key)
+        if not holders and (task is None or (task.function is None and not task.who_has)):
+            if client is not None and not client.silent:
+                state.send(client, CancelledKeys([key], LOST))
+            continue
         if task is None:
-            if not holders:
-                if client is not None and not client.silent:
-                    state.send(client, CancelledKeys([key], LOST))
-                continue
             task = state.tasks.new(key)
         task.type = types.get(key, task.type)
         for worker in holders:

@@ -35,6 +35,7 @@ from . import (
 from .clients import ClientState
 from .functions import FunctionTable
 from .options import StateOptions
+from .promises import Promises
 from .queue import TaskQueue
 from .restrictions import Allowed, Demand
 from .scatters import Scatters
@@ -62,6 +63,7 @@ class SchedulerState:
         running: workers that may be given tasks.
         idle: of these, those with fewer tasks than threads; `saturated`: those with more work than they can do at once.
         steals: tasks that workers are asked to give back.
+        promises: tasks that workers have been sent before what they need is there.
         open_workers: those with room for another root-like task, in the order in which they are given one.
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
@@ -91,6 +93,7 @@ class SchedulerState:
         #: what cannot be fetched from where it is; see `staying`
         self.staying: set[TaskState] = set()
         self.steals = Steals()
+        self.promises = Promises()
         self.scatters = Scatters()
         self.queued = TaskQueue()
         self.delays = delays.Delays()
@@ -145,7 +148,7 @@ class SchedulerState:
         """A client wants existing tasks."""
         self._begin("client-desires-keys", now)
         if message.until_done:
-            interest.desire_until_done(self, message.keys)
+            self._end(interest.desire_until_done(self, message.keys))
         else:
             self._end(interest.desire_keys(self, client, message.keys))
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 from headrace.messages.worker import StealAnswer, StealRequest
 
-from .load import end_processing
 from .placement import assign
+from .promises import end_unfinished, on_given_back
 from .restrictions import may_run, runs_somewhere
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) 
         steals.close(steal)
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+        if message.state in GIVEN_BACK:
+            on_given_back(state, worker, task, message.attempt)
         return {}
     if message.state not in GIVEN_BACK:
         steals.log.append(("already-" + message.state, state.now, task.key, worker.address, ""))
@@ -138,7 +140,7 @@ def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) 
     thief = steal.thief if steal is not None else None
     if thief is None or thief not in state.running or not may_run(state, task, thief):
         return {task: "released"}
-    end_processing(state, worker, task)
+    end_unfinished(state, worker, task)
     assign(state, task, thief)
     steals.log.append(("confirm", state.now, task.key, worker.address, thief.address))
     return {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.client import TaskErred, TaskRetried
 from headrace.scheduler.state.interest import let_go_when_done
-from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.promises import end_unfinished
 from headrace.scheduler.state.story import ErredTask
 
 from .engine import Recommendations
@@ -22,12 +22,12 @@ def processing_erred(state: SchedulerState, task: TaskState, recommendations: Re
     """The task raised (its record has the exception), or what it depends on was lost and raised when it ran again."""
     worker = task.processing_on
     if worker is not None:
-        end_processing(state, worker, task)
+        end_unfinished(state, worker, task)
         if worker.address in state.workers:
             state.free(worker, task.key)
     rare = task.rare
-    if rare.exception is None and not rare.exception_text:
-        rare.exception_blame = next((d.exception_blame for d in task._dependencies if d.state == "erred"), None)
+    if not has_failed(task):
+        rare.exception_blame = _cause_of(task)
     if rare.exception_blame is None:
         rare.exception_blame = task
         failure = ErredTask(task.key, state.now, set(rare.erred_on), rare.exception_text, rare.traceback_text)
@@ -35,10 +35,24 @@ def processing_erred(state: SchedulerState, task: TaskState, recommendations: Re
     _err(state, task, recommendations)
 
 
+def has_failed(task: TaskState) -> bool:
+    """Whether the task has raised, or is blamed for deaths, and has not been tried again since."""
+    return task.exception is not None or bool(task.exception_text)
+
+
+def _cause_of(task: TaskState) -> TaskState | None:
+    """Whose failure the task shares; a dependency whose own cause is being tried again is about to be, too."""
+    for dependency in task._dependencies:
+        blame = dependency.exception_blame
+        if dependency.state == "erred" and blame is not None and has_failed(blame):
+            return blame
+    return None
+
+
 def released_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """A dependency failed, or the task itself did before it could run."""
     if task.exception_blame is None:
-        blame = next((d.exception_blame for d in task._dependencies if d.state == "erred"), None)
+        blame = _cause_of(task)
         if blame is None:
             # What failed is being tried again.
             if task.who_wants or task._waiters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.messages.client import LostData
-from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.promises import end_unfinished, withdraw
 from headrace.scheduler.state.replicas import drop_all_replicas
 
 from .engine import Recommendations
@@ -52,6 +52,8 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
 def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Nobody waits for it any more."""
     state.delays.discard(task)
+    if state.promises.workers:
+        withdraw(state, task)
     task._waiting_on = None
     state.move(task, "released")
     _then(task, recommendations)
@@ -74,7 +76,7 @@ def processing_released(state: SchedulerState, task: TaskState, recommendations:
     """Call it off on its worker, if that is still there."""
     worker = task.processing_on
     if worker is not None:
-        end_processing(state, worker, task)
+        end_unfinished(state, worker, task)
         if worker.address in state.workers:
             state.free(worker, task.key)
     state.move(task, "released")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headrace.messages.client import KeyInMemory
 from headrace.scheduler.state import placement
 from headrace.scheduler.state.interest import let_go_when_done
-from headrace.scheduler.state.load import end_processing
+from headrace.scheduler.state.promises import end_unfinished, join_chain, keep, note_result
 
 from .engine import Recommendations
 
@@ -53,12 +53,16 @@ def released_waiting(state: SchedulerState, task: TaskState, recommendations: Re
     state.move(task, "waiting")
     if missing is None:
         recommendations[task] = "processing"
+    elif len(task._dependencies) == 1:
+        join_chain(state, task)
 
 
 def to_processing(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
     """Place the task on a worker; park it as queued or no-worker if none has room or may run it."""
     if task._waiting_on:
         return  # a dependency was lost in the same wave; its return runs the task
+    if state.promises.workers and keep(state, task):
+        return
     rare = task._rare
     if rare is not None and rare.retry_at > state.now and task.state == "waiting":
         state.delays.add(task, rare.retry_at)  # it goes on waiting, for its time
@@ -72,7 +76,7 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
     if start == "processing":
         worker = task.processing_on
         if worker is not None:
-            end_processing(state, worker, task)
+            end_unfinished(state, worker, task)
             if worker not in task.who_has:
                 state.free(worker, task.key)
     elif start == "queued":
@@ -81,6 +85,8 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
         del state.unrunnable[task]
     elif start == "waiting":
         state.delays.discard(task)
+        if state.promises.workers:
+            note_result(state, task)
     task._waiting_on = None
     recommendations.pop(task, None)  # what it waited for may have come in the same wave
     finish(state, task, None, recommendations)
