@@ -483,6 +483,7 @@ def test_handshakes_that_say_strange_things_about_memory(memory: Any) -> None:
 # -- memory
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it may have threads, says Python 3.12
 def test_slots_are_empty_in_forked_children() -> None:
     slot = same_machine.take_slot()
     slot.put(b"0123456789abcdef")
