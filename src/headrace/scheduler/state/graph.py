@@ -96,7 +96,12 @@ def _start(state: SchedulerState, created: list[TaskState]) -> Recommendations:
         if not task.who_wants and not task._waiters:
             recommendations[task] = "forgotten" if not task._dependents else "released"
             continue
-        recommendations.pop(task, None)
+        if recommendations:
+            recommendations.pop(task, None)
+        if not task._dependencies:
+            state.move(task, "waiting")
+            ready.append(task)
+            continue
         released_waiting(state, task, recommendations)
         if recommendations.get(task) == "processing":
             del recommendations[task]

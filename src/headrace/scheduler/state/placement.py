@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from headrace.common.keys import Key
+from headrace.messages.base import NO_OPTIONS
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 
 from .load import begin_processing, comm_cost
@@ -33,11 +35,13 @@ TRANSFER_LATENCY = 0.003
 #: where nobody is idle, against so many others.
 IDLE_SAMPLE = 3
 BUSY_SAMPLE = 20
+#: Columns of a message about a task without dependencies, shared by all.
+_NOTHING_NEEDED: tuple[list[Key], list[list[str]], list[int]] = ([], [], [])
 
 
 def place(state: SchedulerState, task: TaskState) -> None:
     """Send a task that is ready to a worker, or park it."""
-    candidates = restricted_workers(state, task)
+    candidates = restricted_workers(state, task) if task.options is not NO_OPTIONS else None
     if state.staying:
         candidates = candidates_among(state, task, candidates)
     if candidates is None:
@@ -198,13 +202,13 @@ def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> No
     if worker not in function.known_by:
         function.known_by.add(worker)
         state.send(worker, DefineFunction(function.number, function.pickled))
-    keys = []
-    who_has: list[list[str]] = []
-    nbytes: list[int] = []
-    for dependency in task._dependencies:
-        keys.append(dependency.key)
-        who_has.append([holder.address for holder in dependency.who_has])
-        nbytes.append(dependency.get_nbytes())
+    keys, who_has, nbytes = _NOTHING_NEEDED
+    if task._dependencies:
+        keys, who_has, nbytes = [], [], []
+        for dependency in task._dependencies:
+            keys.append(dependency.key)
+            who_has.append([holder.address for holder in dependency.who_has])
+            nbytes.append(dependency.get_nbytes())
     message = ComputeTask(
         task.key,
         task.attempt,
@@ -216,7 +220,7 @@ def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> No
         keys,
         who_has,
         nbytes,
-        extras_of(task),
+        extras_of(task) if task.options is not NO_OPTIONS else None,
     )
     outbox = worker.outbox
     if not outbox:

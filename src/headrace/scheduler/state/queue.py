@@ -17,16 +17,20 @@ Entry: TypeAlias = tuple[tuple[float, float, int], int, TaskState]
 
 
 class TaskQueue:
-    """A priority queue of tasks in state `queued`."""
+    """A priority queue of tasks in state `queued`.
+
+    Attributes:
+        count: how many there are; the same as `len`, at the price of an attribute.
+    """
 
     def __init__(self) -> None:
         self._run: deque[Entry] = deque()
         self._heap: list[Entry] = []
         self._pushed = 0
-        self._count = 0
+        self.count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[TaskState]:
         seen: set[TaskState] = set()
@@ -41,7 +45,7 @@ class TaskQueue:
     def push(self, task: TaskState) -> None:
         """Add a task that has just become queued."""
         self._pushed += 1
-        self._count += 1
+        self.count += 1
         entry = (task.priority, self._pushed, task)
         if not self._run or self._run[-1][0] <= task.priority:
             self._run.append(entry)
@@ -50,8 +54,8 @@ class TaskQueue:
 
     def left(self) -> None:
         """A task has just ceased to be queued."""
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        if not self.count:
             self._run.clear()
             self._heap.clear()
 

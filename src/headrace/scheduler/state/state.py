@@ -217,7 +217,8 @@ class SchedulerState:
         """A worker's messages, in order; afterwards it is given more of what is queued."""
         if self.workers.get(worker.address) is not worker:
             return  # late words of one that has gone
-        self._begin("worker", now)
+        self.stimulus = "worker"
+        self.now = now
         handlers = completion.HANDLERS
         for message in messages:
             handler = handlers.get(type(message))
@@ -228,7 +229,7 @@ class SchedulerState:
                 recommendations = handler(self, worker, message)
                 if recommendations:
                     self.settle(recommendations)
-        if self.queued:
+        if self.queued.count:
             placement.fill(self, worker)
         self._end()
 
@@ -341,7 +342,7 @@ class SchedulerState:
         """Finish an event: settle, give queued tasks to workers that have room now, check invariants if asked for."""
         if recommendations:
             run_transitions(self, recommendations)
-        if self.queued and self.open_workers:
+        if self.queued.count and self.open_workers:
             placement.fill_all(self)
         if self.validate:
             invariants.check(self)
@@ -355,8 +356,9 @@ class SchedulerState:
         counts[finish] += 1
         self.transition_counter += 1
         self.transition_log.append((task.key, start, finish, self.stimulus, self.now))
-        for observer in self.observers:
-            observer(task, start, finish, self.now)
+        if self.observers:
+            for observer in self.observers:
+                observer(task, start, finish, self.now)
 
     def send(self, receiver: WorkerState | ClientState, message: Any) -> None:
         """Put a message in the outbox of a worker or client."""

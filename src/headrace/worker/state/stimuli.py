@@ -33,7 +33,7 @@ from headrace.messages.worker import (
 from . import computing, events, gathering
 from .computing import room
 from .tasks import LAST, NO_ANNOTATIONS, NO_TRANSFERS, TaskState
-from .transitions import attach, enter_memory, finished_message, transition
+from .transitions import attach, enter_memory, finished_message, forget_result, transition
 
 if TYPE_CHECKING:
     from .core import WorkerState
@@ -178,21 +178,27 @@ def note_holders(state: WorkerState, task: TaskState, holders: list[str], nbytes
 
 
 def on_free_keys(state: WorkerState, message: FreeKeys) -> None:
-    """Drop results and do not run tasks."""
+    """Drop results and do not run tasks; a result that nothing here needs goes the short way."""
+    tasks = state.tasks
     for key in message.keys:
-        task = state.tasks.get(key)
-        if task is not None and not _scattered_since(state, task, message.scattering):
-            task.replica = False
-            if task.attempt < 0 and task.state == "memory":
+        task = tasks.get(key)
+        if task is None or (state.scattered and _scattered_since(state, task, message.scattering)):
+            continue
+        if task.state == "memory":
+            if task.attempt < 0:
                 # The news that this copy is here may not have reached the scheduler when it sent this.
                 state.outbox.messages.append(ReleasedData(key, message.scattering))
-            release(state, task)
+            if not task.dependents and not state.watched:
+                forget_result(state, task)
+                continue
+        task.replica = False
+        release(state, task)
 
 
 def _scattered_since(state: WorkerState, task: TaskState, scattering: int) -> bool:
     """Whether a client has put the value here later than whoever asks to drop it knows; that is not known for longer
     than the value is here."""
-    number = state.scattered.get(task.key) if state.scattered else None
+    number = state.scattered.get(task.key)
     if number is None:
         return False
     if task.state == "memory" and number > scattering:
@@ -258,7 +264,7 @@ def on_remove_replicas(state: WorkerState, message: RemoveReplicas) -> None:
         task = state.tasks.get(key)
         if task is None:
             continue
-        if _scattered_since(state, task, message.scattering):
+        if state.scattered and _scattered_since(state, task, message.scattering):
             state.added.append(key)
             continue
         task.replica = False

@@ -446,6 +446,18 @@ def memory_released(state: WorkerState, task: TaskState) -> Follow:
     return follow
 
 
+def forget_result(state: WorkerState, task: TaskState) -> None:
+    """Drop data that nothing needs, and their record: memory → released → forgotten, in one step."""
+    key = task.key
+    state.outbox.free.append(key)
+    state.nbytes -= max(task.nbytes, 0)
+    state.in_memory -= 1
+    state.transition_counter += 2
+    task.state = "forgotten"
+    del state.tasks[key]
+    state.log.append((key, "memory", "released", "forgotten", state.stimulus, state.now))
+
+
 def leave_missing(then: Step) -> Step:
     """The same after it is no longer missed."""
 
