@@ -116,6 +116,7 @@ class CommOptions:
         max_frame_bytes: longest frame that is accepted.
         socket_backlog: connections that wait to be accepted.
         require_encryption: refuse addresses that do not encrypt.
+        share_memory: whether processes of one machine may read large frames from each other's memory.
     """
 
     connect_timeout: float = 30
@@ -124,6 +125,7 @@ class CommOptions:
     max_frame_bytes: int = 64 << 30
     socket_backlog: int = 2048
     require_encryption: bool = False
+    share_memory: bool = True
 
     @classmethod
     def from_config(cls) -> CommOptions:
@@ -136,4 +138,5 @@ class CommOptions:
             max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
             socket_backlog=values["socket-backlog"],
             require_encryption=bool(values["require-encryption"]),
+            share_memory=bool(values["same-machine-memory"]),
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
+import dask.config
 import pytest
 import uvloop
-from comms.transports import Transport, make_transport
+from comms.transports import Transport, lending_from, make_transport
 
 from headrace.security import Security
 
@@ -18,9 +21,15 @@ def security() -> Security:
     return Security.temporary()
 
 
-@pytest.fixture(params=["tcp", "tls", "inproc"])
-def transport(request: pytest.FixtureRequest, security: Security) -> Transport:
-    return make_transport(request.param, security)
+@pytest.fixture(params=["tcp", "tcp-lent", "tcp-plain", "tls", "inproc"])
+def transport(request: pytest.FixtureRequest, security: Security) -> Iterator[Transport]:
+    """`tcp-lent` lends nearly every frame and reads most of them in threads; `tcp-plain` lends none."""
+    scheme, _, how = request.param.partition("-")
+    with (
+        dask.config.set({"distributed.comm.same-machine-memory": how != "plain"}),
+        lending_from(64, at_once=1000) if how == "lent" else nullcontext(),
+    ):
+        yield make_transport(scheme, security)
 
 
 @pytest.fixture(params=["tcp", "tls"])

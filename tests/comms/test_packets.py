@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.comm.packets import (
+    ADDRESS_BYTES,
     MAX_FRAMES,
+    REFERENCE,
     SCRATCH_BYTES,
+    FrameLimitError,
     PacketError,
     PacketReader,
     buffers_to_write,
@@ -108,6 +112,50 @@ def test_a_stopped_reader_ignores_the_rest() -> None:
     reader = PacketReader(on_packet)
     feed(reader, packet([b"a"]) * 5, [10**9])
     assert len(packets) == 1
+
+
+@pytest.mark.parametrize("pieces", [[10**9], [50_000], [5000, 1]])
+def test_a_held_reader_goes_on_where_it_was(pieces: list[int]) -> None:
+    """Each packet holds the reader up; what had come behind it is delivered by `resume`, one at a time."""
+    packets = [[b"a"], [b"head", bytes(100_000)], [b"b", b""], [b"c" * 1000], [b"head", bytes(70_000), b"x"], [b"d"]]
+    got: list[list[bytes]] = []
+
+    def on_packet(frames: list[Any], lengths: object) -> None:
+        got.append([bytes(frame) for frame in frames])
+        reader.hold()
+
+    reader = PacketReader(on_packet)
+    data, position, turn = b"".join(map(packet, packets)), 0, 0
+    while position < len(data):
+        buffer = reader.get_buffer()
+        size = min(len(buffer), len(data) - position, pieces[turn % len(pieces)])
+        buffer[:size] = data[position : position + size]
+        position, turn = position + size, turn + 1
+        reader.buffer_updated(size)
+        while reader.stopped:
+            count = len(got)
+            reader.resume()
+            assert len(got) <= count + 1
+    assert got == packets
+    assert reader.idle
+
+
+@pytest.mark.parametrize("pieces", [[10**9], [1], [20, 7]])
+def test_references_take_eight_bytes(pieces: list[int]) -> None:
+    address = bytes(range(ADDRESS_BYTES))
+    lengths = [4, 50_000_000 | REFERENCE, 0, 1000 | REFERENCE]
+    data = b"".join(buffers_to_write([b"head", address, b"", address], list(lengths)))
+    got: list[Any] = []
+    reader = PacketReader(lambda frames, said: got.append(([bytes(frame) for frame in frames], said)))
+    feed(reader, data + packet([b"after"]), pieces)
+    assert got == [([b"head", address, b"", address], lengths), ([b"after"], None)]
+
+
+def test_what_is_referred_to_has_limits() -> None:
+    reader = PacketReader(lambda frames, lengths: None, max_frame_bytes=1000)
+    feed(reader, struct.pack("<IQ", 1, 1000 | REFERENCE) + bytes(8), [10**9])
+    with pytest.raises(FrameLimitError):
+        feed(reader, struct.pack("<IQ", 1, 1001 | REFERENCE) + bytes(8), [10**9])
 
 
 def test_small_frames_are_joined_and_large_ones_are_not() -> None:

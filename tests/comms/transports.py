@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.comm import Comm, Listener, connect, listen
+import pytest
+
+from headrace.comm import Comm, Listener, connect, listen, memory_link, socket_comm
 from headrace.security import Security
 
 
@@ -62,6 +64,18 @@ def make_transport(scheme: str, security: Security) -> Transport:
     if scheme == "tls":
         return Transport(scheme, security.get_listen_args("scheduler"), security.get_connection_args("client"))
     return Transport(scheme)
+
+
+@contextmanager
+def lending_from(nbytes: int, at_once: int | None = None) -> Iterator[None]:
+    """Lend frames from this size on, and wait to hear whether they may be lent; read `at_once` bytes on the loop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket_comm, "LEND_BYTES", nbytes)
+        patch.setattr(memory_link, "LEND_BYTES", nbytes)
+        patch.setattr(memory_link, "WORTH_WAITING_BYTES", nbytes)
+        if at_once is not None:
+            patch.setattr(memory_link, "AT_ONCE_BYTES", at_once)
+        yield
 
 
 class Collected:

@@ -25,6 +25,15 @@ MAX_FRAMES = 1 << 20
 MAX_FRAME_BYTES = 64 << 30
 #: Set in the length of a frame that is compressed.
 COMPRESSED = 1 << 63
+#: Set in the length of a frame that is to be read from the sender's memory: in its place stands the address.
+REFERENCE = 1 << 62
+#: Set in the length of the only frame of a packet that the connection's ends say to each other (see `memory_link`).
+CONTROL = 1 << 61
+#: Lengths from here on have one of these set, and what a length is without them.
+FLAGGED = CONTROL
+LENGTH = FLAGGED - 1
+#: Bytes of an address in a frame's place.
+ADDRESS_BYTES = 8
 #: Frames shorter than this are joined before writing, which costs less than a longer list of buffers.
 _JOINED_BYTES = 16 * 1024
 
@@ -50,19 +59,22 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def header(frames: list[Frame], flags: list[int] | None = None) -> bytes:
-    """What goes before the frames of a packet."""
-    if len(frames) == 1 and flags is None:
-        return _head_of_one.pack(1, len(frames[0]))
-    lengths = [len(frame) for frame in frames]
-    if flags is not None:
-        lengths = [length | flag for length, flag in zip(lengths, flags, strict=True)]
+def header(frames: list[Frame], lengths: list[int] | None = None) -> bytes:
+    """What goes before the frames of a packet.
+
+    Args:
+        lengths: what to say of each frame, with flags; by default how long it is.
+    """
+    if lengths is None:
+        if len(frames) == 1:
+            return _head_of_one.pack(1, len(frames[0]))
+        lengths = [len(frame) for frame in frames]
     return struct.pack(f"<I{len(frames)}Q", len(frames), *lengths)
 
 
-def buffers_to_write(frames: list[Frame], flags: list[int] | None = None) -> list[Frame]:
-    """A packet as few buffers: small neighbours are joined, large frames stand as they are."""
-    head = header(frames, flags)
+def buffers_to_write(frames: list[Frame], lengths: list[int] | None = None) -> list[Frame]:
+    """A packet as few buffers: small neighbours are joined, large frames stand as they are. `lengths`: see `header`."""
+    head = header(frames, lengths)
     if len(frames) == 1:
         frame = frames[0]
         return [head + frame] if len(frame) < _JOINED_BYTES else [head, frame]
@@ -85,14 +97,16 @@ class PacketReader:
     """Cuts a byte stream into packets.
 
     Args:
-        on_packet: called with the frames of each packet and, if any is compressed, a flag for each. The first frame of
-            a packet may lie in memory that is reused once the callback returns; the others are the receiver's own.
+        on_packet: called with the frames of each packet and, if any has a flag, what the packet says of each: its
+            length and flags. Without flags, the first frame of a packet may lie in memory that is reused once the
+            callback returns; all others are the receiver's own.
         max_frame_bytes: longest frame that is accepted.
     """
 
     __slots__ = (
         "_filled",
         "_frames",
+        "_held",
         "_lengths",
         "_on_packet",
         "_rest",
@@ -118,6 +132,8 @@ class PacketReader:
         self._filled = 0
         #: set by the owner, possibly from within `on_packet`, to have the remaining bytes ignored
         self.stopped = False
+        #: whether what comes while stopped is kept for `resume`
+        self._held = False
 
     @property
     def idle(self) -> bool:
@@ -161,6 +177,21 @@ class PacketReader:
                 self._begin_packet(struct.unpack(f"<{len(target) // 8}Q", target))
             self._take_frames(target, 0, 0)  # nothing is left to take but empty frames
 
+    def hold(self) -> None:
+        """Deliver no packets until `resume`. No more may be read, beyond what the last buffer got."""
+        self.stopped = self._held = True
+
+    def resume(self) -> None:
+        """Deliver what came meanwhile, as far as nobody holds it up again.
+
+        Raises:
+            PacketError, MemoryError: as `buffer_updated`.
+        """
+        self.stopped = self._held = False
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._parse(memoryview(rest), len(rest))
+
     def _parse(self, view: memoryview, end: int) -> None:
         position = 0
         while not self.stopped:
@@ -196,21 +227,21 @@ class PacketReader:
                 break
             self._begin_packet(lengths)
             position += head
-        else:
+        if self.stopped and not self._held:
             return
         self._rest = bytes(view[position:end])
 
     def _check(self, lengths: tuple[int, ...]) -> int:
-        """Bytes of all frames together."""
+        """Bytes of all frames together, as they come."""
         total = 0
         for length in lengths:
-            size = length & ~COMPRESSED
+            size = length & LENGTH
             if size > self.max_frame_bytes:
                 raise FrameLimitError(
                     f"a frame of {size} bytes is announced; the limit is {self.max_frame_bytes} "
                     "(distributed.comm.max-frame-bytes)"
                 )
-            total += size
+            total += ADDRESS_BYTES if length & REFERENCE else size
         return total
 
     def _begin_packet(self, lengths: tuple[int, ...]) -> None:
@@ -227,7 +258,8 @@ class PacketReader:
         """Take frames of the packet under way out of the scratch memory; returns where they end."""
         frames, lengths = self._frames, self._lengths
         while len(frames) < len(lengths):
-            size = lengths[len(frames)] & ~COMPRESSED
+            length = lengths[len(frames)]
+            size = length if length < FLAGGED else ADDRESS_BYTES if length & REFERENCE else length & LENGTH
             stop = position + size
             if stop > end:
                 if position == end:
@@ -245,5 +277,4 @@ class PacketReader:
     def _finish(self) -> None:
         frames, lengths = self._frames, self._lengths
         self._frames, self._lengths = [], []
-        compressed = max(lengths) >= COMPRESSED
-        self._on_packet(frames, [length & COMPRESSED for length in lengths] if compressed else None)
+        self._on_packet(frames, lengths if max(lengths) >= FLAGGED else None)

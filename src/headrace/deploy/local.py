@@ -6,12 +6,15 @@ which is where clients of this process connect.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from dask.system import CPU_COUNT
 
+from headrace.comm.yama import READER, allow_reading, restricts_siblings
 from headrace.common.sizing import split_cpus, workers_and_threads
+from headrace.config import CommOptions
 from headrace.machine import share_of_memory
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
@@ -105,7 +108,11 @@ class LocalCluster(SpecCluster):
             **worker_kwargs,
             "memory_limit": share_of_memory(worker_kwargs.get("memory_limit", "auto"), count, threads),
         }
-        worker = {"cls": worker_class or _default_worker_class(processes), "options": worker_kwargs}
+        cls = worker_class or _default_worker_class(processes)
+        if protocol == "tcp" and isinstance(cls, type) and issubclass(cls, Nanny) and _must_allow_reading():
+            allow_reading(os.getpid())
+            worker_kwargs["env"] = {**(worker_kwargs.get("env") or {}), READER: str(os.getpid())}
+        worker = {"cls": cls, "options": worker_kwargs}
         scheduler = {**where, "port": scheduler_port, "blocked_handlers": blocked_handlers, **(scheduler_kwargs or {})}
         super().__init__(
             workers=dict.fromkeys(range(count), worker),
@@ -160,3 +167,8 @@ def _protocol(protocol: str | None, processes: bool, security: Security) -> str:
     if security.require_encryption:
         return "tls"
     return "tcp" if processes else "inproc"
+
+
+def _must_allow_reading() -> bool:
+    """Whether workers and clients can read each other's large results only if they are allowed to."""
+    return restricts_siblings() and CommOptions.from_config().share_memory

@@ -15,6 +15,7 @@ from multiprocessing.process import current_process
 from typing import Any
 
 from headrace import config
+from headrace.comm.yama import allow_as_told
 from headrace.common.importing import import_from_outside
 from headrace.rpc.loop import new_event_loop
 
@@ -118,6 +119,7 @@ class _Child:
     async def _start(self, encoded: bytes) -> None:
         from headrace.protocol import loads
 
+        allow_as_told()
         worker_class, options = loads(encoded)
         if worker_class is None:
             from headrace.worker.server import Worker as worker_class
