@@ -12,8 +12,6 @@ from typing import Any
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import KilledWorkerServing
 
-#: Seconds by which a death may have been noted before the fetch that it ended began: both sides measure spans only.
-LEEWAY = 0.5
 #: Keys that are kept in mind.
 REMEMBERED = 10_000
 
@@ -47,7 +45,8 @@ class Losses:
         answer = await ask("result_deaths", keys=keys)
         now = time.monotonic()
         for key, deaths in answer["deaths"].items():
-            ago = now - self._since.get(key, began) + LEEWAY
+            # Spans of two clocks: a death that a fetch caused was noted after it began, and before the answer.
+            ago = now - self._since.get(key, began)
             recent = [death for death in deaths if death[0] <= ago]
             if len(recent) > answer["allowed"]:
                 del self._since[key]
