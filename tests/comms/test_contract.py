@@ -284,6 +284,18 @@ async def test_connect_waits_for_a_listener(transport: Transport) -> None:
         again.stop()
 
 
+async def test_nobody_there_any_more(transport: Transport) -> None:
+    """Whoever knows that somebody was there does not wait for the connect timeout, here longer than the test's."""
+
+    async def handle(comm: Comm) -> None: ...
+
+    async with transport.listening(handle) as listener:
+        address = listener.contact_address
+    with pytest.raises(ConnectionRefusedError, match="nothing listens at") as caught:
+        await connect(address, timeout=3600, retry_refused=False, **transport.connect_args)
+    assert address in str(caught.value)
+
+
 async def test_listener_stops(transport: Transport) -> None:
     accepted = Collected()
 

@@ -211,6 +211,7 @@ async def connect(
     timeout: float | str | None = None,
     deserialize: bool = True,
     handshake_overrides: dict[str, Any] | None = None,
+    retry_refused: bool = True,
     **connection_args: Any,
 ) -> Comm:
     """Connect, trying again until it works or the time is over (the other side may still be starting).
@@ -219,9 +220,11 @@ async def connect(
         addr: `tcp://host:port`, `tls://host:port` or `inproc://…`.
         timeout: seconds or text such as "5s"; `None` means `distributed.comm.timeouts.connect`.
         handshake_overrides: accepted for compatibility.
+        retry_refused: whether to try again also where nothing listens. Not for a peer that was there before.
         connection_args: what `Security.get_connection_args` gives.
 
     Raises:
+        ConnectionRefusedError: nothing listens there, without `retry_refused`.
         ConnectTimeoutError: no connection in time; an OSError and a TimeoutError that names address, time and cause.
         FatalCommClosedError: trying again would not help (`ProtocolVersionError`, a bad certificate).
         ValueError: the address is malformed.
@@ -244,6 +247,10 @@ async def connect(
         except FatalCommClosedError:
             raise
         except OSError as error:  # includes the timeout itself
+            if isinstance(error, ConnectionRefusedError) and not retry_refused:
+                raise ConnectionRefusedError(
+                    error.errno, f"nothing listens at {address} (any more): {error}"
+                ) from error
             if cause is None or not isinstance(error, TimeoutError):
                 cause = error
         left = deadline - loop.time()

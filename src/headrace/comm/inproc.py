@@ -223,7 +223,7 @@ class InProcConnector(Connector):
         if listener is None:
             if address.split("/")[1:2] not in ([], [str(os.getpid())]):
                 raise FatalCommClosedError(f"inproc://{address} belongs to another process; use its tcp:// address")
-            raise OSError(f"nothing listens at inproc://{address}")
+            raise ConnectionRefusedError(f"nothing listens at inproc://{address}")
         return listener.accept(deserialize)
 
 

@@ -25,7 +25,7 @@ class SilentPeerError(CommClosedError):
 
 
 class PatientCalls:
-    """Calls over a pool that give up when nothing comes.
+    """Calls over a pool that give up when nothing comes, and at once where nothing listens any more.
 
     Args:
         pool: where connections come from.
@@ -73,7 +73,7 @@ class PatientCalls:
 
     async def _call(self, address: str, op: str, patience: float, kwargs: dict[str, Any]) -> Any:
         pool = self._pool
-        comm = await pool.connect(address, timeout=patience)
+        comm = await pool.connect(address, timeout=patience, retry_refused=False)
         loop = asyncio.get_running_loop()
         silent = False
         seen = comm.progress

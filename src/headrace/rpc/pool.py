@@ -82,8 +82,8 @@ class ConnectionPool:
         """A proxy for the server at an address."""
         return PooledRPCCall(address, self)
 
-    async def connect(self, addr: str, timeout: float | str | None = None) -> Comm:
-        """Lend a comm; give it back with `reuse`, or close it.
+    async def connect(self, addr: str, timeout: float | str | None = None, retry_refused: bool = True) -> Comm:
+        """Lend a comm; give it back with `reuse`, or close it. The arguments are those of `headrace.comm.connect`.
 
         Raises:
             RPCClosed: the pool is closed.
@@ -106,6 +106,7 @@ class ConnectionPool:
                 address,
                 timeout=self.timeout if timeout is None else timeout,
                 deserialize=self.deserialize,
+                retry_refused=retry_refused,
                 **self.connection_args,
             )
         )
