@@ -225,19 +225,11 @@ class Session:
         Args:
             drain: let go of what was released before; without, a key that was released just now is kept instead.
         """
-        known = set()
-        states = []
         self.check_open()
         with self.lock:
             if self._released and drain:
                 self.drain_released()
-            want = self.state.want
-            for position, key in enumerate(keys):
-                state, new = want(key)
-                states.append(state)
-                if not new:
-                    known.add(position)
-        return states, known
+            return self.state.want_all(keys)
 
     @contextlib.contextmanager
     def submitting(self, keys: Iterable[Any]) -> Iterator[None]:

@@ -241,14 +241,7 @@ class WorkMethods(ClientBase):
         session.check_open()
         with session.lock:
             session.drain_released()
-            want = session.state.want
-            states: list[Any] = []
-            known: set[int] = set()
-            for position, key in enumerate(chunk.keys):
-                state, new = want(key)
-                states.append(state)
-                if not new:
-                    known.add(position)
+            states, known = session.state.want_all(chunk.keys)
             if known:
                 chunk = chunk.without(known)
             if chunk.keys:

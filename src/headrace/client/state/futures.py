@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import msgspec
+
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 from headrace.messages.client import (
@@ -35,8 +37,11 @@ Waiter: TypeAlias = Callable[["FutureState"], object]
 DONE = frozenset({"finished", "error", "cancelled"})
 
 
-class FutureState:
+class FutureState(msgspec.Struct, eq=False, gc=False):
     """What is known about one key; shared by all `Future`s of that key.
+
+    Made by the thousand, and of no interest to the garbage collector: what could refer back are waiters, which are gone
+    once it is done, and all are done once their client has closed.
 
     Attributes:
         key: the key as it travels.
@@ -49,18 +54,15 @@ class FutureState:
         waiters: callables to be called once it is done; `None` when there are none.
     """
 
-    __slots__ = ("error", "key", "message", "reason", "references", "result", "status", "type", "waiters")
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.status = "pending"
-        self.references = 0
-        self.type: Any = None
-        self.result: Payload = None
-        self.error: TaskErred | None = None
-        self.waiters: list[Waiter] | None = None
-        self.reason: str | None = None
-        self.message: str | None = None
+    key: Key
+    status: str = "pending"
+    references: int = 0
+    type: Any = None
+    result: Payload = None
+    error: TaskErred | None = None
+    waiters: list[Waiter] | None = None
+    reason: str | None = None
+    message: str | None = None
 
     def __repr__(self) -> str:
         return f"<FutureState: {self.status} {self.key!r}>"
@@ -145,13 +147,23 @@ class ClientState:
 
     def want(self, key: Key) -> tuple[FutureState, bool]:
         """One more `Future` of this key; whether it is the first, so that the scheduler must hear of it."""
-        state = self.futures.get(key)
-        if state is not None:
-            state.references += 1
-            return state, False
-        state = self.futures[key] = FutureState(key)
-        state.references = 1
-        return state, True
+        (state,), known = self.want_all((key,))
+        return state, not known
+
+    def want_all(self, keys: Iterable[Key]) -> tuple[list[FutureState], set[int]]:
+        """One more `Future` of each key, and the positions of those that are not the first."""
+        futures = self.futures
+        states: list[FutureState] = []
+        known: set[int] = set()
+        for key in keys:
+            state = futures.get(key)
+            if state is None:
+                futures[key] = state = FutureState(key, references=1)
+            else:
+                state.references += 1
+                known.add(len(states))
+            states.append(state)
+        return states, known
 
     def release(self, states: Iterable[FutureState]) -> list[Key]:
         """One `Future` less of each of these; returns the keys that nobody here wants any more."""

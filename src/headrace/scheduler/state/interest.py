@@ -26,6 +26,8 @@ def add_interest(client: ClientState, task: TaskState) -> None:
 
 def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[TaskState]) -> Recommendations:
     """The client no longer wants these; what nobody wants or needs is released or forgotten."""
+    from .transitions.forgetting import forget_result  # the table's functions use this module's neighbours
+
     recommendations: Recommendations = {}
     alone = client.alone
     for task in tasks:
@@ -43,7 +45,10 @@ def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[Ta
             continue
         client.wants_what.discard(task)
         if not task._dependents:
-            recommendations[task] = "forgotten"
+            if task.state == "memory" and not task._dependencies:
+                forget_result(state, task)
+            else:
+                recommendations[task] = "forgotten"
         elif not task._waiters and task.state not in ("erred", "released"):
             recommendations[task] = "released"
     return recommendations

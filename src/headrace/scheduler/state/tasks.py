@@ -509,18 +509,35 @@ class TaskTable(dict[Key, TaskState]):
         self.prefixes: dict[str, TaskPrefix] = {}
         self._default_durations = default_durations or {}
         self._default_nbytes = default_nbytes
+        #: what the latest key had before its token, and its group
+        self._head = ""
+        self._head_group: TaskGroup
 
     def new(self, key: Key) -> TaskState:
         """Make the record of an unknown key; it is released."""
-        name = key_group(key)
-        group = self.groups.get(name)
-        if group is None:
-            group = self.new_group(name)
+        group = self._group_of(key)
         task = TaskState(key, group)
         group.counts["released"] += 1
         group.count += 1
         self[key] = task
         return task
+
+    def _group_of(self, key: Key) -> TaskGroup:
+        """The group of an unknown key: most times that of the one before, which has the same text before its token."""
+        head = ""
+        if type(key) is str:
+            head, _, token = key.rpartition("-")
+            if head and head == self._head and not token.isalpha() and self._head_group.count:
+                return self._head_group
+            if token.isalpha():
+                head = ""
+        name = key_group(key)
+        group = self.groups.get(name)
+        if group is None:
+            group = self.new_group(name)
+        if head:
+            self._head, self._head_group = head, group
+        return group
 
     def new_group(self, name: str) -> TaskGroup:
         prefix_name = key_prefix(name)

@@ -48,6 +48,16 @@ def released_forgotten(state: SchedulerState, task: TaskState, recommendations: 
     state.tasks.forget(task)
 
 
+def forget_result(state: SchedulerState, task: TaskState) -> None:
+    """Memory → forgotten for a result that nobody wants and that has to do with no other task: most results."""
+    drop_all_replicas(state, task)
+    state.move(task, "forgotten")
+    let_go_of_function(state, task)
+    if state.staying:
+        state.staying.discard(task)
+    state.tasks.forget(task)
+
+
 def let_go_of_function(state: SchedulerState, task: TaskState) -> None:
     """The task does not use its function any more."""
     if task.function is not None:
