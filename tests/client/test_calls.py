@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from dask._task_spec import TaskRef
 
+from headrace.client import calls
 from headrace.client.arguments import MemolessPickler, pack, splice
-from headrace.client.calls import MapPacker, describe, pack_submit, submit_message
+from headrace.client.calls import MapPacker, describe, note_upload, pack_submit, submit_message
 from headrace.client.future import Future
 from headrace.client.state import FutureState
 from headrace.common.keys import to_wire
@@ -120,6 +121,49 @@ def test_functions_are_described_once() -> None:
     assert loads_function(describe(inc).pickled) is inc
     info = describe(lambda: 1)
     assert info.name == "lambda"
+
+
+class NoToken:
+    """What dask cannot tokenize, though it can be pickled."""
+
+    def __dask_tokenize__(self) -> Any:
+        raise RuntimeError("asked for a token")
+
+
+def test_arguments_are_tokenized_for_pure_calls_only() -> None:
+    value = [NoToken(), {"a": NoToken()}]
+    for key, pure in (("mine", True), (None, False), ("mine", False)):
+        pack_submit(add, (1, value), {"y": value}, key, pure)
+    for options in ({"pure": False}, {"pure": True, "keys": iter(["mine"])}):
+        MapPacker(add, {"y": value}, **options).pack([(value,)])  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="asked for a token"):
+        pack_submit(add, (1, value), {}, None, True)
+    with pytest.raises(RuntimeError, match="asked for a token"):
+        MapPacker(add, {}, pure=True).pack([(value,)])
+    named = MapPacker(add, {"y": value}, pure=True, prefix="mine").pack([(value,), (value,)])
+    assert len(set(named.keys)) == 2
+
+
+def test_calls_after_an_upload_are_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_uploads", {})
+    before = key_of(inc, 1)
+    note_upload("module.py", b"x = 1")
+    first = key_of(inc, 1)
+    note_upload("module.py", b"x = 1")
+    assert key_of(inc, 1) == first != before
+    note_upload("module.py", b"x = 2")
+    assert key_of(inc, 1) not in (first, before)
+
+
+def test_a_function_that_is_handed_over_is_like_no_other() -> None:
+    lock = threading.Lock()
+
+    def function(x: int) -> Any:
+        return lock, x
+
+    keys = {pack_submit(function, (1,), {}, None, True, in_process=True)[0] for _ in range(2)}
+    assert len(keys) == 2
+    assert describe(inc, in_process=True) is describe(inc, in_process=True)
 
 
 def test_the_message_of_a_call() -> None:

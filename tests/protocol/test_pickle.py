@@ -22,6 +22,7 @@ from headrace.protocol import (
     loads,
     loads_function,
 )
+from headrace.protocol import functions as kept_functions
 from headrace.protocol import pickling as headrace_pickle
 
 LARGE = 2 * OUT_OF_BAND_BYTES
@@ -172,13 +173,12 @@ def test_modules_registered_by_value(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     import only_here_module  # type: ignore[import-not-found]
 
     by_reference = dumps(only_here_module.add)
+    assert len(dumps_function(only_here_module.add)) < 100
     cloudpickle.register_pickle_by_value(only_here_module)
     try:
-        headrace_pickle._dumped.clear()
         by_value, function = dumps([only_here_module.add]), dumps_function(only_here_module.add)
     finally:
         cloudpickle.unregister_pickle_by_value(only_here_module)
-        headrace_pickle._dumped.clear()
     assert isinstance(by_value, bytes)
     assert isinstance(by_reference, bytes)
     assert len(by_reference) < 100 < len(by_value)
@@ -198,10 +198,10 @@ def test_functions_are_pickled_once_and_forgotten_with_them() -> None:
     assert loads_function(data)(1) == 6
     assert loads_function(bytes(bytearray(data))) is loads_function(data)
     number = id(function)
-    assert number in headrace_pickle._dumped
+    assert number in dumps_function._kept
     del function
     gc.collect()
-    assert number not in headrace_pickle._dumped
+    assert number not in dumps_function._kept
 
 
 def test_mutable_callables_are_pickled_anew() -> None:
@@ -224,13 +224,13 @@ def test_mutable_callables_are_pickled_anew() -> None:
 
 
 def test_functions_that_hold_much_data_are_not_kept() -> None:
-    data = bytes(headrace_pickle.CACHED_FUNCTION_BYTES + 1)
+    data = bytes(kept_functions.CACHED_FUNCTION_BYTES + 1)
 
     def function() -> int:
         return len(data)
 
     assert loads_function(dumps_function(function))() == len(data)
-    assert id(function) not in headrace_pickle._dumped
+    assert id(function) not in dumps_function._kept
 
 
 def test_nested_functions_are_pickled_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +239,14 @@ def test_nested_functions_are_pickled_once(monkeypatch: pytest.MonkeyPatch) -> N
     function = namespace["f"]
     first = dumps([(function, 1)])
     calls = []
-    original = headrace_pickle._cloudpickle
-    monkeypatch.setattr(headrace_pickle, "_cloudpickle", lambda *args: calls.append(args[0]) or original(*args))
+    for module in (headrace_pickle, kept_functions):
+        original = module.cloudpickle_or_explain
+
+        def counted(value: Any, *args: Any, original: Any = original) -> bytes:
+            calls.append(value)
+            return original(value, *args)
+
+        monkeypatch.setattr(module, "cloudpickle_or_explain", counted)
     for number in range(5):
         function_back, argument = loads(dumps([(function, number)]))[0]
         assert function_back(argument) == number + 1
@@ -249,11 +255,11 @@ def test_nested_functions_are_pickled_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cache_of_loaded_functions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(headrace_pickle, "LOADED_FUNCTIONS", 3)
-    headrace_pickle._loaded.clear()
+    monkeypatch.setattr(kept_functions, "LOADED_FUNCTIONS", 3)
+    kept_functions._loaded.clear()
     for number in range(10):
         loads_function(pickle.dumps(functools.partial(int, number)))
-    assert len(headrace_pickle._loaded) == 3
+    assert len(kept_functions._loaded) == 3
 
 
 def test_a_function_that_cannot_be_pickled_is_named() -> None:

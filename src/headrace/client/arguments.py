@@ -40,7 +40,7 @@ class Packed(NamedTuple):
     Attributes:
         payload: pickled `(args, kwargs)`.
         dependencies: per key that the arguments refer to, the object that did.
-        token: bytes or text that identify the arguments.
+        token: bytes or text that identify the arguments; empty if nobody asked for it.
     """
 
     payload: Payload
@@ -174,11 +174,14 @@ def is_simple(value: Any) -> bool:
     return kind in SMALL or ((kind is str or kind is bytes) and len(value) < LONG_TEXT)
 
 
-def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False) -> Packed:
+def pack(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False, hashed: bool = True
+) -> Packed:
     """A call's arguments as a payload, with what they refer to.
 
     Args:
         in_process: whether the scheduler is in this process, see `headrace.protocol.handover`.
+        hashed: whether the key is made of what identifies the arguments; for many kinds, dask finds that by pickling.
 
     Raises:
         SerializationError: an argument cannot be pickled; names the function, the argument and its type.
@@ -190,17 +193,12 @@ def pack(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_proces
         data = _pickler()((new_args, new_kwargs))
         return Packed(as_payload(data), walker.dependencies, data)
     payload = dump_arguments(function, new_args, new_kwargs, in_process)
-    return Packed(payload, walker.dependencies, tokenize_arguments(new_args, new_kwargs))
+    return Packed(payload, walker.dependencies, str(tokenize(new_args, new_kwargs)) if hashed else "")
 
 
 def as_payload(data: bytes) -> Payload:
     """A pickle as it travels: large ones beside their message."""
     return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
-
-
-def tokenize_arguments(args: Any, kwargs: Any) -> str:
-    """What identifies arguments that are not simple."""
-    return str(tokenize(args, kwargs))
 
 
 def dump_arguments(function: Any, args: Any, kwargs: Any, in_process: bool = False) -> Payload:

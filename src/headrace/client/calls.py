@@ -1,14 +1,13 @@
 """`submit` and `map` to keys and payloads, as fast as Python allows. No client, no sockets: what comes out is columns.
 
-A function is pickled and hashed once per function object; the key of a pure call is the function's name and a hash of
-what was pickled.
+A function is pickled and hashed once, as long as nothing changes that its pickle froze; the key of a pure call is the
+function's name and a hash of what was pickled.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import types
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
@@ -21,7 +20,7 @@ from headrace.common.keys import Key, to_wire
 from headrace.exceptions import SerializationError
 from headrace.messages.base import Payload, TaskOptions
 from headrace.messages.client import SubmitGraph
-from headrace.protocol import Held, dumps, dumps_function, hand_over
+from headrace.protocol import Held, dumps, dumps_function, hand_over, hand_over_function
 
 from .arguments import (
     LONG_TEXT,
@@ -36,15 +35,15 @@ from .arguments import (
     function_name,
     pack,
     splice,
-    tokenize_arguments,
 )
 
 #: Tasks in a message of a long `map`. Between two of them, the scheduler can hear of what workers have done.
 CHUNK = 256
 
-_CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
 _random = os.urandom(6).hex()
 _counter = itertools.count()
+#: hashes of the files that this process has uploaded, by name
+_uploads: dict[str, str] = {}
 
 
 class FunctionInfo:
@@ -53,19 +52,33 @@ class FunctionInfo:
     Attributes:
         pickled: its payload.
         name: what its tasks' keys begin with.
-        seed: a hash of it, to be copied and fed with arguments.
     """
 
-    __slots__ = ("name", "pickled", "reference", "seed")
+    __slots__ = ("_seed", "name", "pickled", "reference")
 
-    def __init__(self, function: Callable[..., Any], in_process: bool = False) -> None:
-        self.pickled = hand_over(function) if in_process else pickle_function(function)
+    def __init__(self, function: Callable[..., Any], pickled: Payload) -> None:
+        self.pickled = pickled
         self.name = str(funcname(function))
-        if type(self.pickled) is bytes:
-            self.seed = blake2b(self.pickled, digest_size=16)
-        else:
-            self.seed = blake2b(str(tokenize(function)).encode(), digest_size=16)
         self.reference: Any = None
+        self._seed: Any = None
+
+    @property
+    def seed(self) -> Any:
+        """A hash of it, to be copied and fed with arguments."""
+        if self._seed is None:
+            self._seed = self._hash()
+        return self._seed
+
+    def _hash(self) -> Any:
+        seed = blake2b(digest_size=16)
+        if type(self.pickled) is bytes:
+            seed.update(self.pickled)
+        elif type(self.pickled) is Held:  # as it is: nothing tells whether a later call of it is the same
+            seed.update(os.urandom(16))
+        else:
+            for frame in self.pickled.frames:
+                seed.update(frame)
+        return seed
 
 
 _functions: dict[int, FunctionInfo] = {}
@@ -74,30 +87,28 @@ _shared_functions: dict[int, FunctionInfo] = {}
 
 
 def describe(function: Callable[..., Any], in_process: bool = False) -> FunctionInfo:
-    """The function as it travels; kept for as long as a function (not: any callable) lives."""
+    """The function as it travels; kept for as long as its pickle is."""
     number = id(function)
     known = _shared_functions if in_process else _functions
+    pickled = pickle_function(function, in_process)
     info = known.get(number)
-    if info is not None and info.reference() is function:
+    if info is not None and info.pickled is pickled and info.reference() is function:
         return info
-    info = FunctionInfo(function, in_process)
-    pickled = info.pickled
-    if isinstance(function, _CACHED_KINDS) and type(pickled) is not Held:  # which would keep it alive
-        size = len(pickled) if type(pickled) is bytes else pickled.nbytes  # type: ignore[union-attr]
-        if size < 1_000_000:
-            info.reference = weakref.ref(function, lambda _: known.pop(number, None))
-            known[number] = info
+    info = FunctionInfo(function, pickled)
+    if (hand_over_function if in_process else dumps_function).keeps(function, pickled):
+        info.reference = weakref.ref(function, lambda _: known.pop(number, None))
+        known[number] = info
     return info
 
 
-def pickle_function(function: Callable[..., Any]) -> bytes:
+def pickle_function(function: Callable[..., Any], in_process: bool = False) -> Payload:
     """The function's payload.
 
     Raises:
         SerializationError: it cannot be pickled; names it.
     """
     try:
-        return dumps_function(function)
+        return hand_over_function(function) if in_process else dumps_function(function)
     except SerializationError as error:
         raise SerializationError(f"the function {function_name(function)} cannot be sent. {error}") from error
 
@@ -108,11 +119,38 @@ def unique_suffix() -> str:
 
 
 def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
-    """What the hashes of a function's calls begin with; with another limit they are other calls."""
+    """What the hashes of a function's calls begin with; with another limit they are other calls.
+
+    So they are after a file was uploaded: modules that functions name may be others now.
+    """
     seed = info.seed.copy()
+    if _uploads:
+        seed.update(repr(sorted(_uploads.items())).encode())
     if limit is not None:
         seed.update(repr(limit).encode())
     return seed
+
+
+def token_of(*values: Any, named: bool) -> str:
+    """What identifies values.
+
+    Args:
+        named: whether the user named the task that they are for: a value without a token is then like no other.
+
+    Raises:
+        Exception: whatever dask raises of a value that has none.
+    """
+    try:
+        return str(tokenize(*values))
+    except Exception:
+        if not named:
+            raise
+        return unique_suffix()
+
+
+def note_upload(filename: str, content: bytes) -> None:
+    """From now on, workers import a module from this file."""
+    _uploads[filename] = blake2b(content, digest_size=16).hexdigest()
 
 
 def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
@@ -145,7 +183,7 @@ def pack_submit(
         TypeError: the key is not allowed.
     """
     info = describe(function, in_process)
-    packed = pack(function, args, kwargs, in_process)
+    packed = pack(function, args, kwargs, in_process, hashed=pure and key is None)
     return (call_key(info, packed, pure, limit) if key is None else to_wire(key)), info, packed
 
 
@@ -246,17 +284,20 @@ class MapPacker:
         limit: float | None = None,
     ) -> None:
         self.info = describe(function, in_process)
-        self._function, self._pure, self._keys, self._in_process = function, pure, keys, in_process
+        self._function, self._keys, self._in_process = function, keys, in_process
+        self._named = prefix is not None
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
-        self._seed = _seed_of(self.info, limit)
+        self._hashed = pure and keys is None
+        self._seed: Any = _seed_of(self.info, limit) if self._hashed else None
         walker = Walker()
         self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)
         self._shared = list(self.futures)
         self._kwargs_body = b""
         if kwargs:
-            self._seed.update(tokenize_arguments((), self._kwargs).encode())
+            if self._seed is not None:
+                self._seed.update(token_of((), self._kwargs, named=self._named).encode())
             pickled = hand_over(self._kwargs) if in_process else _dump_kwargs(function, self._kwargs)
             self._kwargs_body = body_of(pickled) if type(pickled) is bytes else b""
 
@@ -272,7 +313,7 @@ class MapPacker:
         shared = self._shared
         dependencies: list[list[Key]] | None = [] if shared else None
         pickle, kwargs, body, seed, prefix = self._pickle, self._kwargs, self._kwargs_body, self._seed, self._prefix
-        hashed = self._pure and self._keys is None
+        hashed = self._hashed
         for args in rows:
             token: bytes | str
             for value in args:
@@ -321,7 +362,8 @@ class MapPacker:
             token = self._pickle(new)
             if len(token) < 60_000:  # one frame: it can be spliced
                 return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
-        return Packed(self._dump(new), walker.dependencies, tokenize_arguments(new, NO_KWARGS))
+        identity = token_of(new, NO_KWARGS, named=self._named) if self._hashed else ""
+        return Packed(self._dump(new), walker.dependencies, identity)
 
     def _dump(self, args: tuple[Any, ...]) -> Payload:
         return dump_arguments(self._function, args, self._kwargs, self._in_process)

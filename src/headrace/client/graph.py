@@ -19,7 +19,7 @@ from headrace.messages.client import SubmitGraph
 from headrace.protocol import dumps, hand_over
 
 from .arguments import NO_KWARGS, MemolessPickler, as_payload, dump_arguments, is_simple
-from .calls import describe, pickle_function
+from .calls import pickle_function
 from .nodes import RUN_NODE, call_of
 from .options import OptionTable
 
@@ -238,7 +238,7 @@ class GraphPacker:
         pickled = self._by_identity.get(id(function))
         if pickled is None:
             # the nodes keep their functions alive, so identities stay unique
-            pickled = describe(function, True).pickled if self._in_process else pickle_function(function)
+            pickled = pickle_function(function, self._in_process)
             self._by_identity[id(function)] = pickled
         if not kwargs and not node.dependencies and all(map(is_simple, args)):
             return pickled, as_payload(self._pickle((args, NO_KWARGS)))

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from headrace.client.calls import note_upload
 from headrace.rpc import remote_exception
 
 from .base import NannyPlugin, SchedulerPlugin, WorkerPlugin
@@ -40,6 +41,7 @@ class _OneFile:
         self.load = load
         with open(filepath, "rb") as file:
             self.data = file.read()
+        note_upload(self.filename, self.data)
 
 
 class UploadFile(_OneFile, WorkerPlugin):

@@ -13,9 +13,10 @@ from headrace.exceptions import DeserializationError, SerializationError
 from .codec import StreamCodec, decode, encode
 from .errors import DumpedException, dumps_exception, loads_exception, loads_traceback, truncate
 from .frames import Frame, Frames
-from .handover import hand_over
+from .functions import dumps_function, forget_loaded_functions, loads_function
+from .handover import hand_over, hand_over_function
 from .marks import Pickled, Serialize, Serialized, ToPickle, unwrap
-from .pickling import OUT_OF_BAND_BYTES, Held, dumps, dumps_function, loads, loads_function
+from .pickling import OUT_OF_BAND_BYTES, Held, dumps, loads
 
 __all__ = [
     "OUT_OF_BAND_BYTES",
@@ -35,7 +36,9 @@ __all__ = [
     "dumps_exception",
     "dumps_function",
     "encode",
+    "forget_loaded_functions",
     "hand_over",
+    "hand_over_function",
     "loads",
     "loads_exception",
     "loads_function",

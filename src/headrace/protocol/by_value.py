@@ -6,6 +6,7 @@ running it.
 
 from __future__ import annotations
 
+import functools
 import io
 import types
 from collections.abc import Callable
@@ -13,8 +14,14 @@ from typing import Any
 
 import cloudpickle
 
+from headrace.common.importing import import_from_outside
+
 from .arrow import reduce_file_info
-from .pickling import dumps_function, loads_function
+from .frozen import CACHED_FUNCTION, attributes_of, has_lost_its_name, is_by_reference, replaced_modules
+from .functions import dumps_function, loads_function
+
+#: The code of all functions that `functools.singledispatch` makes.
+_DISPATCHER: types.CodeType = getattr(functools.singledispatch(len), "__code__")  # noqa: B009 - mypy does not know it
 
 #: Set once a class has functions of its own (`registered`): the reduction by these, or `NotImplemented`.
 reduce_registered: Callable[[Any], Any] | None = None
@@ -28,18 +35,100 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             reduced = reduce_registered(value)
             if reduced is not NotImplemented:
                 return reduced
+        if type(value) is CACHED_FUNCTION:
+            return NotImplemented if is_by_reference(value) else self._reduce_cached(value)
+        if type(value) is types.FunctionType and value.__code__ is _DISPATCHER and not is_by_reference(value):
+            return _reduce_dispatcher(value)
+        if replaced_modules and isinstance(value, (types.FunctionType, type)) and has_lost_its_name(value):
+            return find_named, (value.__module__, value.__qualname__)
         reduced = super().reducer_override(value)
         return reduce_file_info(value) if reduced is NotImplemented else reduced
 
+    def _reduce_cached(self, value: Any) -> Any:
+        """What rebuilds a function in a `functools.lru_cache`, which pickle knows by name only; the cache is empty.
+
+        The function may name the cached one, so that it has to exist before what it holds is loaded.
+        """
+        function, parameters = value.__wrapped__, value.cache_parameters()
+        reduced = super().reducer_override(function)
+        if reduced is NotImplemented:
+            return rebuild_cached, (parameters, function), _attributes_of(value)
+        make, arguments, state, _, _, set_state = reduced
+        return (
+            rebuild_cached,
+            (parameters, make, arguments),
+            (_attributes_of(value), set_state, state),
+            None,
+            None,
+            _fill,
+        )
+
 
 class _ValuePickler(_Pickler):
-    """Replaces each function that would go by value with the bytes that `dumps_function` keeps for it."""
+    """Replaces each function that would go by value, and that no call can change, with the bytes kept for it.
+
+    Of others, two in one value may share what they change: they are pickled along with the value.
+    """
 
     def reducer_override(self, value: Any) -> Any:
-        reduced = super().reducer_override(value)
-        if reduced is not NotImplemented and type(value) is types.FunctionType:
-            return loads_function, (dumps_function(value),)
-        return reduced
+        if type(value) is types.FunctionType and not is_by_reference(value):
+            pickled = dumps_function.shareable(value)
+            if pickled is not None:
+                return loads_function, (pickled,)
+        return super().reducer_override(value)
+
+
+def _reduce_dispatcher(value: Any) -> Any:
+    """What rebuilds a `functools.singledispatch`: it has a cache of weak references, which cannot be pickled.
+
+    The functions that it chooses from may name it, so that it has to exist before they are loaded.
+    """
+    attributes = {name: item for name, item in value.__dict__.items() if name not in _MADE_BY_SINGLEDISPATCH}
+    attributes |= {name: getattr(value, name) for name in functools.WRAPPER_ASSIGNMENTS}
+    return rebuild_dispatcher, (), (dict(value.registry), attributes), None, None, _register
+
+
+#: The attributes of such a function that belong to its closure.
+_MADE_BY_SINGLEDISPATCH = frozenset(vars(functools.singledispatch(lambda value: value))) - {"__wrapped__"}
+
+
+def rebuild_dispatcher() -> Any:
+    """A `functools.singledispatch` that knows no functions yet."""
+    return functools.singledispatch(lambda value: value)
+
+
+def _register(dispatcher: Any, state: tuple[dict[type, Any], dict[str, Any]]) -> None:
+    functions, attributes = state
+    for kind, function in functions.items():
+        dispatcher.register(kind, function)
+    for name, item in attributes.items():
+        setattr(dispatcher, name, item)
+
+
+def find_named(module_name: str, qualified_name: str) -> Any:
+    """What has a name in a module."""
+    return functools.reduce(getattr, qualified_name.split("."), import_from_outside(module_name))
+
+
+def rebuild_cached(parameters: dict[str, Any], function: Any, arguments: tuple[Any, ...] | None = None) -> Any:
+    """A function in a cache like that of `functools.lru_cache`.
+
+    Args:
+        parameters: the cache's `maxsize` and `typed`.
+        function: the function; with `arguments`, what makes it of them.
+    """
+    return functools.lru_cache(**parameters)(function if arguments is None else function(*arguments))
+
+
+def _fill(cached: Any, state: tuple[dict[str, Any], Any, Any]) -> None:
+    attributes, set_state, function_state = state
+    set_state(cached.__wrapped__, function_state)
+    functools.update_wrapper(cached, cached.__wrapped__)
+    cached.__dict__.update(attributes)
+
+
+def _attributes_of(cached: Any) -> dict[str, Any]:
+    return {name: value for name, value in attributes_of(cached).items() if name != "__wrapped__"}
 
 
 def cloudpickle_dumps(value: Any, buffer_callback: Any) -> bytes:

@@ -13,6 +13,9 @@ class Frames:
 
     __slots__ = ("frames",)
 
+    #: Whether the buffers are those of a value in this process, which receivers are to have, too.
+    shared = False
+
     def __init__(self, frames: list[Frame]) -> None:
         self.frames = frames
 
@@ -31,3 +34,11 @@ class Frames:
 
     def __reduce__(self) -> tuple[type[Frames], tuple[list[bytes]]]:
         return Frames, ([bytes(frame) for frame in self.frames],)
+
+
+class SharedFrames(Frames):
+    """Frames for receivers in this process."""
+
+    __slots__ = ()
+
+    shared = True

@@ -10,7 +10,8 @@ from typing import Any
 
 from headrace.exceptions import SerializationError
 
-from .frames import Frames
+from .frames import Frames, SharedFrames
+from .functions import PickledFunctions
 from .pickling import Held, dumps
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset})
@@ -26,6 +27,15 @@ def hand_over(value: Any) -> bytes | Frames:
         return dumps(value, smallest=1, explain=False)
     except SerializationError:
         return Held(_with_own_containers(value))
+
+
+def _hand_over_function(function: Any) -> bytes | Frames:
+    payload = hand_over(function)
+    return SharedFrames(payload.frames) if type(payload) is Frames else payload
+
+
+#: As `hand_over`, of a callable; the payload is kept as that of `dumps_function` is.
+hand_over_function = PickledFunctions(_hand_over_function)
 
 
 def _with_own_containers(value: Any) -> Any:

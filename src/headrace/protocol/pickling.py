@@ -6,14 +6,9 @@ another process does not have (`__main__`, modules registered by value). Large b
 
 from __future__ import annotations
 
-import contextlib
 import io
 import pickle
-import sys
 import threading
-import types
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,25 +16,16 @@ from typing import Any
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
+from .frozen import registered_by_value
 from .unpickling import unpickle
 
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
 OUT_OF_BAND_BYTES = 64 * 1024
-#: Entries kept by `loads_function`.
-LOADED_FUNCTIONS = 1000
-#: A function whose pickle is longer (it holds data) is pickled anew each time instead of being kept twice.
-CACHED_FUNCTION_BYTES = 1_000_000
 
 #: The plain pickler; another one once a class has functions of its own (`registered`).
 Pickler: type[pickle.Pickler] = pickle.Pickler
 _pickle_dumps: Callable[..., bytes] = pickle.dumps
 _BYTES = (bytes, bytearray)
-_CACHED_KINDS = (types.FunctionType, types.BuiltinFunctionType, type)
-
-#: cloudpickle's own set of the modules registered by value, once it has been imported by anyone
-_registry: set[str] | None = None
-_dumped: dict[int, tuple[weakref.ref[Any], bytes]] = {}
-_loaded: OrderedDict[bytes, Any] = OrderedDict()
 
 
 def use_pickler(kind: type[pickle.Pickler]) -> None:
@@ -84,12 +70,12 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
     try:
         data = _pickle_dumps(value, 5, buffer_callback=keep_large)
         # `find`, because `in` costs twice as much: it tries a bytes' index first
-        by_value = data.find(b"__main__") >= 0 or ((_registry is None or _registry) and _names_module_by_value(data))
+        by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
     except Exception:
         by_value = True
     if by_value:
         del buffers[:]
-        data = _cloudpickle(value, keep_large, explain)
+        data = cloudpickle_or_explain(value, keep_large, explain)
     if buffers:
         return Frames([data, *buffers])
     return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
@@ -97,12 +83,12 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
 
 def loads(payload: bytes | Frames | memoryview | bytearray) -> Any:
     """Unpickle what `dumps` made; arrays share the memory of the payload's frames."""
-    if type(payload) is Frames:
-        frames = payload.frames
-        return unpickle(frames[0], frames[1:])
     if type(payload) is Held:
         return payload.value
-    return unpickle(payload)  # type: ignore[arg-type]
+    if isinstance(payload, Frames):
+        frames = payload.frames
+        return unpickle(frames[0], frames[1:])
+    return unpickle(payload)
 
 
 _packing = threading.local()
@@ -119,6 +105,8 @@ class Held(Frames):
     """
 
     __slots__ = ("value",)
+
+    shared = True
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -181,10 +169,10 @@ def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], A
     """
     try:  # to see which pickler it takes; the callback must not be given anything twice
         data = _pickle_dumps(value, 5, buffer_callback=_leave_out)
-        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
+        by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
     except Exception:
         by_value = True
-    return (_cloudpickle if by_value else _plain)(value, buffer_callback)
+    return (cloudpickle_or_explain if by_value else _plain)(value, buffer_callback)
 
 
 def _leave_out(buffer: pickle.PickleBuffer) -> None:
@@ -193,52 +181,6 @@ def _leave_out(buffer: pickle.PickleBuffer) -> None:
 
 def _plain(value: Any, buffer_callback: Any) -> bytes:
     return _pickle_dumps(value, 5, buffer_callback=buffer_callback)
-
-
-def dumps_function(function: Callable[..., Any]) -> bytes:
-    """Pickle a callable to one piece of bytes, once per function object.
-
-    What the function refers to (globals of `__main__`, closures) is pickled as it is the first time.
-    """
-    entry = _dumped.get(id(function))
-    if entry is not None and entry[0]() is function:
-        return entry[1]
-    try:
-        data = _pickle_dumps(function, 5)
-        by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
-    except Exception:
-        by_value = True
-    if by_value:
-        data = _cloudpickle(function, None)
-    # Other callables may be mutable (instances, partials) or die at once (bound methods).
-    if isinstance(function, _CACHED_KINDS) and len(data) <= CACHED_FUNCTION_BYTES:
-        number = id(function)
-
-        def forget(_: Any) -> None:
-            _dumped.pop(number, None)
-
-        _dumped[number] = (weakref.ref(function, forget), data)
-    return data
-
-
-def loads_function(data: bytes | memoryview | Frames) -> Any:
-    """Unpickle a callable; equal bytes give the same object while it is among the last `LOADED_FUNCTIONS`."""
-    if type(data) is not bytes:
-        if isinstance(data, Frames):
-            return loads(data)
-        data = bytes(data)
-    try:
-        function = _loaded[data]
-        _loaded.move_to_end(data)
-        return function
-    except KeyError:
-        pass
-    function = unpickle(data)
-    _loaded[data] = function
-    if len(_loaded) > LOADED_FUNCTIONS:
-        with contextlib.suppress(KeyError):  # another thread emptied it
-            _loaded.popitem(last=False)
-    return function
 
 
 def type_name(value: Any) -> str:
@@ -259,15 +201,18 @@ class _LargeBytes:
         return type(self.value), (pickle.PickleBuffer(self.value),)
 
 
-def _names_module_by_value(data: bytes) -> bool:
+def names_module_by_value(data: bytes) -> bool:
     """Whether a pickle names a module that the user registered with `cloudpickle.register_pickle_by_value`."""
-    global _registry
-    if _registry is None:
-        _registry = getattr(sys.modules.get("cloudpickle.cloudpickle"), "_PICKLE_BY_VALUE_MODULES", None)
-    return bool(_registry) and any(name.encode() in data for name in tuple(_registry or ()))
+    names = registered_by_value()
+    return bool(names) and any(name.encode() in data for name in tuple(names))
 
 
-def _cloudpickle(value: Any, buffer_callback: Any, explain: bool = True) -> bytes:
+def cloudpickle_or_explain(value: Any, buffer_callback: Any, explain: bool = True) -> bytes:
+    """Pickle what plain pickle cannot, or must not.
+
+    Raises:
+        SerializationError: it cannot be pickled; names its type, and with `explain` what in it is at fault.
+    """
     from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
 
     try:

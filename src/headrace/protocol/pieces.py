@@ -12,7 +12,7 @@ from typing import Any
 
 from . import pickling as plain
 from .frames import Frame
-from .pickling import _BYTES, OUT_OF_BAND_BYTES, _cloudpickle, _LargeBytes, _names_module_by_value, in_band
+from .pickling import _BYTES, OUT_OF_BAND_BYTES, _LargeBytes, cloudpickle_or_explain, in_band, names_module_by_value
 
 
 class _Pieces:
@@ -38,10 +38,10 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
     target = _Pieces()
     try:
         plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers, OUT_OF_BAND_BYTES)).dump(value)
-        by_value = any(b"__main__" in piece or _names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
+        by_value = any(b"__main__" in piece or names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
     except Exception:
         by_value = True
     if by_value:
         target = _Pieces()
-        target.pieces.append(_cloudpickle(value, partial(in_band, target.buffers, OUT_OF_BAND_BYTES)))
+        target.pieces.append(cloudpickle_or_explain(value, partial(in_band, target.buffers, OUT_OF_BAND_BYTES)))
     return target.pieces, target.buffers

@@ -10,7 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from headrace.protocol import Frames, loads, unwrap
+from headrace.protocol import Frames, forget_loaded_functions, loads, unwrap
 
 from .functions import error_reply
 
@@ -68,4 +68,5 @@ def import_file(path: str) -> list[ModuleType]:
         logger.info("Reload module %s from %s file", module, extension)
         loaded = sys.modules.get(module)
         modules.append(importlib.import_module(module) if loaded is None else importlib.reload(loaded))
+    forget_loaded_functions(names)
     return modules

@@ -98,7 +98,8 @@ async def run(server: Any, comm: Any, function: Any, args: Any = (), kwargs: Any
 
 def dumps_function(func: Callable[..., Any]) -> bytes:
     """A function's pickle, remembered for the next time."""
-    return _dumps_function(func)
+    data: bytes = _dumps_function(func)
+    return data
 
 
 def fail_hard(method: Callable[..., T]) -> Callable[..., T]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import dask
 from dask._task_spec import DataNode
-from dask.base import tokenize
 from dask.utils import format_bytes, parse_bytes
 
 from headrace.common.keys import Key, to_wire
@@ -19,7 +18,7 @@ from headrace.messages.client import CancelKeys, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
 from ..arguments import Walker
-from ..calls import CHUNK, MapChunk, MapPacker, pack_submit, rows_of, submit_message
+from ..calls import CHUNK, MapChunk, MapPacker, pack_submit, rows_of, submit_message, token_of, unique_suffix
 from ..containers import refuse_iterators
 from ..current import task_key
 from ..expressions import materialize
@@ -180,12 +179,13 @@ class WorkMethods(ClientBase):
             actor=actor,
             timeout=limit,
         )
-        kwargs, held = self._send_large_kwargs(func, kwargs)
+        pure = pure and not actor
+        kwargs, held = self._send_large_kwargs(kwargs, pure and (key is None or isinstance(key, str)), key is not None)
         prefix, keys = (key, None) if isinstance(key, str) else (None, key)
         if keys is not None:
             keys, iterables = _keys_for(keys, iterables)
         named = None if keys is None else iter(keys)
-        packer = MapPacker(func, kwargs, pure and not actor, prefix, named, self.session.in_process, limit)
+        packer = MapPacker(func, kwargs, pure, prefix, named, self.session.in_process, limit)
         futures = self._map_chunks(packer, iterables, [] if options is NO_OPTIONS else [options], batch_size)
         del held  # the tasks hold their large arguments from here on
         return futures
@@ -248,8 +248,10 @@ class WorkMethods(ClientBase):
                 session.post(make_message(chunk))
         return states, bool(chunk.keys)
 
-    def _send_large_kwargs(self, func: Any, kwargs: dict[str, Any]) -> tuple[dict[str, Any], list[Future[Any]]]:
-        """Large keyword arguments of a map become tasks of their own; the others stay."""
+    def _send_large_kwargs(
+        self, kwargs: dict[str, Any], hashed: bool, named: bool
+    ) -> tuple[dict[str, Any], list[Future[Any]]]:
+        """Large keyword arguments of a map become tasks of their own, with `hashed` one a value; the others stay."""
         held: list[Future[Any]] = []
         result = dict(kwargs)
         for name, value in kwargs.items():
@@ -262,7 +264,7 @@ class WorkMethods(ClientBase):
             except TypeError:
                 continue  # reported with the argument's name when it is packed
             if type(payload) is not bytes:
-                key = f"{type(value).__name__}-{tokenize(value)}"
+                key = f"{type(value).__name__}-{token_of(value, named=named) if hashed else unique_suffix()}"
                 (future,) = self._submit_graph({key: DataNode(key, value)}, [key], {}, {}).values()
                 held.append(future)
                 result[name] = future
