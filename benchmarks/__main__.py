@@ -15,6 +15,7 @@ from typing import Any
 
 from .environments import ROOT, peer_python, run_sample
 from .report import print_table, summarise, versions
+from .runner import FUNCTIONS
 from .table import ROWS, Row
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -56,6 +57,9 @@ def parse_arguments() -> argparse.Namespace:
         "--only", action="append", choices=[row.name for row in ROWS], help="only this row (repeatable)"
     )
     parser.add_argument("--arrangement", choices=["local", "separate", "alone"], help="only this arrangement")
+    parser.add_argument(
+        "--functions", choices=FUNCTIONS, default="module", help="what the tasks of the overhead rows run"
+    )
     parser.add_argument("--repeat", type=int, default=None, help="samples per row (default: the row's own)")
     parser.add_argument("--python", default=sys.executable, help="interpreter with headrace (default: this one)")
     parser.add_argument("--peer-python", default=None, help="interpreter with the peer (default: make one)")
@@ -76,7 +80,7 @@ def measure(row: Row, arrangement: str, pythons: dict[str, str], options: Any) -
             begin = time.time()
             print(f"{row.name:16} {arrangement:9} {side:9}", end=" ", flush=True)
             try:
-                sample = run_sample(python, row.name, arrangement, side, options.quick)
+                sample = run_sample(python, row.name, arrangement, side, options.quick, options.functions)
             except RuntimeError as error:
                 print(f"failed: {error}")
                 continue

@@ -28,13 +28,16 @@ def peer_python() -> str:
     return str(python)
 
 
-def run_sample(python: str, row: str, arrangement: str, side: str, quick: bool) -> dict[str, float]:
+def run_sample(
+    python: str, row: str, arrangement: str, side: str, quick: bool, functions: str = "module"
+) -> dict[str, float]:
     """One sample in a process of its own.
 
     Raises:
         RuntimeError: the process failed or took too long; says which, with the end of its output.
     """
     command = [python, "-m", "benchmarks.runner", row, "--arrangement", arrangement, "--side", side]
+    command += ["--functions", functions]
     if quick:
         command.append("--quick")
     try:

@@ -16,7 +16,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType
 from typing import Any
+
+#: Where functions may live that tasks run. Those of a module are sent as their names, the others by value.
+FUNCTIONS = ("module", "script", "lambda")
 
 
 @dataclass
@@ -28,12 +32,21 @@ class Session:
         quick: small sizes are enough.
         client: connected to 2 workers of 1 thread each; None when alone or for a reference.
         scheduler_pid: the scheduler's process when it has one of its own.
+        functions: where the functions live that tasks run, see `function`.
     """
 
     side: str
     quick: bool
     client: Any = None
     scheduler_pid: int | None = None
+    functions: str = "module"
+
+    def function(self, function: Any) -> Any:
+        """A row's function, as one of its module, or the same as one of a script, or as a lambda of a script."""
+        if self.functions == "module":
+            return function
+        name = function.__name__ if self.functions == "script" else "<lambda>"
+        return FunctionType(function.__code__, {"__name__": "__main__"}, name)
 
     def size(self, full: int) -> int:
         return max(1, full // 10) if self.quick else full
@@ -45,9 +58,10 @@ def main() -> None:
     parser.add_argument("--arrangement", choices=["local", "separate", "alone"], default="local")
     parser.add_argument("--side", choices=["ours", "peer", "reference"], default="ours")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--functions", choices=FUNCTIONS, default="module")
     options = parser.parse_args()
     row = importlib.import_module(f"benchmarks.rows.{options.row}")
-    session = Session(options.side, options.quick)
+    session = Session(options.side, options.quick, functions=options.functions)
     with contextlib.ExitStack() as stack:
         if options.side != "reference" and options.arrangement == "local":
             stack.enter_context(local(session))

@@ -12,14 +12,15 @@ def step(x: int) -> int:
 
 def run(session: Any) -> dict[str, float]:
     count = session.size(2_000)
-    _chain(session.client, 20, -1_000_000)
+    _chain(session, 20, -1_000_000)
     begin = time.perf_counter()
-    assert _chain(session.client, count, 0) == count
+    assert _chain(session, count, 0) == count
     return {"seconds": time.perf_counter() - begin}
 
 
-def _chain(client: Any, count: int, start: int) -> Any:
+def _chain(session: Any, count: int, start: int) -> Any:
+    client, function = session.client, session.function(step)
     future = start
     for _ in range(count):
-        future = client.submit(step, future)
+        future = client.submit(function, future)
     return future.result()  # type: ignore[attr-defined]

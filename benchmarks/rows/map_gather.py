@@ -13,13 +13,13 @@ def no_op(x: int) -> int:
 
 
 def run(session: Any) -> dict[str, float]:
-    client, count = session.client, session.size(10_000)
-    client.gather(client.map(no_op, range(-500, 0)))
+    client, count, function = session.client, session.size(10_000), session.function(no_op)
+    client.gather(client.map(function, range(-500, 0)))
     rates = []
     for repetition in range(1 if session.side == "peer" else 5):
         values = range(repetition * count, (repetition + 1) * count)
         begin = time.perf_counter()
-        results = client.gather(client.map(no_op, values))
+        results = client.gather(client.map(function, values))
         rates.append(count / (time.perf_counter() - begin))
         assert results == list(values)
     return {"tasks_per_second": median(rates)}

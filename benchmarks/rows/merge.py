@@ -12,15 +12,16 @@ def leaf(x: int) -> int:
 
 def run(session: Any) -> dict[str, float]:
     count = session.size(20_000)
-    _merge(session.client, 100, "warm")
+    _merge(session, 100, "warm")
     begin = time.perf_counter()
-    total = _merge(session.client, count, "leaf")
+    total = _merge(session, count, "leaf")
     took = time.perf_counter() - begin
     assert total == count * (count + 1) // 2
     return {"seconds": took}
 
 
-def _merge(client: Any, count: int, name: str) -> Any:
-    graph: dict[Any, Any] = {(name, i): (leaf, i) for i in range(count)}
+def _merge(session: Any, count: int, name: str) -> Any:
+    function = session.function(leaf)
+    graph: dict[Any, Any] = {(name, i): (function, i) for i in range(count)}
     graph[f"{name}-total"] = (sum, list(graph))
-    return client.get(graph, f"{name}-total")
+    return session.client.get(graph, f"{name}-total")

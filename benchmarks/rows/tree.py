@@ -12,18 +12,18 @@ def leaf(x: int) -> int:
 
 
 def run(session: Any) -> dict[str, float]:
-    client = session.client
     leaves = 1024 if session.quick else 8192
-    _tree(client, 64, -1000)
+    _tree(session, 64, -1000)
     begin = time.perf_counter()
-    total = _tree(client, leaves, 0)
+    total = _tree(session, leaves, 0)
     took = time.perf_counter() - begin
     assert total == leaves * (leaves + 1) // 2
     return {"seconds": took}
 
 
-def _tree(client: Any, leaves: int, start: int) -> Any:
-    level = client.map(leaf, range(start, start + leaves))
+def _tree(session: Any, leaves: int, start: int) -> Any:
+    client = session.client
+    level = client.map(session.function(leaf), range(start, start + leaves))
     while len(level) > 1:
         level = client.map(add, level[::2], level[1::2])
     return level[0].result()

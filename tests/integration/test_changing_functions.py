@@ -188,6 +188,8 @@ def test_an_uploaded_module_is_the_new_one_everywhere(tmp_path: Path, monkeypatc
         client.upload_file(str(path))
         assert set(versions()) == {"second"}
         assert held.result() == 1
+        scheduler = cluster.scheduler
+        assert sum("uploaded_twice" in name for name in (*scheduler.plugins, *scheduler.worker_plugins)) == 2
         cluster.scale(2)
         client.wait_for_workers(2)
         everywhere = [

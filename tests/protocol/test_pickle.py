@@ -19,6 +19,7 @@ from headrace.protocol import (
     SerializationError,
     dumps,
     dumps_function,
+    forget_loaded_functions,
     loads,
     loads_function,
 )
@@ -256,10 +257,17 @@ def test_nested_functions_are_pickled_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_cache_of_loaded_functions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_functions, "LOADED_FUNCTIONS", 3)
-    kept_functions._loaded.clear()
+    forget_loaded_functions()
     for number in range(10):
         loads_function(pickle.dumps(functools.partial(int, number)))
     assert len(kept_functions._loaded) == 3
+    monkeypatch.setattr(kept_functions, "LOADED_BYTES", 200_000)
+    for number in range(5):
+        loads_function(pickle.dumps(functools.partial(int, str(number) * 150_000)))
+    assert len(kept_functions._loaded) == 1
+    loads_function(pickle.dumps(functools.partial(int, "1" * 250_000)))
+    assert not kept_functions._loaded
+    assert not kept_functions._loaded_bytes
 
 
 def test_a_function_that_cannot_be_pickled_is_named() -> None:

@@ -85,6 +85,10 @@ class SchedulerUploadFile(_OneFile, SchedulerPlugin):
             file.write(self.data)
         if self.load:
             import_file(path)
+        for name, plugin in list(scheduler.plugins.items()):  # an earlier upload, which this one replaces
+            if type(plugin) is SchedulerUploadFile and plugin is not self and plugin.filename == self.filename:
+                scheduler.remove_plugin(name)
+                await plugin.close()
 
     async def close(self) -> None:
         if self._directory is not None:

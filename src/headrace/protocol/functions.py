@@ -6,7 +6,7 @@ unpickled function serves several tasks only if their calls cannot change it.
 
 from __future__ import annotations
 
-import contextlib
+import threading
 import types
 import weakref
 from collections import OrderedDict
@@ -19,8 +19,9 @@ from .frozen import CACHED_FUNCTION, Frozen, freeze, replaced_modules
 from .pickling import Held, cloudpickle_or_explain, loads, names_module_by_value
 from .unpickling import unpickle
 
-#: Entries kept by `loads_function`.
+#: Entries kept by `loads_function`, and how many bytes their pickles have together, at most.
 LOADED_FUNCTIONS = 1000
+LOADED_BYTES = 64_000_000
 #: A function whose pickle is longer (it holds data) is pickled anew each time instead of being kept twice.
 CACHED_FUNCTION_BYTES = 1_000_000
 
@@ -105,7 +106,10 @@ dumps_function = PickledFunctions(_dump_function)
 #: Stands for a function of which each task gets a copy of its own.
 _COPIED = object()
 _loaded: OrderedDict[bytes, Any] = OrderedDict()
+_loaded_bytes = 0
 _generation = 0
+#: Held to change `_loaded`, but not to look into it.
+_loading = threading.Lock()
 
 
 def loads_function(data: bytes | memoryview | Frames) -> Any:
@@ -123,14 +127,16 @@ def loads_function(data: bytes | memoryview | Frames) -> Any:
 
 
 def _load(data: bytes) -> Any:
+    global _loaded_bytes
     generation = _generation
     function = unpickle(data)
     frozen = freeze(function)
-    if generation == _generation:  # no module was replaced meanwhile
-        _loaded[data] = function if frozen is not None and frozen.shareable else _COPIED
-        if len(_loaded) > LOADED_FUNCTIONS:
-            with contextlib.suppress(KeyError):  # another thread emptied it
-                _loaded.popitem(last=False)
+    with _loading:
+        if generation == _generation and data not in _loaded:  # no module was replaced meanwhile
+            _loaded[data] = function if frozen is not None and frozen.shareable else _COPIED
+            _loaded_bytes += len(data)
+            while len(_loaded) > LOADED_FUNCTIONS or _loaded_bytes > LOADED_BYTES:
+                _loaded_bytes -= len(_loaded.popitem(last=False)[0])
     return function
 
 
@@ -145,7 +151,9 @@ def forget_loaded_functions(modules: Iterable[str] = ()) -> None:
     Args:
         modules: names of modules that have been replaced by others.
     """
-    global _generation
+    global _generation, _loaded_bytes
     replaced_modules.update(modules)
-    _generation += 1
-    _loaded.clear()
+    with _loading:
+        _generation += 1
+        _loaded.clear()
+        _loaded_bytes = 0

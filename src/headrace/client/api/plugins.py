@@ -36,11 +36,12 @@ class PluginMethods(ClientBase):
         if self.asynchronous:
             return self._upload_file(on_workers, on_scheduler, name)
         self._register_plugin_as(on_scheduler, name, "scheduler")  # type: ignore[attr-defined]
-        return self._register_plugin_as(on_workers, name, "worker")  # type: ignore[attr-defined]
+        # under the file's name: the next upload of it takes this one's place on workers that come later
+        return self._register_plugin_as(on_workers, None, "worker")  # type: ignore[attr-defined]
 
     async def _upload_file(self, on_workers: Any, on_scheduler: Any, name: str) -> Any:
         await self._register_plugin_as(on_scheduler, name, "scheduler")  # type: ignore[attr-defined]
-        return await self._register_plugin_as(on_workers, name, "worker")  # type: ignore[attr-defined]
+        return await self._register_plugin_as(on_workers, None, "worker")  # type: ignore[attr-defined]
 
     def forward_logging(self, logger_name: str | None = None, level: int | str = logging.NOTSET) -> Any:
         """Have what a logger on the workers logs logged here as well, by the logger of the same name.
