@@ -29,7 +29,7 @@ _ours: set[str] = set()
 
 def is_locking_enabled() -> bool:
     """Whether `distributed.worker.use-file-locking` lets directories be locked; else nothing is removed for others."""
-    return fcntl is not None and bool(config.get("distributed.worker.use-file-locking"))
+    return fcntl is not None and config.truth("distributed.worker.use-file-locking")
 
 
 def scratch_directory() -> str:

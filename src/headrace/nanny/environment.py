@@ -20,18 +20,24 @@ def process_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str
     In falling precedence: `extra` (None removes a variable), this process's own, `distributed.nanny.environ`, and
     `distributed.nanny.pre-spawn-environ` (which keeps numeric libraries from starting threads of their own).
     """
+    environ = config.variables("distributed.nanny.environ")
+    chosen = {**{name: value for name, value in environ.items() if name not in os.environ}, **(extra or {})}
     environment: dict[str, Any] = {
-        **(config.get("distributed.nanny.pre-spawn-environ") or {}),
-        **(config.get("distributed.nanny.environ") or {}),
+        **config.variables("distributed.nanny.pre-spawn-environ"),
         **os.environ,
-        INHERITED: inherited_configuration(),
-        **(extra or {}),
+        INHERITED: inherited_configuration(chosen),
+        **chosen,
     }
     return {name: str(value) for name, value in environment.items() if value is not None}
 
 
-def inherited_configuration() -> str:
-    """This process's configuration as the environment variable that dask reads; what is not JSON is left out."""
+def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
+    """This process's configuration as the environment variable that dask reads; what is not JSON is left out.
+
+    Args:
+        chosen: variables of the process that is started; what they say of the configuration (`DASK_...`) is put on top,
+            since a process that was given its configuration need not look for them.
+    """
     import base64
     import json
 
@@ -43,6 +49,9 @@ def inherited_configuration() -> str:
         except (TypeError, ValueError):
             continue
         values[name] = value
+    settings = {name: str(value) for name, value in (chosen or {}).items() if value is not None and name != INHERITED}
+    if any(name.startswith("DASK_") for name in settings):
+        values = dask_config.merge(values, dask_config.collect_env(settings))
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 
