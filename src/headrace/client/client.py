@@ -244,6 +244,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
         if self.cluster is not None:
+            self.session.told_address = normalize_address(self.cluster.scheduler_address)
             address = getattr(self.cluster, "client_address", None) or self.cluster.scheduler_address
             return normalize_address(address)
         assert self.scheduler_file is not None
