@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .hash_seed import run_with_hash_seed
 from .lifetime import serve, start_logging
 from .options import announce_worker, version_option
 
@@ -22,6 +23,7 @@ def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
 
     ARGS are the positional arguments of each class: for workers, the scheduler's address.
     """
+    run_with_hash_seed("--spec")
     found = _read(spec, spec_file)
     start_logging()
 

@@ -13,6 +13,7 @@ from headrace.common.sizing import workers_and_threads
 from headrace.machine import parse_memory_limit
 from headrace.nanny.tuning import tune_allocator, tune_interpreter
 
+from .hash_seed import run_with_hash_seed
 from .lifetime import pid_file, serve, start_logging
 from .options import (
     PRELOADING,
@@ -84,6 +85,8 @@ def worker(
 
     PRELOAD_ARGV are for the scripts that --preload names.
     """
+    if not given["nanny"]:
+        run_with_hash_seed("--no-nanny")
     if scheduler is not None and scheduler.startswith("-"):  # the first of the arguments for preload scripts
         preload_argv, scheduler = (scheduler, *preload_argv), None
     check_preload_arguments(preload_argv, preload, "distributed.worker.preload")
