@@ -6,6 +6,7 @@ Importing this module does not import dask, which takes a tenth of a second; the
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
 import re
@@ -19,6 +20,9 @@ from typing import Any
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
 #: Stands for a value that there is not.
 MISSING: Any = object()
+#: Settings of dask where work goes to a cluster, unless the user has others: it would shuffle from peer to peer, which
+#: there is not yet. Without a client they are dask's own business.
+WITH_A_CLUSTER = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
 #: Sections in which the user names what there is: none of our names is missing there if he leaves it out.
 NAMED_BY_USERS = (
     "distributed.scheduler.default-task-durations",
@@ -169,6 +173,24 @@ def variables(name: str) -> dict[str, Any]:
         raise ValueError(f"{name} must have names and values of variables, not {given!r}")
     exact = {key: value for key, value in given.items() if spelled.get(key, key) == key}
     return exact | {spelled[key]: value for key, value in given.items() if key not in exact}
+
+
+def with_a_cluster(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, completed by what dask is told where work goes to a cluster."""
+    result = copy.deepcopy(values)
+    for name, value in WITH_A_CLUSTER.items():
+        *above, last = name.split(".")
+        section = result
+        for part in above:
+            section = section.setdefault(part, {})
+        if name not in values and section.get(last) is None:
+            section[last] = value
+    return result
+
+
+def tell_dask_of_a_cluster() -> None:
+    """Call in a process that is a worker by a command: what its tasks ask dask for goes to the cluster."""
+    register_defaults().update_defaults(with_a_cluster({}))
 
 
 def parse_seconds(value: float | str | None, default: float | None = None) -> float:

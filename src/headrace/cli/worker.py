@@ -10,6 +10,7 @@ from dask.system import CPU_COUNT
 
 from headrace.common.functions import import_term
 from headrace.common.sizing import workers_and_threads
+from headrace.config import tell_dask_of_a_cluster
 from headrace.machine import parse_memory_limit
 from headrace.nanny.tuning import tune_allocator, tune_interpreter
 
@@ -99,6 +100,7 @@ def worker(
     nanny = given["nanny"]
     if not nanny:
         tune_allocator()
+        tell_dask_of_a_cluster()
     where = {"scheduler_file": scheduler_file, "death_timeout": death_timeout}
 
     async def start() -> list[Any]:

@@ -78,9 +78,7 @@ def default_client(c: Client | None = None) -> Client:
 
 def ensure_default_client(client: Client) -> None:
     """Make a client the default if it is not."""
-    import dask
-
-    dask.config.set(scheduler="dask.distributed")
+    client.come_into_force()
     if global_client() is not client:
         remember(client)
 

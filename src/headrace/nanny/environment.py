@@ -79,6 +79,7 @@ def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
         except (TypeError, ValueError):
             continue
         values[name] = value
+    values = config.with_a_cluster(values)
     settings = {name: str(value) for name, value in (chosen or {}).items() if value is not None and name != INHERITED}
     if any(name.startswith("DASK_") for name in settings):
         values = dask_config.merge(values, dask_config.collect_env(settings))

@@ -190,9 +190,9 @@ class WorkerProcess:
         if self._config is not None:
             import dask.config
 
-            from headrace.config import INHERITED
+            from headrace.config import INHERITED, with_a_cluster
 
-            environment[INHERITED] = dask.config.serialize(dict(self._config))
+            environment[INHERITED] = dask.config.serialize(with_a_cluster(dict(self._config)))
         return environment | dict(self._env or {})
 
     # What the child says, and its end
