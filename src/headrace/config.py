@@ -6,6 +6,7 @@ Importing this module does not import dask, which takes a tenth of a second; the
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
 import re
@@ -17,6 +18,20 @@ from typing import Any
 
 #: The environment variable in which dask hands its configuration to processes that it starts.
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
+#: Stands for a value that there is not.
+MISSING: Any = object()
+#: Settings of dask where work goes to a cluster, unless the user has others: it would shuffle from peer to peer, which
+#: there is not yet. Without a client they are dask's own business.
+WITH_A_CLUSTER = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
+#: Sections in which the user names what there is: none of our names is missing there if he leaves it out.
+NAMED_BY_USERS = (
+    "distributed.scheduler.default-task-durations",
+    "distributed.nanny.environ",
+    "distributed.nanny.pre-spawn-environ",
+    "distributed.worker.resources",
+)
+#: What else than YAML's own words stands for true and false in a variable of the environment.
+_TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 # The usual units, so that a process can start without dask, which knows all.
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
@@ -53,21 +68,129 @@ def register_defaults() -> Any:
 
 @lru_cache
 def inherited() -> dict[str, Any] | None:
-    """The whole configuration of the process that started this one, as dask passes it on; None if there is none."""
+    """The whole configuration of the process that started this one, as dask passes it on; None if there is none.
+
+    None as well if only a part was passed on (`Nanny(config=...)`): dask has to add what the user configured elsewhere.
+    """
     text = os.environ.get(INHERITED)
-    return json.loads(base64.urlsafe_b64decode(text)) if text else None
+    values = json.loads(base64.urlsafe_b64decode(text)) if text else {}
+    return values if "version" in (values.get("distributed") or ()) else None
+
+
+def _values() -> dict[str, Any]:
+    """All that is configured now."""
+    if "dask.config" not in sys.modules and (values := inherited()) is not None:
+        return values  # a process that was given its configuration can start without dask
+    return register_defaults().config  # type: ignore[no-any-return]
+
+
+def _find(values: Any, name: str) -> Any:
+    """The value under a dotted name, be it spelled with hyphens or underscores; MISSING if there is none."""
+    for part in name.split("."):
+        if not isinstance(values, dict):
+            return MISSING
+        if part not in values:
+            part = part.replace("_", "-") if "_" in part else part.replace("-", "_")
+            if part not in values:
+                return MISSING
+        values = values[part]
+    return values
 
 
 def get(name: str, default: Any = None) -> Any:
-    """A value by its dotted name, from the user's configuration or else our defaults."""
-    if "dask.config" not in sys.modules and (value := inherited()) is not None:
-        for part in name.split("."):  # a process that was given its configuration can start without dask
-            if not isinstance(value, dict) or part not in value:
-                break
-            value = value[part]
-        else:
-            return value
-    return register_defaults().get(name, default)
+    """A value by its dotted name, from the user's configuration or else our defaults.
+
+    A section comes as a dictionary with the names that `headrace.yaml` has, however the user spelled them, and with our
+    defaults for what he left out: variables of the environment and some files have `socket_backlog` for
+    `socket-backlog`, and `dask.config.set` of a section replaces all of it.
+    """
+    value = _find(_values(), name)
+    if value is MISSING:
+        value = _find(defaults(), name) if name.startswith("distributed.") else MISSING
+        return default if value is MISSING else value
+    if isinstance(value, dict):
+        known = _find(defaults(), name)
+        return _section(value, known if isinstance(known, dict) else {}, name)
+    return value
+
+
+def _section(values: dict[str, Any], known: dict[str, Any], name: str) -> dict[str, Any]:
+    found = (
+        {} if name in NAMED_BY_USERS else {key: value for key, value in known.items() if _find(values, key) is MISSING}
+    )
+    for key, value in values.items():
+        hyphened = key.replace("_", "-") if isinstance(key, str) else key
+        ours = hyphened if key not in known and hyphened in known else key
+        inner = known.get(ours)
+        if isinstance(inner, dict) and (value is None or isinstance(value, dict)):
+            value = _section(value or {}, inner, f"{name}.{ours}")
+        if ours == key or ours not in values:
+            found[ours] = value
+    return found
+
+
+def truth(name: str) -> bool:
+    """A setting that is on or off; None is off.
+
+    Raises:
+        ValueError: it is something else; names the setting.
+    """
+    value = get(name)
+    if value is None or isinstance(value, (bool, int)):
+        return bool(value)
+    if isinstance(value, str) and value.lower() in _TRUTHS:
+        return _TRUTHS[value.lower()]
+    raise ValueError(f"{name} must be true or false, not {value!r}")
+
+
+def texts(name: str) -> list[str]:
+    """A setting that lists texts; a single one, as variables of the environment give it, is a list of one.
+
+    Raises:
+        ValueError: it is something else; names the setting.
+    """
+    value = get(name)
+    if isinstance(value, str):
+        return [value]
+    if value is None or isinstance(value, (list, tuple, set, frozenset)):
+        return [str(one) for one in value or ()]
+    raise ValueError(f"{name} must be a list, not {value!r}")
+
+
+def variables(name: str) -> dict[str, Any]:
+    """The variables of the environment that a section sets, spelled as they are meant.
+
+    Of `DASK_DISTRIBUTED__NANNY__ENVIRON__OMP_NUM_THREADS=2` dask keeps `omp_num_threads`: what such a variable itself
+    says, or else our defaults, tells the true spelling, and it is the user's choice where both are there.
+    """
+    prefix = f"DASK_{name.replace('.', '__').replace('-', '_')}__".upper()
+    spelled = {known.lower(): known for known in _find(defaults(), name)}
+    for variable in os.environ:
+        if variable.upper().startswith(prefix):
+            spelled[variable[len(prefix) :].lower()] = variable[len(prefix) :]
+    given = get(name) or {}
+    if not isinstance(given, dict):
+        raise ValueError(f"{name} must have names and values of variables, not {given!r}")
+    exact = {key: value for key, value in given.items() if spelled.get(key, key) == key}
+    return exact | {spelled[key]: value for key, value in given.items() if key not in exact}
+
+
+def with_a_cluster(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, completed by what dask is told where work goes to a cluster."""
+    result = copy.deepcopy(values)
+    for name, value in WITH_A_CLUSTER.items():
+        *above, last = name.split(".")
+        section = result
+        for part in above:
+            section = section.setdefault(part, {})
+        if name not in values and section.get(last) is None:
+            section[last] = value
+    return result
+
+
+def tell_dask_of_a_cluster() -> None:
+    """Call in a process that is a worker by a command: what its tasks ask dask for goes to the cluster."""
+    register_defaults().update_defaults(with_a_cluster({}))
 
 
 def parse_seconds(value: float | str | None, default: float | None = None) -> float:
@@ -136,7 +259,7 @@ class CommOptions:
             tcp_timeout=parse_seconds(values["timeouts"]["tcp"]),
             compression=values["compression"] or None,
             max_frame_bytes=parse_bytes(values["max-frame-bytes"]),
-            socket_backlog=values["socket-backlog"],
-            require_encryption=bool(values["require-encryption"]),
-            share_memory=bool(values["same-machine-memory"]),
+            socket_backlog=int(values["socket-backlog"]),
+            require_encryption=truth("distributed.comm.require-encryption"),
+            share_memory=truth("distributed.comm.same-machine-memory"),
         )

@@ -14,6 +14,7 @@ import weakref
 from typing import IO, Any
 
 from headrace import config
+from headrace.private_directories import chosen_directory, private_directory
 
 try:
     import fcntl
@@ -29,13 +30,20 @@ _ours: set[str] = set()
 
 def is_locking_enabled() -> bool:
     """Whether `distributed.worker.use-file-locking` lets directories be locked; else nothing is removed for others."""
-    return fcntl is not None and bool(config.get("distributed.worker.use-file-locking"))
+    return fcntl is not None and config.truth("distributed.worker.use-file-locking")
 
 
 def scratch_directory() -> str:
-    """Where this user's workers keep their files by default: in dask's `temporary-directory`, or else the system's."""
+    """Where this user's workers keep their files by default: in dask's `temporary-directory`, or else the system's.
+
+    It is there when this returns, and nobody else can get at what is in it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    return os.path.join(config.get("temporary-directory", None) or tempfile.gettempdir(), f"headrace-{user}")
+    above = config.get("temporary-directory", None) or tempfile.gettempdir()
+    return private_directory(os.path.join(above, f"headrace-{user}"))
 
 
 def remove_leftover(path: str) -> None:
@@ -58,12 +66,12 @@ class WorkSpace:
     """A directory of working directories, shared by processes.
 
     Args:
-        base_dir: where; made if it is not there, for this user alone.
+        base_dir: where; made if it is not there, for this user alone. If another user has made it, or a directory above
+            it, in a place that all share, another one is taken.
     """
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
-        self.base_dir = os.path.abspath(base_dir)
-        os.makedirs(self.base_dir, mode=0o700, exist_ok=True)
+        self.base_dir = chosen_directory(os.path.abspath(base_dir))
         self._purge_leftovers()
 
     def new_work_dir(self, **kwargs: Any) -> WorkDir:
@@ -72,7 +80,7 @@ class WorkSpace:
         Raises:
             OSError: it cannot be made.
         """
-        os.makedirs(self.base_dir, mode=0o700, exist_ok=True)
+        self.base_dir = chosen_directory(self.base_dir)
         self._purge_leftovers()
         return WorkDir(self, **kwargs)
 
@@ -95,21 +103,31 @@ class WorkSpace:
 def _lock_of_the_dead(path: str) -> IO[str] | None:
     """A lock file, locked, if its process does not live any more."""
     try:
-        file = open(path, "r+")  # noqa: SIM115 - the caller closes it
+        file = open(path, "r+", opener=_open_plainly)  # noqa: SIM115 - the caller closes it
     except OSError:  # gone meanwhile, or somebody else's
         return None
     with contextlib.suppress(OSError):  # its process lives; or, with another file of that name, a new one does
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        found, directory = os.fstat(file.fileno()), path[: -len(_LOCK)]
+        # In a place that all share, anybody can put a lock beside a directory, to have it removed.
+        ours = found.st_uid == os.geteuid() and (
+            not os.path.lexists(directory) or os.lstat(directory).st_uid == found.st_uid
+        )
+        if ours and os.path.samestat(found, os.lstat(path)):
             return file
     file.close()
     return None
 
 
+def _open_plainly(path: str, flags: int) -> int:
+    """Open a file, and nothing that a link points to, nor a pipe to wait at; as this user's alone if it is made."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o600)
+
+
 def _locked_file(path: str) -> IO[str]:
     """A new file, which is locked by the time that others see it."""
     under_another_name = f"{path}-{os.getpid()}"
-    file = open(under_another_name, "a")  # noqa: SIM115 - the caller closes it
+    file = open(under_another_name, "x", opener=_open_plainly)  # noqa: SIM115 - the caller closes it
     with contextlib.suppress(OSError):  # a file system that knows no locks: nothing is removed there either
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.rename(under_another_name, path)
@@ -139,7 +157,7 @@ class WorkDir:
             self.dir_path = tempfile.mkdtemp(prefix=prefix, dir=workspace.base_dir)
         else:
             self.dir_path = os.path.join(workspace.base_dir, name)
-            os.mkdir(self.dir_path)
+            os.mkdir(self.dir_path, 0o700)
         self._lock_path = self.dir_path + _LOCK
         self._lock_file = None
         if is_locking_enabled():

@@ -73,7 +73,7 @@ class Security:
     tls_max_version: ssl.TLSVersion | None
 
     def __init__(self, require_encryption: bool | None = None, **kwargs: Any) -> None:
-        from headrace.config import get
+        from headrace.config import get, truth
 
         unknown = sorted(set(kwargs) - set(_FIELDS) - {"extra_conn_args"})
         if unknown:
@@ -86,8 +86,8 @@ class Security:
             if name.endswith("_version"):
                 value = _version(name, value)
             setattr(self, name, value)
-        if require_encryption is None:
-            require_encryption = get("distributed.comm.require-encryption")
+        if require_encryption is None and get("distributed.comm.require-encryption") is not None:
+            require_encryption = truth("distributed.comm.require-encryption")
         if require_encryption is None:
             require_encryption = self.tls_ca_file is not None
         self.require_encryption = bool(require_encryption)

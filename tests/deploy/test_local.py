@@ -227,3 +227,11 @@ def test_a_script_without_main_guard_that_closes_nothing_leaves_nothing(tmp_path
     result, pid = done.stdout.split()
     assert result == "2"
     poll_for(lambda: not psutil.pid_exists(int(pid)), 10)
+
+
+def test_the_address_that_a_client_tells_is_of_use_to_other_processes() -> None:
+    with LocalCluster(n_workers=0, dashboard_address=None) as cluster, Client(cluster) as client:
+        assert client.scheduler.address == cluster.scheduler_address == client.scheduler_info()["address"]
+        assert client.scheduler.address.startswith("tcp://")
+        assert repr(client.scheduler.address) in repr(client)
+        assert client.session.address.startswith("inproc://"), "and calls go through memory as before"

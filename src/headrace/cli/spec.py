@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from headrace.config import tell_dask_of_a_cluster
+
+from .hash_seed import run_with_hash_seed
 from .lifetime import serve, start_logging
 from .options import announce_worker, version_option
 
@@ -22,8 +25,10 @@ def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
 
     ARGS are the positional arguments of each class: for workers, the scheduler's address.
     """
+    run_with_hash_seed("--spec")
     found = _read(spec, spec_file)
     start_logging()
+    tell_dask_of_a_cluster()
 
     async def start() -> list[Any]:
         from headrace.deploy.spec import run_spec

@@ -10,9 +10,11 @@ from dask.system import CPU_COUNT
 
 from headrace.common.functions import import_term
 from headrace.common.sizing import workers_and_threads
+from headrace.config import tell_dask_of_a_cluster
 from headrace.machine import parse_memory_limit
 from headrace.nanny.tuning import tune_allocator, tune_interpreter
 
+from .hash_seed import run_with_hash_seed
 from .lifetime import pid_file, serve, start_logging
 from .options import (
     PRELOADING,
@@ -84,6 +86,8 @@ def worker(
 
     PRELOAD_ARGV are for the scripts that --preload names.
     """
+    if not given["nanny"]:
+        run_with_hash_seed("--no-nanny")
     if scheduler is not None and scheduler.startswith("-"):  # the first of the arguments for preload scripts
         preload_argv, scheduler = (scheduler, *preload_argv), None
     check_preload_arguments(preload_argv, preload, "distributed.worker.preload")
@@ -96,6 +100,7 @@ def worker(
     nanny = given["nanny"]
     if not nanny:
         tune_allocator()
+        tell_dask_of_a_cluster()
     where = {"scheduler_file": scheduler_file, "death_timeout": death_timeout}
 
     async def start() -> list[Any]:

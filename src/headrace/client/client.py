@@ -28,6 +28,7 @@ from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
+from . import in_force
 from .api.admin import AdminMethods
 from .api.base import no_default
 from .api.collections import CollectionMethods
@@ -115,7 +116,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self.cluster: Any = None
         self._asynchronous = asynchronous
         self._set_as_default = set_as_default
-        self._dask_config: Any = None
+        self._is_in_force = False
         self._connection_limit = connection_limit
         self._own_cluster = False
         self._io_loop: IOLoop | None = None
@@ -244,6 +245,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
     async def _address_later(self) -> str:
         """The address out of a cluster, or of a file that the scheduler may not have written yet."""
         if self.cluster is not None:
+            self.session.told_address = normalize_address(self.cluster.scheduler_address)
             address = getattr(self.cluster, "client_address", None) or self.cluster.scheduler_address
             return normalize_address(address)
         assert self.scheduler_file is not None
@@ -260,8 +262,14 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     def _become_default(self) -> None:
         if self._set_as_default:
-            self._dask_config = dask.config.set(scheduler="dask.distributed")
+            self.come_into_force()
             remember(self)
+
+    def come_into_force(self) -> None:
+        """Have dask compute with a client until this one closes."""
+        if not self._is_in_force:
+            self._is_in_force = True
+            in_force.begin()
 
     @classmethod
     def current(cls, allow_global: bool = True) -> Client:
@@ -285,7 +293,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         """Within this context, here and in what it calls, this client is the current one."""
         token = current_client.set(self)
         try:
-            with dask.config.set(scheduler="dask.distributed"):
+            with in_force.in_force():
                 yield self
         finally:
             current_client.reset(token)
@@ -433,9 +441,9 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
     def _forget(self) -> None:
         _open_clients.discard(self)
         forget(self)
-        if self._dask_config is not None:
-            config, self._dask_config = self._dask_config, None
-            config.__exit__(None, None, None)
+        if self._is_in_force:
+            self._is_in_force = False
+            in_force.end()
 
     def _stop_loop(self) -> None:
         if self._runner is not None and asyncio._get_running_loop() is not self.loop.asyncio_loop:

@@ -78,9 +78,7 @@ def default_client(c: Client | None = None) -> Client:
 
 def ensure_default_client(client: Client) -> None:
     """Make a client the default if it is not."""
-    import dask
-
-    dask.config.set(scheduler="dask.distributed")
+    client.come_into_force()
     if global_client() is not client:
         remember(client)
 
@@ -130,11 +128,11 @@ def get_client(address: Any = None, timeout: Any = None, resolve_address: bool =
     worker = worker_here()
     if worker is not None:
         client: Client = worker.get_client(timeout=timeout)
-        if wanted is None or client.session.address == wanted:
+        if wanted is None or wanted in (client.session.address, client.session.told_address):
             return client
     try:
         client = default_client()
-        if wanted is None or client.session.address == wanted:
+        if wanted is None or wanted in (client.session.address, client.session.told_address):
             return client
     except ValueError:
         if wanted is None:

@@ -57,7 +57,7 @@ def client_text(client: Client) -> str:
     if client.status != "running":
         return f"<{kind}: No scheduler connected>"
     found = look(client, 0)
-    text = f"<{kind}: {client.session.address!r}"
+    text = f"<{kind}: {client.session.told_address!r}"
     if found:
         size = totals(found)
         text += f" processes={size['workers']} threads={size['threads']}"
@@ -78,7 +78,7 @@ def client_html(client: Client) -> Html:
         "Connected by": method,
         "Cluster": kind,
         "Scheduler file": code(client.scheduler_file) if client.scheduler_file else None,
-        "Scheduler": code(client.session.address) if up else "none connected",
+        "Scheduler": code(client.session.told_address) if up else "none connected",
         **(sizes(found) if found else {}),
         "Dashboard": link(client.dashboard_link) if up and client.dashboard_link else None,
     }

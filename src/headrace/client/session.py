@@ -83,6 +83,8 @@ class Session:
         id: the client's name for the scheduler; the same after a reconnection.
         state: what is known about the client's keys; only with `lock` held.
         status: "connecting", "running", "closing" or "closed".
+        address: where the scheduler is reached.
+        told_address: where others reach it, who may be in other processes.
         in_process: whether the scheduler is in this process, so that objects can be handed over.
         scheduler: proxy for requests to the scheduler.
         pool: connections to scheduler and workers; `calls` for requests to those that may have stopped.
@@ -93,7 +95,7 @@ class Session:
         self.state = ClientState()
         self.lock = threading.Lock()
         self.status = "connecting"
-        self.address = ""
+        self.address = self.told_address = ""
         self.in_process = False
         self.scheduler_id: Any = None
         #: what the scheduler said last of itself
@@ -452,6 +454,7 @@ class Session:
             comm.abort()
             raise
         self.scheduler = self.pool.rpc(self.address)
+        self.scheduler.address = self.told_address = self.told_address or self.address
         self._stream_ended = ended = asyncio.Event()
 
         def on_close(error: Exception | None) -> None:

@@ -214,9 +214,6 @@ def _bare_ipv6(host: str) -> bool:
 
 
 def _default_scheme() -> str:
-    import sys
+    from headrace import config
 
-    config = sys.modules.get("dask.config")
-    if config is None:  # nobody has configured anything: do not import dask for this
-        return DEFAULT_SCHEME
     return str(config.get("distributed.comm.default-scheme", DEFAULT_SCHEME))

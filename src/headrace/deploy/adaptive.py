@@ -5,6 +5,7 @@ Workers are closed only after the scheduler has retired them, that is, when noth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import Any
@@ -55,7 +56,7 @@ class Adaptive(AdaptiveCore):
         given = get("distributed.adaptive")
         super().__init__(
             minimum=given["minimum"] if minimum is None else minimum,
-            maximum=given["maximum"] if maximum is None else maximum,
+            maximum=_bound(given["maximum"]) if maximum is None else maximum,
             wait_count=given["wait-count"] if wait_count is None else wait_count,
         )
         self.cluster = cluster
@@ -175,6 +176,11 @@ class Adaptive(AdaptiveCore):
 async def _awaited(result: Any) -> None:
     if isawaitable(result):
         await result
+
+
+def _bound(value: Any) -> Any:
+    """A number of workers; infinity is a text in variables of the environment, and `.inf` in YAML."""
+    return math.inf if value in ("inf", ".inf") else value
 
 
 def _seconds(value: Any) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from headrace.config import get, parse_seconds
-from headrace.nanny.environment import STOP_WITH_STDIN, inherited_configuration
+from headrace.nanny.environment import SEED_VARIABLE, STOP_WITH_STDIN, hash_seed, inherited_configuration
 
 from .cluster import logger
 from .output import Output
@@ -92,7 +93,11 @@ class Process(ProcessInterface):
     def _command(self) -> str:
         """The line for the machine's shell, which is taken to be a POSIX one."""
         python = shlex.split(self.remote_python)
-        variables = {"DASK_INTERNAL_INHERIT_CONFIG": inherited_configuration(), STOP_WITH_STDIN: "1"}
+        variables = {
+            "DASK_INTERNAL_INHERIT_CONFIG": inherited_configuration(),
+            SEED_VARIABLE: hash_seed(os.environ),
+            STOP_WITH_STDIN: "1",
+        }
         command = shlex.join(
             ["env", *(f"{name}={value}" for name, value in variables.items()), *python, *self._arguments()]
         )

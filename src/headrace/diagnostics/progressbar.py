@@ -60,5 +60,5 @@ def get_scheduler(scheduler: Any = None) -> Any:
     from headrace.comm import normalize_address
 
     if scheduler is None:
-        return default_client().scheduler.address
+        return default_client().session.address
     return normalize_address(scheduler if isinstance(scheduler, str) else scheduler.address)

@@ -73,7 +73,7 @@ def _become_daemon() -> None:
     """
     from multiprocessing import process
 
-    process.current_process()._config["daemon"] = bool(config.get("distributed.worker.daemon", True))  # type: ignore[attr-defined]
+    process.current_process()._config["daemon"] = config.truth("distributed.worker.daemon")  # type: ignore[attr-defined]
 
 
 class _Child:
@@ -128,7 +128,7 @@ class _Child:
 
             module, _, name = worker_class.replace(":", ".").rpartition(".")
             worker_class = getattr(import_module(module), name)
-        if config.get("distributed.worker.daemon", True):
+        if config.truth("distributed.worker.daemon"):
             # Libraries that start processes of their own look at this, and use threads inside workers.
             current_process().daemon = True
         self._worker = worker_class(**options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,26 +13,61 @@ from headrace.config import INHERITED
 
 #: Variable with which a parent tells a command to close when its standard input does, that is, when the parent ends.
 STOP_WITH_STDIN = "HEADRACE_STOP_WITH_STDIN"
+#: Variable that says what `hash` of texts is like, and its value in workers' processes where the user has none: each
+#: process would have hashes of its own, and `hash(word) % n` put a word here and there. The number is the peer's.
+SEED_VARIABLE = "PYTHONHASHSEED"
+HASH_SEED = "6640"
 
 
 def process_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The variables that a worker's process starts with.
 
     In falling precedence: `extra` (None removes a variable), this process's own, `distributed.nanny.environ`, and
-    `distributed.nanny.pre-spawn-environ` (which keeps numeric libraries from starting threads of their own).
+    `distributed.nanny.pre-spawn-environ` (which keeps numeric libraries from starting threads of their own). `hash` of
+    texts is the same in all such processes.
     """
+    environ = config.variables("distributed.nanny.environ")
+    chosen = {**{name: value for name, value in environ.items() if name not in os.environ}, **(extra or {})}
     environment: dict[str, Any] = {
-        **(config.get("distributed.nanny.pre-spawn-environ") or {}),
-        **(config.get("distributed.nanny.environ") or {}),
-        **os.environ,
-        INHERITED: inherited_configuration(),
-        **(extra or {}),
+        **config.variables("distributed.nanny.pre-spawn-environ"),
+        **own_variables(),
+        INHERITED: inherited_configuration(chosen),
+        **chosen,
     }
+    environment[SEED_VARIABLE] = hash_seed(environment)
     return {name: str(value) for name, value in environment.items() if value is not None}
 
 
-def inherited_configuration() -> str:
-    """This process's configuration as the environment variable that dask reads; what is not JSON is left out."""
+def hash_seed(environment: Mapping[str, Any]) -> str:
+    """The seed of `hash` for a process with these variables: theirs, or else that of all workers.
+
+    "random" is none: with it, one word would have many hashes in one cluster.
+    """
+    seed = environment.get(SEED_VARIABLE)
+    return HASH_SEED if seed in (None, "", "random") else str(seed)
+
+
+def own_variables() -> dict[str, str]:
+    """This process's variables, without those that its interpreter was told to ignore."""
+    ignored = "PYTHON" if sys.flags.ignore_environment else None
+    return {name: value for name, value in os.environ.items() if ignored is None or not name.startswith(ignored)}
+
+
+def interpreter_arguments() -> list[str]:
+    """The options of this interpreter for another one, which must not ignore the variables of `process_environment`."""
+    arguments: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    if "-I" in arguments:
+        arguments += ["-s", "-P"]
+    return [argument for argument in arguments if argument not in ("-I", "-E")]
+
+
+def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
+    """This process's configuration as the environment variable that dask reads; what is not JSON is left out.
+
+    Args:
+        chosen: variables of the process that is started; what they say of the configuration (`DASK_...`) is put on top,
+            since a process that was given its configuration need not look for them.
+    """
     import base64
     import json
 
@@ -43,6 +79,10 @@ def inherited_configuration() -> str:
         except (TypeError, ValueError):
             continue
         values[name] = value
+    values = config.with_a_cluster(values)
+    settings = {name: str(value) for name, value in (chosen or {}).items() if value is not None and name != INHERITED}
+    if any(name.startswith("DASK_") for name in settings):
+        values = dask_config.merge(values, dask_config.collect_env(settings))
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 

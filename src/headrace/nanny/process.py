@@ -23,7 +23,7 @@ from headrace.common.status import Status
 from headrace.directories import remove_leftover
 from headrace.protocol import Frames, dumps, loads_exception
 
-from .environment import module_path, process_environment
+from .environment import interpreter_arguments, module_path, process_environment
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -157,7 +157,7 @@ class WorkerProcess:
         code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.nanny.child import main; main({for_child})"
         try:
             self.process = subprocess.Popen(
-                [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
+                [sys.executable, *interpreter_arguments(), "-c", code],
                 stdin=subprocess.PIPE,
                 pass_fds=[for_child],
                 env=process_environment(self._environment()),
@@ -190,9 +190,9 @@ class WorkerProcess:
         if self._config is not None:
             import dask.config
 
-            from headrace.config import INHERITED
+            from headrace.config import INHERITED, with_a_cluster
 
-            environment[INHERITED] = dask.config.serialize(dict(self._config))
+            environment[INHERITED] = dask.config.serialize(with_a_cluster(dict(self._config)))
         return environment | dict(self._env or {})
 
     # What the child says, and its end

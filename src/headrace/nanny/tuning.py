@@ -37,7 +37,7 @@ def tune_allocator() -> None:
     """
     import ctypes
 
-    given = config.get("distributed.nanny.pre-spawn-environ") or {}
+    given = config.variables("distributed.nanny.pre-spawn-environ")
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     for name, number in MALLOPT_NUMBERS.items():
         if mallopt is not None and name in given and name not in os.environ:

@@ -91,7 +91,7 @@ def import_allowed_module(name: str) -> ModuleType:
         RuntimeError: it is not listed.
     """
     package = name.partition(".")[0]
-    if package != "headrace" and package not in config.get("distributed.scheduler.allowed-imports"):
+    if package != "headrace" and package not in config.texts("distributed.scheduler.allowed-imports"):
         raise RuntimeError(
             f"Importing {name!r} is not allowed; if it may be imported, add its package to the configuration's "
             "distributed.scheduler.allowed-imports"

@@ -80,7 +80,7 @@ class Server(Node, metaclass=_EveryNode):
 
     def _make_folder(self) -> None:
         if self._parent_directory:
-            os.makedirs(self._parent_directory, exist_ok=True)
+            os.makedirs(self._parent_directory, mode=0o700, exist_ok=True)
         self._folder = tempfile.TemporaryDirectory(prefix="server-", dir=self._parent_directory)
         self.local_directory = self._folder.name
 

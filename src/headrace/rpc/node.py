@@ -122,7 +122,7 @@ class Node(DocumentedNode):
         """Refuse what the owner or the configuration does not allow others to ask for."""
         blocked = self.blocked_handlers
         if blocked is None:
-            blocked = config.get(f"distributed.{self.kind.lower()}.blocked-handlers", None)
+            blocked = config.texts(f"distributed.{self.kind.lower()}.blocked-handlers")
         self.server.block(blocked or ())
 
     async def _listen_at_first(self, ports: Any, addresses: Callable[[Any], list[str]]) -> None:

@@ -248,17 +248,20 @@ class PooledRPCCall(_Calls):
         addr: of the server.
         pool: where comms come from.
         serializers, deserializers: accepted for compatibility.
+
+    Attributes:
+        address: what others are told; may be set to another address of the same server than calls go to.
     """
 
     def __init__(self, addr: str, pool: ConnectionPool, serializers: Any = None, deserializers: Any = None) -> None:
-        self.address = normalize_address(addr)
+        self.address = self._reached = normalize_address(addr)
         self.pool = pool
 
     async def live_comm(self) -> Comm:
-        return await self.pool.connect(self.address)
+        return await self.pool.connect(self._reached)
 
     def _give_back(self, comm: Comm) -> None:
-        self.pool.reuse(self.address, comm)
+        self.pool.reuse(self._reached, comm)
 
 
 class _BesidePackage(type):

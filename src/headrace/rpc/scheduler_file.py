@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +26,9 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    partial = f"{path}.{os.getpid()}"
+    partial = f"{path}.{secrets.token_hex(8)}"  # where all may write, nobody can have put a link of that name
     try:
-        with open(partial, "w", encoding="utf-8") as file:
+        with open(partial, "x", encoding="utf-8") as file:
             json.dump(identity, file, indent=2, default=str)
         os.replace(partial, path)
     except BaseException as error:

@@ -63,7 +63,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
     durations = config.get("distributed.scheduler.default-task-durations", {})
     chosen = config.get("distributed.scheduler.allowed-failures", 3) if allowed_failures is None else allowed_failures
     return StateOptions(
-        validate=bool(config.get("distributed.scheduler.validate", False) if validate is None else validate),
+        validate=config.truth("distributed.scheduler.validate") if validate is None else bool(validate),
         allowed_failures=int(chosen),
         saturation=float("inf") if saturation == "inf" else float(saturation),
         bandwidth=float(config.parse_bytes(config.get("distributed.scheduler.bandwidth", 100_000_000))),

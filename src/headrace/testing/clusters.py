@@ -17,6 +17,7 @@ import cloudpickle
 import dask.config
 
 from headrace.common.status import Status
+from headrace.nanny.environment import SEED_VARIABLE, hash_seed
 from headrace.rpc import new_event_loop
 from headrace.security import Security
 
@@ -275,7 +276,11 @@ class _Child:
             [sys.executable, "-m", "headrace.testing.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                SEED_VARIABLE: hash_seed(os.environ),
+            },
         )
         assert self.process.stdin is not None
         self.process.stdin.write(self._work + b"\n")

@@ -54,7 +54,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
         self.memmap = memmap
         self._paths: dict[Any, str] = {}
         self._written = 0
-        os.makedirs(self.directory, exist_ok=True)
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
     def __getitem__(self, key: Any) -> Any:
         with open(self._paths[key], "rb") as file:

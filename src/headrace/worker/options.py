@@ -64,11 +64,11 @@ class WorkerOptions:
             incoming=int(values["connections"]["incoming"]),
             message_bytes=config.parse_bytes(values["transfer"]["message-bytes-limit"]),
             incoming_fraction=float(values["memory"]["transfer"] or 0),
-            validate=bool(values["validate"]),
+            validate=config.truth("distributed.worker.validate"),
             resources=dict(values["resources"] or {}),
             connect_timeout=config.parse_seconds(config.get("distributed.comm.timeouts.connect")),
             profile_interval=config.parse_seconds(values["profile"]["interval"])
-            if values["profile"]["enabled"]
+            if config.truth("distributed.worker.profile.enabled")
             else 0.0,
             profile_cycle=config.parse_seconds(values["profile"]["cycle"]),
             log_length=int(config.get("distributed.admin.low-level-log-length", 20_000)),
@@ -76,7 +76,7 @@ class WorkerOptions:
             life={
                 "lifetime": values["lifetime"]["duration"],
                 "lifetime_stagger": values["lifetime"]["stagger"],
-                "lifetime_restart": values["lifetime"]["restart"],
+                "lifetime_restart": config.truth("distributed.worker.lifetime.restart"),
                 "preload": values["preload"],
                 "preload_argv": values["preload-argv"],
             },

@@ -49,12 +49,12 @@ class TaskLogs:
     @classmethod
     def from_config(cls) -> TaskLogs | None:
         """As configured under `distributed.worker.task-logs`; None if nothing is to be kept."""
-        values = config.get("distributed.worker.task-logs", {})
-        if not values.get("enabled", True):
+        values = config.get("distributed.worker.task-logs")
+        if not config.truth("distributed.worker.task-logs.enabled"):
             return None
         return cls(
-            config.parse_bytes(values.get("task-bytes", "64 kiB")),
-            config.parse_bytes(values.get("total-bytes", "8 MiB")),
+            config.parse_bytes(values["task-bytes"]),
+            config.parse_bytes(values["total-bytes"]),
         )
 
     def add(self, key: Key, source: str, level: str, text: str) -> None:

@@ -231,13 +231,11 @@ class AdminMethods(ClientBase):
         Raises:
             ValueError: this client was itself made from a scheduler file.
         """
-        import json
+        from headrace.rpc.scheduler_file import write_scheduler_file
 
         if getattr(self, "scheduler_file", None):
             raise ValueError("Scheduler file already set")
-        info = self.scheduler_info()  # type: ignore[attr-defined]
-        with open(scheduler_file, "w", encoding="utf-8") as file:
-            json.dump(info, file, indent=2, default=str)
+        write_scheduler_file(scheduler_file, self.scheduler_info())  # type: ignore[attr-defined]
         self.scheduler_file = scheduler_file
 
 

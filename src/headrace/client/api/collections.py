@@ -9,6 +9,7 @@ import dask
 from dask.base import is_dask_collection
 
 from ..expressions import Persisting, computing, materialize
+from ..in_force import in_force
 from ..retrying import Retry
 from .work import WorkMethods, actor_annotations, common_options
 
@@ -59,8 +60,9 @@ class CollectionMethods(WorkMethods):
         variables = [item for item in given if is_dask_collection(item)]
         computed: list[Any] = []
         if variables:
-            expression, keys = computing(variables, optimize_graph)
-            graph, annotations = materialize(expression)
+            with in_force():
+                expression, keys = computing(variables, optimize_graph)
+                graph, annotations = materialize(expression)
             common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout)
             futures = self._submit_graph(graph, keys, common, {**annotations, **actor_annotations(actors, keys)})
             computed = [futures[key] for key in keys]
@@ -104,8 +106,9 @@ class CollectionMethods(WorkMethods):
             raise TypeError(f"persist needs dask collections, not {type(strange[0]).__qualname__}")
         if not given:
             return []
-        persisting = Persisting(given, optimize_graph)
-        graph, annotations = materialize(persisting.expression)
+        with in_force():
+            persisting = Persisting(given, optimize_graph)
+            graph, annotations = materialize(persisting.expression)
         common = common_options(workers, allow_other_workers, resources, retries, priority, fifo_timeout)
         annotations = {**annotations, **actor_annotations(actors, persisting.keys)}
         futures = self._submit_graph(graph, persisting.keys, common, annotations)

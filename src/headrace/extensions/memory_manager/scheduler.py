@@ -48,7 +48,7 @@ class ActiveMemoryManagerExtension(MemoryManager):
         chosen = configured_policies() if policies is None else policies
         super().__init__(scheduler.state, chosen, measure, scheduler)
         self.interval = config.parse_seconds(config.get(f"{PREFIX}.interval", "2s") if interval is None else interval)
-        self._wanted = bool(config.get(f"{PREFIX}.start", True)) if start is None else start
+        self._wanted = config.truth(f"{PREFIX}.start") if start is None else start
         self._callback = PeriodicCallback(self.run_once, self.interval * 1000)
         if register:
             scheduler.extensions["amm"] = self

@@ -54,7 +54,7 @@ class WorkStealing(PluginHooks):
 
     def scheduler_started(self) -> None:
         """The scheduler runs: begin to look, unless the configuration says not to."""
-        if config.get("distributed.scheduler.work-stealing", True):
+        if config.truth("distributed.scheduler.work-stealing"):
             self._callback.start()
 
     async def start(self, scheduler: Any = None) -> None:
