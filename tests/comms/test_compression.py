@@ -10,7 +10,7 @@ import pytest
 from comms.transports import Transport
 
 from headrace.protocol import Frames
-from headrace.protocol.compression import Compressor, choose_compression, offered_compression
+from headrace.protocol.compression import MOST_BYTES_EACH, Compressor, choose_compression, offered_compression
 
 REPETITIVE = b"abcdefgh" * 50_000
 
@@ -64,3 +64,16 @@ def test_offers() -> None:
     assert choose_compression("lz4", "zstd") is None
     assert choose_compression(None, "zstd") is None
     assert choose_compression("lz4", None) is None
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_few_bytes_do_not_become_very_many(name: str) -> None:
+    """However well something shrinks, what stands for it is so long that its receiver is not surprised."""
+    compressor = Compressor(name)
+    (frame,), flags = compressor.compress_frames([bytes(10_000_000)])
+    assert flags
+    assert len(frame) * MOST_BYTES_EACH >= 10_000_000
+    assert compressor.decompress(frame, 10**9) == bytes(10_000_000)
+    assert compressor.decompress_whole(compressor.compress_whole(bytes(10_000_000))) == bytes(10_000_000)
+    with pytest.raises(ValueError, match="claims"):
+        compressor.decompress((10_000_000).to_bytes(8, "little") + bytes(10_000), 10**9)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.comm import memory
 from headrace.comm.packets import (
     ADDRESS_BYTES,
+    BYTES_PER_FRAME,
+    FREE_FRAMES,
+    HUGE_PAGE_BYTES,
     MAX_FRAMES,
     REFERENCE,
     SCRATCH_BYTES,
@@ -18,6 +24,7 @@ from headrace.comm.packets import (
     PacketError,
     PacketReader,
     buffers_to_write,
+    too_many,
 )
 
 
@@ -164,3 +171,43 @@ def test_small_frames_are_joined_and_large_ones_are_not() -> None:
     assert len(buffers) == 3
     assert buffers[1] is large
     assert len(buffers_to_write([b"head"])) == 1
+
+
+def resident() -> int:
+    """Bytes of memory that this process has touched."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is resident is asked of Linux")
+@pytest.mark.parametrize("came", [0, 1, 70_000])
+@pytest.mark.parametrize("nbytes", [900_000, 7_900_000, 8_500_000])
+def test_what_is_announced_takes_no_memory_until_it_comes(
+    nbytes: int, came: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also without numpy, which a scheduler has not loaded."""
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    memory.drop_kept()
+    before, readers = resident(), []
+    for _ in range(100_000_000 // nbytes):
+        reader = PacketReader(lambda frames, lengths: None)
+        feed(reader, struct.pack("<IQ", 1, nbytes) + bytes(came), [10**9])
+        reader.get_buffer()
+        readers.append(reader)
+    page = 0 if came < 65_536 or nbytes < HUGE_PAGE_BYTES else HUGE_PAGE_BYTES
+    assert resident() - before < len(readers) * (page + 200_000) + 20_000_000
+
+
+@pytest.mark.parametrize("size", [1, BYTES_PER_FRAME // 2])
+def test_very_many_small_frames_are_refused_before_they_come(size: int) -> None:
+    reader = PacketReader(lambda frames, lengths: None)
+    with pytest.raises(PacketError, match="frames"):
+        feed(reader, struct.pack("<I", 500_000) + struct.pack("<Q", size) * 500_000, [10**9])
+    assert not reader._frames
+
+
+def test_how_many_frames_are_too_many() -> None:
+    assert not too_many(FREE_FRAMES, 0)
+    assert too_many(FREE_FRAMES + 1, BYTES_PER_FRAME - 1)
+    assert not too_many(FREE_FRAMES + 1, BYTES_PER_FRAME)
+    assert too_many(MAX_FRAMES + 1, 1 << 60)

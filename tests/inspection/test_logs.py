@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -148,3 +149,37 @@ async def test_a_filter_that_raises_does_not_keep_a_failure_from_its_user(c: Cli
         logger.removeFilter(refuse)
     assert len(refused) == 1
     assert refused[0].startswith("Compute Failed")
+
+
+class Large:
+    """Something that a log line is about, whose end can be seen."""
+
+    def __str__(self) -> str:
+        return "large"
+
+
+def test_what_is_kept_is_text(logger: logging.Logger, shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what a line was about, nor the frames that an exception came through."""
+    monkeypatch.setattr(logger, "propagate", False)  # pytest keeps records
+    kept = LogLines(NAME)
+    kept.start()
+    ends: list[Any] = []
+
+    def fail() -> None:
+        value = Large()
+        ends.append(weakref.ref(value))
+        try:
+            raise ValueError(f"of the {value}")
+        except ValueError:
+            logger.exception("about the %s", value, extra={"value": value})
+
+    fail()
+    logger.warning("%s" % ("x" * 1_000_000))
+    kept.stop()
+    assert all(end() is None for end in ends)
+    (_, cut), (_, text) = kept.lines()
+    assert "about the large" in text
+    assert "Traceback" in text
+    assert text.endswith("ValueError: of the large")
+    assert len(cut) < 40_000
+    assert len(shown.getvalue()) > 1_000_000

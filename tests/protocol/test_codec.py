@@ -6,6 +6,7 @@ import contextlib
 import enum
 import gc
 import math
+import struct
 import weakref
 from decimal import Decimal
 from typing import Any
@@ -218,3 +219,19 @@ def test_stream_messages_are_checked() -> None:
     frames = codec.encode([TaskFinished("a", 1, 3, "int", 0.0, 1.0, result=Frames([b"1"]))])
     with pytest.raises(msgspec.ValidationError, match="frames"):
         codec.decode(frames[:1])
+
+
+@pytest.mark.parametrize("sizes", [[3] * 5000, [0, 1, 70_000] * 700, [0] * 1500])
+def test_very_many_small_frames_travel_as_one(sizes: list[int]) -> None:
+    """Each would cost its receiver some hundred bytes."""
+    value = Frames([bytes([position % 251]) * size for position, size in enumerate(sizes)])
+    packet = encode({"x": value, "y": Frames([b"z"])})
+    assert len(packet) == (3 if sum(sizes) < 4096 * len(sizes) else len(sizes) + 2)
+    assert decode(packet) == {"x": value, "y": Frames([b"z"])}
+
+
+@pytest.mark.parametrize("reference", [b"", bytes(7), struct.pack("<II", 1, 2), struct.pack("<IIQQ", 1, 1, 3, 9)])
+def test_references_that_do_not_fit(reference: bytes) -> None:
+    head = msgspec.msgpack.encode({"x": msgspec.msgpack.Ext(1, reference)})
+    with pytest.raises(msgspec.ValidationError):
+        decode([head, bytes(10)])

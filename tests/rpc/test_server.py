@@ -6,7 +6,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from headrace.messages import FromWorker, ToWorker
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.protocol import Serialize, Serialized
 from headrace.rpc import NO_REPLY, ConnectionPool, Server, Stream, rpc, send_recv
+from headrace.rpc.server import FAULTS_AT_ONCE, Faults
 
 
 @pytest.fixture(params=["tcp://127.0.0.1:0", "inproc://"])
@@ -381,3 +382,41 @@ def test_modules_beside_the_class_of_the_packages_name() -> None:
     assert public is rpc
     with pytest.raises(AttributeError, match="nothing"):
         rpc.nothing  # noqa: B018
+
+
+def test_how_much_patience_there_is() -> None:
+    faults = Faults(100.0)
+    assert not any(faults.add(100.0) for _ in range(FAULTS_AT_ONCE))
+    assert faults.add(100.0)
+    assert not faults.add(101.0)
+    slow = Faults(0.0)
+    assert not any(slow.add(now) for now in range(10_000))
+
+
+@pytest.mark.parametrize("request_", [{"op": "nope"}, {"op": "echo", "z": 1}, 3, {"op": "fail", "message": "x"}])
+async def test_who_goes_on_asking_for_nonsense_is_disconnected(
+    address: str, caplog: pytest.LogCaptureFixture, request_: Any
+) -> None:
+    async with serving(address) as (server, _, pool):
+        comm = await connect(server.address)
+        for _ in range(3000):
+            comm.send(request_)
+        answers = 0
+        with suppress(CommClosedError):
+            while True:
+                await comm.read()
+                answers += 1
+        assert answers < 3000
+        await comm.close()
+        assert len(caplog.records) <= 4
+        assert "goes on asking" in caplog.text
+        assert await pool.rpc(server.address).echo(x=1) == 1
+
+
+async def test_who_waits_for_each_answer_may_fail_as_often_as_it_likes(address: str) -> None:
+    async with serving(address) as (server, _, pool):
+        for _ in range(3 * FAULTS_AT_ONCE):
+            with pytest.raises(KeyError):
+                await pool.rpc(server.address).fail(message="x")
+        assert await pool.rpc(server.address).echo(x=1) == 1
+        assert pool.open == 1

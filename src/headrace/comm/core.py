@@ -115,6 +115,11 @@ class Comm(ABC):
         """Close at once; what has not left is dropped."""
 
     @property
+    def unread(self) -> int:
+        """Messages that have come and were not read."""
+        return 0
+
+    @property
     def progress(self) -> Any:
         """Differs from what it was when anything has come since; None where that is not known."""
         return None

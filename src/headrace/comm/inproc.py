@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.common.tracebacks import without_frames
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
@@ -28,6 +29,9 @@ logger = logging.getLogger("distributed.comm.inproc")
 _numbers = itertools.count(1)
 _listeners: dict[str, InProcListener] = {}
 _lock = threading.Lock()
+
+#: Requests that are read before others get their turn.
+REQUEST_TURN = 8
 
 _CLOSE = object()
 #: Marks that an end that deserializes sees as values.
@@ -53,6 +57,8 @@ class InProc(Comm):
         self._loop = loop
         self._peer: InProc
         self._arrived: deque[Any] = deque()
+        #: requests that were read without waiting since others had their turn
+        self._in_a_row = 0
         self._waiting: asyncio.Future[None] | None = None
         self._closed = False
         self._ended = False
@@ -100,7 +106,7 @@ class InProc(Comm):
             self._on_batch(messages)
         except Exception as error:
             logger.exception("Closing %r: its messages could not be handled", self)
-            self._error = self._error or error
+            self._error = self._error or without_frames(error)
             self.abort()
 
     def _end(self) -> None:
@@ -111,10 +117,24 @@ class InProc(Comm):
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(self._error)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The two ends refer to each other, and to those whom they are for: what has not been read would wait for the
+        cyclic collector.
+        """
+        if hasattr(self, "_peer"):
+            del self._peer
+        if not (self._on_batch and self._arrived):  # else they are still to be delivered
+            self._on_batch = None
 
     async def read(self, deserializers: Iterable[str] | None = None) -> Any:
         """The next RPC message."""
-        while not self._arrived:
+        while not self._arrived or self._in_a_row >= REQUEST_TURN:
+            self._in_a_row = 0
+            if self._arrived:
+                await asyncio.sleep(0)
+                continue
             if self._closed:
                 raise CommClosedError(f"{self!r}: the connection is closed")
             if self._waiting is not None:
@@ -124,6 +144,7 @@ class InProc(Comm):
                 await self._waiting
             finally:
                 self._waiting = None
+        self._in_a_row += 1
         return _received(self._arrived.popleft(), self.deserialize)
 
     def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
@@ -143,6 +164,8 @@ class InProc(Comm):
             messages = self._arrived[0]
             self._hand_over(messages)
             self._arrived.popleft()
+        if self._ended:
+            self._let_go()
 
     def send(self, message: Any) -> None:
         """Hand a message over."""
@@ -164,12 +187,19 @@ class InProc(Comm):
         if self._closed:
             return
         self._closed = True
+        self._arrived.clear()
         self._wake()
         for end in (self._peer, self):
             try:
                 end._post(_CLOSE)
             except CommClosedError:
                 end._ended = True
+                end._let_go()
+
+    @property
+    def unread(self) -> int:
+        """Messages that have come and were not read."""
+        return len(self._arrived)
 
     def closed(self) -> bool:
         """Whether either side has closed it."""

@@ -1,5 +1,8 @@
 """Memory for frames: writable, not touched before bytes arrive, and used again while it is warm.
 
+Nothing is cleared: a peer that announces a frame and sends nothing of it must not cost anything, and clearing memory
+that is written to next is work for nothing.
+
 First use of a page can cost more than receiving it (measured: 200 MB took 60 ms into warm pages, 600 ms into fresh ones
 of a virtual machine), so that mappings whose frames are gone are kept for a moment in case more comes.
 """
@@ -8,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import mmap
 import sys
 import threading
 
 #: From this size on a frame gets pages of its own from the system, which are not cleared or touched in advance.
 MAPPED_BYTES = 8 * 1024 * 1024
-#: From this size on the allocator of numpy is preferred, if that is loaded.
+#: From this size on memory is not cleared; numpy's is preferred if that is loaded, since it comes in huge pages.
 _UNCLEARED_BYTES = 64 * 1024
 #: Bytes of unused mappings kept, at most, in a thread.
 KEPT_BYTES = 512 * 1024 * 1024
@@ -28,6 +32,12 @@ _FOLLOWED_LOOKS = 20
 _UNUSED_REFERENCES = 3
 
 
+# Python itself has no way to make writable memory that it does not clear.
+_uncleared = ctypes.pythonapi.PyByteArray_FromStringAndSize
+_uncleared.argtypes = (ctypes.c_char_p, ctypes.c_ssize_t)
+_uncleared.restype = ctypes.py_object
+
+
 def allocate(nbytes: int) -> memoryview:
     """Writable memory for a frame.
 
@@ -38,9 +48,9 @@ def allocate(nbytes: int) -> memoryview:
         return _kept.take(nbytes)
     empty = getattr(sys.modules.get("numpy"), "empty", None)
     if empty is not None and nbytes >= _UNCLEARED_BYTES:
-        memory: memoryview = empty(nbytes, "u1").data  # uncleared
+        memory: memoryview = empty(nbytes, "u1").data
         return memory
-    return memoryview(bytearray(nbytes))
+    return memoryview(bytearray(nbytes) if nbytes < _UNCLEARED_BYTES else _uncleared(None, nbytes))
 
 
 class _Record:

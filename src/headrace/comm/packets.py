@@ -2,7 +2,8 @@
 
 No sockets: `PacketReader` hands out the memory to read into and is told how much came. Large frames are read straight
 into memory of their own, which is then the receiver's: no joins, no copies. Limits are checked before memory is taken,
-and memory is only touched as bytes arrive, so that announcing much costs nothing here.
+and memory is only touched as bytes arrive, so that announcing much costs nothing here. Many small frames cost much more
+than their bytes, so that from some number on a packet must have so many bytes for each.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from headrace.protocol.frames import Frame
 
@@ -19,8 +21,14 @@ from .memory import allocate
 SCRATCH_BYTES = 512 * 1024
 #: A packet no longer than this is read over when only a part of it came, instead of frame by frame.
 SMALL_PACKET_BYTES = 64 * 1024
+#: A frame from this size on is begun when so much of it has come as is read over for small ones: its memory may come in
+#: huge pages, of which the first byte takes a whole one.
+HUGE_PAGE_BYTES = 2 << 20
 #: Frames in a packet, at most.
 MAX_FRAMES = 1 << 20
+#: Frames in a packet that may be of any size. With more, there must be so many bytes for each of the others.
+FREE_FRAMES = 1 << 15
+BYTES_PER_FRAME = 4096
 #: Longest frame by default (`distributed.comm.max-frame-bytes`).
 MAX_FRAME_BYTES = 64 << 30
 #: Set in the length of a frame that is compressed.
@@ -47,6 +55,11 @@ class PacketError(Exception):
 
 class FrameLimitError(PacketError):
     """A frame is announced that is longer than what is accepted."""
+
+
+def too_many(count: int, nbytes: int) -> bool:
+    """Whether so many frames are too many for a packet with so many bytes in all of them."""
+    return count > FREE_FRAMES and (count > MAX_FRAMES or nbytes < (count - FREE_FRAMES) * BYTES_PER_FRAME)
 
 
 class _Scratch(threading.local):
@@ -93,6 +106,10 @@ def buffers_to_write(frames: list[Frame], lengths: list[int] | None = None) -> l
     return buffers
 
 
+def _drop(frames: list[Frame], lengths: list[int] | None) -> None:
+    """Take a packet that is for nobody."""
+
+
 class PacketReader:
     """Cuts a byte stream into packets.
 
@@ -112,6 +129,7 @@ class PacketReader:
         "_rest",
         "_scratch_start",
         "_target",
+        "_window",
         "max_frame_bytes",
         "stopped",
     )
@@ -124,6 +142,8 @@ class PacketReader:
         #: bytes of a small packet's beginning, to be read over when more came
         self._rest = b""
         self._scratch_start = 0
+        #: bytes that may be read over in the next read
+        self._window = SCRATCH_BYTES
         #: lengths and finished frames of the packet under way
         self._lengths: list[int] = []
         self._frames: list[Frame] = []
@@ -153,8 +173,9 @@ class PacketReader:
         start = self._scratch_start = len(self._rest)
         if start:
             view[:start] = self._rest
-            return view[start:]
-        return view
+        elif self._window == SCRATCH_BYTES:
+            return view
+        return view[start : start + self._window]
 
     def buffer_updated(self, nbytes: int) -> None:
         """As many bytes came into the last buffer.
@@ -166,6 +187,7 @@ class PacketReader:
         target = self._target
         if target is None:
             self._rest = b""
+            self._window = SCRATCH_BYTES
             self._parse(_scratch.view, self._scratch_start + nbytes)
             return
         self._filled += nbytes
@@ -176,6 +198,17 @@ class PacketReader:
             else:
                 self._begin_packet(struct.unpack(f"<{len(target) // 8}Q", target))
             self._take_frames(target, 0, 0)  # nothing is left to take but empty frames
+
+    def close(self) -> None:
+        """Nothing more comes: let go of what came, of the memory for the rest, and of whom it was for."""
+        self.stopped, self._held = True, False
+        self._rest, self._lengths, self._frames, self._target = b"", [], [], None
+        self._on_packet = _drop
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for `resume`."""
+        return self._held
 
     def hold(self) -> None:
         """Deliver no packets until `resume`. No more may be read, beyond what the last buffer got."""
@@ -199,6 +232,8 @@ class PacketReader:
                 position = self._take_frames(view, position, end)
                 if self._target is not None or position == end:
                     return
+                if self._lengths:  # so little of a frame came that it is read over
+                    break
                 continue
             left = end - position
             if left < 4:
@@ -225,7 +260,7 @@ class PacketReader:
             total = self._check(lengths)
             if total > left - head and total <= SMALL_PACKET_BYTES - head:
                 break
-            self._begin_packet(lengths)
+            self._lengths = list(lengths)
             position += head
         if self.stopped and not self._held:
             return
@@ -233,6 +268,8 @@ class PacketReader:
 
     def _check(self, lengths: tuple[int, ...]) -> int:
         """Bytes of all frames together, as they come."""
+        if too_many(len(lengths), sum(lengths)):  # without looking at each of a million
+            self._refuse_count(len(lengths), sum(lengths))
         total = 0
         for length in lengths:
             size = length & LENGTH
@@ -242,12 +279,20 @@ class PacketReader:
                     "(distributed.comm.max-frame-bytes)"
                 )
             total += ADDRESS_BYTES if length & REFERENCE else size
+        if too_many(len(lengths), total):
+            self._refuse_count(len(lengths), total)
         return total
+
+    @staticmethod
+    def _refuse_count(count: int, nbytes: int) -> NoReturn:
+        raise PacketError(
+            f"a packet of {count} frames with {nbytes} bytes in all (those beyond {FREE_FRAMES} must have "
+            f"{BYTES_PER_FRAME} bytes each)"
+        )
 
     def _begin_packet(self, lengths: tuple[int, ...]) -> None:
         self._check(lengths)
         self._lengths = list(lengths)
-        self._frames = []
 
     def _begin_target(self, nbytes: int, first: memoryview) -> None:
         target = self._target = allocate(nbytes)
@@ -255,18 +300,18 @@ class PacketReader:
         target[: self._filled] = first
 
     def _take_frames(self, view: memoryview, position: int, end: int) -> int:
-        """Take frames of the packet under way out of the scratch memory; returns where they end."""
+        """Take frames of the packet under way out of the scratch memory; returns where what was taken ends."""
         frames, lengths = self._frames, self._lengths
         while len(frames) < len(lengths):
             length = lengths[len(frames)]
             size = length if length < FLAGGED else ADDRESS_BYTES if length & REFERENCE else length & LENGTH
             stop = position + size
             if stop > end:
-                if position == end:
-                    # Nothing of it came yet. A small frame may come together with what follows it.
-                    if size >= SMALL_PACKET_BYTES:
-                        self._begin_target(size, view[end:end])
-                    return end
+                if size < SMALL_PACKET_BYTES:  # it may come together with what follows it
+                    return position
+                if size >= HUGE_PAGE_BYTES and end - position < SMALL_PACKET_BYTES:
+                    self._window = SMALL_PACKET_BYTES
+                    return position
                 self._begin_target(size, view[position:end])
                 return end
             frames.append(memoryview(bytearray(view[position:stop])))

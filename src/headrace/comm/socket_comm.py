@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.common.tracebacks import without_frames
 from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
@@ -29,18 +30,21 @@ from headrace.protocol.frames import Frame
 from headrace.protocol.marks import mark_by_families, open_by_families
 
 from .addressing import unparse_host_port
+from .complaints import Complaints
 from .core import Comm, OnBatch, OnClose
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .memory_link import LEND_BYTES, MemoryLink, link_memory, offer
 from .packets import (
     COMPRESSED,
     CONTROL,
+    FREE_FRAMES,
     MAX_FRAME_BYTES,
     REFERENCE,
     FrameLimitError,
     PacketError,
     PacketReader,
     buffers_to_write,
+    too_many,
 )
 
 logger = logging.getLogger("distributed.comm.tcp")
@@ -50,10 +54,13 @@ HIGH_WATER = 4 << 20
 LOW_WATER = 1 << 20
 #: Requests that may wait to be read before the socket is no longer read.
 MAX_UNREAD = 64
+#: Packets of a stream that are handled before others get their turn, and requests that are read.
+STREAM_TURN, REQUEST_TURN = 128, 8
 #: Seconds that `close` waits for unsent bytes to leave.
 CLOSE_TIMEOUT = 10
-#: Why the socket is not read: too much has not been read by the user, or threads read what a packet refers to.
-_UNREAD, _IN_THREADS = 1, 2
+#: Why the socket is not read: too much has not been read by the user, threads read what a packet refers to, or it is
+#: the turn of others; or it has ended.
+_UNREAD, _IN_THREADS, _TURN, _ENDED = 1, 2, 4, 8
 
 
 class SocketComm(Comm, asyncio.BufferedProtocol):
@@ -68,6 +75,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         compression: str | None = None,
         share_memory: bool = False,
         on_connected: Callable[[SocketComm], None] | None = None,
+        complaints: Complaints | None = None,
     ) -> None:
         super().__init__(deserialize)
         self.scheme = scheme
@@ -76,6 +84,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._on_connected = on_connected
+        self._complaints = complaints
         self._own_info = handshake_info(offered_compression(compression))
         if share_memory and (offered := offer()) is not None:
             self._own_info["memory"] = offered
@@ -88,6 +97,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._reader = PacketReader(self._on_packet, max_frame_bytes)
         self._packets: deque[list[Frame]] = deque()
         self._paused = 0
+        #: whether a stream leaves turns to others. Not over TLS: what has come for a paused protocol of asyncio, and
+        #: was not read, is lost when the other side closes.
+        self._takes_turns = True
+        #: packets that were handled, or read without waiting, since others had their turn
+        self._in_a_row = 0
         self._waiting: asyncio.Future[None] | None = None
         self._drain: asyncio.Future[None] | None = None
         #: packets behind one that waits to hear whether it can be read from memory
@@ -106,6 +120,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self._write_buffers = self._choose_writer(transport)
+        self._takes_turns = transport.get_extra_info("sslcontext") is None
         sock = transport.get_extra_info("socket")
         if sock is not None:
             _set_socket_options(sock)
@@ -125,6 +140,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by the loop: so much was read."""
+        self._in_a_row = 0
         self._guard(self._reader.buffer_updated if self._handshake is None else self._feed_handshake, nbytes)
 
     def _guard(self, handle: Callable[[Any], None], what: Any) -> None:
@@ -134,7 +150,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         except ProtocolVersionError as error:
             self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
-            logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
+            self._complain("malformed data", error)
             kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
             failure = kind(f"{self!r}: malformed data: {error}")
             failure.__cause__ = error
@@ -142,8 +158,25 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         except OSError as error:
             self._fail(error)
         except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
+            self._say_unhandled(error)
             self._fail(error)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        self._say(what, "Closing the connection from %s: %s: %s", self.peer_address, what, error)
+
+    def _say(self, kind: str, text: str, *args: object, **how: Any) -> None:
+        if self._complaints is None:  # this end has connected: nobody can make it do so over and over
+            self._complaints = Complaints(logger)
+        self._complaints.say(kind, self.peer_address, text, *args, **how)
+
+    def _say_unhandled(self, error: Exception) -> None:
+        self._say(
+            f"messages that could not be handled: {type(error).__name__}",
+            "Closing %r: its messages could not be handled",
+            self,
+            level=logging.ERROR,
+            error=error,
+        )
 
     def eof_received(self) -> bool:
         """Called by the loop: the other side has closed."""
@@ -152,19 +185,26 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 self._error = CommClosedError(f"{self.peer_address} closed the connection before its handshake")
             elif not self._reader.idle:
                 self._error = CommClosedError(f"{self.peer_address} closed the connection in the middle of a message")
-                logger.warning("%s", self._error)
+                self._say("a broken message", "%s", self._error)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the loop, once."""
+        if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # came before the end
+            self._paused = _ENDED
+            self._guard(self._take_held, None)
         self._closed = True
-        self._reader.stopped = True
+        # Comm and reader refer to each other: what is held of half a message would wait for the cyclic collector.
+        self._reader.close()
+        self._on_connected = self._handshake_buffer = None
+        self._write_buffers = _write_nowhere
+        self._waiting_packets = None
         if self._memory is not None:
             self._memory.revoke()
             self._memory.stop_reading()
         if self._error is None and error is not None:
             self._error = CommClosedError(f"{self.peer_address}: {type(error).__name__}: {error}")
-            self._error.__cause__ = error
+            self._error.__cause__ = without_frames(error)
         self._wake()
         if self._drain is not None and not self._drain.done():
             self._drain.set_result(None)
@@ -273,7 +313,6 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             assert memory is not None
             taken = memory.take(frames, lengths, self._on_taken)
             if taken is None:  # packets are delivered in their order
-                self._reader.hold()
                 self._pause(_IN_THREADS)
             return taken
         return frames
@@ -285,6 +324,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if on_batch is not None and not self._packets:
             assert self._codec is not None
             on_batch(self._codec.decode(frames))
+            self._in_a_row += 1
+            if self._in_a_row >= STREAM_TURN and not self._closed and self._takes_turns:
+                self._pause(_TURN)
+                self._loop.call_soon(self._resume, _TURN)
             return
         frames[0] = bytes(frames[0])
         self._packets.append(frames)
@@ -303,10 +346,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         assert self._transport is not None
         self._memory.confirm(wanted=not self._closed)
         self._deliver(frames)
-        if not self._transport.is_closing():
-            self._paused &= ~_IN_THREADS
-            self._reader.resume()
-            self._resume(0)
+        self._resume(_IN_THREADS)
 
     def _on_control(self, memory: MemoryLink, frames: list[Frame], lengths: list[int]) -> None:
         if len(frames) != 1 or lengths[0] & REFERENCE:
@@ -325,6 +365,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         assert self._transport is not None
         if not self._paused:
             self._transport.pause_reading()
+            self._reader.hold()
         self._paused |= reason
         if self._memory is not None and reason == _UNREAD:
             # Nobody waits for what is not read now: an answer, or that what was lent comes back.
@@ -336,24 +377,38 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """A reason not to read is gone."""
         self._paused &= ~reason
         assert self._transport is not None
+        if self._paused or self._transport.is_closing():
+            return
+        if reason == _TURN:
+            self._in_a_row = 0
+        if self._reader.held:
+            self._guard(self._take_held, None)
         if not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def _take_held(self, _: object) -> None:
+        self._reader.resume()
+
     async def read(self, deserializers: Iterable[str] | None = None) -> Any:
         """The next RPC message."""
-        while not self._packets:
-            if self._closed:
+        while not self._packets or self._in_a_row >= REQUEST_TURN:
+            self._in_a_row = 0
+            if self._packets:
+                await asyncio.sleep(0)
+            elif self._closed:
                 raise self._closed_error()
-            await self._wait()
+            else:
+                await self._wait()
+        self._in_a_row += 1
         frames = self._packets.popleft()
-        if self._paused & _UNREAD and not self._closed:
+        if self._paused & _UNREAD and not self._packets and not self._closed:
             self._resume(_UNREAD)
         try:
             if deserializers is not None and self.deserialize:
                 return open_by_families(decode(frames, False), deserializers)
             return decode(frames, self.deserialize)
         except msgspec.MsgspecError as error:
-            logger.warning("Closing the connection from %s: malformed message: %s", self.peer_address, error)
+            self._complain("malformed message", error)
             failure = MalformedDataError(f"{self!r}: malformed message: {error}")
             self._fail(failure)
             raise failure from error
@@ -381,12 +436,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 self._on_batch(messages)
                 self._packets.popleft()
         except msgspec.MsgspecError as error:
-            logger.warning("Closing the connection from %s: malformed data: %s", self.peer_address, error)
+            self._complain("malformed data", error)
             self._packets.clear()
             self._fail(MalformedDataError(f"{self!r}: malformed data: {error}"))
             return
         except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
+            self._say_unhandled(error)
             self._packets.clear()
             self._fail(error)
             return
@@ -402,6 +457,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         codec = self._codec
         frames = encode(message) if codec is None else codec.encode(message)
         large = self._large
+        if len(frames) > FREE_FRAMES:
+            self._check_count(frames)
         lengths = None
         for frame in frames:
             if len(frame) >= large:
@@ -435,6 +492,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 memory.let_go_on()
 
         memory.when_answered = send_waiting
+
+    def _check_count(self, frames: list[Frame]) -> None:
+        if too_many(len(frames), sum(map(len, frames))):
+            raise MessageTooLargeError(
+                f"{len(frames)} short pieces in one message are more than the other side accepts: "
+                "split the value into several"
+            )
 
     def _check_limit(self, frames: list[Frame]) -> None:
         limit = self._reader.max_frame_bytes
@@ -470,6 +534,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     async def close(self) -> None:
         """Close once what was sent has left."""
+        self._packets.clear()
         if not self._closed:
             self._closed = True
             self._wake()
@@ -497,6 +562,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """Close at once."""
         self._closed = True
         self._reader.stopped = True
+        self._packets.clear()
         self._wake()
         if self._transport is not None and not self._lost.is_set():
             self._transport.abort()
@@ -504,6 +570,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def closed(self) -> bool:
         """Whether either side has closed it."""
         return self._closed
+
+    @property
+    def unread(self) -> int:
+        """Messages that have come and were not read."""
+        return len(self._packets)
 
     @property
     def progress(self) -> Any:
@@ -521,7 +592,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _fail(self, error: Exception, abort: bool = True) -> None:
         if self._error is None and not self._closed:
-            self._error = error
+            self._error = without_frames(error)
         self._closed = True
         self._reader.stopped = True
         self._wake()
@@ -533,6 +604,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _report_close(self, on_close: OnClose) -> None:
         on_close(self._error)
+        self._on_batch = None  # which holds whom it was for
 
     def _closed_error(self) -> Exception:
         error = self._error
@@ -557,6 +629,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             await self._waiting
         finally:
             self._waiting = None
+
+
+def _write_nowhere(buffers: list[Frame]) -> None:
+    """What is written after the end."""
 
 
 def comm_options() -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from headrace.exceptions import FatalCommClosedError
 
 from .addressing import parse_host_port, unparse_host_port
+from .complaints import Complaints
 from .core import BaseListener, Comm, CommTasks, HandleComm, Listener
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
@@ -83,6 +84,7 @@ class SocketListener(BaseListener):
         self._server: asyncio.Server | None = None
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
+        self._complaints = Complaints(logger)
         self.listen_address = self.contact_address = f"{self.scheme}://{location}"
 
     def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
@@ -131,6 +133,7 @@ class SocketListener(BaseListener):
             compression=self._options.compression,
             share_memory=self._options.share_memory and self._context is None,
             on_connected=self._on_connected,
+            complaints=self._complaints,
         )
 
     def _on_connected(self, comm: SocketComm) -> None:
@@ -142,12 +145,14 @@ class SocketListener(BaseListener):
             async with asyncio.timeout(self._options.connect_timeout):
                 await comm.shake_hands()
         except TimeoutError:
-            logger.warning("Closing the connection from %s: no handshake came", comm.peer_address)
+            text = "Closing the connection from %s: no handshake came"
+            self._complaints.say("no handshake", comm.peer_address, text, comm.peer_address)
             comm.abort()
             return
         except OSError as error:
             if self._server is not None and comm.handshake_begun:
-                logger.warning("Refused the connection from %s: %s", comm.peer_address, error)
+                text = "Refused the connection from %s: %s"
+                self._complaints.say("a refused connection", comm.peer_address, text, comm.peer_address, error)
             return
         finally:
             self.beginning.discard(comm)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -33,6 +34,10 @@ _PICKLED = 11
 _PICKLED_FRAMES = 12
 
 _range = struct.Struct("<II")
+#: More frames of one payload than this, each shorter than `SHORT_BYTES` on average, travel as one: a frame costs its
+#: receiver some hundred bytes of memory, so that packets of very many are refused.
+MANY_FRAMES = 1000
+SHORT_BYTES = 4096
 _NO_FRAMES: list[Frame] = []
 
 
@@ -82,9 +87,9 @@ class StreamCodec:
 
     def _on_unknown(self, value: Any) -> Any:
         if isinstance(value, Frames):
-            start, frames = len(self._outgoing), value.frames
+            frames, reference = _refer(value.frames, len(self._outgoing) + 1)
             self._outgoing += frames
-            return Ext(_FRAMES, _range.pack(start + 1, len(frames)))
+            return Ext(_FRAMES, reference)
         if isinstance(value, memoryview):
             return bytes(value)
         raise TypeError(
@@ -172,13 +177,19 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
 
 
 def _frame_range(frames: list[Frame], data: memoryview) -> list[Frame]:
-    try:
-        start, count = _range.unpack(data)
-    except struct.error:
-        raise msgspec.ValidationError("malformed reference to frames") from None
+    if len(data) < _range.size or len(data) % 8:
+        raise msgspec.ValidationError("malformed reference to frames")
+    start, count = _range.unpack_from(data)
     if not 1 <= start <= start + count <= len(frames):
         raise msgspec.ValidationError(f"frames {start}..{start + count} of a packet of {len(frames)}")
-    return frames[start : start + count]
+    if len(data) == _range.size:
+        return frames[start : start + count]
+    lengths = struct.unpack_from(f"<{len(data) // 8 - 1}Q", data, _range.size)
+    joined = frames[start]
+    if count != 1 or sum(lengths) != len(joined):
+        raise msgspec.ValidationError(f"{len(lengths)} frames of {sum(lengths)} bytes in one of {len(joined)}")
+    ends = list(accumulate(lengths))
+    return [joined[end - length : end] for length, end in zip(lengths, ends, strict=True)]
 
 
 def _prepare(value: Any, frames: list[Frame]) -> Any:
@@ -266,9 +277,16 @@ def _prepare_marked(value: Serialize | Serialized, frames: list[Frame]) -> Ext:
 
 
 def _add_frames(new: list[Frame], frames: list[Frame]) -> bytes:
-    start = len(frames)
+    new, reference = _refer(new, len(frames))
     frames += new
-    return _range.pack(start, len(new))
+    return reference
+
+
+def _refer(new: list[Frame], start: int) -> tuple[list[Frame], bytes]:
+    """The frames of a payload as they should travel, the first of them as number `start`, and what points to them."""
+    if len(new) > MANY_FRAMES and sum(map(len, new)) < SHORT_BYTES * len(new):
+        return [b"".join(new)], _range.pack(start, 1) + struct.pack(f"<{len(new)}Q", *map(len, new))
+    return new, _range.pack(start, len(new))
 
 
 def _sequence(code: int, values: Any, frames: list[Frame]) -> Ext:

@@ -20,6 +20,9 @@ MIN_BYTES = 10_000
 _SAMPLES, _SAMPLE_BYTES = 5, 10_000
 #: Compressed size over size above which a frame goes as it is.
 _WORTH = 0.9
+#: Bytes that each compressed byte may stand for, at most: as much as lz4 can do. What zstd shrinks more is filled up
+#: with zeros, which it ignores, so that a few bytes from a stranger cannot take much memory.
+MOST_BYTES_EACH = 256
 _FLAG = 1 << 63
 _size = struct.Struct("<Q")
 MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
@@ -95,7 +98,7 @@ class Compressor:
                 continue
             compressed = self._compress(frame)
             if len(compressed) < _WORTH * len(frame):
-                result[position] = _size.pack(len(frame)) + compressed
+                result[position] = _with_size(len(frame), compressed)
                 flags[position] = _FLAG
         return (result, flags) if any(flags) else (frames, None)
 
@@ -108,8 +111,7 @@ class Compressor:
         if len(frame) < _size.size:
             raise ValueError("malformed compressed frame")
         (size,) = _size.unpack_from(frame)
-        # No algorithm here shrinks anything more than this, so that a few bytes cannot claim much memory.
-        if size > limit or size > 64 * 1024 + 30_000 * len(frame):
+        if size > limit or size > MOST_BYTES_EACH * len(frame):
             raise ValueError(f"a compressed frame claims to be {size} bytes long")
         try:
             data = self._decompress(memoryview(frame)[_size.size :], size)
@@ -121,7 +123,7 @@ class Compressor:
 
     def compress_whole(self, data: Any) -> bytes:
         """Compressed, with what `decompress_whole` needs to know."""
-        return _size.pack(memoryview(data).nbytes) + self._compress(data)
+        return _with_size(memoryview(data).nbytes, self._compress(data))
 
     def decompress_whole(self, data: Any) -> Frame:
         """As it was before `compress_whole`."""
@@ -134,6 +136,10 @@ class Compressor:
         step = len(frame) // _SAMPLES
         sample = b"".join([view[start : start + _SAMPLE_BYTES] for start in range(0, step * _SAMPLES, step)])
         return len(self._compress(sample)) < _WORTH * len(sample)
+
+
+def _with_size(nbytes: int, compressed: bytes) -> bytes:
+    return _size.pack(nbytes) + compressed + bytes(max(0, nbytes // MOST_BYTES_EACH - len(compressed)))
 
 
 def installed(name: str) -> bool:

@@ -1,6 +1,7 @@
 """The latest lines of a server's log, kept for `get_logs`, whatever of them is shown.
 
 A tap keeps a logger open for lines of level INFO and filters from its handlers what they would not have got without it.
+What is kept is text: a record itself holds its arguments and, with an exception, all frames that this came through.
 """
 
 from __future__ import annotations
@@ -14,7 +15,38 @@ from headrace import config
 #: What a tapped logger's level is set to; one that is different was set by somebody else, who wants to see these lines.
 OPEN = logging.INFO - 1
 
+#: Characters of a message, and of a traceback, that are kept.
+LONGEST_TEXT = 32 * 1024
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_formatter = logging.Formatter()
+
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+
+def as_text(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy of a record that holds nothing but text and numbers."""
+    values = {name: value for name, value in record.__dict__.items() if type(value) in _PLAIN}
+    try:
+        message = record.getMessage()
+    except Exception as error:  # its handlers will say more about it
+        message = f"{record.msg!s:.1000} (cannot be formatted: {type(error).__name__})"
+    values.update(msg=_cut(message), args=None, exc_info=None)
+    if record.exc_info and not record.exc_text:
+        values["exc_text"] = _traceback_text(record.exc_info)
+    if values.get("exc_text"):
+        values["exc_text"] = _cut(values["exc_text"])
+    return logging.makeLogRecord(values)
+
+
+def _traceback_text(exc_info: Any) -> str:
+    try:
+        return _formatter.formatException(exc_info)
+    except Exception as error:  # of the user's `__str__`
+        return f"{exc_info[0]} (cannot be shown: {type(error).__name__})"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text) - LONGEST_TEXT} more characters)"
 
 
 class _Tap(logging.Filter):
@@ -43,8 +75,9 @@ class _Tap(logging.Filter):
                     self._logger.setLevel(self._before)
 
     def filter(self, record: logging.LogRecord) -> bool:
+        kept = as_text(record)
         for keeper in self.keepers:
-            keeper.records.append(record)
+            keeper.records.append(kept)
         return self._logger.level != OPEN or record.levelno >= self._level_without()
 
     def _level_without(self) -> int:

@@ -1,6 +1,7 @@
 """Answers requests: an operation's name picks a handler, whose value is the reply.
 
-One request at a time per comm, many comms at once. Knows nothing of what the operations mean.
+One request at a time per comm, many comms at once. Knows nothing of what the operations mean. A peer that keeps asking
+for what cannot be answered is disconnected, see `Faults`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import reprlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from headrace.comm import Comm, Listener, listen
 from headrace.comm.addressing import normalize_address
+from headrace.comm.complaints import Complaints
 from headrace.exceptions import (
     BadRequestError,
     CommClosedError,
@@ -26,6 +30,31 @@ from headrace.exceptions import (
 from .calls import error_message
 
 logger = logging.getLogger("distributed.core")
+
+
+#: Requests that cannot be answered which a connection may make at once, and a second.
+FAULTS_AT_ONCE = 100
+FAULTS_A_SECOND = 10.0
+
+
+class Faults:
+    """How much patience is left with one connection. An honest peer waits for its answer, and asks for what there is.
+
+    Args:
+        now: monotonic seconds.
+    """
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self, now: float) -> None:
+        self._left = float(FAULTS_AT_ONCE)
+        self._at = now
+
+    def add(self, now: float) -> bool:
+        """Count one; whether that was too many."""
+        self._left = min(FAULTS_AT_ONCE, self._left + (now - self._at) * FAULTS_A_SECOND) - 1
+        self._at = now
+        return self._left < 0
 
 
 class NoReply:
@@ -68,6 +97,7 @@ class Server:
         self.listeners: list[Listener] = []
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
+        self._complaints = Complaints(logger)
         #: per handler, which of `comm` and `serializers` it takes
         self._takes: dict[Callable[..., Any], tuple[bool, bool]] = {}
 
@@ -123,6 +153,7 @@ class Server:
         """Answer requests on a comm until it closes or is taken over."""
         comms = self.comms
         comms[comm] = None
+        faults = Faults(time.monotonic())
         try:
             while True:
                 try:
@@ -134,9 +165,10 @@ class Server:
                         f"the {self.name} at {comm.local_address} cannot read a request: {error}"
                     )
                     named.__cause__ = error.__cause__
+                    self._count(faults, comm)
                     await self._answer(comm, error_message(named), "?")
                     continue
-                taken = await self._handle_request(comm, request)
+                taken = await self._handle_request(comm, request, faults)
                 del request  # what the last request brought must not stay while the connection is idle
                 if taken is not None:
                     comms.pop(comm, None)
@@ -149,10 +181,22 @@ class Server:
             if comms.pop(comm, False) is not False:
                 comm.abort()
 
-    async def _handle_request(self, comm: Comm, request: Any) -> tuple[str, dict[str, Any]] | None:
+    def _count(self, faults: Faults, comm: Comm) -> None:
+        """A request cannot be answered: if there are too many of these, close the connection."""
+        if faults.add(time.monotonic()) and not comm.closed():
+            self._complaints.say(
+                "too many",
+                comm.peer_address,
+                "Closing the connection from %s: it goes on asking for what cannot be answered",
+                comm.peer_address,
+            )
+            comm.abort()
+
+    async def _handle_request(self, comm: Comm, request: Any, faults: Faults) -> tuple[str, dict[str, Any]] | None:
         """Answer one request, or return the takeover that it asks for, with its keywords."""
         if type(request) is not dict or type(request.get("op")) is not str:
-            error = TypeError(f"a request must be a dictionary with an 'op', not {str(request)[:200]}")
+            error = TypeError(f"a request must be a dictionary with an 'op', not {reprlib.repr(request)}")
+            self._count(faults, comm)
             await self._answer(comm, error_message(error), "?")
             return None
         op, reply = request.pop("op"), request.pop("reply", True)
@@ -161,8 +205,10 @@ class Server:
         if handler is None:
             if op in self.takeovers:
                 return op, request
-            unknown = UnknownOperationError(f"the {self.name} at {comm.local_address} has no operation {op!r}")
-            logger.warning("%s (asked for by %s)", unknown, comm.peer_address)
+            unknown = UnknownOperationError(f"the {self.name} at {comm.local_address} has no operation {op[:100]!r}")
+            text = "%s (asked for by %s)"
+            self._complaints.say("unknown operation", comm.peer_address, text, unknown, comm.peer_address)
+            self._count(faults, comm)
             if reply:
                 await self._answer(comm, error_message(unknown), op)
             return None
@@ -180,8 +226,11 @@ class Server:
         except asyncio.CancelledError:
             raise
         except (Exception, SystemExit) as error:  # a handler may run what users sent
+            misused = isinstance(error, TypeError) and not _takes(handler, request)
             if not (isinstance(error, CommClosedError) and comm.closed()):
-                _log_failure(error, op, comm)
+                self._log_failure(error, op, comm, misused)
+            if misused or comm.unread:  # or somebody who does not wait to hear that it failed
+                self._count(faults, comm)
             result = error_message(error)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
@@ -195,7 +244,8 @@ class Server:
         except CommClosedError:
             comm.abort()
         except (Exception, SystemExit) as error:
-            _log_failure(error, op, comm)
+            misused = isinstance(error, TypeError) and not _takes(self.takeovers[op], keywords, comm)
+            self._log_failure(error, op, comm, misused)
             await self._answer(comm, error_message(error), op)
             await comm.close()
         except BaseException:
@@ -213,6 +263,22 @@ class Server:
                 await comm.write(error_message(error))
             except OSError:
                 logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
+
+    def _log_failure(self, error: BaseException, op: str, comm: Comm, misused: bool) -> None:
+        """Say that a request failed; with the traceback unless the caller is told all there is to know."""
+        known = misused or isinstance(
+            error, SerializationError | DeserializationError | MessageTooLargeError | BadRequestError
+        )
+        self._complaints.say(
+            f"op {op}: {type(error).__name__}",
+            comm.peer_address,
+            "Exception while handling op %s from %s%s",
+            op,
+            comm.peer_address,
+            f": {error}" if known else "",
+            level=logging.WARNING if known else logging.ERROR,
+            error=None if known else error,
+        )
 
     def _what_it_takes(self, handler: Callable[..., Any]) -> tuple[bool, bool]:
         key = getattr(handler, "__func__", handler)
@@ -249,8 +315,12 @@ def _refuse(operation: str, server: str, **_: Any) -> None:
     )
 
 
-def _log_failure(error: BaseException, op: str, comm: Comm) -> None:
-    """Say that a request failed; with the traceback unless the caller is told all there is to know."""
-    known = isinstance(error, SerializationError | DeserializationError | MessageTooLargeError | BadRequestError)
-    level, cause = (logging.WARNING, f": {error}") if known else (logging.ERROR, "")
-    logger.log(level, "Exception while handling op %s from %s%s", op, comm.peer_address, cause, exc_info=not known)
+def _takes(handler: Callable[..., Any], keywords: dict[str, Any], *arguments: Any) -> bool:
+    """Whether a handler takes such keywords."""
+    try:
+        inspect.signature(handler).bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        pass
+    return True
