@@ -275,6 +275,6 @@ async def test_other_version(served: Served, caplog: pytest.LogCaptureFixture) -
     assert len(lines) == 2
     for line in lines:
         assert re.match("ProtocolVersionError .*version 1 .*version 999 .*install the same version", line)
-    assert len(caplog.records) == 2
+    assert len(caplog.records) in (1, 2)  # within a second of another, a line is left for the next one
     for record in caplog.records:
         assert re.search("version 999 .*version 1 .*install the same version", record.getMessage())

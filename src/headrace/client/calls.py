@@ -362,8 +362,9 @@ class MapPacker:
             token = self._pickle(new)
             if len(token) < 60_000:  # one frame: it can be spliced
                 return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
+        payload = self._dump(new)  # first: its error names the argument
         identity = token_of(new, NO_KWARGS, named=self._named) if self._hashed else ""
-        return Packed(self._dump(new), walker.dependencies, identity)
+        return Packed(payload, walker.dependencies, identity)
 
     def _dump(self, args: tuple[Any, ...]) -> Payload:
         return dump_arguments(self._function, args, self._kwargs, self._in_process)
