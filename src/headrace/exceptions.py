@@ -127,6 +127,19 @@ class KilledWorkerServing(KilledWorker):
         )
 
 
+class KilledWorkerLeaving(KilledWorker):
+    """Workers left in good order, one after the other, while they ran a task; arguments as of `KilledWorker`."""
+
+    def __str__(self) -> str:
+        worker = getattr(self.last_worker, "address", self.last_worker)
+        cause = f" ({self.cause})" if self.cause else ""
+        return (
+            f"{self.allowed_failures + 1} workers left while they ran task {self.task!r}, the last one at {worker}"
+            f"{cause}. It may end them itself. If it does not, and workers come and go often, raise "
+            "distributed.scheduler.allowed-failures"
+        )
+
+
 class NoWorkerError(Exception):
     """A task waited too long without any worker running.
 

@@ -15,7 +15,10 @@ from msgspec.structs import replace
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 
 #: What a call can do; of those with a number, so many runs do it and later ones return.
-KINDS = ("fine", "fails", "flaky", "overruns", "reschedules", "secedes", "kills")
+KINDS = ("fine", "fails", "flaky", "overruns", "reschedules", "secedes", "kills", "leaves", "closes")
+#: What ends the worker that it runs on: by death, by making it leave in good order without a word of the task, and so
+#: that the worker says which task it was.
+ENDS = ("kills", "leaves", "closes")
 FOREVER = 10**9
 
 
@@ -25,7 +28,7 @@ class Call:
 
     Attributes:
         kind: one of `KINDS`, or "data" for what clients scatter.
-        times: how many runs fail, last longer than they may, reschedule or kill.
+        times: how many runs fail, last longer than they may, reschedule, or end the worker.
         limit: how long a run of one that overruns may take.
         final: whether its failures are none that its retry policy names.
         seconds: how long a run takes.
@@ -46,7 +49,8 @@ class Call:
     #: with itself
     ancestors: set[str] = field(default_factory=set)
     runs: int = 0
-    #: real deaths of processes while it ran there; departures that the scheduler saw while it was assigned there
+    #: real deaths of processes while it ran there; departures, of whatever kind, that the scheduler saw while it was
+    #: assigned there
     deaths: int = 0
     departures: int = 0
 
@@ -61,7 +65,7 @@ class Call:
         return self.kind == "fails" or (self.kind in ("flaky", "overruns") and self.times > retries)
 
     def must_err(self) -> bool:
-        return self.kind == "fails" or (self.kind == "kills" and self.times == FOREVER)
+        return self.kind == "fails" or (self.kind in ENDS and self.times == FOREVER)
 
 
 def arguments_of(call: Call) -> bytes:
@@ -113,7 +117,8 @@ class Universe:
             kind = draw.choice((*KINDS, *(["flaky", "overruns"] if "delays" in self.faults else [])))
             if kind not in self.faults:
                 kind = "fine"
-            times = {"fails": FOREVER, "kills": draw.choice([1, 1, 2, FOREVER])}.get(kind, draw.choice([1, 2, 4]))
+            ends = dict.fromkeys(ENDS, draw.choice([1, 1, 2, FOREVER]))
+            times = {"fails": FOREVER, **ends}.get(kind, draw.choice([1, 2, 4]))
         prefix = draw.choice(["inc", "add", "sum"]) if shape != "wide" or needed else "root"
         options = self._options(workers, names)
         if "delays" in self.faults and kind in ("fails", "flaky", "overruns") and draw.random() < 0.8:

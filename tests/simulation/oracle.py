@@ -74,6 +74,10 @@ def _check_error(world: World, client: SimulatedClient, key: str, state: FutureS
         assert re.search(rf"task '{re.escape(blame.key)}'.*tcp://", text), f"{key}: {text}"
         allowed = world.scheduler.state.options.allowed_failures
         assert blame.departures > allowed, f"{blame.key} is said to kill, and lost {blame.departures} workers: {text}"
+    elif "workers that left" in text:
+        assert re.search(rf"task '{re.escape(blame.key)}'.*tcp://", text), f"{key}: {text}"
+        least = max(1, world.scheduler.state.options.allowed_failures)
+        assert blame.departures > least, f"{blame.key} is said to end workers, and {blame.departures} went: {text}"
     else:
         assert blame.may_err(), f"{client}: {key} fails because of {blame.key}, which cannot: {text}"
         assert text == f"boom {blame.key}", f"{key}: {text}"

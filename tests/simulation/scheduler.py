@@ -164,10 +164,21 @@ class SimulatedScheduler:
                     self.lost.add(call.key)
         for client in self.world.clients:
             self.lost |= client.scattering  # may be there, and announced once another worker has the address
+        self._count_departure(record)
+
+    def _count_departure(self, record: WorkerState) -> None:
         for task in record.processing:
             self.world.universe.calls[task.key].departures += 1
 
-    def remove_worker(self, record: WorkerState, reason: str, *, close: bool = False, expected: bool = False) -> None:
+    def remove_worker(
+        self,
+        record: WorkerState,
+        reason: str,
+        *,
+        close: bool = False,
+        expected: bool = False,
+        blamed: Iterable[str] = (),
+    ) -> None:
         """Forget a worker; with `close`, tell it to shut down."""
         if self.state.workers.get(record.address) is not record:
             return
@@ -177,9 +188,10 @@ class SimulatedScheduler:
             stream.to_far.send([CloseWorker(reason)])
         self._close_stream(record)
         self.world.trace("scheduler", "removes", record, reason)
-        if not expected:
+        expected = expected or record.status is Status.closing
+        if not expected and not blamed:
             self._suspects[record.server_id] = suspects(record)
-        self.state.remove_worker(record.address, reason, self.now, expected=expected)
+        self.state.remove_worker(record.address, reason, self.now, expected=expected, blamed=blamed)
         self.flush()
 
     def restart_stuck(self, worker: SimulatedWorker) -> None:
@@ -191,7 +203,7 @@ class SimulatedScheduler:
 
     def _worker_gone(self, record: WorkerState) -> None:
         """A connection broke: the worker is dead, or may be back in a moment, which is waited for or not."""
-        patience = self.world.random.choice([0.0, 0.0, 1.0])
+        patience = self.world.random.choice([0.0, 0.0, 1.0]) if record.status is not Status.closing else 0.0
         if self.state.workers.get(record.address) is record and patience:
             self._close_stream(record)
             if record.status is Status.running:
@@ -206,15 +218,23 @@ class SimulatedScheduler:
             return
         if any(type(message) is not WorkerHeartbeat for message in messages):
             self.world.trace(worker, "->", "scheduler", messages)
+        end: WorkerStatus | None = None
         for message in messages:
             kind = type(message)
             if kind is AddKeys:
                 self._note_unknown(message.keys)
             if kind is WorkerHeartbeat:
                 self.state.on_heartbeat(worker, message, self.now, 30.0)
+            elif kind is WorkerStatus and message.status == "closing":
+                end = message
             elif kind is WorkerStatus:
                 self.state.set_worker_status(worker, message.status, self.now)
         self.state.on_worker_batch(worker, messages, self.now)
+        if end is not None and end.cause:
+            self.remove_worker(worker, end.cause, blamed=end.blamed)
+        elif end is not None:
+            self._count_departure(worker)
+            self.state.set_worker_status(worker, end.status, self.now)
         self.flush()
 
     def remove_silent(self) -> None:

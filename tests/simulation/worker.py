@@ -157,14 +157,15 @@ class SimulatedWorker:
             self.connection.break_(self.world.random.choice([0.0, 0.01, 0.5, 3.0]), 0.0)
         self.world.worker_died(self)
 
-    def close(self, reason: str) -> None:
-        """Leave in order."""
+    def close(self, reason: str, blamed: str | None = None) -> None:
+        """Leave in order; or, if the task that is to blame is known, say which."""
         if not self.alive:
             return
         self.alive = False
         self.world.trace(self, "closes", reason)
         if self.connection is not None:
-            self.connection.to_near.send([WorkerStatus("closing")])
+            words = WorkerStatus("closing") if blamed is None else WorkerStatus("closing", reason, [blamed])
+            self.connection.to_near.send([words])
             self.connection.to_near.finish()
             self.connection.to_far.drop()
         self.world.worker_died(self)
@@ -327,6 +328,9 @@ class SimulatedWorker:
         call = self.world.universe.calls[key]
         if call.kind == "kills" and call.misbehaves():
             self.die(f"{key} killed it")
+            return
+        if call.kind in ("leaves", "closes") and call.misbehaves():
+            self.close(f"{key} closed it", key if call.kind == "closes" else None)
             return
         del self._started[key]
         self._seceded.discard(key)

@@ -21,7 +21,7 @@ from .worker import SimulatedWorker
 
 #: What a seed may draw, beside the kinds of calls (`graphs.KINDS`).
 FAULTS = (
-    *("fails", "flaky", "reschedules", "secedes", "kills"),
+    *("fails", "flaky", "reschedules", "secedes", "kills", "leaves", "closes"),
     *("scatter", "restrictions", "resources", "share", "release", "cancel", "retry", "forget"),
     *("death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"),
     *("steal", "copies", "retire"),
@@ -153,7 +153,7 @@ class World:
             self.random.choice(workers).lose_data()
 
     def _calm(self) -> None:
-        """From here on nothing goes wrong any more, but for tasks that kill."""
+        """From here on nothing goes wrong any more, but for tasks that end their workers."""
         self.faults -= {"death", "leave", "disconnect", "client-break", "freeze", "pause", "slow", "drop", "transfers"}
         self.network.failure_rate = 0.0
         for worker in self._living():

@@ -230,9 +230,17 @@ class WorkerHeartbeat(Message):
 
 
 class WorkerStatus(Message):
-    """running, paused, closing_gracefully, closing (see `headrace.common.status`)."""
+    """running, paused, closing_gracefully, closing (see `headrace.common.status`).
+
+    Attributes:
+        cause: of one that closes although nobody who may ask for that has: what made it close, in words; that is a
+            death to the scheduler.
+        blamed: keys of the tasks that made it close, as far as they are known.
+    """
 
     status: str
+    cause: str = ""
+    blamed: list[Key] = []
 
 
 class WorkerEvent(Message):

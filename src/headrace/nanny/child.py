@@ -1,6 +1,8 @@
 """What runs in a worker's process: one worker, orders from the parent, and an end when the parent ends.
 
-Starts with as little as possible: no dask, no numpy, until a task brings them.
+Starts with as little as possible: no dask, no numpy, until a task brings them. Signals that end a process end this one
+at once: they are no orders of the parent's, which has the pipe for that, and what a task brings about is no end in good
+order.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ def main(replies: int) -> None:
     """
     os.set_inheritable(replies, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    for number in (signal.SIGTTIN, signal.SIGTTOU):  # in a group of its own, the terminal could stop it
+        signal.signal(number, signal.SIG_IGN)
     size = int.from_bytes(_read_exactly(8), "little")
     options = _read_exactly(size)
     orders = os.dup(0)
@@ -91,7 +95,6 @@ class _Child:
         loop = asyncio.get_running_loop()
         os.set_blocking(self._orders, False)
         loop.add_reader(self._orders, self._read)
-        loop.add_signal_handler(signal.SIGTERM, self._close, "terminated by a signal", 1.0)
         try:
             await self._start(options)
         except BaseException as error:
@@ -113,7 +116,14 @@ class _Child:
         for task in list(self._tasks):
             with contextlib.suppress(Exception):
                 await task
-        self._say({"op": "closed", "reason": worker.close_reason, "restart": worker.nanny_restarts})
+        self._say(
+            {
+                "op": "closed",
+                "reason": worker.close_reason,
+                "restart": worker.nanny_restarts,
+                "cause": worker.death_cause,
+            }
+        )
         return 0
 
     async def _start(self, encoded: bytes) -> None:
@@ -152,6 +162,8 @@ class _Child:
             return
         if not data:
             asyncio.get_running_loop().remove_reader(self._orders)
+            if self._worker is not None:
+                self._worker.die_of("its nanny's process has ended without closing it")
             self._close("its parent process has ended", 0.5)
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")

@@ -57,7 +57,9 @@ class WorkerProcess:
         worker_dir: its local directory.
         closed_itself: why the worker closed in good order; None if it did not.
         restart_reason: why the worker closed in good order for another to follow it; None if it did not.
-        exit_cause: why the nanny ended the process, in words for people; None if it did not.
+        exit_cause: what it died of, in words for people, if more than its exit code is known: why the nanny ended it,
+            or why it closed itself though nobody who may ask for that had. None for all other ends.
+        has_closed: whether the worker closed before its process ended, so that the scheduler has heard of it.
 
     Raises:
         RuntimeError: when started, if the worker did not start; says why.
@@ -85,6 +87,7 @@ class WorkerProcess:
         self.closed_itself: str | None = None
         self.restart_reason: str | None = None
         self.exit_cause: str | None = None
+        self.has_closed = False
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | None = None
         self._worker_class = worker
@@ -162,6 +165,7 @@ class WorkerProcess:
                 pass_fds=[for_child],
                 env=process_environment(self._environment()),
                 bufsize=0,
+                process_group=0,  # a task that signals its process group means what it has started, not all of us
             )
         except BaseException:
             os.close(replies)
@@ -223,7 +227,10 @@ class WorkerProcess:
             error.__cause__ = cause
             self._started.set_exception(error)
         elif reply["op"] == "closed":
-            if reply.get("restart"):
+            self.has_closed = True
+            if reply.get("cause"):
+                self.exit_cause = reply["cause"]
+            elif reply.get("restart"):
                 self.restart_reason = reply["reason"]
             else:
                 self.closed_itself = reply["reason"]

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,12 @@ logger = logging.getLogger("distributed.nanny")
 
 #: Seconds in which the scheduler must be told of a death; it draws its own conclusions long before.
 REPORT_SECONDS = 10.0
+#: The same when it was asked to end, and somebody waits for that.
+ASKED_REPORT_SECONDS = 1.0
+#: Seconds within which a signal that ended the worker's process, sent to more processes than that, is here as well.
+SIGNAL_SECONDS = 0.3
+#: Signals that also tell whoever keeps workers to end them: sent to a whole group, job or machine.
+ENDING = (-signal.SIGTERM, -getattr(signal, "SIGHUP", signal.SIGTERM), -signal.SIGINT)
 #: Seconds that a worker gets to close in good order when it is restarted.
 CLOSING_SECONDS = 5.0
 
@@ -235,27 +242,45 @@ class Nanny(Node):
         if self.process.restart_reason is not None:
             logger.info("Worker process %s ended: %s; starting another", self.process.pid, self.process.restart_reason)
             self._pause = FIRST_PAUSE  # it has not failed, however short its life
+            self._start_another()
+        elif code in ENDING and self.process.exit_cause is None:
+            self._starting_again = True
+            self.run_in_background(self._judge(self.process, code))
         else:
-            cause = self.process.exit_cause or cause_of_death(code)
-            logger.warning("Worker process %s died (%s); starting another", self.process.pid, cause)
-            self.run_in_background(self._report_death(self.process.address, self.process.pid, cause))
+            self._mourn(self.process, self.process.exit_cause or cause_of_death(code))
+
+    async def _judge(self, process: WorkerProcess, code: int) -> None:
+        """A signal has ended the worker: if this gets it, too, within a moment, that is an end in good order."""
+        await asyncio.sleep(SIGNAL_SECONDS)
+        self._starting_again = False
+        if self.status is Status.running and self.auto_restart:
+            self._mourn(process, cause_of_death(code))
+
+    def _mourn(self, process: WorkerProcess, cause: str) -> None:
+        """The worker has died: nobody who may ask for its end has."""
+        logger.warning("Worker process %s died (%s); starting another", process.pid, cause)
+        self.run_in_background(self._report_end(process, cause))
+        self._start_another()
+
+    def _start_another(self) -> None:
         self._starting_again = True
         self.run_in_background(self._start_again())
 
-    async def _report_death(self, address: str, pid: int | None, cause: str) -> None:
+    async def _report_end(self, process: WorkerProcess, cause: str, asked: bool = False) -> None:
         """Tell the scheduler at once, and what it was: from a broken connection it could only guess."""
         pause = FIRST_PAUSE
+        end = {"worker": process.address, "pid": process.pid, "cause": cause, "asked": asked}
         try:
-            async with asyncio.timeout(REPORT_SECONDS):
+            async with asyncio.timeout(ASKED_REPORT_SECONDS if asked else REPORT_SECONDS):
                 while True:
                     try:
-                        await self.rpc.rpc(self.scheduler_address).worker_exited(worker=address, pid=pid, cause=cause)
+                        await self.rpc.rpc(self.scheduler_address).worker_exited(**end)
                         return
                     except CommClosedError:
                         await asyncio.sleep(pause)
                         pause *= 2
         except Exception as error:
-            logger.info("Could not tell the scheduler at %s of the death: %s", self.scheduler_address, error)
+            logger.info("Could not tell the scheduler at %s of the worker's end: %s", self.scheduler_address, error)
 
     async def _start_again(self) -> None:
         try:
@@ -285,8 +310,13 @@ class Nanny(Node):
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """End the worker's process and do not start another; returns when it is gone."""
         self.auto_restart = False
-        if self.process is not None:
-            await self.process.close(timeout=timeout, reason=reason)
+        process = self.process
+        if process is None:
+            return
+        await process.close(timeout=timeout, reason=reason)
+        if process.address is not None and not process.has_closed:
+            process.has_closed = True
+            await self._report_end(process, reason, asked=True)  # no task is to blame
 
     async def _kill_request(self, timeout: float = 5, reason: str = "nanny-kill") -> str:
         await self.kill(timeout, reason)

@@ -36,7 +36,7 @@ from .handlers.plugins import PluginHandlers
 from .handlers.restarting import RestartHandlers
 from .handlers.scaling import ScalingHandlers
 from .handlers.watching import WatchingHandlers
-from .handlers.workers import WorkerConnections, killed_payload
+from .handlers.workers import WorkerConnections, killed_payload, left_payload
 from .state.options import StateOptions
 from .state.state import SchedulerState as Records
 
@@ -70,6 +70,7 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
         unknown_duration=config.parse_seconds(config.get("distributed.scheduler.unknown-task-duration", "500ms")),
         default_durations={prefix: config.parse_seconds(value) for prefix, value in durations.items()},
         killed_payload=killed_payload,
+        left_payload=left_payload,
         rootish_groups=float(config.get("distributed.scheduler.rootish-taskgroup", 5)),
         rootish_tasks=float(config.get("distributed.scheduler.rootish-taskgroup-dependencies", 5)),
         default_nbytes=config.parse_bytes(config.get("distributed.scheduler.default-data-size", "1kiB")),

@@ -21,7 +21,7 @@ from headrace.protocol import Held, dumps, dumps_exception, loads
 from headrace.rpc import Stream
 from headrace.rpc.functions import users_part
 
-from .context import running, thread_state
+from .context import origin, running, thread_state
 from .threads import TaskPool
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class ActorHost:
         self._pool: TaskPool | None = None
         self._streams: set[Stream] = set()
         self._coroutines: set[asyncio.Task[None]] = set()
+        #: key of the actor that was called last in the thread
+        self._latest: dict[int, Key] = {}
         self._closed = False
         #: answers from the thread that wait for the loop
         self._answers: deque[tuple[Stream, ActorReply]] = deque()
@@ -180,6 +182,7 @@ class ActorHost:
         thread_state.asynchronous = False
         thread_state.actor = True
         thread_state.key = None
+        origin.set((self._worker, self._latest, 0))
 
     def _in_thread(self) -> bool:
         return self._pool is not None and self._pool.is_member()
@@ -189,7 +192,7 @@ class ActorHost:
         if self._closed:
             job.settle(None, LostActorError(f"the worker at {self._worker.address_safe} is closing"))
             return
-        thread_state.key = job.key
+        thread_state.key = self._latest[0] = job.key
         try:
             attribute = self._find(job.key, job.name)
             if job.arguments is None:

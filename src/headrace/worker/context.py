@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -44,6 +44,12 @@ thread_state: Any = threading.local()
 
 #: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
 running: contextvars.ContextVar[tuple[Worker, Key | None] | None] = contextvars.ContextVar("running", default=None)
+
+#: Where callbacks come from that a task's thread has had called on the loop: the worker, its keys by thread (of the
+#: latest task each), and the thread. Set once a thread.
+origin: contextvars.ContextVar[tuple[Worker, Mapping[int, Key], int] | None] = contextvars.ContextVar(
+    "origin", default=None
+)
 
 #: Workers of this process that have not closed.
 workers: WeakSet[Worker] = WeakSet()
@@ -86,6 +92,15 @@ def current_key() -> Key | None:
         context = running.get()
         key = context[1] if context is not None else None
     return key
+
+
+def asking_task() -> tuple[Worker, Key | None] | None:
+    """Whose task the caller runs in, or on whose behalf on the loop, and its key as far as that is known; or None."""
+    context = running.get()
+    if context is not None and context[1] is not None:
+        return context
+    thread = origin.get()
+    return None if thread is None else (thread[0], thread[1].get(thread[2]))
 
 
 def secede(adjust: bool = True) -> None:

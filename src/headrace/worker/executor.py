@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import get_ident
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from headrace.exceptions import DeserializationError, Reschedule
 from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
-from .context import running, thread_state
+from .context import origin, running, thread_state
 from .failures import log_failure
 from .interrupts import Interrupts
 from .loading import load_call
@@ -85,6 +86,8 @@ class TaskExecutor:
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
         self._wake = self._loop.call_soon_threadsafe
+        #: what happens on the loop because tasks have ended is nothing that those tasks ask for
+        self._context = copy_context()
         self._woken = False
         self._closed = False
         self._done: deque[tuple[Any, Any, Any]] = deque()
@@ -280,6 +283,7 @@ class TaskExecutor:
         thread_state.asynchronous = False
         thread_state.actor = False
         thread_state.key = None
+        origin.set((self._worker, self.keys_by_thread, get_ident()))
 
     def _run(self, run: Execute) -> None:
         """Do one task; called in a thread."""
@@ -400,7 +404,7 @@ class TaskExecutor:
         if not self._woken:
             self._woken = True
             try:
-                self._wake(self._report)
+                self._wake(self._report, context=self._context.copy())
             except RuntimeError:  # the loop is closed: nobody waits for this
                 logger.debug("A task ended after its worker")
 

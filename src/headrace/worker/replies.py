@@ -109,6 +109,7 @@ def fail_hard(method: Callable[..., T]) -> Callable[..., T]:
     def on_failure(worker: Any, error: BaseException) -> None:
         worker.log_event("worker-fail-hard", {"worker": worker.address, "error": repr(error), "method": reason})
         logger.exception("Worker %s failed in %s and closes", worker.address, method.__name__)
+        worker.die_of(f"it failed in {method.__name__}: {error!r}")
         worker.run_detached(worker.close(nanny=False, executor_wait=False, reason=reason))
 
     if inspect.iscoroutinefunction(method):

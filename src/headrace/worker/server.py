@@ -217,6 +217,9 @@ class Worker(DocumentedWorker, ProfileMethods):
         self._clients: dict[str, Any] = {}
         self._client_lock = threading.Lock()
         self.close_reason = ""
+        #: what it dies of, if it closes although nobody who may ask for that has
+        self.death_cause = ""
+        self.blamed: list[Key] = []
         #: whether its nanny, if it has one, is to start another worker once this one has closed
         self.nanny_restarts = False
         #: why it leaves, once it does so gracefully; the scheduler, which lets it go, knows less
@@ -320,10 +323,41 @@ class Worker(DocumentedWorker, ProfileMethods):
             timeout: seconds to wait for tasks that run.
             executor_wait: whether to wait for them at all.
             nanny: whether the nanny, if there is one, closes as well; else it starts another worker.
+
+        A task that calls this ends its worker: that is a death, as any other end that a task brings about.
         """
+        if self.loop is not None and not self.loop.runs_here:
+            closing = self.close(timeout, executor_wait, nanny, reason)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(closing, self.loop.asyncio_loop))
+        if self._asked_by_task():
+            executor_wait = False  # it would wait for itself
         self.nanny_restarts = self.nanny_restarts or not nanny
         reason = self._leaving or reason
         return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
+
+    def die_of(self, cause: str, blamed: Iterable[Key] = ()) -> None:
+        """It is about to close, or its process to end, and nobody who may ask for that has: the scheduler and the nanny
+        are to take it for a death.
+
+        Args:
+            cause: in words for people.
+            blamed: keys of the tasks that brought it about, if they are known.
+        """
+        if self._closing is None and not self.death_cause:
+            self.death_cause = cause
+            self.blamed = list(blamed)
+
+    def _asked_by_task(self) -> bool:
+        """Whether a task of this worker asks for its end; then it is one to blame."""
+        asking = context.asking_task()
+        if asking is None or asking[0] is not self:
+            return False
+        key = asking[1]
+        if key is None:
+            self.die_of("it was closed from within a task")
+        else:
+            self.die_of(f"task {from_wire(key)!r} closed it", [key])
+        return True
 
     async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
         self.close_reason = reason
@@ -365,8 +399,9 @@ class Worker(DocumentedWorker, ProfileMethods):
         self.status = Status.closing_gracefully
         self._leaving = reason
         self.nanny_restarts = self.lifetime.restart if restart is None else restart
+        remove = not self._asked_by_task()  # else the scheduler is to hear who is to blame
         with contextlib.suppress(OSError):
-            await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=True)
+            await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=remove)
         await self.close(reason=reason)
 
     def close_soon(self, reason: str) -> None:
@@ -403,6 +438,7 @@ class Worker(DocumentedWorker, ProfileMethods):
             self._fail(f"the worker's state failed: {error}")
 
     def _fail(self, reason: str) -> None:
+        self.die_of(reason)
         if self.batched_stream is not None:
             self.batched_stream.abort()
         self.close_soon(reason)

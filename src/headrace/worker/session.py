@@ -295,7 +295,7 @@ class SchedulerSession:
         worker = self._worker
         stream, worker.batched_stream = worker.batched_stream, None
         if stream is not None and not stream.closed:
-            stream.send(WorkerStatus(Status.closing.name))
+            stream.send(WorkerStatus(Status.closing.name, worker.death_cause, worker.blamed))
             await stream.close()
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace.common.keys import Key
 from headrace.exceptions import UnknownWorkerError
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
@@ -148,9 +149,20 @@ class ClusterHandlers(SchedulerBase):
         return self.drop_worker(address, stimulus_id, expected, close, reason)
 
     def drop_worker(
-        self, address: str, stimulus_id: str = "", expected: bool = False, close: bool = True, reason: str = "removed"
+        self,
+        address: str,
+        stimulus_id: str = "",
+        expected: bool = False,
+        close: bool = True,
+        reason: str = "removed",
+        blamed: Iterable[Key] = (),
     ) -> str:
-        """Forget a worker, and with `close` tell it to shut down; its work is done elsewhere. Returns "OK"."""
+        """Forget a worker, and with `close` tell it to shut down; its work is done elsewhere. Returns "OK".
+
+        Args:
+            expected: whether it leaves in good order; else it has died, and what ran there is suspected.
+            blamed: keys of the tasks that are known to be to blame for its death.
+        """
         address = self.coerce_address(address, resolve=False)
         worker = self.workers.get(address)
         if worker is None:
@@ -160,7 +172,7 @@ class ClusterHandlers(SchedulerBase):
             stream.send(CloseWorker(reason))
         if not expected:
             self.note_death(worker, reason)
-        lost = self.state.remove_worker(address, reason, time.time(), expected=expected)
+        lost = self.state.remove_worker(address, reason, time.time(), expected=expected, blamed=blamed)
         if stream is not None:
             self.run_in_background(stream.close())
         if lost:

@@ -15,7 +15,7 @@ from headrace import config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
-from headrace.exceptions import KilledWorker
+from headrace.exceptions import KilledWorker, KilledWorkerLeaving
 from headrace.messages import FromWorker
 from headrace.messages.base import Payload
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
@@ -36,9 +36,18 @@ RETURN_SECONDS = 60.0
 
 def killed_payload(key: Key, worker: WorkerState, allowed_failures: int, cause: str) -> Payload:
     """What clients raise for a task under which too many workers died."""
+    return dumps(KilledWorker(from_wire(key), _last_of(worker), allowed_failures, cause))
+
+
+def left_payload(key: Key, worker: WorkerState, allowed: int, cause: str) -> Payload:
+    """What clients raise for a task under which too many workers left in good order."""
+    return dumps(KilledWorkerLeaving(from_wire(key), _last_of(worker), allowed, cause))
+
+
+def _last_of(worker: WorkerState) -> WorkerState:
     last = worker.clean()
     last.status = Status.closed
-    return dumps(KilledWorker(from_wire(key), last, allowed_failures, cause))
+    return last
 
 
 class WorkerConnections(SchedulerBase):
@@ -54,7 +63,8 @@ class WorkerConnections(SchedulerBase):
         self.worker_ttl = config.parse_seconds(given) if given else None
         self._verdicts: dict[str, asyncio.TimerHandle] = {}
         self._suspects: dict[str, tuple[float, list[TaskState]]] = {}
-        self._causes: dict[str, str] = {}
+        #: what nannies said of the ends of processes: why, and whether somebody had asked for it
+        self._ends_told: dict[str, tuple[str, bool]] = {}
         self._last_look = 0.0
         self.server.takeovers["register-worker"] = self.add_worker
         self.server.handlers["worker_exited"] = self._worker_exited
@@ -230,6 +240,7 @@ class WorkerConnections(SchedulerBase):
         if self.workers.get(worker.address) is not worker:
             return  # late words of one that has gone
         now = worker.last_seen = time.time()
+        end: WorkerStatus | None = None
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
@@ -237,12 +248,26 @@ class WorkerConnections(SchedulerBase):
                 if message.extensions:
                     self.tell_extensions(worker, message.extensions)
             elif kind is WorkerStatus:
-                self.state.set_worker_status(worker, message.status, now)
+                if message.status == Status.closing.name:
+                    end = message
+                else:
+                    self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
                 self.log_event(message.topics, message.event)
         self.state.on_worker_batch(worker, messages, now)
+        if end is not None:  # its last word: what has ended before counts, and is no matter of blame
+            self._worker_ends(worker, end)
         if self.state.dirty:
             self.flush()
+
+    def _worker_ends(self, worker: WorkerState, words: WorkerStatus) -> None:
+        """A worker says that it closes."""
+        if not words.cause:
+            self.state.set_worker_status(worker, words.status, time.time())
+            return
+        logger.warning("Worker %s closes, and nobody who may ask for that has: %s", worker.address, words.cause)
+        self._end_verdict(worker.address)
+        self.drop_worker(worker.address, close=False, reason=words.cause, blamed=words.blamed)
 
     def heartbeat_worker(
         self,
@@ -277,7 +302,7 @@ class WorkerConnections(SchedulerBase):
         """A connection broke; whether the worker is dead is not known, unless its nanny was faster."""
         address = worker.address
         logger.info("Worker %s: %s", address, reason)
-        if address in self._causes or not self._worth_waiting(worker):
+        if address in self._ends_told or not self._worth_waiting(worker):
             self._remove_dead(worker, reason)
             return
         if worker.status is Status.running:
@@ -288,6 +313,8 @@ class WorkerConnections(SchedulerBase):
 
     def _worth_waiting(self, worker: WorkerState) -> bool:
         """Whether a moment's patience may save something: until a nanny tells of a death, or the worker is back."""
+        if worker.status is Status.closing:
+            return False  # it has said that it goes
         if worker.nanny:
             return worker.status in (Status.running, Status.paused)
         limit = self.state.options.allowed_failures
@@ -300,10 +327,11 @@ class WorkerConnections(SchedulerBase):
         self._end_verdict(address)
         if self.workers.get(address) is not worker or not self.is_running:
             return
-        cause = self._causes.pop(address, None)
-        if cause is None and worker.server_id:
+        cause, asked = self._ends_told.pop(address, ("", False))
+        expected = asked or worker.status is Status.closing  # it has said so itself
+        if not cause and not expected and worker.server_id:
             self._suspect(worker)
-        self.drop_worker(address, close=False, reason=cause or reason)
+        self.drop_worker(address, expected=expected, close=False, reason=cause or reason)
 
     def _suspect(self, worker: WorkerState) -> None:
         now = time.monotonic()
@@ -319,14 +347,23 @@ class WorkerConnections(SchedulerBase):
         if timer is not None:
             timer.cancel()
 
-    def _worker_exited(self, worker: str, pid: int, cause: str) -> dict[str, str]:
-        """A nanny tells what its worker's process died of."""
+    def _worker_exited(self, worker: str, pid: int, cause: str, asked: bool = False) -> dict[str, str]:
+        """A nanny tells how its worker's process ended without a word of its own.
+
+        Args:
+            cause: what of, in words.
+            asked: whether the nanny was to end it, so that no task is to blame; else it died.
+        """
         record = self.workers.get(worker)
-        self.log_event(["all", worker], {"action": "worker-exited", "worker": worker, "pid": pid, "cause": cause})
+        if not asked:
+            self.log_event(["all", worker], {"action": "worker-exited", "worker": worker, "pid": pid, "cause": cause})
         if record is None or record.pid != pid:
             return {"status": "OK"}
-        logger.warning("Worker %s (process %s) died: %s", worker, pid, cause)
-        self._causes[worker] = cause
+        if asked:
+            logger.info("Worker %s (process %s) ended: %s", worker, pid, cause)
+        else:
+            logger.warning("Worker %s (process %s) died: %s", worker, pid, cause)
+        self._ends_told[worker] = (cause, asked)
         stream = self.stream_comms.get(worker)
         if worker in self._verdicts or stream is None or stream.closed:
             self._remove_dead(record, cause)

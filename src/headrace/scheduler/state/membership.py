@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .transitions.engine import Recommendations
     from .workers import WorkerState
 
+#: Of workers that leave in good order, so many times as many may leave under a task as may die under it.
+DEPARTURES_PER_DEATH = 5
+
 
 def add_worker(
     state: SchedulerState, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key] = frozenset()
@@ -36,7 +40,7 @@ def add_worker(
     if old is not None:
         same = bool(worker.server_id) and old.server_id == worker.server_id
         reason = "it has registered again" if same else "another worker has registered at its address"
-        recommendations, _ = remove_worker(state, old, reason, expected=same)
+        recommendations, _ = remove_worker(state, old, reason, expected=same, returns=same)
     recommendations.update(found)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
@@ -114,12 +118,40 @@ def pardon(tasks: Iterable[TaskState]) -> None:
             task.prefix.suspicious -= 1
 
 
+def allowed_departures(state: SchedulerState, *, asked: bool) -> int:
+    """How many workers may leave in good order under a task before it errs.
+
+    Retirement and preemption strike whom they find, and say little against a task; but no task may end one worker
+    after the other for good. So the bound is some times that of deaths. If the scheduler has not sent them away, a task
+    may have brought it about, and must not end most of the cluster: of these as many may leave as others are there
+    then, or as many as may die if that is more.
+
+    Args:
+        asked: whether the scheduler sent the last one away.
+    """
+    others = sum([worker.status is not Status.closing for worker in state.workers.values()])
+    deaths = state.options.allowed_failures
+    most = DEPARTURES_PER_DEATH * (deaths + 1)
+    return most if asked else min(most, max(deaths, others, 1))
+
+
 def remove_worker(
-    state: SchedulerState, worker: WorkerState, reason: str, *, expected: bool
+    state: SchedulerState,
+    worker: WorkerState,
+    reason: str,
+    *,
+    expected: bool,
+    returns: bool = False,
+    blamed: Iterable[Key] = (),
 ) -> tuple[Recommendations, list[Key]]:
     """Forget a worker: place its tasks anew, recompute what only it held.
 
-    A task under which more workers died than `allowed_failures` errs; `expected` departures do not count.
+    A task under which too many workers died, or left, errs.
+
+    Args:
+        expected: whether it left in good order; else it died.
+        returns: whether it is not gone, but has another record by now: that says nothing of its tasks.
+        blamed: keys of the tasks that are known to be to blame for a death; else `suspects` tells.
     """
     forget_allowed(state)
     del state.workers[worker.address]
@@ -136,27 +168,26 @@ def remove_worker(
         state.resources[name].pop(worker.address, None)
     for group in (state.running, state.idle, state.saturated, state.open_workers):
         group.pop(worker, None)
-    worker.status = Status.closed
     worker.outbox.clear()
     state.functions.forget_worker(worker)
     state.steals.forget_worker(worker)
     recommendations: Recommendations = {}
-    suspected = [] if expected else suspects(worker)
+    named = list(blamed)
+    suspected = [] if returns else _blamed(state, worker, named) if named else suspects(worker)
+    asked = worker.status is not Status.closing
+    worker.status = Status.closed
     for task in list(worker.processing):
         end_unfinished(state, worker, task)
         recommendations[task] = "released"
-    for task in suspected:
-        rare = task.rare
-        rare.suspicious += 1
-        task.prefix.suspicious += 1
-        if rare.suspicious > state.options.allowed_failures:
-            if state.options.killed_payload is not None:
-                rare.exception = state.options.killed_payload(task.key, worker, state.options.allowed_failures, reason)
-            rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
-            recommendations[task] = "erred"
+    count = partial(_count_departure, asked=asked) if expected else _count_death
+    guilty = [task for task in suspected if count(state, task, worker, reason)]
+    recommendations.update(dict.fromkeys(guilty, "erred"))
     lost: list[Key] = []
     for task in list(worker.has_what):
         drop_replica(task, worker)
+        if task in guilty:
+            task.rare.exception_blame = task
+            continue
         if not task.who_has and task.state == "memory":
             if task.options.actor:
                 lose_actor(state, task, worker, reason)
@@ -168,11 +199,55 @@ def remove_worker(
     return recommendations, lost
 
 
+def _blamed(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> list[TaskState]:
+    """Of these tasks, those that are placed anew because a worker has gone: they ran there, or their result is lost."""
+    tasks = [task for key in keys if (task := state.tasks.get(key)) is not None]
+    return [
+        task
+        for task in tasks
+        if task in worker.processing
+        or (task.state == "memory" and task.function is not None and task.who_has == {worker})
+    ]
+
+
+def _count_death(state: SchedulerState, task: TaskState, worker: WorkerState, reason: str) -> bool:
+    """A worker died under a task; whether that makes too many, so that it is to err."""
+    rare, allowed = task.rare, state.options.allowed_failures
+    rare.suspicious += 1
+    task.prefix.suspicious += 1
+    if rare.suspicious <= allowed:
+        return False
+    if state.options.killed_payload is not None:
+        rare.exception = state.options.killed_payload(task.key, worker, allowed, reason)
+    rare.exception_text = killed_text(task.key, worker.address, rare.suspicious, reason)
+    return True
+
+
+def _count_departure(state: SchedulerState, task: TaskState, worker: WorkerState, reason: str, *, asked: bool) -> bool:
+    """A worker left in good order while it ran a task; whether that makes too many, so that the task is to err."""
+    rare = task.rare
+    rare.departures += 1
+    if rare.departures <= allowed_departures(state, asked=asked):
+        return False
+    if state.options.left_payload is not None:
+        rare.exception = state.options.left_payload(task.key, worker, rare.departures - 1, reason)
+    rare.exception_text = left_text(task.key, worker.address, rare.departures, reason)
+    return True
+
+
 def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
     """What a user reads when a task seems to kill its workers."""
     return (
         f"task {key!r} was running on {deaths} workers that died; the last was {address} ({reason}). "
         "Look at that worker's log; the task may need more memory than a worker has."
+    )
+
+
+def left_text(key: Key, address: str, departures: int, reason: str) -> str:
+    """What a user reads when one worker after the other leaves under a task."""
+    return (
+        f"task {key!r} was running on {departures} workers that left; the last was {address} ({reason}). "
+        "If it does not end them itself, and workers come and go often, raise distributed.scheduler.allowed-failures."
     )
 
 
@@ -195,7 +270,12 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     if worker.status is Status.closing_gracefully:
         steals.recall_all(state, worker)
         return {}
-    return {task: "released" for task in worker.processing if task not in worker.long_running}
+    # It closes. What has seceded may still end there; if not, it counts when the worker has gone.
+    running = [task for task in suspects(worker) if task not in worker.long_running]
+    left = {task: "released" for task in worker.processing if task not in worker.long_running}
+    reason = "it closed without having been asked to by the scheduler"
+    guilty = [task for task in running if _count_departure(state, task, worker, reason, asked=False)]
+    return {**left, **dict.fromkeys(guilty, "erred")}
 
 
 def set_resources(state: SchedulerState, worker: WorkerState, resources: dict[str, float]) -> Recommendations:

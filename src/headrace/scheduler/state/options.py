@@ -20,7 +20,8 @@ class StateOptions:
 
     Attributes:
         validate: check invariants after every event.
-        allowed_failures: how many workers may die under a task before it errs.
+        allowed_failures: how many workers may die under a task before it errs; of those that leave in good order
+            more may (`membership.allowed_departures`).
         saturation: root-like tasks that a worker holds at a time, per thread; infinity sends them all at once.
         bandwidth: assumed speed between workers, bytes per second.
         unknown_duration: assumed seconds of a task whose prefix has not run yet.
@@ -33,6 +34,7 @@ class StateOptions:
         killed_payload: makes the exception, as clients are to get it, of a task under which too many workers died,
             from its key, the last worker's record, `allowed_failures` and what that worker died of; without, there is
             only a text.
+        left_payload: likewise for one under which too many left in good order, with how many were allowed to.
         actor_payload: likewise for an actor whose worker is gone, from a text.
         unrunnable_payload: likewise for a task that waited too long for a worker, from the task, the seconds, and
             whether there were workers at all.
@@ -51,5 +53,6 @@ class StateOptions:
     erred_kept: int = 100
     log_length: int = 100_000
     killed_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
+    left_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
     unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None
     actor_payload: Callable[[str], Payload] | None = None

@@ -199,16 +199,23 @@ class SchedulerState:
         self.settle(membership.add_worker(self, worker, held, frozenset(scattered)))
         self._end(unrunnable.run_unrunnable(self))
 
-    def remove_worker(self, address: str, reason: str, now: float, *, expected: bool = False) -> list[Key]:
+    def remove_worker(
+        self, address: str, reason: str, now: float, *, expected: bool = False, blamed: Iterable[Key] = ()
+    ) -> list[Key]:
         """A worker has gone; its tasks are placed anew and lost results computed again.
 
-        Returns the keys of the results that are lost for good: nothing computes them (scattered data).
+        Args:
+            expected: whether it left in good order; else it died.
+            blamed: keys of the tasks that are known to be to blame for a death.
+
+        Returns:
+            The keys of the results that are lost for good: nothing computes them (scattered data).
         """
         worker = self.workers.get(address)
         if worker is None:
             return []
         self._begin("remove-worker", now)
-        recommendations, lost = membership.remove_worker(self, worker, reason, expected=expected)
+        recommendations, lost = membership.remove_worker(self, worker, reason, expected=expected, blamed=blamed)
         self.settle(recommendations)
         self._end(placement.park_queued(self))
         return lost

@@ -38,6 +38,7 @@ class Rare:
     """What only some tasks have: failures, retries left, metadata, workers that can call an actor."""
 
     __slots__ = (
+        "departures",
         "erred_on",
         "exception",
         "exception_blame",
@@ -56,6 +57,8 @@ class Rare:
         self.retries = 0
         self.retry_at = 0.0
         self.suspicious = 0
+        #: how many workers left in good order while they ran it
+        self.departures = 0
         self.exception: Payload = None
         self.traceback: Payload = None
         self.exception_text = ""
