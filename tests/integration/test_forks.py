@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
+import dask
 import pytest
+
+from headrace import Client, LocalCluster
+from headrace.testing.leaks import clean
+from headrace.testing.waiting import poll_for
+
+from .conftest import PATIENCE
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 SCRIPT = """
 import os, sys
@@ -24,10 +39,96 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 def test_a_forked_child_ends_by_sys_exit() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=60, env=environment
     )
     assert done.stdout == "3\n", done.stderr
+
+
+def slow(x: int) -> int:
+    time.sleep(0.5)
+    return x
+
+
+def in_child(do: Any) -> int:
+    """The exit code of a child that a task forks."""
+    process = os.fork()
+    if not process:
+        return do()  # type: ignore[no-any-return]  # and the child comes back from the task
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def fail() -> int:
+    raise ValueError("in the child")
+
+
+def terminated_children(count: int) -> set[int]:
+    codes = set()
+    for _ in range(count):
+        process = os.fork()
+        if not process:
+            time.sleep(60)
+            os._exit(1)
+        os.kill(process, signal.SIGTERM)
+        codes.add(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    return codes
+
+
+def pools(count: int) -> list[int]:
+    found = []
+    for number in range(count):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found += pool.map(abs, [-number])
+    return found
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Of a cluster of one worker process, whose tasks may start processes."""
+    with (
+        clean(),
+        dask.config.set({"distributed.worker.daemon": False}),
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.worker_pid = client.submit(os.getpid).result()  # type: ignore[attr-defined]
+        yield client
+
+
+@needs_fork
+def test_children_of_tasks_are_terminated_and_nobody_else(client: Client) -> None:
+    beside = client.submit(slow, 1)
+    assert client.submit(terminated_children, 50).result(timeout=PATIENCE) == {-signal.SIGTERM}
+    assert client.submit(pools, 5).result(timeout=PATIENCE) == [0, 1, 2, 3, 4]
+    assert beside.result(timeout=PATIENCE) == 1
+    assert client.submit(os.getpid, pure=False).result(timeout=PATIENCE) == client.worker_pid  # type: ignore[attr-defined]
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("do", "code"), [(partial(sys.exit, 3), 3), (partial(sys.exit, "why"), 1), (fail, 1), (partial(abs, -5), 0)]
+)
+def test_a_child_that_comes_back_from_the_task_ends(client: Client, do: Any, code: int) -> None:
+    """It must not wait for more tasks."""
+    assert client.submit(in_child, do, pure=False).result(timeout=PATIENCE) == code
+    assert client.submit(os.getpid, pure=False).result(timeout=PATIENCE) == client.worker_pid  # type: ignore[attr-defined]
+
+
+@needs_fork
+def test_children_of_a_worker_without_nanny_are_terminated_and_nobody_else(client: Client) -> None:
+    assert client.cluster is not None
+    command = ["-m", "headrace.cli", "worker", client.cluster.scheduler_address, "--no-nanny", "--name", "alone"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = subprocess.Popen([sys.executable, *command], env=environment)
+    try:
+        client.wait_for_workers(2, timeout=PATIENCE)
+        future = client.submit(terminated_children, 50, workers="alone", pure=False)
+        assert future.result(timeout=PATIENCE) == {-signal.SIGTERM}
+        assert client.submit(os.getpid, workers="alone", pure=False).result(timeout=PATIENCE) == program.pid
+    finally:
+        program.terminate()
+        assert program.wait(PATIENCE) == 0
+    poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=PATIENCE)

@@ -19,7 +19,7 @@ import click
 
 from headrace import config
 from headrace.nanny.environment import STOP_WITH_STDIN
-from headrace.rpc import run
+from headrace.rpc import run, signals
 from headrace.toolbox.logging_setup import initialize_logging
 
 #: Exit status after a second signal.
@@ -81,12 +81,12 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
 def _handlers(loop: asyncio.AbstractEventLoop, on_signal: Callable[[int], None]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
+        signals.handle(loop, number, on_signal, number)
     try:
         yield
     finally:
         for number in numbers:
-            loop.remove_signal_handler(number)
+            signals.release(loop, number)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 from headrace import config
 from headrace.comm.yama import allow_as_told
 from headrace.common.importing import import_from_outside
+from headrace.rpc import signals
 from headrace.rpc.loop import new_event_loop
 
 from .tuning import tune_interpreter
@@ -34,7 +35,7 @@ def main(replies: int) -> None:
         replies: file descriptor for words to the parent: one JSON object a line.
     """
     os.set_inheritable(replies, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signals.take_no_notice(signal.SIGINT)  # Ctrl-C is the parent's business
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # in a group of its own, the terminal could stop it
         signal.signal(number, signal.SIG_IGN)
     size = int.from_bytes(_read_exactly(8), "little")

@@ -42,7 +42,7 @@ from .state.events import (
     ExecuteRescheduled,
     ExecuteSeceded,
 )
-from .threads import TaskPool
+from .threads import TaskPool, note_end
 
 if TYPE_CHECKING:
     from .server import Worker
@@ -386,6 +386,7 @@ class TaskExecutor:
         self._put(value, done, None)
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
+        note_end(error)
         self._unstarted.discard(run)
         if isinstance(error, Reschedule):
             self._put(_NOTHING, ExecuteRescheduled(run.key), None)

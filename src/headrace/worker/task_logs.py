@@ -8,10 +8,12 @@ calls the one before. What processes, C code or threads started by a task write 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
 import traceback
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ Line = tuple[float, str, str, str]
 
 _lock = threading.Lock()
 _installed: _Capture | None = None
+_all: weakref.WeakSet[TaskLogs] = weakref.WeakSet()
 
 
 class TaskLogs:
@@ -43,6 +46,7 @@ class TaskLogs:
         self._task_bytes = task_bytes
         self._total_bytes = total_bytes
         self._lock = threading.Lock()
+        _all.add(self)
         self._by_key: OrderedDict[Key, _Lines] = OrderedDict()
         self._size = 0
 
@@ -77,6 +81,18 @@ class TaskLogs:
         """The lines of these tasks, oldest first; those that have none are left out."""
         with self._lock:
             return {key: self._by_key[key].read() for key in keys if key in self._by_key}
+
+
+def _after_fork() -> None:
+    """Threads that are not in the child may have held the locks."""
+    global _lock
+    _lock = threading.Lock()
+    for logs in _all:
+        logs._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Lines:

@@ -5,7 +5,11 @@ A `concurrent.futures.Executor`, so that users may submit to it; tasks come as t
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from itertools import count
@@ -16,6 +20,8 @@ T = TypeVar("T")
 
 _numbers = count()
 _current = threading.local()
+#: What a forked child ends with when its parent's task, of which it is a copy, comes to its end; None in parents.
+_child_code: int | None = None
 
 
 class _Call:
@@ -101,7 +107,7 @@ class TaskPool(Executor):
         thread.start()
 
     def _work(self) -> None:
-        seat = self._local.seat = _Seat()
+        seat = self._local.seat = _current.seat = _Seat()
         with self._lock:
             self._seats[threading.get_ident()] = seat
         if self._initializer is not None:
@@ -121,6 +127,8 @@ class TaskPool(Executor):
                 else:
                     run(item)
                 item = None  # a thread that waits holds on to nothing
+            if _child_code is not None:
+                leave_child(_child_code)
         finally:
             with self._lock:
                 self._threads.discard(seat.thread)
@@ -221,6 +229,42 @@ class TaskPool(Executor):
         while not self._queue.empty():
             items.append(self._queue.get())
         return items
+
+
+def note_end(error: BaseException) -> None:
+    """What a thread runs has raised; in a forked child, that is how the child ends."""
+    global _child_code
+    if _child_code is None:
+        return
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        _child_code = 1
+    elif isinstance(error.code, int) or error.code is None:
+        _child_code = error.code or 0
+    else:
+        print(error.code, file=sys.stderr)
+        _child_code = 1
+
+
+def leave_child(code: int) -> None:
+    """End a forked child without the teardown of what is its parent's."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def _after_fork() -> None:
+    """A child that a task forked is a copy of this thread alone: it must not wait for more to run."""
+    global _child_code
+    seat = getattr(_current, "seat", None)
+    if seat is not None:
+        seat.member = False
+        _child_code = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class LeavablePool(TaskPool):

@@ -1,0 +1,66 @@
+"""Signals that a process handles, and its forked children do not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+SCRIPT = """
+import asyncio, os, signal, sys, threading, time
+from headrace.rpc import signals
+from headrace.rpc.loop import new_event_loop
+
+heard = []
+
+def children():
+    codes = set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for _ in range(50):
+            process = os.fork()
+            if not process:
+                sys.stderr = None
+                try:
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    os._exit(7)
+                os._exit(1)
+            os.kill(process, number)  # at once: it may not have run yet
+            codes.add(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    return codes
+
+async def main():
+    loop = asyncio.get_running_loop()
+    signals.handle(loop, signal.SIGTERM, heard.append, "terminated")
+    signals.take_no_notice(signal.SIGINT)
+    codes = await loop.run_in_executor(None, children)
+    assert codes <= {-signal.SIGTERM, 7, -signal.SIGINT}, codes
+    assert -signal.SIGTERM in codes
+    assert not heard
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not heard:
+        await asyncio.sleep(0.01)
+    signals.release(loop, signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    program = await asyncio.create_subprocess_exec("sleep", "60")
+    program.send_signal(signal.SIGINT)
+    assert await program.wait() == -signal.SIGINT
+    print("done")
+
+with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
+def test_forked_children_end_by_signals_that_their_parent_handles() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.stdout == "done\n", done.stderr
