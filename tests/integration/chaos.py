@@ -1,4 +1,4 @@
-"""A round of chaos: array and dataframe work on real worker processes, while a seed kills, stops and cuts.
+"""A round of chaos: array and dataframe work on real worker processes, while a seed kills, stops, forks and cuts.
 
 `make chaos ROUNDS=50` runs many. A round fails if a value is wrong, an error comes, or it does not end in time; it
 names its seed, and `make chaos ROUNDS=1 ARGS="--seed 17"` runs it again.
@@ -22,7 +22,7 @@ import dask
 import numpy as np
 from integration.proxy import Proxy
 
-from headrace import Client, Nanny, Scheduler
+from headrace import Client, Future, Nanny, Scheduler
 from headrace.rpc import LoopRunner, sync
 
 #: Seconds that a round may take.
@@ -130,6 +130,7 @@ class Faults:
         self._start = time.monotonic()
         self._over = threading.Event()
         self._kills = 0
+        self._children: list[Future] = []
         self._thread = threading.Thread(target=self._run, name="faults")
 
     def __enter__(self) -> Faults:
@@ -139,22 +140,39 @@ class Faults:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        codes = self.cluster.client.gather(self._children)
+        assert set(codes) <= {-signal.SIGTERM}, f"terminated children ended with {codes}"
 
     def _run(self) -> None:
-        strikes: list[Callable[[], str]] = [self.kill, self.stop, self.cut_client, self.cut_workers, self.cut_between]
+        strikes: list[Callable[[], str]] = [
+            *(self.kill, self.terminate, self.stop, self.fork),
+            *(self.cut_client, self.cut_workers, self.cut_between),
+        ]
         while not self._over.wait(self._chance.uniform(0.05, 0.7)):
             what = self._chance.choice(strikes)()
             self.done.append((round(time.monotonic() - self._start, 2), what))
 
     def kill(self) -> str:
+        return self._end(signal.SIGKILL, "killed")
+
+    def terminate(self) -> str:
+        return self._end(signal.SIGTERM, "terminated")
+
+    def _end(self, number: int, done: str) -> str:
         pids = self.cluster.pids()
         if not pids or self._kills >= MOST_KILLS:
             return "nobody to kill"
         self._kills += 1
         pid = self._chance.choice(pids)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return f"killed {pid}"
+            os.kill(pid, number)
+        return f"{done} {pid}"
+
+    def fork(self) -> str:
+        """A task forks children beside those that run, and terminates them at once or after a moment."""
+        seconds = self._chance.choice([0, 0, 0.1, 0.5])
+        self._children.append(self.cluster.client.submit(_terminated_child, seconds, pure=False))
+        return f"forked a child, to be terminated after {seconds} s"
 
     def stop(self) -> str:
         pids = self.cluster.pids()
@@ -185,6 +203,16 @@ class Faults:
             self._over.wait(seconds)
             proxy.refuse = False
         return f"cut {count} of {whose} connections for {seconds} s"
+
+
+def _terminated_child(seconds: float) -> int:
+    child = os.fork()
+    if not child:
+        time.sleep(LIMIT)
+        os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 # The work: each returns whether its values are right
