@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import dask
+import psutil
 import pytest
 
-from headrace import Client, LocalCluster
+from headrace import Client, LocalCluster, get_worker
 from headrace.testing.leaks import clean
 from headrace.testing.waiting import poll_for
 
@@ -117,18 +119,88 @@ def test_a_child_that_comes_back_from_the_task_ends(client: Client, do: Any, cod
     assert client.submit(os.getpid, pure=False).result(timeout=PATIENCE) == client.worker_pid  # type: ignore[attr-defined]
 
 
-@needs_fork
-def test_children_of_a_worker_without_nanny_are_terminated_and_nobody_else(client: Client) -> None:
+@contextmanager
+def worker_alone(client: Client, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that has no nanny, and is called "alone"; it must end well when it is terminated, if it runs then."""
     assert client.cluster is not None
-    command = ["-m", "headrace.cli", "worker", client.cluster.scheduler_address, "--no-nanny", "--name", "alone"]
+    command = ["worker", client.cluster.scheduler_address, "--no-nanny", "--name", "alone", *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    program = subprocess.Popen([sys.executable, *command], env=environment)
+    program = subprocess.Popen([sys.executable, "-m", "headrace.cli", *command], env=environment)
     try:
         client.wait_for_workers(2, timeout=PATIENCE)
+        yield program
+    finally:
+        if program.poll() is None:
+            program.terminate()
+            assert program.wait(PATIENCE) == 0
+    poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=PATIENCE)
+
+
+@needs_fork
+def test_children_of_a_worker_without_nanny_are_terminated_and_nobody_else(client: Client) -> None:
+    with worker_alone(client) as program:
         future = client.submit(terminated_children, 50, workers="alone", pure=False)
         assert future.result(timeout=PATIENCE) == {-signal.SIGTERM}
         assert client.submit(os.getpid, workers="alone", pure=False).result(timeout=PATIENCE) == program.pid
+
+
+def child_that_stays(seconds: float) -> int:
+    process = os.fork()
+    if not process:
+        time.sleep(seconds)
+        os._exit(0)
+    return process
+
+
+@needs_fork
+def test_a_child_that_outlives_its_worker_hides_that_from_nobody(client: Client) -> None:
+    with worker_alone(client) as program:
+        address = client.submit(lambda: get_worker().address, workers="alone", pure=False).result(timeout=PATIENCE)
+        child = client.submit(child_that_stays, 10 * PATIENCE, workers="alone", pure=False).result(timeout=PATIENCE)
+        try:
+            program.kill()
+            program.wait()
+            poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=PATIENCE)
+            with worker_alone(client, "--worker-port", address.rpartition(":")[2]):
+                assert client.submit(abs, -1, workers="alone", pure=False).result(timeout=PATIENCE) == 1
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+OWNER = """
+import os, time
+from headrace import Client, LocalCluster
+
+if __name__ == "__main__":
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    client = Client(cluster)
+    worker = client.submit(os.getpid).result()
+    child = os.fork()
+    if child:
+        print(worker, child, flush=True)
+    time.sleep(1000)
+"""
+
+
+@needs_fork
+def test_a_child_that_outlives_the_owner_of_workers_does_not_keep_them() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", OWNER]
+    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    worker, child = map(int, program.stdout.readline().split())
+    try:
+        program.kill()
+        program.wait()
+        poll_for(lambda: not runs(worker), timeout=PATIENCE)
+        assert runs(child)
     finally:
-        program.terminate()
-        assert program.wait(PATIENCE) == 0
-    poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=PATIENCE)
+        os.kill(child, signal.SIGKILL)
+        program.stdout.close()
+
+
+def runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -32,6 +32,7 @@ from headrace.protocol.marks import mark_by_families, open_by_families
 from .addressing import unparse_host_port
 from .complaints import Complaints
 from .core import Comm, OnBatch, OnClose
+from .forks import Kept, end_keeping, keep_from_children
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .memory_link import LEND_BYTES, MemoryLink, link_memory, offer
 from .packets import (
@@ -83,6 +84,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self.peer_info: dict[str, Any] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._kept: Kept | None = None
         self._on_connected = on_connected
         self._complaints = complaints
         self._own_info = handshake_info(offered_compression(compression))
@@ -124,6 +126,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             _set_socket_options(sock)
+            self._kept = keep_from_children(sock.fileno())
         self.local_address = _address(self.scheme, transport.get_extra_info("sockname"))
         self.peer_address = _address(self.scheme, transport.get_extra_info("peername"))
         transport.write(encode_handshake(self._own_info))
@@ -194,6 +197,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._paused = _ENDED
             self._guard(self._take_held, None)
         self._closed = True
+        end_keeping(self._kept)
         # Comm and reader refer to each other: what is held of half a message would wait for the cyclic collector.
         self._reader.close()
         self._on_connected = self._handshake_buffer = None

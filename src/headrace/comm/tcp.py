@@ -12,6 +12,7 @@ from headrace.exceptions import FatalCommClosedError
 from .addressing import parse_host_port, unparse_host_port
 from .complaints import Complaints
 from .core import BaseListener, Comm, CommTasks, HandleComm, Listener
+from .forks import Kept, end_keeping, keep_from_children
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
 from .socket_comm import SocketComm, comm_options
@@ -82,6 +83,7 @@ class SocketListener(BaseListener):
         self._listen_args = listen_args
         self._options = comm_options()
         self._server: asyncio.Server | None = None
+        self._kept: list[Kept] = []
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
         self._complaints = Complaints(logger)
@@ -113,6 +115,7 @@ class SocketListener(BaseListener):
         except OSError as error:
             text = f"cannot listen at {self.scheme}://{unparse_host_port(self._host, self._port)}: {error}"
             raise OSError(error.errno, text) from error
+        self._kept = [keep_from_children(listening.fileno()) for listening in self._server.sockets]
         bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
         self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
         contact = get_ip() if bound_host == "0.0.0.0" else get_ipv6() if bound_host == "::" else bound_host
@@ -121,6 +124,8 @@ class SocketListener(BaseListener):
     def stop(self) -> None:
         """Accept no more; connections that have not shaken hands are dropped."""
         if self._server is not None:
+            for kept in self._kept:
+                end_keeping(kept)
             self._server.close()
             self._server = None
         self.abort_handshaking_comms()

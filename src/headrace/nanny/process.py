@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
+from headrace.comm.forks import Kept, end_keeping, keep_from_children
 from headrace.common.status import Status
 from headrace.directories import remove_leftover
 from headrace.protocol import Frames, dumps, loads_exception
@@ -96,6 +97,7 @@ class WorkerProcess:
         self._config = config
         self._on_exit = on_exit
         self._replies = -1
+        self._kept: Kept | None = None
         self._buffer = b""
         self._pidfd = -1
         self._poll: asyncio.TimerHandle | None = None
@@ -177,6 +179,7 @@ class WorkerProcess:
         loop.add_reader(replies, self._read)
         self._watch(loop)
         assert self.process.stdin is not None
+        self._kept = keep_from_children(self.process.stdin.fileno())
         with contextlib.suppress(BrokenPipeError):  # it died at once: the watch tells
             write_all(self.process.stdin.fileno(), len(options).to_bytes(8, "little") + options)
 
@@ -269,6 +272,7 @@ class WorkerProcess:
             self._read()  # its last words
             self._stop_reading()
         if self.process.stdin is not None:
+            end_keeping(self._kept)
             self.process.stdin.close()
         if not self._started.done():
             self._started.set_exception(RuntimeError(f"the worker process ended with {described(code)} as it started"))
