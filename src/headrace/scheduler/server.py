@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.comm.addressing import address_from_user_args, full_contact_address
 from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
 from headrace.common.html import badge
@@ -208,6 +209,8 @@ class Scheduler(
         """Listen, and start plugins."""
         self.started = time.time()
         await self.server.listen(self._listen_address())
+        if self.contact_address:
+            self.contact_address = full_contact_address(self.contact_address, self.server.address)
         self.start_services(self.default_ip)
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
@@ -221,8 +224,6 @@ class Scheduler(
         logger.info("Scheduler at: %s", self.address)
 
     def _listen_address(self) -> str:
-        from headrace.comm.addressing import address_from_user_args
-
         return address_from_user_args(security=self.security, **self._listen)
 
     async def close(self, timeout: float | None = None, reason: str = "unknown", **options: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from headrace.comm.addressing import addresses_from_user_args, parse_address
+from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
@@ -281,6 +281,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
 
         await self._listen_at_first(ports, addresses)
+        if self.contact_address:
+            self.contact_address = full_contact_address(self.contact_address, self.server.address)
         if self.name is None:
             self.name = self.address
         self.state.address = self.address

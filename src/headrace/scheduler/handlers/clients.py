@@ -14,7 +14,7 @@ from typing import Any
 
 from headrace import config
 from headrace.comm import Comm
-from headrace.exceptions import MalformedDataError
+from headrace.exceptions import BadRequestError, MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
     CancelKeys,
@@ -31,6 +31,8 @@ from headrace.messages.client import (
 from headrace.rpc import Stream
 from headrace.scheduler.base import SLICE_SECONDS, SchedulerBase, logger
 from headrace.scheduler.state.clients import ClientState
+
+from .registering import checked_text
 
 #: What tasks print and warn of appears in the terminals of all clients.
 TERMINAL_TOPICS = ("print", "warn")
@@ -90,6 +92,14 @@ class ClientConnections(SchedulerBase):
             client: its name.
             returning: its connection broke; it is told how many of its messages have come.
         """
+        try:
+            if not checked_text(client, "a client's name"):
+                raise BadRequestError("a client must have a name")
+            if versions is not None and not isinstance(versions, dict):
+                raise BadRequestError("a client's versions must be a dictionary")
+        except BadRequestError as refusal:
+            await self.refuse(comm, "client", refusal)
+            return
         visit = self._visits.get(client)
         if visit is not None and not returning:
             self.remove_client(client)
