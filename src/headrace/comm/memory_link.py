@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.exceptions import CommClosedError
 from headrace.protocol.frames import Frame
 
+from . import same_machine
 from .memory import allocate
 from .packets import COMPRESSED, CONTROL, FLAGGED, LENGTH, REFERENCE, PacketError, buffers_to_write
 
@@ -454,9 +455,6 @@ def cut(parts: list[tuple[int, memoryview]], nbytes: int) -> list[list[tuple[int
     return pieces
 
 
-@lru_cache
 def _same_machine() -> Any:
-    """The module: late, since ctypes takes 3 ms, and most processes send nothing large."""
-    from . import same_machine
-
+    """The module, which is there from the start: a process without a descriptor left cannot load anything."""
     return same_machine

@@ -6,6 +6,7 @@ It never assigns a field of the state's records. Requests are answered by the mi
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from headrace.comm.addressing import address_from_user_args, full_contact_addres
 from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
 from headrace.common.html import badge
+from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
@@ -208,6 +210,8 @@ class Scheduler(
     async def _start(self) -> None:
         """Listen, and start plugins."""
         self.started = time.time()
+        if "cloudpickle" in sys.modules:
+            import_late(BY_VALUE)
         await self.server.listen(self._listen_address())
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)

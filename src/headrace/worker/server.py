@@ -18,6 +18,7 @@ from typing import Any
 
 from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
+from headrace.common.importing import import_late
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
@@ -266,6 +267,8 @@ class Worker(DocumentedWorker, ProfileMethods):
                 f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} "
                 f"within {timeout:g} s"
             ) from error
+        if "dask._task_spec" in sys.modules:  # else the process imports this when it has nothing to do
+            import_late()
         self.status = Status.running
         self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)

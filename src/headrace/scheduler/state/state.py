@@ -42,6 +42,7 @@ from .scatters import Scatters
 from .steals import Steals
 from .story import ErredTask
 from .tasks import Computation, TaskGroup, TaskState, TaskTable
+from .transitions import table as _loaded  # noqa: F401 - the engine gets it late, and a first event must load nothing
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
