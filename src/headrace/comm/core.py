@@ -123,6 +123,11 @@ class Comm(ABC):
         """Close at once; what has not left is dropped."""
 
     @property
+    def unsent(self) -> int:
+        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        return 0
+
+    @property
     def unread(self) -> int:
         """Messages that have come and were not read."""
         return 0

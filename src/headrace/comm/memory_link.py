@@ -167,6 +167,11 @@ class MemoryLink:
         return self._lent_bytes <= HIGH_WATER
 
     @property
+    def lent_bytes(self) -> int:
+        """Bytes that the other end has not taken yet."""
+        return self._lent_bytes
+
+    @property
     def settled(self) -> bool:
         """Whether the other end has said all that this one waits for."""
         return not (self._waits_for_answer or self._lent)

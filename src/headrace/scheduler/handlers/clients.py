@@ -44,6 +44,14 @@ PATIENCE_STEPS = 10
 MANY_TASKS = 100
 
 
+#: Bytes that wait to be read by a client from which on it gets no results unasked.
+FETCH_BYTES = 8 << 20
+#: Bytes that may wait for `STALL_SECONDS`; more than `MOST_UNSENT` may not wait at all. Else its connection is broken.
+UNSENT_BYTES = 64 << 20
+STALL_SECONDS = 5.0
+MOST_UNSENT = 4 * UNSENT_BYTES
+
+
 class Visit:
     """What the shell knows of one client beside the state's record.
 
@@ -133,11 +141,35 @@ class ClientConnections(SchedulerBase):
             if self.client_comms.get(client) is stream:
                 self._client_lost(visit, error)
 
+        too_much_since: float | None = None
+
+        def on_unsent(nbytes: int) -> None:
+            nonlocal too_much_since
+            self.state.set_slow(visit.record, nbytes > FETCH_BYTES)
+            if nbytes <= UNSENT_BYTES:
+                too_much_since = None
+                return
+            now = time.monotonic()
+            too_much_since = too_much_since or now
+            if now - too_much_since >= STALL_SECONDS or nbytes > MOST_UNSENT:
+                self._drop_slow(stream, client, nbytes)
+
         visit.confirmed = visit.received
-        stream = Stream(comm, FromClient, on_batch, on_close, is_event)
+        self.state.set_slow(visit.record, False)
+        stream = Stream(comm, FromClient, on_batch, on_close, is_event, on_unsent)
         self.client_comms[client] = stream
         for topic in TERMINAL_TOPICS:
             self.event_subscribers.setdefault(topic, set()).add(client)
+
+    def _drop_slow(self, stream: Stream, client: str, nbytes: int) -> None:
+        """A client does not read what it is sent, which would be kept for it without end."""
+        logger.warning(
+            "Client %s is dropped: it does not read what it is sent, and %d MB wait for it; it has %g s to return",
+            client,
+            nbytes // 1_000_000,
+            self._client_patience,
+        )
+        stream.abort()
 
     def _end_stream(self, visit: Visit) -> None:
         """An old connection that we have not seen break."""

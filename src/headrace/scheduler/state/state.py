@@ -368,6 +368,10 @@ class SchedulerState:
             self.dirty.append(receiver)
         outbox.append(message)
 
+    def set_slow(self, client: ClientState, slow: bool) -> None:
+        """A client does, or does not, read more slowly than it is sent to; see `ClientState.slow`."""
+        client.slow = slow
+
     def free(self, worker: WorkerState, key: Key) -> None:
         """Tell a worker to drop a key; neighbours share a message, so that order with other messages stays."""
         outbox, scatters = worker.outbox, self.scatters
