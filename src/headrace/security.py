@@ -92,6 +92,11 @@ class Security:
             require_encryption = self.tls_ca_file is not None
         self.require_encryption = bool(require_encryption)
 
+    @staticmethod
+    def setting(name: str) -> str:
+        """The key of the configuration that stands for a keyword."""
+        return _FIELDS[name]
+
     @classmethod
     def temporary(cls, **kwargs: Any) -> Security:
         """Settings with a new self-signed certificate, held in memory, for all roles.
@@ -134,11 +139,17 @@ class Security:
         }
 
     def _context(self, role: str, purpose: ssl.Purpose) -> ssl.SSLContext | None:
-        """Both ends must have a certificate of the authority; `None` without a certificate or an authority."""
+        """Both ends must have a certificate of the authority; `None` if there is nothing of all that.
+
+        Raises:
+            ValueError: there is a part of it only: without a word, what is meant to be encrypted would not be.
+            OSError: a file cannot be read, or is no certificate.
+        """
         config = self.get_tls_config_for_role(role)
         authority, certificate, key = config["ca_file"], config["cert"], config["key"]
-        if not authority or not certificate:
+        if not (authority or certificate or key):
             return None
+        self._check_whole(role)
         try:
             if _is_pem(authority):
                 context = ssl.create_default_context(purpose=purpose, cadata=authority)
@@ -158,6 +169,20 @@ class Security:
         if config["ciphers"]:
             context.set_ciphers(config["ciphers"])
         return context
+
+    def _check_whole(self, role: str) -> None:
+        names = ["tls_ca_file", f"tls_{role}_cert", f"tls_{role}_key"]
+        there = [name for name in names if getattr(self, name)]
+        missing = [name for name in names if name not in there]
+        if missing == names[2:] and _holds_key(getattr(self, names[1])):
+            return
+        if missing:
+            keys = ", ".join(_FIELDS[name] for name in missing)
+            raise ValueError(
+                f"TLS is configured by half for the role {role!r}: there is {' and '.join(there)}, but no "
+                f"{' and '.join(missing)}. Give all (in Security; by --tls-ca-file, --tls-cert and --tls-key; or in "
+                f"the configuration, {keys}), or nothing of it"
+            )
 
     def __repr__(self) -> str:
         return f"Security({', '.join(f'{name}={text}' for name, text in self._shown().items())})"
@@ -195,6 +220,17 @@ def _version(name: str, value: Any) -> ssl.TLSVersion | None:
 def _check_role(role: str) -> None:
     if role not in _ROLES:
         raise ValueError(f"unknown role {role!r}: it can be {', '.join(_ROLES)}")
+
+
+def _holds_key(certificate: str) -> bool:
+    """Whether a private key stands beside a certificate; also if that cannot be read, which is an error of its own."""
+    if not _is_pem(certificate):
+        try:
+            with open(certificate) as file:
+                certificate = file.read()
+        except (OSError, UnicodeDecodeError):
+            return True
+    return "PRIVATE KEY-----" in certificate
 
 
 def _is_pem(text: str) -> bool:

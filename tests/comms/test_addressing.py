@@ -23,6 +23,7 @@ from headrace.comm.addressing import (
     address_from_user_args,
     addresses_from_user_args,
     coerce_to_address,
+    full_contact_address,
     uri_from_host_port,
 )
 
@@ -133,3 +134,24 @@ def test_addresses_from_pairs() -> None:
     for wrong in ({}, {"addr": "10.0.0.1:80", "ip": "10.0.0.1"}):
         with pytest.raises(TypeError, match="give an address"):
             addr_from_args(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "listening", "expected"),
+    [
+        ("10.0.0.1:80", "tcp://127.0.0.1:9000", "tcp://10.0.0.1:80"),
+        ("10.0.0.1:80", "tls://127.0.0.1:9000", "tls://10.0.0.1:80"),
+        ("gateway", "tls://127.0.0.1:9000", "tls://gateway:9000"),
+        ("tcp://gateway", "tls://127.0.0.1:9000", "tcp://gateway:9000"),
+        ("[::1]", "tcp://127.0.0.1:9000", "tcp://[::1]:9000"),
+        ("inproc://10.0.0.1/2/3", "tcp://127.0.0.1:9000", "inproc://10.0.0.1/2/3"),
+    ],
+)
+def test_an_address_to_be_told(given: str, listening: str, expected: str) -> None:
+    assert full_contact_address(given, listening) == expected
+
+
+@pytest.mark.parametrize("given", ["", ":80", "a:b", "::1", "tcp://:1", 5, None])
+def test_no_address_to_be_told(given: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="contact_address"):
+        full_contact_address(given, "tcp://127.0.0.1:9000")

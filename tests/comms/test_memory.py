@@ -34,6 +34,14 @@ def test_too_much_memory() -> None:
         allocate(1 << 62)
 
 
+async def test_what_is_discarded_is_not_kept(nothing_kept: Any) -> None:
+    kept, half = allocate(LARGE), allocate(LARGE)
+    memory.discard(half)
+    memory.discard(allocate(100_000))
+    assert [record.mapping for record in nothing_kept.records] == [kept.obj]
+    half[0] = 1
+
+
 def test_nothing_is_kept_without_a_loop(nothing_kept: Any) -> None:
     del (frame := [allocate(LARGE)])[:]
     assert not frame

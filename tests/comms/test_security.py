@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import dask.config
 import pytest
 
-from headrace.comm import Comm, connect, listen
+from headrace import Scheduler
+from headrace.comm import Comm, CommClosedError, FatalCommClosedError, connect, listen
+from headrace.comm.core import DROPS
 from headrace.security import Security
 
 
@@ -73,3 +78,78 @@ async def test_certificates_in_files(tmp_path: Path, security: Security) -> None
         assert "headrace" in str(await comm.read())
         assert comm.extra_info["cipher"]
         await comm.close()
+
+
+PARTS = ("tls_ca_file", "tls_scheduler_cert", "tls_scheduler_key")
+
+
+@pytest.mark.parametrize("given", [PARTS[:1], PARTS[1:2], PARTS[2:], PARTS[:2], PARTS[1:], (PARTS[0], PARTS[2])])
+@pytest.mark.parametrize("encryption", [None, False, True])
+async def test_half_of_a_configuration_is_refused(
+    security: Security, given: tuple[str, ...], encryption: bool | None
+) -> None:
+    """What is missing is named; nobody listens in the clear who did not mean to."""
+    keywords: dict[str, Any] = {name: getattr(security, name) for name in given}
+    half = Security(require_encryption=encryption, **keywords)
+    missing = [name for name in PARTS if name not in given]
+    for use in (half.get_listen_args, half.get_connection_args):
+        with pytest.raises(ValueError, match="no " + " and ".join(missing)):
+            use("scheduler")
+    settings = {Security.setting(name): value for name, value in keywords.items()}
+    with dask.config.set(settings), pytest.raises(ValueError, match=re.escape(Security.setting(missing[0]))):
+        Scheduler(host="127.0.0.1")
+    with pytest.raises(ValueError, match="by half"):
+        Scheduler(host="127.0.0.1", security=keywords)
+
+
+def test_a_key_may_stand_beside_its_certificate(security: Security, tmp_path: Path) -> None:
+    both = f"{security.tls_client_cert}\n{security.tls_client_key}"  # type: ignore[attr-defined]
+    (tmp_path / "both.pem").write_text(both)
+    for given in (both, str(tmp_path / "both.pem")):
+        found = Security(tls_ca_file=security.tls_ca_file, tls_client_cert=given)
+        assert found.get_connection_args("client")["ssl_context"] is not None
+
+
+async def echo(comm: Comm) -> None:
+    with suppress(CommClosedError):
+        while True:
+            await comm.write(await comm.read())
+
+
+async def test_who_is_refused_by_tls_hears_so_at_once(security: Security, logs: pytest.LogCaptureFixture) -> None:
+    """And not after the time to connect, which is an hour here; each has one line in the log."""
+    other = Security.temporary()
+    async with await listen("tls://127.0.0.1:0", echo, **security.get_listen_args("scheduler")) as listener:
+        address = listener.contact_address
+        for arguments, said in (
+            (other.get_connection_args("client"), "certificate"),
+            (
+                Security(tls_ca_file=security.tls_ca_file, **own_pair(other)).get_connection_args("client"),
+                "certificate",
+            ),
+        ):
+            logs.clear()
+            with pytest.raises(FatalCommClosedError, match=said):
+                await connect(address, timeout=3600, **arguments)
+            async with asyncio.timeout(20):
+                while not logs.records:
+                    await asyncio.sleep(0.005)
+            assert len(logs.records) <= DROPS
+            assert all("Refused the connection" in record.getMessage() for record in logs.records)
+            assert not any(record.exc_info for record in logs.records)
+        logs.clear()
+        with pytest.raises(FatalCommClosedError, match="TLS"):
+            await connect(address.replace("tls", "tcp"), timeout=3600)
+        assert [record.getMessage().count("does not use TLS") for record in logs.records] == [1]
+        comm = await connect(address, **security.get_connection_args("client"))
+        await comm.write("still there?")
+        assert await comm.read() == "still there?"
+        await comm.close()
+    async with await listen("tcp://127.0.0.1:0", echo) as listener:
+        address = listener.contact_address.replace("tcp", "tls")
+        with pytest.raises(FatalCommClosedError, match="TLS"):
+            await connect(address, timeout=3600, **security.get_connection_args("client"))
+
+
+def own_pair(security: Security) -> dict[str, Any]:
+    return {name: getattr(security, name) for name in ("tls_client_cert", "tls_client_key")}

@@ -93,13 +93,13 @@ class Clock:
         return self.now
 
 
-def test_one_line_a_second_for_each_host_and_kind(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_a_second_for_each_peer_and_kind(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     said = Complaints(logging.getLogger("distributed.example"), clock)
     for number in range(1000):
-        said.say("a", f"tcp://10.0.0.1:{number}", "wrong: %s", number)
-        said.say("a", f"tcp://10.0.0.2:{number}", "wrong there: %s", number)
-        said.say("b", f"tcp://10.0.0.1:{number}", "other: %s", f"{number}\nERROR forged")
+        said.say("a", "tcp://10.0.0.1:5", "wrong: %s", number)
+        said.say("a", "tcp://10.0.0.2:5", "wrong there: %s", number)
+        said.say("b", "tcp://10.0.0.1:5", "other: %s", f"{number}\nERROR forged")
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["wrong: 0", "wrong there: 0", "other: 0\\nERROR forged"]
     caplog.clear()
@@ -113,10 +113,24 @@ def test_one_line_a_second_for_each_host_and_kind(caplog: pytest.LogCaptureFixtu
         "other: 999\\nERROR forged (the last of 999 more like this)",
     ]
     caplog.clear()
-    clock.now += 1
+    clock.now += 10
     said.catch_up()
     assert not caplog.records
     assert not said._said
+
+
+def test_some_lines_at_once_for_the_peers_of_one_host(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    said = Complaints(logging.getLogger("distributed.example"), clock)
+    for _ in range(20):  # ten seconds
+        for number in range(100):
+            said.say("a", f"tcp://10.0.0.1:{number}", "wrong: %s", number)
+        clock.now += 0.5
+    assert [record.getMessage() for record in caplog.records[:6]] == [
+        *(f"wrong: {number}" for number in range(5)),
+        "wrong: 0 (195 more like this before)",
+    ]
+    assert 12 <= len(caplog.records) <= 15
 
 
 async def test_what_was_left_out_is_told_although_nothing_more_comes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headrace.comm import connect
+from headrace.comm import CommClosedError, connect
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import (
     CancelledKeys,
@@ -27,6 +28,7 @@ from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, Work
 from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
 from headrace.scheduler import Scheduler
+from headrace.worker import Worker
 
 
 class Peer:
@@ -283,3 +285,94 @@ def test_value_marked_for_the_peer_is_plain_here() -> None:
     assert opened(Serialize(3)) == 3
     assert opened(dumps({"a": 1})) == {"a": 1}
     assert opened("text") == "text"
+
+
+async def test_a_worker_without_a_scheme_is_known_by_its_whole_address() -> None:
+    """By all doors; when it goes, it is gone."""
+    async with running() as scheduler:
+        worker = await join_worker(scheduler, "127.0.0.1:1", name="w", nanny="127.0.0.1:2")
+        assert list(scheduler.workers) == ["tcp://127.0.0.1:1"]
+        assert scheduler.workers["tcp://127.0.0.1:1"].nanny == "tcp://127.0.0.1:2"
+        client = await join_client(scheduler)
+        options = [[0.0, 0, ["localhost:1"]]]
+        client.stream.comm.send([["SubmitGraph", 1, [b"f"], ["x"], [b"a"], [], [], [], [], options]])
+        assert (await worker.next(ComputeTask)).key == "x"
+        assert scheduler.heartbeat_worker(address="127.0.0.1:1")["status"] == "OK"
+        assert scheduler.add_resources("127.0.0.1:1", {"A": 1}) == "OK"
+        scheduler.update_data(who_has={"y": ["127.0.0.1:1"]}, nbytes={"y": 5}, client="alice")
+        assert scheduler.get_who_has(["y"]) == {"y": ["tcp://127.0.0.1:1"]}
+        worker.stream.abort()
+        async with asyncio.timeout(10):
+            while scheduler.workers:
+                await asyncio.sleep(0.005)
+        assert not scheduler.stream_comms
+
+
+JUNK: list[dict[str, Any]] = [
+    {"address": address}
+    for address in (
+        "junk",
+        "",
+        None,
+        5,
+        "tcp://",
+        "tcp://:5",
+        "tcp://a:b",
+        "nope://a:1",
+        "tcp://a:1\nb",
+        "x" * 5_000_000,
+    )
+]
+JUNK += [{"nthreads": count} for count in (-5, None, "abc", float("nan"), 1.5, 10**9, True, [1])]
+JUNK += [{"name": name} for name in ("x" * 5_000_000, [1], {"a": 1}, float("nan"), ("a", ["b"]))]
+JUNK += [{"memory_limit": size} for size in (-1, "lots", float("nan"), float("inf"))]
+JUNK += [{"keys": keys} for keys in ({"x": -5}, {"x": None}, {"x": float("nan")}, [1, 2], "x")]
+JUNK += [{"resources": amounts} for amounts in ({"A": "x"}, {"A": -1.0}, {"A": float("nan")}, [1], {5: 1.0})]
+JUNK += [{"status": "banana"}, {"status": None}, {"nanny": "junk"}, {"nanny": [1]}, {"versions": 5}, {"extra": "x"}]
+JUNK += [{"services": 5}, {"pid": "x"}, {"server_id": [1]}, {"local_directory": 5}, {"scattered": 5}, {"lifetime": "x"}]
+JUNK += [{"hostname": "x" * 5_000_000}]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: str(junk)[:40])
+async def test_a_registration_that_makes_no_sense(junk: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused in one line, and nothing is left behind."""
+    caplog.set_level(logging.WARNING, "distributed")
+    async with running() as scheduler:
+        comm = await connect(scheduler.address)
+        registration = {"address": "tcp://127.0.0.1:1", "nthreads": 1, **junk}
+        reply = await send_recv(comm, op="register-worker", **registration)
+        assert reply["status"] == "error"
+        assert len(reply["message"]) < 500
+        assert [len(record.getMessage()) < 600 and not record.exc_info for record in caplog.records] == [True]
+        with pytest.raises(CommClosedError):
+            await comm.read()
+        assert not scheduler.workers
+        assert not scheduler.aliases
+        assert not scheduler.host_info
+        assert not scheduler.stream_comms
+        await comm.close()
+
+
+@pytest.mark.parametrize("name", [None, "", 5, [1, [2]], {"a": 1}, "x" * 5_000_000])
+async def test_a_client_s_name_that_makes_no_sense(name: Any) -> None:
+    async with running() as scheduler:
+        comm = await connect(scheduler.address)
+        assert (await send_recv(comm, op="register-client", client=name))["status"] == "error"
+        assert not scheduler.clients
+        await comm.close()
+
+
+@pytest.mark.parametrize("name", ["w", 5, 0, 1.5, ("a", 1), b"x"])
+async def test_names_that_workers_may_have(name: Any) -> None:
+    async with running() as scheduler:
+        await join_worker(scheduler, name=name, nthreads=0, memory_limit=None, resources={"A": float("inf")})
+        assert scheduler.aliases == {name: "tcp://127.0.0.1:1"}
+
+
+async def test_where_a_scheduler_says_that_it_is() -> None:
+    async with running(contact_address="localhost") as scheduler:
+        assert scheduler.address == f"tcp://localhost:{scheduler.server.port}"
+        async with Worker(scheduler.address, host="127.0.0.1", contact_address="localhost", name="w") as worker:
+            assert worker.address == f"tcp://localhost:{worker.server.port}"
+            assert list(scheduler.workers) == [worker.address]
+            assert (await scheduler.broadcast(msg={"op": "echo", "data": 1}))[worker.address] == 1

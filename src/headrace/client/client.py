@@ -22,6 +22,7 @@ from typing import Any
 import dask
 
 from headrace.comm import normalize_address
+from headrace.common.importing import BY_VALUE, import_late
 from headrace.config import get as config_get
 from headrace.config import parse_seconds, register_defaults
 from headrace.messages.client import ClientEvent
@@ -233,6 +234,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         await self.session.start(
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )
+        import_late(BY_VALUE)
         self._started = True
         await self._latest_info.refresh()
         self.preloads = configured_preloads(self, "client", None, None)

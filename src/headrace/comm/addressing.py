@@ -99,6 +99,32 @@ def addr_from_args(
     return coerce_to_address((ip, port) if ip is not None else addr)  # type: ignore[arg-type]
 
 
+def full_contact_address(given: str, listening: str) -> str:
+    """The address that others are told of a server, from what its owner says: with the scheme, and the port, of the
+    address where it listens if this has none.
+
+    >>> full_contact_address("gateway", "tls://10.0.0.1:9000")
+    'tls://gateway:9000'
+
+    Raises:
+        TypeError, ValueError: it is no address; says so.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"contact_address must be an address as text, not {given!r}")
+    scheme, location = parse_address(listening)
+    if "://" in given:
+        scheme, given = parse_address(given)
+    if scheme not in ("tcp", "tls"):
+        return unparse_address(scheme, given)
+    try:
+        host, port = parse_host_port(given, default_port=parse_host_port(location, 0)[1])
+        if not host:
+            raise ValueError("it has no host")
+    except ValueError as error:
+        raise ValueError(f"contact_address cannot be {given!r}: {error}") from None
+    return unparse_address(scheme, unparse_host_port(host, port))
+
+
 def get_address_host(addr: str) -> str:
     """The host of an address."""
     scheme, location = parse_address(addr)

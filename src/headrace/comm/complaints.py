@@ -1,4 +1,6 @@
-"""Log lines about what peers do wrong: one a second for each host and kind, and how many there were beside.
+"""Log lines about what peers do wrong: one a second for each peer and kind, and how many there were beside.
+
+A peer with a new connection for each of its faults is told by its host, of which there are some lines at once at most.
 
 Whoever sends garbage decides how much of it, and must not decide how long the log gets. Knows no connections.
 """
@@ -15,6 +17,8 @@ from .addressing import get_address_host
 
 #: Seconds between two lines of one kind about one host.
 SECONDS = 1.0
+#: Lines of one kind about several peers of one host at once, if there have been none for as many seconds.
+AT_ONCE = 5
 #: Characters of a line.
 LONGEST_LINE = 2000
 #: Hosts and kinds that are remembered; beyond, the oldest are forgotten, and may be told of again at once.
@@ -22,14 +26,25 @@ MOST_REMEMBERED = 1000
 
 
 class _Said:
-    """What was said last about one host and kind, when, and how often it was not said since."""
+    """What was said last about one host and kind, of whom and when, and how often it was not said since."""
 
-    __slots__ = ("at", "left_out", "text")
+    __slots__ = ("address", "at", "left_out", "lines_left", "text")
 
     def __init__(self, at: float) -> None:
         self.at = at
+        self.address = ""
+        self.lines_left = float(AT_ONCE)
         self.left_out = 0
         self.text = ""
+
+    def allows(self, address: str, now: float) -> bool:
+        """Whether there may be a line about a peer now; if so, it is taken for said."""
+        elapsed = now - self.at
+        if elapsed < SECONDS and (address == self.address or self.lines_left + elapsed / SECONDS < 1):
+            return False
+        self.lines_left = min(AT_ONCE, self.lines_left + elapsed / SECONDS) - 1
+        self.address, self.at = address, now
+        return True
 
 
 class Complaints:
@@ -57,7 +72,7 @@ class Complaints:
         level: int = logging.WARNING,
         error: BaseException | None = None,
     ) -> None:
-        """Log a line, unless there was one of its kind about this peer's host within the last second.
+        """Log a line, unless there was one of its kind about this peer, or several about its host, a moment ago.
 
         Args:
             kind: what the line is about, in words of ours: never anything that the peer chose.
@@ -68,15 +83,14 @@ class Complaints:
         key = (_host(address), kind)
         now = self._clock()
         with self._lock:
-            said = self._said.get(key)
-            if said is not None and now - said.at < SECONDS:
+            said = self._said.pop(key, None) or _Said(now)
+            self._said[key] = said  # the latest is the last one
+            if not said.allows(address, now):
                 said.left_out += 1
                 said.text = _one_line(text % args)
                 self._arm()
                 return
-            left_out = said.left_out if said is not None else 0
-            self._said.pop(key, None)  # the latest is the last one
-            self._said[key] = _Said(now)
+            left_out, said.left_out = said.left_out, 0
             while len(self._said) > MOST_REMEMBERED:
                 del self._said[next(iter(self._said))]
         line = _one_line(text % args)
@@ -100,10 +114,11 @@ class Complaints:
             for key, said in list(self._said.items()):
                 if now - said.at < SECONDS:
                     continue
-                del self._said[key]
                 if said.left_out:
-                    self._said[key] = _Said(now)
                     lines.append(f"{said.text} (the last of {said.left_out} more like this)")
+                    said.at, said.left_out = now, 0
+                elif now - said.at > AT_ONCE * SECONDS:
+                    del self._said[key]
             if any(said.left_out for said in self._said.values()):
                 self._arm()
         for line in lines:

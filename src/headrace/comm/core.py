@@ -36,6 +36,14 @@ __all__ = [
 
 logger = logging.getLogger("distributed.comm")
 
+#: Attempts after which a peer that drops each connection once TLS has been agreed on is taken at its word.
+DROPS = 3
+
+
+class DroppedError(CommClosedError):
+    """A peer has closed a connection right after TLS, without a word: most likely for our certificate."""
+
+
 OnBatch: TypeAlias = Callable[[list[Any]], None]
 OnClose: TypeAlias = "Callable[[Exception | None], None]"
 HandleComm: TypeAlias = "Callable[[Comm], Awaitable[None]]"
@@ -113,6 +121,11 @@ class Comm(ABC):
     @abstractmethod
     def abort(self) -> None:
         """Close at once; what has not left is dropped."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        return 0
 
     @property
     def unread(self) -> int:
@@ -242,6 +255,7 @@ async def connect(
     deadline = loop.time() + seconds
     pause = FIRST_RETRY
     cause: Exception | None = None
+    drops = 0
     while True:
         left = deadline - loop.time()
         if left <= 0:
@@ -256,6 +270,9 @@ async def connect(
                 raise ConnectionRefusedError(
                     error.errno, f"nothing listens at {address} (any more): {error}"
                 ) from error
+            drops += isinstance(error, DroppedError)
+            if drops >= DROPS:
+                raise FatalCommClosedError(str(error)) from error
             if cause is None or not isinstance(error, TimeoutError):
                 cause = error
         left = deadline - loop.time()
@@ -301,6 +318,11 @@ class CommTasks:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=what)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """Cancel those that run."""
+        for task in list(self._tasks):
+            task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -14,13 +14,16 @@ from typing import Any
 
 import msgspec
 
-from headrace.exceptions import CommClosedError, ProtocolVersionError
+from headrace.exceptions import CommClosedError, FatalCommClosedError, ProtocolVersionError
 
 MAGIC = b"headrace"
 #: Changes whenever two ends of different numbers could misunderstand each other.
 PROTOCOL_VERSION = 1
 #: Longest handshake, in bytes.
 MAX_HANDSHAKE_BYTES = 64 * 1024
+
+#: What a TLS server says to whom it refuses: a fatal alert, "handshake failure".
+TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 
 _length = struct.Struct("<I")
 _OPENING = len(MAGIC) + _length.size
@@ -82,7 +85,8 @@ class HandshakeReader:
         self._data += data
         seen = self._data
         if seen[: len(MAGIC)] != MAGIC[: len(seen)]:
-            raise CommClosedError(f"the other side does not speak headrace's protocol: {_describe(bytes(seen))}")
+            kind = FatalCommClosedError if _looks_like_tls(bytes(seen)) else CommClosedError
+            raise kind(f"the other side does not speak headrace's protocol: {_describe(bytes(seen))}")
         if len(seen) < _OPENING:
             return False
         (size,) = _length.unpack_from(seen, len(MAGIC))
@@ -112,10 +116,14 @@ def check_versions(own: dict[str, Any], peer: dict[str, Any], peer_address: str)
         )
 
 
+def _looks_like_tls(seen: bytes) -> bool:
+    return seen[:2] in (b"\x16\x03", b"\x15\x03")
+
+
 def _describe(seen: bytes) -> str:
     first = seen[:60]
     if first[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE") or first.startswith(b"HTTP/"):
         return "it looks like HTTP (this port is not for browsers)"
-    if first[:2] in (b"\x16\x03", b"\x15\x03"):
+    if _looks_like_tls(first):
         return "it looks like TLS (use a tls:// address on both sides, or on neither)"
     return f"it began with {first!r}"

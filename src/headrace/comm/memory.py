@@ -53,6 +53,12 @@ def allocate(nbytes: int) -> memoryview:
     return memoryview(bytearray(nbytes) if nbytes < _UNCLEARED_BYTES else _uncleared(None, nbytes))
 
 
+def discard(frame: memoryview) -> None:
+    """Keep the mapping of a frame that was allocated in this thread no longer than the frame: no more is expected."""
+    mapping = frame.obj
+    _kept.records = [record for record in _kept.records if record.mapping is not mapping]
+
+
 class _Record:
     """A mapping that was handed out."""
 

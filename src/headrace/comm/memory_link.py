@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.exceptions import CommClosedError
 from headrace.protocol.frames import Frame
 
+from . import same_machine
 from .memory import allocate
 from .packets import COMPRESSED, CONTROL, FLAGGED, LENGTH, REFERENCE, PacketError, buffers_to_write
 
@@ -164,6 +165,11 @@ class MemoryLink:
     def lent_little(self) -> bool:
         """Whether nobody has to wait because of what is lent."""
         return self._lent_bytes <= HIGH_WATER
+
+    @property
+    def lent_bytes(self) -> int:
+        """Bytes that the other end has not taken yet."""
+        return self._lent_bytes
 
     @property
     def settled(self) -> bool:
@@ -454,9 +460,6 @@ def cut(parts: list[tuple[int, memoryview]], nbytes: int) -> list[list[tuple[int
     return pieces
 
 
-@lru_cache
 def _same_machine() -> Any:
-    """The module: late, since ctypes takes 3 ms, and most processes send nothing large."""
-    from . import same_machine
-
+    """The module, which is there from the start: a process without a descriptor left cannot load anything."""
     return same_machine

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from headrace.protocol.frames import Frame
 
-from .memory import allocate
+from .memory import allocate, discard
 
 #: Bytes that one read takes at most while no large frame is under way.
 SCRATCH_BYTES = 512 * 1024
@@ -202,6 +202,8 @@ class PacketReader:
     def close(self) -> None:
         """Nothing more comes: let go of what came, of the memory for the rest, and of whom it was for."""
         self.stopped, self._held = True, False
+        if self._target is not None:
+            discard(self._target)
         self._rest, self._lengths, self._frames, self._target = b"", [], [], None
         self._on_packet = _drop
 

@@ -576,6 +576,15 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return self._closed
 
     @property
+    def unsent(self) -> int:
+        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        transport, memory = self._transport, self._memory
+        lent = memory.lent_bytes if memory is not None and memory.drain is not None else 0
+        if self._drain is None or transport is None or self._closed:
+            return lent
+        return lent + transport.get_write_buffer_size()
+
+    @property
     def unread(self) -> int:
         """Messages that have come and were not read."""
         return len(self._packets)

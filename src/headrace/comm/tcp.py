@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from typing import Any
 
-from headrace.exceptions import FatalCommClosedError
+from headrace.exceptions import CommClosedError, FatalCommClosedError
 
+from .accepting import Acceptor
 from .addressing import parse_host_port, unparse_host_port
 from .complaints import Complaints
-from .core import BaseListener, Comm, CommTasks, HandleComm, Listener
-from .forks import Kept, end_keeping, keep_from_children
+from .core import BaseListener, Comm, CommTasks, DroppedError, HandleComm, Listener
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
 from .socket_comm import SocketComm, comm_options
-from .sockets import where_to_listen
+from .sockets import bound_sockets
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -63,6 +64,21 @@ class SocketConnector(Connector):
             await comm.shake_hands()
         except ssl.SSLError as error:
             raise FatalCommClosedError(f"TLS with {self.scheme}://{address} failed: {error}") from error
+        except FatalCommClosedError:
+            raise
+        except CommClosedError as error:
+            if context is None:
+                raise
+            if isinstance(error.__cause__, ssl.SSLError):  # an alert: TLS 1.3 looks at our certificate last of all
+                text = f"{self.scheme}://{address} refused this end's certificate: {error.__cause__}"
+                raise FatalCommClosedError(text) from error
+            if comm is not None and not comm.handshake_begun:
+                raise DroppedError(
+                    f"{self.scheme}://{address} closes connections once TLS is agreed on: most likely it does not "
+                    "accept this end's certificate; both ends need certificates of an authority that the other knows "
+                    "(tls_ca_file)"
+                ) from error
+            raise
         except BaseException:
             if comm is not None:
                 comm.abort()
@@ -82,8 +98,7 @@ class SocketListener(BaseListener):
         self._deserialize = deserialize
         self._listen_args = listen_args
         self._options = comm_options()
-        self._server: asyncio.Server | None = None
-        self._kept: list[Kept] = []
+        self._acceptors: list[Acceptor] = []
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
         self._complaints = Complaints(logger)
@@ -100,35 +115,38 @@ class SocketListener(BaseListener):
 
     async def start(self) -> None:
         """Begin to listen; nothing if it does."""
-        if self._server is not None:
+        if self._acceptors:
             return
-        loop = asyncio.get_running_loop()
         host = None if self._host in ("", "*") else self._host
         try:
             # One socket: several (all families, port 0) would each get a port of their own.
-            self._server = await loop.create_server(
-                self._make_comm,
-                **where_to_listen(host if host is not None else "0.0.0.0", self._port),
-                ssl=self._context,
-                backlog=self._options.socket_backlog,
-            )
+            sockets = await bound_sockets(host if host is not None else "0.0.0.0", self._port)
+            bound_host, bound_port = sockets[0].getsockname()[:2]
+            self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
+            self._acceptors = [self._acceptor(one) for one in sockets]
         except OSError as error:
             text = f"cannot listen at {self.scheme}://{unparse_host_port(self._host, self._port)}: {error}"
             raise OSError(error.errno, text) from error
-        self._kept = [keep_from_children(listening.fileno()) for listening in self._server.sockets]
-        bound_host, bound_port = self._server.sockets[0].getsockname()[:2]
-        self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
         contact = get_ip() if bound_host == "0.0.0.0" else get_ipv6() if bound_host == "::" else bound_host
         self.contact_address = f"{self.scheme}://{unparse_host_port(contact, bound_port)}"
 
     def stop(self) -> None:
         """Accept no more; connections that have not shaken hands are dropped."""
-        if self._server is not None:
-            for kept in self._kept:
-                end_keeping(kept)
-            self._server.close()
-            self._server = None
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.close()
         self.abort_handshaking_comms()
+
+    def _acceptor(self, sock: socket.socket) -> Acceptor:
+        return Acceptor(
+            sock,
+            self.listen_address,
+            self._make_comm,
+            context=self._context,
+            backlog=self._options.socket_backlog,
+            timeout=self._options.connect_timeout,
+            complaints=self._complaints,
+        )
 
     def _make_comm(self) -> SocketComm:
         return SocketComm(
@@ -155,7 +173,7 @@ class SocketListener(BaseListener):
             comm.abort()
             return
         except OSError as error:
-            if self._server is not None and comm.handshake_begun:
+            if self._acceptors and comm.handshake_begun:
                 text = "Refused the connection from %s: %s"
                 self._complaints.say("a refused connection", comm.peer_address, text, comm.peer_address, error)
             return

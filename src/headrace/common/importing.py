@@ -12,6 +12,10 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
+#: What workers need for most kinds of work and do not have from the start, since dask takes a tenth of a second.
+LATE = ("dask._task_spec", "headrace.protocol.by_value", "headrace.protocol.culprit", "headrace.actor")
+#: Of these, what clients and schedulers may need.
+BY_VALUE = LATE[1:3]
 #: names of modules whose import is over
 imported: set[str] = set()
 
@@ -30,3 +34,9 @@ def import_from_outside(name: str) -> ModuleType:
     module = import_module(name)
     imported.add(name)
     return module
+
+
+def import_late(names: tuple[str, ...] = LATE) -> None:
+    """Import what would be imported with work: a process that has used up its descriptors cannot load anything."""
+    for name in names:
+        import_from_outside(name)

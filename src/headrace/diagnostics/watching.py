@@ -9,6 +9,9 @@ from headrace.exceptions import CommClosedError
 
 from .base import SchedulerPlugin
 
+#: Bytes that may wait to be read.
+MOST_UNSENT = 16 << 20
+
 
 class WorkerStatusPlugin(SchedulerPlugin):
     """Tells the other end of a connection of each worker that comes and goes.
@@ -36,6 +39,8 @@ class WorkerStatusPlugin(SchedulerPlugin):
         self._tell(["remove", worker])
 
     def _tell(self, message: list[Any]) -> None:
+        if self.comm.unsent > MOST_UNSENT:  # nobody reads it
+            self.comm.abort()
         try:
             self.comm.send(message)
         except CommClosedError:

@@ -18,7 +18,7 @@ from typing import Any
 
 from headrace import config
 from headrace.comm.yama import allow_as_told
-from headrace.common.importing import import_from_outside
+from headrace.common.importing import import_late
 from headrace.rpc import signals
 from headrace.rpc.loop import new_event_loop
 
@@ -196,4 +196,4 @@ class _Child:
         if state.tasks or state.transition_counter != transitions:
             asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask, state.transition_counter)
             return
-        asyncio.get_running_loop().run_in_executor(None, import_from_outside, "dask._task_spec")
+        asyncio.get_running_loop().run_in_executor(None, import_late)

@@ -97,7 +97,7 @@ class Server:
         self.listeners: list[Listener] = []
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
-        self._complaints = Complaints(logger)
+        self.complaints = Complaints(logger)
         #: per handler, which of `comm` and `serializers` it takes
         self._takes: dict[Callable[..., Any], tuple[bool, bool]] = {}
 
@@ -184,7 +184,7 @@ class Server:
     def _count(self, faults: Faults, comm: Comm) -> None:
         """A request cannot be answered: if there are too many of these, close the connection."""
         if faults.add(time.monotonic()) and not comm.closed():
-            self._complaints.say(
+            self.complaints.say(
                 "too many",
                 comm.peer_address,
                 "Closing the connection from %s: it goes on asking for what cannot be answered",
@@ -207,7 +207,7 @@ class Server:
                 return op, request
             unknown = UnknownOperationError(f"the {self.name} at {comm.local_address} has no operation {op[:100]!r}")
             text = "%s (asked for by %s)"
-            self._complaints.say("unknown operation", comm.peer_address, text, unknown, comm.peer_address)
+            self.complaints.say("unknown operation", comm.peer_address, text, unknown, comm.peer_address)
             self._count(faults, comm)
             if reply:
                 await self._answer(comm, error_message(unknown), op)
@@ -269,7 +269,7 @@ class Server:
         known = misused or isinstance(
             error, SerializationError | DeserializationError | MessageTooLargeError | BadRequestError
         )
-        self._complaints.say(
+        self.complaints.say(
             f"op {op}: {type(error).__name__}",
             comm.peer_address,
             "Exception while handling op %s from %s%s",

@@ -18,15 +18,27 @@ OnUnsendable: TypeAlias = Callable[[Any, Exception], bool]
 class Stream:
     """Both directions of a comm that has become a stream. Only for the thread of its loop.
 
-    There is no back-pressure: what cannot leave is kept by the transport; the senders bound their volume.
+    There is no back-pressure: what cannot leave is kept by the transport. Who sends to a peer that may not read looks
+    at how much that is (`on_unsent`), and sends less, or gives up.
 
     Args:
         comm, incoming, on_batch, on_close: see `Comm.start_stream`.
         on_unsendable: called with a message that cannot be encoded, and the error; whether the peer can do without it.
             If not (or without such a function) the stream closes, since the peer would wait for it.
+        on_unsent: called before something is written, with how many bytes of what was written before have not left, if
+            they are many; and once with 0 when they are few again.
     """
 
-    __slots__ = ("_call_soon", "_on_unsendable", "_outbox", "_scheduled", "comm", "peer_address")
+    __slots__ = (
+        "_call_soon",
+        "_on_unsendable",
+        "_on_unsent",
+        "_outbox",
+        "_scheduled",
+        "_was_unsent",
+        "comm",
+        "peer_address",
+    )
 
     def __init__(
         self,
@@ -35,8 +47,11 @@ class Stream:
         on_batch: OnBatch,
         on_close: OnClose,
         on_unsendable: OnUnsendable | None = None,
+        on_unsent: Callable[[int], None] | None = None,
     ) -> None:
         self.comm = comm
+        self._on_unsent = on_unsent
+        self._was_unsent = False
         self._on_unsendable = on_unsendable
         self.peer_address = comm.peer_address
         self._call_soon = asyncio.get_running_loop().call_soon
@@ -76,6 +91,9 @@ class Stream:
         comm = self.comm
         if comm.closed():
             return
+        if self._on_unsent is not None and ((unsent := comm.unsent) or self._was_unsent):
+            self._was_unsent = unsent > 0
+            self._on_unsent(unsent)
         try:
             comm.send(messages)
         except OSError:

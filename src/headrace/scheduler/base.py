@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from headrace import config
+from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
@@ -254,6 +255,13 @@ class SchedulerBase(Node):
                 if stream is not None:
                     stream.send(ClientEvent(name, (now, msg)))
             self.notify_plugins("log_event", name, msg)
+
+    async def refuse(self, comm: Comm, kind: str, refusal: Exception) -> None:
+        """Tell whoever wanted to register why it cannot, and the log."""
+        text = "Refused the %s at %s: %s"
+        self.server.complaints.say(f"a refused {kind}", comm.peer_address, text, kind, comm.peer_address, refusal)
+        await comm.write({"status": "error", "message": str(refusal)})
+        await comm.close()
 
     def worker_rpc(self, address: str) -> Any:
         """Requests to a worker, as methods."""

@@ -6,6 +6,7 @@ It never assigns a field of the state's records. Requests are answered by the mi
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -13,9 +14,11 @@ from importlib import import_module
 from typing import Any
 
 from headrace import config
+from headrace.comm.addressing import address_from_user_args, full_contact_address
 from headrace.common.cluster_html import SHOWN, render_scheduler
 from headrace.common.hooks import hook_of
 from headrace.common.html import badge
+from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
@@ -208,7 +211,11 @@ class Scheduler(
     async def _start(self) -> None:
         """Listen, and start plugins."""
         self.started = time.time()
+        if "cloudpickle" in sys.modules:
+            import_late(BY_VALUE)
         await self.server.listen(self._listen_address())
+        if self.contact_address:
+            self.contact_address = full_contact_address(self.contact_address, self.server.address)
         self.start_services(self.default_ip)
         for plugin in self._start_plugins:
             await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
@@ -222,8 +229,6 @@ class Scheduler(
         logger.info("Scheduler at: %s", self.address)
 
     def _listen_address(self) -> str:
-        from headrace.comm.addressing import address_from_user_args
-
         return address_from_user_args(security=self.security, **self._listen)
 
     async def close(self, timeout: float | None = None, reason: str = "unknown", **options: Any) -> str:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from headrace.comm.addressing import addresses_from_user_args, parse_address
+from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
+from headrace.common.importing import import_late
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
@@ -269,6 +270,8 @@ class Worker(DocumentedWorker, ProfileMethods):
                 f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} "
                 f"within {timeout:g} s"
             ) from error
+        if "dask._task_spec" in sys.modules:  # else the process imports this when it has nothing to do
+            import_late()
         self.status = Status.running
         self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
@@ -284,6 +287,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
 
         await self._listen_at_first(ports, addresses)
+        if self.contact_address:
+            self.contact_address = full_contact_address(self.contact_address, self.server.address)
         if self.name is None:
             self.name = self.address
         self.state.address = self.address

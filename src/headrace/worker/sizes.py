@@ -48,7 +48,7 @@ def _sizeof(value: Any) -> int:
     try:
         from dask.sizeof import sizeof
 
-        return int(sizeof(value))
+        return max(0, int(sizeof(value)))
     except Exception:  # a class of the user's with a faulty __sizeof__ does not fail its task
         return UNKNOWN
 

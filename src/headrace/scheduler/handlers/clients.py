@@ -14,7 +14,7 @@ from typing import Any
 
 from headrace import config
 from headrace.comm import Comm
-from headrace.exceptions import MalformedDataError
+from headrace.exceptions import BadRequestError, MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
     CancelKeys,
@@ -32,6 +32,8 @@ from headrace.rpc import Stream
 from headrace.scheduler.base import SLICE_SECONDS, SchedulerBase, logger
 from headrace.scheduler.state.clients import ClientState
 
+from .registering import checked_text
+
 #: What tasks print and warn of appears in the terminals of all clients.
 TERMINAL_TOPICS = ("print", "warn")
 #: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
@@ -40,6 +42,14 @@ UNCONFIRMED = 16
 PATIENCE_STEPS = 10
 #: Tasks in one message from which on it is confirmed at once: it is not small.
 MANY_TASKS = 100
+
+
+#: Bytes that wait to be read by a client from which on it gets no results unasked.
+FETCH_BYTES = 8 << 20
+#: Bytes that may wait for `STALL_SECONDS`; more than `MOST_UNSENT` may not wait at all. Else its connection is broken.
+UNSENT_BYTES = 64 << 20
+STALL_SECONDS = 5.0
+MOST_UNSENT = 4 * UNSENT_BYTES
 
 
 class Visit:
@@ -90,6 +100,14 @@ class ClientConnections(SchedulerBase):
             client: its name.
             returning: its connection broke; it is told how many of its messages have come.
         """
+        try:
+            if not checked_text(client, "a client's name"):
+                raise BadRequestError("a client must have a name")
+            if versions is not None and not isinstance(versions, dict):
+                raise BadRequestError("a client's versions must be a dictionary")
+        except BadRequestError as refusal:
+            await self.refuse(comm, "client", refusal)
+            return
         visit = self._visits.get(client)
         if visit is not None and not returning:
             self.remove_client(client)
@@ -123,11 +141,35 @@ class ClientConnections(SchedulerBase):
             if self.client_comms.get(client) is stream:
                 self._client_lost(visit, error)
 
+        too_much_since: float | None = None
+
+        def on_unsent(nbytes: int) -> None:
+            nonlocal too_much_since
+            self.state.set_slow(visit.record, nbytes > FETCH_BYTES)
+            if nbytes <= UNSENT_BYTES:
+                too_much_since = None
+                return
+            now = time.monotonic()
+            too_much_since = too_much_since or now
+            if now - too_much_since >= STALL_SECONDS or nbytes > MOST_UNSENT:
+                self._drop_slow(stream, client, nbytes)
+
         visit.confirmed = visit.received
-        stream = Stream(comm, FromClient, on_batch, on_close, is_event)
+        self.state.set_slow(visit.record, False)
+        stream = Stream(comm, FromClient, on_batch, on_close, is_event, on_unsent)
         self.client_comms[client] = stream
         for topic in TERMINAL_TOPICS:
             self.event_subscribers.setdefault(topic, set()).add(client)
+
+    def _drop_slow(self, stream: Stream, client: str, nbytes: int) -> None:
+        """A client does not read what it is sent, which would be kept for it without end."""
+        logger.warning(
+            "Client %s is dropped: it does not read what it is sent, and %d MB wait for it; it has %g s to return",
+            client,
+            nbytes // 1_000_000,
+            self._client_patience,
+        )
+        stream.abort()
 
     def _end_stream(self, visit: Visit) -> None:
         """An old connection that we have not seen break."""

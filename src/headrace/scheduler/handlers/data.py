@@ -172,6 +172,11 @@ class DataHandlers(SchedulerBase):
     ) -> dict[str, str]:
         """Learn of results that somebody put on workers; `scattering` is the number that was given for that, if any."""
         now = time.time()
+        if any(holder not in self.workers for holders in who_has.values() for holder in holders):
+            who_has = {
+                key: [self.coerce_address(holder, resolve=False) for holder in holders]
+                for key, holders in who_has.items()
+            }
         if client:
             self.state.add_data_of(client, who_has, nbytes, types or {}, now, scattering=scattering)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from headrace.common.status import Status
@@ -30,6 +31,8 @@ LONGEST_LOOK = 1.0
 
 class LeavingHandlers(SchedulerBase):
     """Whose turn it is to leave."""
+
+    coerce_address: Callable[..., str]
 
     def leaving_operations(self) -> Operations:
         self._ends: dict[str, float] = {}
@@ -57,6 +60,7 @@ class LeavingHandlers(SchedulerBase):
         Args:
             restart: whether its nanny will start another.
         """
+        worker = self.coerce_address(worker, resolve=False)
         record = self.workers.get(worker)
         if record is None:
             return {"status": "missing"}

@@ -4,6 +4,7 @@ worker, and workers' abstract resources. What is not configured costs nothing.""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from headrace import config
@@ -57,6 +58,7 @@ class LifeHandlers(SchedulerBase):
         preloads: user code that runs as this starts and ends.
     """
 
+    coerce_address: Callable[..., str]
     scheduler_file: str | None
     idle_timeout: float | None
     no_workers_timeout: float | None
@@ -162,7 +164,7 @@ class LifeHandlers(SchedulerBase):
         Raises:
             ValueError: there is no such worker, or an amount is negative.
         """
-        record = self.workers.get(worker)
+        record = self.workers.get(self.coerce_address(worker))
         if record is None:
             raise BadRequestError(f"there is no worker at {worker!r} whose resources could be set")
         amounts = {str(name): float(amount) for name, amount in (resources or {}).items()}
@@ -175,7 +177,7 @@ class LifeHandlers(SchedulerBase):
 
     def remove_resources(self, worker: str) -> None:
         """A worker has no abstract resources any more."""
-        record = self.workers.get(worker)
+        record = self.workers.get(self.coerce_address(worker))
         if record is not None:
             self.state.set_resources(record, dict.fromkeys(record.resources, 0.0), time.time())
             self.flush()

@@ -21,6 +21,7 @@ LOOK_SECONDS = 0.02
 class RestartHandlers(SchedulerBase):
     """`restart` and `restart_workers`."""
 
+    coerce_address: Callable[..., str]
     drop_worker: Callable[..., str]
     workers_list: Callable[..., list[str]]
 
@@ -36,6 +37,7 @@ class RestartHandlers(SchedulerBase):
 
         Nobody is to blame: what else is on it is placed anew at once, and results that only it has are computed again.
         """
+        worker = self.coerce_address(worker, resolve=False)
         record = self.workers.get(worker)
         if record is None or not record.nanny:
             return {"status": "no such worker with a nanny"}

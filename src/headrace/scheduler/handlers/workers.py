@@ -15,7 +15,7 @@ from headrace import config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
-from headrace.exceptions import KilledWorker, KilledWorkerLeaving
+from headrace.exceptions import BadRequestError, KilledWorker, KilledWorkerLeaving
 from headrace.messages import FromWorker
 from headrace.messages.base import Payload
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
@@ -25,6 +25,16 @@ from headrace.scheduler.base import SchedulerBase, logger
 from headrace.scheduler.state import membership
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
+
+from .registering import (
+    MOST_THREADS,
+    checked_address,
+    checked_count,
+    checked_details,
+    checked_name,
+    checked_sizes,
+    checked_status,
+)
 
 #: Seconds between a worker's heartbeats.
 HEARTBEAT_SECONDS = 0.5
@@ -53,6 +63,7 @@ def _last_of(worker: WorkerState) -> WorkerState:
 class WorkerConnections(SchedulerBase):
     """Streams to workers."""
 
+    coerce_address: Callable[..., str]
     drop_worker: Callable[..., str]
     note_lifetime: Callable[[str, float | None], None]
     tell_extensions: Callable[[WorkerState, dict[str, Any]], None]
@@ -128,10 +139,16 @@ class WorkerConnections(SchedulerBase):
             nanny=nanny,
             extra=extra,
         )
-        if refusal := self._name_taken(name, address, nanny):
-            logger.warning("Refused the worker at %s: %s", address, refusal)
-            await comm.write({"status": "error", "message": refusal})
-            await comm.close()
+        try:
+            address = checked_address(address, "a worker's address")
+            name = checked_name(name, "a worker's name")
+            nthreads = checked_count(nthreads, "a worker's number of threads", MOST_THREADS)
+            status, held = checked_status(status), checked_sizes(keys)
+            details, scattered = checked_details(details), frozenset(scattered)
+            if taken := self._name_taken(name, address, details["nanny"]):
+                raise BadRequestError(taken)
+        except (BadRequestError, TypeError) as refusal:  # the latter for `scattered`
+            await self.refuse(comm, "worker", refusal)
             return
         await comm.write(
             {
@@ -141,7 +158,8 @@ class WorkerConnections(SchedulerBase):
                 "worker_plugins": self.worker_plugins,
             }
         )
-        held = (keys or {}) if scheduler_id in (None, self.id) else {}
+        if scheduler_id not in (None, self.id):
+            held = {}
         before = self.workers.get(address)
         if before is not None:
             self._end_connection(before)
@@ -172,7 +190,7 @@ class WorkerConnections(SchedulerBase):
         Raises:
             KeyError: there is none.
         """
-        record = self.workers.get(worker)
+        record = self.workers.get(self.coerce_address(worker, resolve=False))
         if record is None:
             raise KeyError(f"there is no worker {worker!r} whose messages could be taken")
         self._end_connection(record)
@@ -290,10 +308,11 @@ class WorkerConnections(SchedulerBase):
             executing: seconds so far, by key of what runs there.
             extensions: what its extensions say to those here, by name.
         """
-        known = address in self.workers
-        if known and metrics is not None:
+        worker = self.workers.get(self.coerce_address(address, resolve=False))
+        known = worker is not None
+        if worker is not None and metrics is not None:
             said = WorkerHeartbeat(now or time.time(), metrics, executing or {}, extensions or {})
-            self._worker_batch(self.workers[address], [said])
+            self._worker_batch(worker, [said])
         return {"status": "OK" if known else "missing", "time": time.time(), "heartbeat-interval": HEARTBEAT_SECONDS}
 
     # They go
@@ -354,6 +373,7 @@ class WorkerConnections(SchedulerBase):
             cause: what of, in words.
             asked: whether the nanny was to end it, so that no task is to blame; else it died.
         """
+        worker = self.coerce_address(worker, resolve=False)
         record = self.workers.get(worker)
         if not asked:
             self.log_event(["all", worker], {"action": "worker-exited", "worker": worker, "pid": pid, "cause": cause})

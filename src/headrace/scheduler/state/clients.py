@@ -36,6 +36,7 @@ class ClientState:
         graphs: submissions whose last part has not come, by the client's number.
         outbox: messages to it that the shell has not sent yet.
         silent: whether it is nobody's client but the scheduler's own, to which nothing is said.
+        slow: whether so much waits to be read by it that results are not pushed to it, but fetched by it.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class ClientState:
         "last_submission",
         "outbox",
         "silent",
+        "slow",
         "versions",
         "wants_what",
     )
@@ -55,6 +57,7 @@ class ClientState:
     ) -> None:
         self.client_key = client
         self.silent = silent
+        self.slow = False
         self.versions = versions or {}
         self.last_seen = now
         self.last_submission = float("-inf")

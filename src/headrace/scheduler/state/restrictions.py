@@ -81,17 +81,27 @@ def forget_allowed(state: SchedulerState) -> None:
 
 
 def workers_named(state: SchedulerState, name: str) -> list[WorkerState]:
-    """Workers by address (with or without its protocol), name, host or the host's name."""
-    for address in (state.aliases.get(name, name), f"tcp://{name}", f"tls://{name}"):
+    """Workers by address (with or without its protocol), name, host or the host's name, and these with a port."""
+    for address in (state.aliases.get(name, name), f"tcp://{name}", f"tls://{name}", f"inproc://{name}"):
         worker = state.workers.get(address)
         if worker is not None:
             return [worker]
-    local = name == "localhost"
+    found = [worker for worker in state.workers.values() if str(worker.name) == name or _is_on(worker, name)]
+    if found or not isinstance(name, str) or ":" not in name:
+        return found
+    scheme, _, location = name.rpartition("://")
+    host, _, port = location.rpartition(":")
     return [
         worker
         for worker in state.workers.values()
-        if name in (worker.host, worker.hostname) or str(worker.name) == name or (local and worker.host in LOOPBACK)
+        if worker.address.startswith(scheme)
+        and worker.address.rpartition(":")[2] == port
+        and _is_on(worker, host.strip("[]"))
     ]
+
+
+def _is_on(worker: WorkerState, host: str) -> bool:
+    return host in (worker.host, worker.hostname) or (host == "localhost" and worker.host in LOOPBACK)
 
 
 def lanes(worker: WorkerState, options: TaskOptions) -> float:

@@ -42,6 +42,7 @@ from .scatters import Scatters
 from .steals import Steals
 from .story import ErredTask
 from .tasks import Computation, TaskGroup, TaskState, TaskTable
+from .transitions import table as _loaded  # noqa: F401 - the engine gets it late, and a first event must load nothing
 from .transitions.engine import Recommendations, run_one, run_transitions
 from .workers import WorkerState
 
@@ -373,6 +374,10 @@ class SchedulerState:
         if not outbox:
             self.dirty.append(receiver)
         outbox.append(message)
+
+    def set_slow(self, client: ClientState, slow: bool) -> None:
+        """A client does, or does not, read more slowly than it is sent to; see `ClientState.slow`."""
+        client.slow = slow
 
     def free(self, worker: WorkerState, key: Key) -> None:
         """Tell a worker to drop a key; neighbours share a message, so that order with other messages stays."""

@@ -112,7 +112,7 @@ def tell_in_memory(state: SchedulerState, task: TaskState, result: object) -> No
     """Tell the clients that want it."""
     for client in task.who_wants:
         if not client.silent:
-            state.send(client, KeyInMemory(task.key, task.type, result))
+            state.send(client, KeyInMemory(task.key, task.type, None if client.slow else result))
 
 
 def wake(waiters: set[TaskState], task: TaskState, recommendations: Recommendations) -> None:

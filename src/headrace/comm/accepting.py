@@ -1,0 +1,157 @@
+"""Accepts connections on one listening socket: says so when it cannot, goes on when it can, and refuses in one line.
+
+The event loops' own servers drop connections without a word when descriptors are used up (uvloop), or tell of it and of
+each failed TLS handshake in a dozen lines (asyncio). Knows no messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from headrace.exceptions import CommClosedError
+
+from .addressing import unparse_host_port
+from .complaints import Complaints
+from .core import CommTasks
+from .forks import end_keeping, keep_from_children
+from .handshake import MAGIC, TLS_ALERT
+
+#: Connections that are accepted before others get their turn.
+ACCEPT_TURN = 100
+#: Seconds until the next attempt when the system has nothing left for another connection.
+PAUSE = 0.2
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Acceptor:
+    """One listening socket.
+
+    Args:
+        sock: bound, not blocking.
+        address: how it is called in the log.
+        make_protocol: gives the protocol of each connection.
+        context: for TLS.
+        backlog: connections that may wait to be accepted.
+        timeout: seconds for a TLS handshake.
+        complaints: says what is wrong.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: str,
+        make_protocol: Callable[[], Any],
+        *,
+        context: ssl.SSLContext | None,
+        backlog: int,
+        timeout: float,
+        complaints: Complaints,
+    ) -> None:
+        self.sock = sock
+        self._address = address
+        self._make_protocol = make_protocol
+        self._context = context
+        self._timeout = timeout
+        self._complaints = complaints
+        self._loop = asyncio.get_running_loop()
+        self._tasks = CommTasks()
+        self._pause: asyncio.TimerHandle | None = None
+        self._kept = keep_from_children(sock.fileno())
+        sock.listen(backlog)
+        self._loop.add_reader(sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more; what has been accepted and is not connected yet is dropped."""
+        if self._pause is not None:
+            self._pause.cancel()
+        if self.sock.fileno() >= 0:
+            end_keeping(self._kept)
+            self._loop.remove_reader(self.sock.fileno())
+            self.sock.close()
+        self._tasks.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPT_TURN):
+            try:
+                accepted, peer = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._wait_for_better_times(error)
+                return
+            accepted.setblocking(False)
+            self._tasks.start(self._connect(accepted, peer), f"connection from {peer}")
+
+    def _wait_for_better_times(self, error: OSError) -> None:
+        """The listening socket stays readable: without a pause this would be all that the loop does."""
+        self._complaints.say(
+            "accept",
+            self._address,
+            "Cannot accept connections at %s: %s; this process has too many of them, or of files, open (`ulimit -n`). "
+            "Tried again until it can",
+            self._address,
+            error,
+            level=logging.ERROR,
+        )
+        self._loop.remove_reader(self.sock.fileno())
+        self._pause = self._loop.call_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self.sock.fileno(), self._accept)
+        self._accept()
+
+    async def _connect(self, accepted: socket.socket, peer: Any) -> None:
+        speaks = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                if self._context is not None:
+                    speaks = await self._expect_tls(accepted)
+                await self._loop.connect_accepted_socket(self._make_protocol, accepted, ssl=self._context)
+        except (OSError, ssl.SSLError, ssl.CertificateError) as error:
+            accepted.close()
+            if not speaks and not isinstance(error, CommClosedError):
+                return  # it has gone, or said nothing
+            name, reason = unparse_host_port(*peer[:2]), str(error) or "the TLS handshake broke off"
+            text = "Refused the connection from %s to %s: %s"
+            kind = f"a refused connection: {type(error).__name__}"
+            self._complaints.say(kind, f"tls://{name}", text, name, self._address, reason)
+        except BaseException:
+            accepted.close()
+            raise
+
+    async def _expect_tls(self, accepted: socket.socket) -> bool:
+        """Tell a peer that speaks without TLS so, in the way in which a TLS server refuses. Returns whether it speaks.
+
+        Raises:
+            CommClosedError: it speaks without TLS.
+        """
+        readable = self._loop.create_future()
+        self._loop.add_reader(accepted.fileno(), _settle, readable)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(accepted.fileno())
+        first = accepted.recv(len(MAGIC), socket.MSG_PEEK)
+        if first == MAGIC:
+            with contextlib.suppress(OSError):
+                accepted.recv(1 << 16)  # a socket that is closed with something unread takes back what it has sent
+                accepted.send(TLS_ALERT)
+            raise CommClosedError("it does not use TLS; use a tls:// address there")
+        return bool(first)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

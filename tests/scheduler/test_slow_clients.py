@@ -1,0 +1,89 @@
+"""Clients that do not read what they are sent: nothing is kept for them without end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from scheduler.test_server import Peer, join_client, join_worker, running
+
+from headrace.comm import connect
+from headrace.messages import ToClient
+from headrace.messages.client import ClientEvent, DesireKeys, KeyInMemory, SubmitGraph
+from headrace.messages.worker import ComputeTask, TaskFinished
+from headrace.rpc import send_recv
+from headrace.scheduler import Scheduler
+from headrace.scheduler.handlers import clients
+
+EVENT = ClientEvent("topic", (0.0, "x" * 1_000_000))
+
+
+def stop_reading(client: Peer) -> None:
+    """As if its process was stopped: what is sent to it stays in the system's buffers, and then with the sender."""
+    transport: Any = client.stream.comm._transport  # type: ignore[attr-defined]
+    transport.pause_reading()
+
+
+async def unsent(scheduler: Scheduler, nbytes: int) -> None:
+    """Send until so much has not left, or the client has been dropped."""
+    async with asyncio.timeout(20):
+        while "alice" in scheduler.client_comms and scheduler.client_comms["alice"].comm.unsent < nbytes:
+            scheduler.client_send("alice", EVENT)
+            await asyncio.sleep(0.001)
+
+
+async def test_results_are_not_pushed_to_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running() as scheduler:
+        worker, client = await join_worker(scheduler), await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], ["x", "y"], [b"a", b"b"]))
+        tasks = {(task := await worker.next(ComputeTask)).key: task for _ in range(2)}
+        stop_reading(client)
+        await unsent(scheduler, clients.FETCH_BYTES + 1_000_000)
+        scheduler.client_send("alice", EVENT)
+        async with asyncio.timeout(20):
+            while not scheduler.clients["alice"].slow:
+                await asyncio.sleep(0.001)
+        worker.stream.send(TaskFinished("x", tasks["x"].attempt, 4, "int", 0.0, 1.0, b"result"))
+        async with asyncio.timeout(20):
+            while scheduler.tasks["x"].state != "memory":
+                await asyncio.sleep(0.001)
+        client.stream.comm._transport.resume_reading()  # type: ignore[attr-defined]
+        answer = await client.next(KeyInMemory)
+        assert (answer.key, answer.result) == ("x", None)
+        async with asyncio.timeout(20):
+            while scheduler.clients["alice"].slow:
+                scheduler.client_send("alice", ClientEvent("topic", (0.0, "")))
+                await asyncio.sleep(0.001)
+        worker.stream.send(TaskFinished("y", tasks["y"].attempt, 4, "int", 0.0, 1.0, b"result"))
+        assert (await client.next(KeyInMemory)).result == b"result"
+
+
+@pytest.mark.parametrize("for_long", [True, False])
+async def test_one_that_reads_nothing_is_dropped_and_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, for_long: bool
+) -> None:
+    """After a while with much unsent, or at once with very much."""
+    caplog.set_level(logging.WARNING, "distributed")
+    monkeypatch.setattr(clients, "UNSENT_BYTES", 20_000_000)
+    monkeypatch.setattr(clients, "MOST_UNSENT", 10**12 if for_long else 40_000_000)
+    monkeypatch.setattr(clients, "STALL_SECONDS", 0.0 if for_long else 1e9)
+    async with running() as scheduler:
+        worker, client = await join_worker(scheduler), await join_client(scheduler)
+        client.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        task = await worker.next(ComputeTask)
+        stop_reading(client)
+        await unsent(scheduler, 100_000_000)
+        assert "alice" not in scheduler.client_comms
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert "Client alice is dropped: it does not read" in line
+        assert "alice" in scheduler.clients
+        worker.stream.send(TaskFinished("x", task.attempt, 4, "int", 0.0, 1.0, b"result"))
+        comm = await connect(scheduler.address)
+        reply = await send_recv(comm, op="register-client", client="alice", returning=True)
+        assert reply["received"] == 1
+        again = Peer(comm, ToClient)
+        again.stream.send(DesireKeys(["x"]))
+        assert (await again.next(KeyInMemory)).key == "x"
+        client.stream.abort()
