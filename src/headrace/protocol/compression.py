@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from headrace.common.facade import lazy_names
@@ -72,12 +73,12 @@ class Compressor:
     def __init__(self, name: str, level: int | None = None, threads: int | None = None) -> None:
         self.name = name
         self._compress: Callable[[Any], bytes]
-        self._decompress: Callable[[Any, int], bytes]
+        self._decompress: Callable[[Any, int], bytearray]
         if name == "lz4":
             import lz4.block
 
             self._compress = lambda data: bytes(lz4.block.compress(data, store_size=False))
-            self._decompress = lambda data, size: bytes(lz4.block.decompress(data, uncompressed_size=size))
+            self._decompress = partial(lz4.block.decompress, return_bytearray=True)
         else:
             import zstandard
 
@@ -86,7 +87,7 @@ class Compressor:
             level = int(config.get("distributed.comm.zstd.level") if level is None else level)
             threads = int(config.get("distributed.comm.zstd.threads") if threads is None else threads)
             self._compress = zstandard.ZstdCompressor(level=level, threads=threads).compress
-            self._decompress = lambda data, size: zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
+            self._decompress = partial(_decompress_zstd, zstandard)
 
     def compress_frames(self, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:
         """Frames as they should travel, and a flag for each (`None` if all go as they are)."""
@@ -103,7 +104,7 @@ class Compressor:
         return (result, flags) if any(flags) else (frames, None)
 
     def decompress(self, frame: Frame, limit: int) -> Frame:
-        """The frame as it was, in writable memory.
+        """The frame as it was, in writable memory, of which no more is taken than its length.
 
         Raises:
             ValueError: malformed, or longer than `limit`.
@@ -119,7 +120,7 @@ class Compressor:
             raise ValueError(f"malformed compressed frame: {error}") from error
         if len(data) != size:
             raise ValueError(f"a compressed frame has {len(data)} bytes instead of {size}")
-        return memoryview(bytearray(data))
+        return memoryview(data)
 
     def compress_whole(self, data: Any) -> bytes:
         """Compressed, with what `decompress_whole` needs to know."""
@@ -140,6 +141,19 @@ class Compressor:
 
 def _with_size(nbytes: int, compressed: bytes) -> bytes:
     return _size.pack(nbytes) + compressed + bytes(max(0, nbytes // MOST_BYTES_EACH - len(compressed)))
+
+
+def _decompress_zstd(zstandard: Any, data: Any, size: int) -> bytearray:
+    """Straight into writable memory: zstandard's own result would have to be copied there."""
+    memory = bytearray(size)
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader, memoryview(memory) as rest:
+        done = 0
+        while done < size and (count := reader.readinto(rest[done:])):
+            done += count
+    # More than that is not asked for: the frame's end may be padded (`_with_size`).
+    if done < size or zstandard.get_frame_parameters(data).content_size not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+        raise ValueError("another length than was said")
+    return memory
 
 
 def installed(name: str) -> bool:

@@ -49,6 +49,55 @@ class Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def unpickle_pieces(pieces: Iterable[Frame], buffers: Iterable[Any] = ()) -> Any:
+    """As `unpickle`, of a large pickle that comes piece by piece and is never whole in memory, beside the value."""
+    return Unpickler(_PieceReader(pieces), buffers=buffers).load()
+
+
+class _PieceReader:
+    """What an unpickler reads pieces from, which are let go of as soon as they are read."""
+
+    def __init__(self, pieces: Iterable[Frame]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def _next(self) -> bool:
+        """Have something to read; False at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._rest = memoryview(piece)
+        return True
+
+    def read(self, size: int) -> bytes:
+        parts = []
+        while size and self._next():
+            part = self._rest[:size]
+            self._rest = self._rest[len(part) :]
+            size -= len(part)
+            whole = part.obj
+            parts.append(whole if type(whole) is bytes and len(whole) == len(part) else bytes(part))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, target: Any) -> int:
+        done = 0
+        while done < len(target) and self._next():
+            part = self._rest[: len(target) - done]
+            target[done : done + len(part)] = part
+            self._rest = self._rest[len(part) :]
+            done += len(part)
+        return done
+
+    def readline(self) -> bytes:
+        parts = []
+        while self._next():
+            parts.append(self.read(1))
+            if parts[-1] == b"\n":
+                break
+        return b"".join(parts)
+
+
 class _Reader:
     """What an unpickler reads a large pickle from."""
 

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from headrace.comm.memory import allocate
@@ -18,10 +18,12 @@ from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame
 from headrace.protocol.pieces import dumps_in_pieces
-from headrace.protocol.unpickling import unpickle
+from headrace.protocol.unpickling import unpickle, unpickle_pieces
 
 #: Longer frames are not compressed: the algorithms have limits of about twice this.
 LONGEST_COMPRESSED = 1 << 30
+#: Longer pickles are read while they are unpickled: a worker near its limit has no room for both, pickle and value.
+IN_PIECES_BYTES = 4 << 20
 #: Bytes given to the system at a time, so that a write can be given up soon.
 WRITE_BYTES = 16 << 20
 
@@ -143,8 +145,23 @@ class Storage:
             OSError: it cannot be read.
             Exception: whatever unpickling raises.
         """
-        frames = self.read_frames(stored).frames
-        return unpickle(frames[0], frames[1:])
+        if stored.flags is None and sum(stored.lengths[: stored.pickles]) <= IN_PIECES_BYTES:
+            frames = self.read_frames(stored).frames
+            return unpickle(frames[0], frames[1:])
+        with open(stored.path, "rb", buffering=0) as file:
+            file.seek(sum(stored.lengths[: stored.pickles]))
+            buffers = list(self._frames(file, stored, stored.pickles, len(stored.lengths)))
+            file.seek(0)
+            return unpickle_pieces(self._frames(file, stored, 0, stored.pickles), buffers)
+
+    def _frames(self, file: Any, stored: StoredFile, first: int, end: int) -> Iterator[Frame]:
+        """Some of a value's frames, as they were before compression, from the file's position on, one at a time."""
+        for position in range(first, end):
+            frame = _read(file, stored.lengths[position])
+            if stored.flags is not None and stored.flags[position]:
+                assert self._compressor is not None
+                frame = self._compressor.decompress(frame, LONGEST_COMPRESSED)
+            yield frame
 
 
 def write_all(file: Any, frame: Frame) -> None:
