@@ -18,6 +18,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from headrace.config import parse_seconds
+from headrace.containment import let_pass
 
 #: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
 MAX_DEPTH = 100
@@ -95,7 +96,8 @@ def _identifier(code: CodeType) -> str:
 def _description(code: CodeType, line_number: int) -> dict[str, Any]:
     try:
         line = linecache.getline(code.co_filename, line_number).lstrip()
-    except Exception:  # its cache is not made for several threads, and loaders of users' modules may fail
+    except BaseException as raised:  # its cache is not made for several threads, and loaders of users' modules may fail
+        let_pass(raised)
         line = ""
     return {"filename": code.co_filename, "name": code.co_name, "line_number": line_number, "line": line}
 

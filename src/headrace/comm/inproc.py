@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
@@ -98,8 +99,8 @@ class InProc(Comm):
         assert self._on_batch is not None
         try:
             self._on_batch(messages)
-        except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
+        except BaseException as raised:
+            error = log_raised(logger, raised, "Closing %r: its messages could not be handled", self)
             self._error = self._error or error
             self.abort()
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.containment import log_raised
 from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
@@ -141,9 +142,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(failure)
         except OSError as error:
             self._fail(error)
-        except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
-            self._fail(error)
+        except BaseException as raised:
+            self._fail(log_raised(logger, raised, "Closing %r: its messages could not be handled", self))
 
     def eof_received(self) -> bool:
         """Called by the loop: the other side has closed."""
@@ -385,10 +385,9 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._packets.clear()
             self._fail(MalformedDataError(f"{self!r}: malformed data: {error}"))
             return
-        except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
+        except BaseException as raised:
             self._packets.clear()
-            self._fail(error)
+            self._fail(log_raised(logger, raised, "Closing %r: its messages could not be handled", self))
             return
         if self._paused & _UNREAD and not self._closed:
             self._resume(_UNREAD)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from headrace.containment import class_name_of, contained, described, let_pass
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
@@ -85,7 +86,8 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
         data = _pickle_dumps(value, 5, buffer_callback=keep_large)
         # `find`, because `in` costs twice as much: it tries a bytes' index first
         by_value = data.find(b"__main__") >= 0 or ((_registry is None or _registry) and _names_module_by_value(data))
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     if by_value:
         del buffers[:]
@@ -131,7 +133,7 @@ class Held(Frames):
         _packing.now = True
         try:
             payload = dumps(self.value)
-        except Exception as error:
+        except SerializationError as error:
             payload = dumps(_Refusal(str(error)))
         finally:
             _packing.now = False
@@ -182,7 +184,8 @@ def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], A
     try:  # to see which pickler it takes; the callback must not be given anything twice
         data = _pickle_dumps(value, 5, buffer_callback=_leave_out)
         by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     return (_cloudpickle if by_value else _plain)(value, buffer_callback)
 
@@ -206,7 +209,8 @@ def dumps_function(function: Callable[..., Any]) -> bytes:
     try:
         data = _pickle_dumps(function, 5)
         by_value = data.find(b"__main__") >= 0 or _names_module_by_value(data)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     if by_value:
         data = _cloudpickle(function, None)
@@ -243,8 +247,7 @@ def loads_function(data: bytes | memoryview | Frames) -> Any:
 
 def type_name(value: Any) -> str:
     """The type of a value, with its module unless that is `builtins`."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return class_name_of(value)
 
 
 class _LargeBytes:
@@ -272,12 +275,13 @@ def _cloudpickle(value: Any, buffer_callback: Any, explain: bool = True) -> byte
 
     try:
         return cloudpickle_dumps(value, buffer_callback)
-    except Exception as error:
-        if isinstance(value, _LargeBytes):
+    except BaseException as raised:
+        error = contained(raised)
+        if type(value) is _LargeBytes:
             value = value.value
         from .culprit import describe_culprit
 
         raise SerializationError(
-            f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
+            f"Could not serialize object of type {type_name(value)}: {described(error)}"
             f"{describe_culprit(value) if explain else ''}"
         ) from error

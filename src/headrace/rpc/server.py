@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace.comm import Comm, Listener, listen
 from headrace.comm.addressing import normalize_address
+from headrace.containment import contained
 from headrace.exceptions import (
     BadRequestError,
     CommClosedError,
@@ -179,10 +180,11 @@ class Server:
                 result = await result
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit) as error:  # a handler may run what users sent
-            if not (isinstance(error, CommClosedError) and comm.closed()):
-                _log_failure(error, op, comm)
-            result = error_message(error)
+        except BaseException as raised:  # a handler may run what users sent
+            failure = contained(raised, awaited=True)
+            if not (isinstance(failure, CommClosedError) and comm.closed()):
+                _log_failure(failure, op, comm)
+            result = error_message(failure)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
         return None
@@ -194,13 +196,15 @@ class Server:
                 await result
         except CommClosedError:
             comm.abort()
-        except (Exception, SystemExit) as error:
+        except BaseException as raised:
+            try:
+                error = contained(raised, awaited=True)
+            except BaseException:
+                comm.abort()
+                raise
             _log_failure(error, op, comm)
             await self._answer(comm, error_message(error), op)
             await comm.close()
-        except BaseException:
-            comm.abort()
-            raise
 
     async def _answer(self, comm: Comm, result: Any, op: str, serializers: Iterable[str] | None = None) -> None:
         try:
@@ -249,8 +253,9 @@ def _refuse(operation: str, server: str, **_: Any) -> None:
     )
 
 
-def _log_failure(error: BaseException, op: str, comm: Comm) -> None:
+def _log_failure(error: Exception, op: str, comm: Comm) -> None:
     """Say that a request failed; with the traceback unless the caller is told all there is to know."""
     known = isinstance(error, SerializationError | DeserializationError | MessageTooLargeError | BadRequestError)
     level, cause = (logging.WARNING, f": {error}") if known else (logging.ERROR, "")
-    logger.log(level, "Exception while handling op %s from %s%s", op, comm.peer_address, cause, exc_info=not known)
+    traceback = None if known else error
+    logger.log(level, "Exception while handling op %s from %s%s", op, comm.peer_address, cause, exc_info=traceback)

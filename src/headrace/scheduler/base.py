@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.hooks import hook_of
+from headrace.containment import log_raised
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
@@ -220,8 +221,8 @@ class SchedulerBase(Node):
                 continue
             try:
                 result = function(*args, **kwargs)
-            except Exception:
-                logger.exception("Plugin %s failed in %s", name, hook)
+            except BaseException as raised:
+                log_raised(logger, raised, "Plugin %s failed in %s", name, hook)
             else:
                 if inspect.iscoroutine(result):
                     self.run_in_background(_log_errors(result, name, hook))
@@ -233,8 +234,8 @@ class SchedulerBase(Node):
             if function is not None:
                 try:
                     function(*args)
-                except Exception:
-                    logger.exception("The extension %r failed in %s", name, hook)
+                except BaseException as raised:
+                    log_raised(logger, raised, "The extension %r failed in %s", name, hook)
 
     def _is_here(self, name: str) -> bool:
         return name in self.state.workers or name in self.client_comms
@@ -263,8 +264,8 @@ class SchedulerBase(Node):
 async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str) -> None:
     try:
         await coroutine
-    except Exception:
-        logger.exception("Plugin %s failed in %s", name, hook)
+    except BaseException as raised:
+        log_raised(logger, raised, "Plugin %s failed in %s", name, hook, awaited=True)
 
 
 Operations = dict[str, Callable[..., Any]]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm
 from headrace.common.keys import Key, to_wire
 from headrace.common.status import Status
+from headrace.containment import contained
 from headrace.protocol import Serialize
 from headrace.rpc import Stream
 from headrace.rpc.functions import error_reply
@@ -163,8 +164,8 @@ class DocumentedWorker(WorkerViews):
         """An attribute of the actor with this key: `{"status": "OK", "result": …}`, or the error it raises."""
         try:
             value = getattr(self.actor_host.instances[to_wire(actor)], str(attribute))
-        except Exception as error:
-            return error_reply(error)
+        except BaseException as raised:
+            return error_reply(contained(raised))
         return {"status": "OK", "result": Serialize(value)}
 
     async def actor_execute(
@@ -179,8 +180,8 @@ class DocumentedWorker(WorkerViews):
         try:
             future = self.actor_host.call_here(self.actor_host.instances[key], key, str(function), (args, kwargs or {}))
             result = await future
-        except Exception as error:
-            return error_reply(error)
+        except BaseException as raised:
+            return error_reply(contained(raised, awaited=True))
         return {"status": "OK", "result": Serialize(result)}
 
     # Measurements

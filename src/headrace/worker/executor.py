@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retrying import matches, policy_of
-from headrace.exceptions import DeserializationError, Reschedule
+from headrace.containment import contained, described, traceback_of
+from headrace.exceptions import DeserializationError, Reschedule, SerializationError
 from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
@@ -122,7 +123,7 @@ class TaskExecutor:
             if run.dependencies is not None:
                 try:
                     run.values = self._memory.values_of(run.dependencies)
-                except Exception as error:  # the user's mapping fails
+                except BaseException as error:  # the user's mapping fails
                     self._fail(run, error, time.time(), None)
                     continue
             self._unstarted.add(run)
@@ -156,7 +157,7 @@ class TaskExecutor:
                     self._submit_pickled(run, executor)
             else:
                 executor.submit(self._run, run)
-        except Exception as error:
+        except BaseException as error:  # of an executor of the user's
             self._fail(run, error, time.time(), None)
 
     def _load_and_submit(self, run: Execute, executor: Executor) -> None:
@@ -165,8 +166,8 @@ class TaskExecutor:
             assert isinstance(run.values, SpilledValues)
             run.values = _load(run, run.values)
             self._submit_pickled(run, executor)
-        except Exception as error:
-            self._fail(run, error, time.time(), error.__traceback__)
+        except BaseException as error:
+            self._fail(run, error, time.time(), traceback_of(error))
 
     def _submit_pickled(self, run: Execute, executor: Executor) -> None:
         if not self._claim(run):  # recalled
@@ -181,11 +182,9 @@ class TaskExecutor:
                 return
             del self.interrupts.futures[run]
             try:
-                value = future.result()
+                self._succeed(run, future.result(), start, time.time(), 0)
             except BaseException as error:
-                self._fail(run, error, start, error.__traceback__)
-            else:
-                self._succeed(run, value, start, time.time(), 0)
+                self._fail(run, error, start, traceback_of(error))
 
         self.interrupts.futures[run] = future
         self._open.add(run)
@@ -297,9 +296,10 @@ class TaskExecutor:
         try:
             self._perform(run, local)
         except BaseException as error:  # everything else is reported in there
-            if run.watch is None or not isinstance(error, run.watch.kind):
-                raise
-            self._interrupted(run, error)  # it struck late
+            if run.watch is not None and issubclass(type(error), run.watch.kind):
+                self._interrupted(run, error)  # it struck late
+            else:
+                self._fail(run, error, run.started, traceback_of(error))
         finally:
             local.key = None
             if admitted:
@@ -345,7 +345,7 @@ class TaskExecutor:
                 except KeyError:
                     self._interrupted(run, error)
                     return
-            self._fail(run, error, start, error.__traceback__)
+            self._fail(run, error, start, traceback_of(error))
 
     def _interrupted(self, run: Execute, error: BaseException) -> None:
         """The function of a run was interrupted: report that, unless the run was given up. In its thread."""
@@ -356,7 +356,7 @@ class TaskExecutor:
             except run.watch.kind as late:  # it strikes once
                 error = late
         if to_report:
-            traceback = error.__traceback__ if isinstance(error, run.watch.kind) else None
+            traceback = traceback_of(error) if issubclass(type(error), run.watch.kind) else None
             self._fail(run, run.watch.error, run.started, traceback)
 
     def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
@@ -374,7 +374,7 @@ class TaskExecutor:
         else:
             try:
                 result = dumps(value)
-            except Exception:  # it can stay here and be used here; whoever fetches it gets the error
+            except SerializationError:  # it can stay here and be used here; whoever fetches it gets the error
                 result = None
             if type(result) is not bytes or len(result) > RESULT_RIDES:
                 result = None
@@ -383,11 +383,12 @@ class TaskExecutor:
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
         self._unstarted.discard(run)
-        if isinstance(error, Reschedule):
+        kind = type(error)  # not `isinstance`: an exception may fail when it is asked for its class
+        if issubclass(kind, Reschedule):
             self._put(_NOTHING, ExecuteRescheduled(run.key), None)
             return
         value: Any = _NOTHING
-        if isinstance(error, UnreadableError):  # the loop decides whether the task is told of it
+        if issubclass(kind, UnreadableError):  # the loop decides whether the task is told of it
             value, error = error, error.__cause__ or error
         failed = failure(run.key, error, traceback, start, time.time(), get_ident())
         if run.annotations:
@@ -450,7 +451,8 @@ class TaskExecutor:
             if type(event) is ExecuteDone:
                 try:
                     store(event.key, value, event.nbytes)
-                except Exception as error:
+                except BaseException as raised:  # the user's mapping fails
+                    error = contained(raised)
                     event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
             elif type(value) is UnreadableError:
                 dropped = self._memory.give_up(value)
@@ -492,17 +494,20 @@ class TaskExecutor:
             value = await coroutine
         except BaseException as error:
             watch = run.watch
-            if self._closed and isinstance(error, asyncio.CancelledError):
+            if self._closed and issubclass(type(error), asyncio.CancelledError):
                 raise
             if watch is None or watch.error is None:
-                self._fail(run, error, start, error.__traceback__)
+                self._fail(run, error, start, traceback_of(error))
             elif not watch.abandoned:
                 watch.ended = True
-                self._fail(run, watch.error, start, error.__traceback__)
+                self._fail(run, watch.error, start, traceback_of(error))
         else:
             watch = run.watch
             if watch is None or watch.error is None:
-                self._succeed(run, value, start, time.time(), 0)
+                try:
+                    self._succeed(run, value, start, time.time(), 0)
+                except BaseException as error:  # the value's class fails
+                    self._fail(run, error, start, traceback_of(error))
             elif not watch.abandoned:
                 watch.ended = True
                 self._fail(run, watch.error, start, None)
@@ -530,7 +535,7 @@ class TaskExecutor:
 
 def _end(coroutine: asyncio.Task[None]) -> None:
     """End a coroutine that does not let itself be cancelled: it is not resumed any more."""
-    with contextlib.suppress(Exception):  # whatever it makes of that
+    with contextlib.suppress(BaseException):  # whatever it makes of that
         coroutine.get_coro().close()
     coroutine.cancel()
     coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -581,5 +586,5 @@ def _cannot_load(run: Execute, address: str, error: Exception) -> Deserializatio
     hint = "; install or upload that module on the workers" if isinstance(error, ModuleNotFoundError) else ""
     return DeserializationError(
         f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}: "
-        f"{type(error).__name__}: {error}{hint}"
+        f"{described(error)}{hint}"
     )

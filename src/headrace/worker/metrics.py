@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
+from headrace.containment import log_raised
 from headrace.machine import process_memory
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Metrics:
         for name, function in self._custom.items():
             try:
                 found[name] = function(worker)
-            except Exception:
-                logger.exception("Could not read the metric %r", name)
+            except BaseException as raised:
+                log_raised(logger, raised, "Could not read the metric %r", name)
         return found
 
     def recorded(self, recent: bool, start: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from headrace.comm.addressing import addresses_from_user_args, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
@@ -449,8 +450,8 @@ class Worker(DocumentedWorker, ProfileMethods):
             for plugin in watching:
                 try:
                     plugin.transition(from_wire(key), start, finish)
-                except Exception:
-                    logger.exception("Plugin %r failed in transition", plugin)
+                except BaseException as raised:
+                    log_raised(logger, raised, "Plugin %r failed in transition", plugin)
 
     def set_status(self, status: Status) -> None:
         """Pause or go on, and tell the scheduler."""

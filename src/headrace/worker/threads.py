@@ -5,6 +5,7 @@ A `concurrent.futures.Executor`, so that users may submit to it; tasks come as t
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -12,7 +13,11 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from headrace.containment import described
+
 T = TypeVar("T")
+
+logger = logging.getLogger("distributed.worker")
 
 _numbers = count()
 _current = threading.local()
@@ -65,7 +70,8 @@ class TaskPool(Executor):
 
     Args:
         nthreads: how many.
-        run: called in a thread with each object given to `feed`; must not raise.
+        run: called in a thread with each object given to `feed`; has to report what becomes of it, whatever happens. If
+            it raises all the same, that is logged, and the thread goes on.
         name: of the threads.
         initializer: called in each new thread.
     """
@@ -111,15 +117,18 @@ class TaskPool(Executor):
             while seat.member:
                 item = get()
                 kind = type(item)
-                if kind is _Call:
-                    item.run()
-                elif kind is _Leave:
-                    self._leave()
-                    item.left.set()
-                elif item is None:
-                    self._leave()
-                else:
-                    run(item)
+                try:
+                    if kind is _Call:
+                        item.run()
+                    elif kind is _Leave:
+                        self._leave()
+                        item.left.set()
+                    elif item is None:
+                        self._leave()
+                    else:
+                        run(item)
+                except BaseException as raised:  # else the pool would have one thread less for good
+                    _log_escaped(raised)
                 item = None  # a thread that waits holds on to nothing
         finally:
             with self._lock:
@@ -221,6 +230,13 @@ class TaskPool(Executor):
         while not self._queue.empty():
             items.append(self._queue.get())
         return items
+
+
+def _log_escaped(raised: BaseException) -> None:
+    try:
+        logger.error("A thread's work failed: %s", described(raised))
+    except BaseException as failure:  # of a handler of the user's; or an interruption that struck late
+        del failure
 
 
 class LeavablePool(TaskPool):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
+from headrace.containment import contained, described, log_raised
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.machine import process_memory
 from headrace.protocol import Serialize, Serialized, unwrap
@@ -69,14 +70,21 @@ class Transfers:
         start, began = time.perf_counter(), time.time()
         try:
             reply = await self._request(request.worker, request.keys)
+            if reply["status"] == "busy":
+                worker.take(GatherBusy(request.worker))
+                return
+            done = await self._store(request.worker, reply["data"])
         except OSError as error:
             logger.info("Could not fetch data from %s: %s", request.worker, error)
             worker.take(GatherFailed(request.worker))
             return
-        if reply["status"] == "busy":
-            worker.take(GatherBusy(request.worker))
-            return
-        done = await self._store(request.worker, reply["data"])
+        except BaseException as raised:  # without an answer, nothing would be asked of that peer any more
+            reason = log_raised(logger, raised, "What came from %s could not be taken", request.worker, awaited=True)
+            now = time.time()
+            done = GatherDone(
+                request.worker, {}, {key: failure(key, reason, None, now, now, 0) for key in request.keys}
+            )
+            reply = {}
         done.broken.update(reply.get("broken", {}))
         done.start, done.stop = began, time.time()
         nbytes = sum(done.data.values())
@@ -112,11 +120,12 @@ class Transfers:
                 value = unwrap(value)
                 size = nbytes_of(value)
                 self._worker.memory_manager.store(key, value, size)
-            except Exception as error:
+            except BaseException as raised:
+                error = contained(raised)
                 now = time.time()
                 unloadable = DeserializationError(
                     f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
-                    f"{self._worker.address}: {type(error).__name__}: {error}"
+                    f"{self._worker.address}: {described(error)}"
                 )
                 unloadable.__cause__ = error
                 broken[key] = failure(key, unloadable, error.__traceback__, now, now, 0)

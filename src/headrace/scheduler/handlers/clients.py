@@ -14,6 +14,7 @@ from typing import Any
 
 from headrace import config
 from headrace.comm import Comm
+from headrace.containment import log_raised
 from headrace.exceptions import MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
@@ -213,8 +214,9 @@ class ClientConnections(SchedulerBase):
             message = backlog[0]
             try:
                 self._client_message(client, message, now)
-            except Exception as error:
-                logger.exception("Could not take %s of client %s", type(message).__name__, client.client_key)
+            except BaseException as raised:
+                what = type(message).__name__
+                error = log_raised(logger, raised, "Could not take %s of client %s", what, client.client_key)
                 if isinstance(message, SubmitGraph):
                     self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
             if not backlog:

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.keys import from_wire
+from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError, LostActorError, NoValidWorkerError, NoWorkerError
 from headrace.messages.base import Payload
 from headrace.preloading import PreloadManager, configured_preloads
@@ -151,8 +152,8 @@ class LifeHandlers(SchedulerBase):
             if heartbeat is not None:
                 try:
                     heartbeat(worker, words)
-                except Exception:
-                    logger.exception("The extension %r failed in heartbeat", name)
+                except BaseException as raised:
+                    log_raised(logger, raised, "The extension %r failed in heartbeat", name)
 
     # Abstract resources
 
