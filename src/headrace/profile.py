@@ -7,6 +7,7 @@ that form when they are off the hot path. Imports little: every worker has this.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import linecache
 import sys
@@ -87,6 +88,25 @@ class StackTree:
             other = found["children"].get(made["identifier"])  # the same source, compiled twice
             found["children"][made["identifier"]] = made if other is None else merge(other, made)
         return found
+
+
+#: These Pythons may collect garbage while they hold a lock that the collector takes as well.
+_UNSAFE = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
+_looking = threading.Lock()
+
+
+def current_frames() -> dict[int, FrameType]:
+    """What each thread runs now, by its identity; as `sys._current_frames`, which may stop some Pythons for good."""
+    if not _UNSAFE:
+        return sys._current_frames()
+    with _looking:  # no other caller may allow collections while this one counts on there being none
+        allowed = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()
+        finally:
+            if allowed:
+                gc.enable()
 
 
 def _identifier(code: CodeType) -> str:
@@ -362,7 +382,7 @@ class Watcher:
         recent = create()
         due = time.monotonic() + self._cycle
         while not self._stop() and not self._closed.wait(self._interval):
-            frame = sys._current_frames().get(self._watched)
+            frame = current_frames().get(self._watched)
             if frame is None or self._watched == threading.get_ident():
                 break  # the thread has ended; its number may be this one's now
             process(frame, None, recent, omit=self._omit)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire
 from headrace.containment import log_raised
+from headrace.profile import current_frames
 from headrace.protocol import unwrap
 from headrace.rpc.files import take_file
 from headrace.rpc.functions import error_reply, opened, run_function
@@ -96,7 +96,7 @@ class Operations:
     def call_stack(self, keys: Iterable[Key] | None = None) -> dict[Key, list[str]]:
         """What the threads of running tasks are doing: formatted frames by key, outermost first."""
         wanted = None if keys is None else set(keys)
-        frames = sys._current_frames()
+        frames = current_frames()
         stacks = {}
         for thread, key in self._worker.active_threads.items():
             frame = frames.get(thread)
