@@ -84,8 +84,19 @@ class DocumentedWorker(WorkerViews):
         self.session.find_missing()
 
     def handle_stimulus(self, *stims: Any) -> None:
-        """Give events to the state, and do what it decides. On the loop."""
-        self.handle_events(stims)
+        """Give events to the state, and do what it decides. On the loop.
+
+        Args:
+            stims: documented events (`headrace.worker.machine`), or the core's own.
+
+        Raises:
+            TypeError: one is no event, or malformed; the worker, and the events before it, are not affected.
+            ValueError: one says how a task or a transfer has ended: this worker's own parts report that.
+        """
+        from .documented_events import take_documented  # late: only who writes tests or plugins of a kind needs it
+
+        for event in stims:
+            take_documented(self, event)
 
     def batched_send(self, msg: Any) -> None:
         """Send a stream message to the scheduler; while there is no connection it is dropped."""
