@@ -57,6 +57,9 @@ from .transfer import Transfers
 
 logger = logging.getLogger("distributed.worker")
 
+#: Between these a worker may be switched by an assignment.
+_GOES_ON = (Status.running, Status.paused)
+
 
 class Worker(DocumentedWorker, ProfileMethods):
     """Computes tasks and keeps their results.
@@ -103,6 +106,9 @@ class Worker(DocumentedWorker, ProfileMethods):
         TypeError: a keyword is unknown, or a value has the wrong type.
         OSError: when started, if the scheduler cannot be reached or the port cannot be had.
     """
+
+    _status = Status.created
+    _starts_paused = False
 
     def __init__(
         self,
@@ -267,7 +273,9 @@ class Worker(DocumentedWorker, ProfileMethods):
                 f"Worker could not register with the scheduler at {self.scheduler_address or self.scheduler_file} "
                 f"within {timeout:g} s"
             ) from error
-        self.status = Status.running
+        self._status = Status.running
+        if self._starts_paused:
+            self.set_status(Status.paused)
         self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
 
@@ -453,11 +461,29 @@ class Worker(DocumentedWorker, ProfileMethods):
                 except BaseException as raised:
                     log_raised(logger, raised, "Plugin %r failed in transition", plugin)
 
+    @property
+    def status(self) -> Status:
+        """Where the worker is in its life. Users assign `Status.paused`, and `Status.running` to go on."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        if type(status) is not Status:
+            raise TypeError(f"a worker's status is a Status, such as Status.paused, not {status!r:.100}")
+        if self._status is Status.starting and status in _GOES_ON:  # a plugin's or a preload's wish
+            self._starts_paused = status is Status.paused
+        elif status not in _GOES_ON or self._status not in _GOES_ON:
+            self._status = status
+        elif self.loop is None or self.loop.runs_here:
+            self.set_status(status)
+        else:  # a task assigns it
+            self.loop.asyncio_loop.call_soon_threadsafe(self.set_status, status)
+
     def set_status(self, status: Status) -> None:
-        """Pause or go on, and tell the scheduler."""
-        if self.status is status or self.status not in (Status.running, Status.paused):
+        """Pause or go on, and tell the scheduler. On the loop."""
+        if self.status is status or self.status not in _GOES_ON:
             return
-        self.status = status
+        self._status = status
         self.take(Pause() if status is Status.paused else Unpause())
         if self.batched_stream is not None:
             self.batched_stream.send(WorkerStatus(status.name))
