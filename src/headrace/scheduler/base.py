@@ -142,8 +142,18 @@ class SchedulerBase(Node):
 
     @property
     def bandwidth(self) -> float:
-        """Assumed speed between workers, bytes per second."""
+        """Average speed of transfers between workers, as these measure it, in bytes per second."""
         return self.state.bandwidth
+
+    @property
+    def bandwidth_workers(self) -> dict[tuple[str, str], float]:
+        """The same by addresses of (receiver, sender)."""
+        return self.state.bandwidth_workers
+
+    @property
+    def bandwidth_types(self) -> dict[str, float]:
+        """The same by the type of what was sent."""
+        return self.state.bandwidth_types
 
     @property
     def total_nthreads(self) -> int:

@@ -50,7 +50,7 @@ class Metrics:
         now, cpu, memory = time.time(), self._cpu(), process_memory()
         found: dict[str, Any] = {
             "task_counts": dict(tasks),
-            "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
+            "bandwidth": transfers.tell_bandwidth(),
             "managed_bytes": state.nbytes,
             "spilled_bytes": worker.memory_manager.spilled(),
             "transfer": {

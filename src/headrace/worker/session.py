@@ -256,6 +256,7 @@ class SchedulerSession:
             if worker.extensions:
                 message.extensions = heard_from(worker.extensions)
             worker.batched_stream.send(message)
+            worker.transfers.bandwidth_told()
 
     def find_missing(self) -> None:
         """Have the scheduler asked for who holds what is nowhere to be found."""

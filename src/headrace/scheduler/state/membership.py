@@ -10,6 +10,7 @@ from headrace.common.status import Status
 
 from . import steals
 from .actors import lose_actor
+from .heartbeats import forget_bandwidths
 from .load import check_load
 from .promises import end_unfinished
 from .replicas import add_replica, drop_replica, set_nbytes
@@ -123,6 +124,7 @@ def remove_worker(
     """
     forget_allowed(state)
     del state.workers[worker.address]
+    forget_bandwidths(state, worker)
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
     state.total_nthreads -= worker.nthreads

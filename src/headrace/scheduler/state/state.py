@@ -68,6 +68,8 @@ class SchedulerState:
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
         delays: tasks that wait for the time of their next attempt.
+        bandwidth: average speed of transfers between workers, as these measure it, in bytes per second; from
+            `options` at first. `bandwidth_workers` has it by (receiver, sender), `bandwidth_types` by type of the data.
         dirty: workers and clients whose `outbox` the shell has to send.
         transition_log: the latest transitions, oldest first.
         observers: called with (task, start, finish, now) after each transition (plugins).
@@ -101,6 +103,8 @@ class SchedulerState:
         self.total_nthreads = 0
         self.total_occupancy = 0.0
         self.bandwidth = self.options.bandwidth
+        self.bandwidth_workers: dict[tuple[str, str], float] = {}
+        self.bandwidth_types: dict[str, float] = {}
         self.generation = 0
         self.attempts = 0
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
@@ -351,9 +355,9 @@ class SchedulerState:
         """Change a task's state and account for it; called by transition functions only."""
         start = task.state
         task.state = finish
-        counts = task.group.counts
-        counts[start] -= 1
-        counts[finish] += 1
+        group = task.group
+        group.left[start] += 1
+        group.entered[finish] += 1
         self.transition_counter += 1
         self.transition_log.append((task.key, start, finish, self.stimulus, self.now))
         if self.observers:
