@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.protocol",),
     ("headrace.security",),
     ("headrace.machine", "headrace.profile", "headrace.cluster_dump", "headrace.directories"),
-    ("headrace.containment",),
+    ("headrace.clock", "headrace.containment"),
     ("headrace.config", "headrace.metrics"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
     ("headrace.messages",),

@@ -124,7 +124,7 @@ class TaskExecutor:
                 try:
                     run.values = self._memory.values_of(run.dependencies)
                 except BaseException as error:  # the user's mapping fails
-                    self._fail(run, error, time.time(), None)
+                    self._fail(run, error, time.monotonic(), None)
                     continue
             self._unstarted.add(run)
             if plain and not run.annotations:
@@ -158,7 +158,7 @@ class TaskExecutor:
             else:
                 executor.submit(self._run, run)
         except BaseException as error:  # of an executor of the user's
-            self._fail(run, error, time.time(), None)
+            self._fail(run, error, time.monotonic(), None)
 
     def _load_and_submit(self, run: Execute, executor: Executor) -> None:
         """Read from disk what a task needs that runs in another process; in a thread."""
@@ -167,12 +167,12 @@ class TaskExecutor:
             run.values = _load(run, run.values)
             self._submit_pickled(run, executor)
         except BaseException as error:
-            self._fail(run, error, time.time(), traceback_of(error))
+            self._fail(run, error, time.monotonic(), traceback_of(error))
 
     def _submit_pickled(self, run: Execute, executor: Executor) -> None:
         if not self._claim(run):  # recalled
             return
-        run.started = start = time.time()
+        run.started = start = time.monotonic()
         future = executor.submit(call_pickled, run.function, run.arguments, run.values)
 
         def report(future: Future[Any]) -> None:
@@ -182,7 +182,7 @@ class TaskExecutor:
                 return
             del self.interrupts.futures[run]
             try:
-                self._succeed(run, future.result(), start, time.time(), 0)
+                self._succeed(run, future.result(), start, 0)
             except BaseException as error:
                 self._fail(run, error, start, traceback_of(error))
 
@@ -307,7 +307,7 @@ class TaskExecutor:
 
     def _perform(self, run: Execute, local: Any) -> None:
         """Call the function, and report the outcome."""
-        run.started = local.start_time = start = time.time()
+        run.started = local.start_time = start = time.monotonic()
         run.thread = thread = get_ident()
         local.key = self.keys_by_thread[thread] = run.key
         inside = False
@@ -320,7 +320,7 @@ class TaskExecutor:
             if values is not None:
                 if type(values) is SpilledValues:
                     values = _load(run, values)
-                    local.start_time = start = time.time()
+                    local.start_time = start = time.monotonic()
                 named = by_user_key(values)
                 args = resolve(args, named)
                 if kwargs:
@@ -337,7 +337,7 @@ class TaskExecutor:
             if type(value) is CoroutineType:
                 self._put(value, run, start)
             else:
-                self._succeed(run, value, start, time.time(), get_ident())
+                self._succeed(run, value, start, get_ident())
         except BaseException as error:
             if inside:
                 try:
@@ -359,7 +359,10 @@ class TaskExecutor:
             traceback = traceback_of(error) if issubclass(type(error), run.watch.kind) else None
             self._fail(run, run.watch.error, run.started, traceback)
 
-    def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
+    def _succeed(self, run: Execute, value: Any, start: float, thread: int) -> None:
+        """Report a result; `start` by the monotonic clock."""
+        stop = time.time()
+        began = stop - (time.monotonic() - start)
         if run.actor:
             kind = type_name_of(value)
             value = self._worker.actor_host.install(run.key, value)
@@ -378,7 +381,7 @@ class TaskExecutor:
                 result = None
             if type(result) is not bytes or len(result) > RESULT_RIDES:
                 result = None
-        done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), start, stop, result, thread, run.loading)
+        done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), began, stop, result, thread, run.loading)
         self._put(value, done, None)
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
@@ -390,7 +393,7 @@ class TaskExecutor:
         value: Any = _NOTHING
         if issubclass(kind, UnreadableError):  # the loop decides whether the task is told of it
             value, error = error, error.__cause__ or error
-        failed = failure(run.key, error, traceback, start, time.time(), get_ident())
+        failed = failure(run.key, error, traceback, *_span(start), get_ident())
         if run.annotations:
             policy = policy_of(run.annotations)
             failed.retry = policy is None or matches(policy, error)
@@ -505,7 +508,7 @@ class TaskExecutor:
             watch = run.watch
             if watch is None or watch.error is None:
                 try:
-                    self._succeed(run, value, start, time.time(), 0)
+                    self._succeed(run, value, start, 0)
                 except BaseException as error:  # the value's class fails
                     self._fail(run, error, start, traceback_of(error))
             elif not watch.abandoned:
@@ -547,10 +550,16 @@ def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:
     Raises:
         UnreadableError: that does not work.
     """
-    start = time.time()
+    start = time.monotonic()
     loaded = values.load()
-    run.loading = (start, time.time())
+    run.loading = _span(start)
     return loaded
+
+
+def _span(start: float) -> tuple[float, float]:
+    """When something began, by the monotonic clock, and now, as times of day that are as far apart as it took."""
+    stop = time.time()
+    return (stop - (time.monotonic() - start) if start else stop), stop
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

@@ -252,7 +252,8 @@ class SchedulerSession:
         worker = self._worker
         if worker.batched_stream is not None:
             now = time.time()
-            message = WorkerHeartbeat(now, worker.measured.read(), worker.task_executor.executing(now))
+            executing = worker.task_executor.executing(time.monotonic())
+            message = WorkerHeartbeat(now, worker.measured.read(), executing)
             if worker.extensions:
                 message.extensions = heard_from(worker.extensions)
             worker.batched_stream.send(message)

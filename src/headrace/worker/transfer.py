@@ -93,10 +93,11 @@ class Transfers:
             )
             reply = {}
         done.broken.update(reply.get("broken", {}))
-        done.start, done.stop = began, time.time()
+        seconds = time.perf_counter() - start
+        done.start, done.stop = began, began + seconds
         nbytes = sum(done.data.values())
         if nbytes > TELLING_BYTES:
-            self._measure(request.worker, types, nbytes / (time.perf_counter() - start))
+            self._measure(request.worker, types, nbytes / seconds)
         worker.take(done)
 
     def _measure(self, peer: str, types: set[str], speed: float) -> None:

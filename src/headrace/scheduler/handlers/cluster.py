@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.exceptions import UnknownWorkerError
 from headrace.messages.worker import CloseWorker
 from headrace.scheduler.base import Operations, SchedulerBase, logger
@@ -160,7 +160,7 @@ class ClusterHandlers(SchedulerBase):
             stream.send(CloseWorker(reason))
         if not expected:
             self.note_death(worker, reason)
-        lost = self.state.remove_worker(address, reason, time.time(), expected=expected)
+        lost = self.state.remove_worker(address, reason, clock.now(), expected=expected)
         if stream is not None:
             self.run_in_background(stream.close())
         if lost:

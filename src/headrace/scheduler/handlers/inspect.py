@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.comm import Comm
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
@@ -184,6 +184,6 @@ class InspectHandlers(DumpHandlers):
 
     def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:
         """Run erred tasks again; returns the keys that were erred."""
-        retried = self.state.retry(keys, time.time())
+        retried = self.state.retry(keys, clock.now())
         self.flush()
         return retried

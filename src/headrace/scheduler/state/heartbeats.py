@@ -84,8 +84,8 @@ def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHear
     Args:
         recent_to_old: see `WorkerState.on_metrics`.
     """
-    worker.last_seen = state.now
-    worker.time_delay = message.now - state.now
+    worker.heard_at, worker.last_seen = state.now, state.shown
+    worker.time_delay = message.now - state.shown
     worker.on_metrics(message.metrics, state.now, recent_to_old)
     bandwidth = message.metrics.get("bandwidth")
     if isinstance(bandwidth, dict):

@@ -41,9 +41,10 @@ def add_worker(
     recommendations.update(found)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
+    worker.heard_at, worker.last_seen = state.now, state.shown
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
-    state.total_nthreads_history.append((state.now, state.total_nthreads))
+    state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
     host["nthreads"] += worker.nthreads
     host["addresses"].add(worker.address)
@@ -128,7 +129,7 @@ def remove_worker(
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
     state.total_nthreads -= worker.nthreads
-    state.total_nthreads_history.append((state.now, state.total_nthreads))
+    state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info[worker.host]
     host["nthreads"] -= worker.nthreads
     host["addresses"].discard(worker.address)

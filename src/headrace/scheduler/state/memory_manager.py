@@ -121,8 +121,8 @@ class MemoryManager:
         """
         state = self.state
         self.workers_memory = {worker: copies.measured(worker, self.measure) for worker in state.workers.values()}
-        newest = max([worker.last_seen for worker in state.workers.values()], default=0.0)
-        self._silent = {worker for worker in state.workers.values() if worker.last_seen < newest - SILENT_SECONDS}
+        newest = max([worker.heard_at for worker in state.workers.values()], default=0.0)
+        self._silent = {worker for worker in state.workers.values() if worker.heard_at < newest - SILENT_SECONDS}
         for worker in state.running:
             self._set_memory(worker, self.workers_memory[worker])
         try:
