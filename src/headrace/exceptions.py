@@ -214,6 +214,14 @@ class TaskTimeout(TimeoutError):
         return TaskTimeout, (self.task, self.timeout, self.worker)
 
 
+class UserCodeError(RuntimeError):
+    """Stands for what a user's code raised outside its task, where that is no `Exception` or fails when looked at.
+
+    Args:
+        text: its class, and what it has to say.
+    """
+
+
 class TaskCancelled(BaseException):
     """Raised inside a running task that was cancelled with `running=True`.
 

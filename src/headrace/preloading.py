@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any, overload
 
+from headrace.containment import log_raised
+
 logger = logging.getLogger("distributed.preloading")
 
 #: Seconds that a download may take.
@@ -147,16 +149,16 @@ class PreloadManager(Sequence[Preload]):
         for preload in self._preloads:
             try:
                 await preload.start()
-            except Exception:
-                logger.exception("Failed to start preload: %s", preload.name)
+            except BaseException as raised:
+                log_raised(logger, raised, "Failed to start preload: %s", preload.name, awaited=True)
 
     async def teardown(self) -> None:
         """End all; one that fails is logged."""
         for preload in self._preloads:
             try:
                 await preload.teardown()
-            except Exception:
-                logger.exception("Failed to tear down preload: %s", preload.name)
+            except BaseException as raised:
+                log_raised(logger, raised, "Failed to tear down preload: %s", preload.name, awaited=True)
 
 
 def process_preloads(

@@ -7,6 +7,7 @@ that form when they are off the hot path. Imports little: every worker has this.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import linecache
 import sys
@@ -18,6 +19,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from headrace.config import parse_seconds
+from headrace.containment import let_pass
 
 #: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
 MAX_DEPTH = 100
@@ -88,6 +90,25 @@ class StackTree:
         return found
 
 
+#: These Pythons may collect garbage while they hold a lock that the collector takes as well.
+_UNSAFE = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
+_looking = threading.Lock()
+
+
+def current_frames() -> dict[int, FrameType]:
+    """What each thread runs now, by its identity; as `sys._current_frames`, which may stop some Pythons for good."""
+    if not _UNSAFE:
+        return sys._current_frames()
+    with _looking:  # no other caller may allow collections while this one counts on there being none
+        allowed = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()
+        finally:
+            if allowed:
+                gc.enable()
+
+
 def _identifier(code: CodeType) -> str:
     return f"{code.co_name};{code.co_filename};{code.co_firstlineno}"
 
@@ -95,7 +116,8 @@ def _identifier(code: CodeType) -> str:
 def _description(code: CodeType, line_number: int) -> dict[str, Any]:
     try:
         line = linecache.getline(code.co_filename, line_number).lstrip()
-    except Exception:  # its cache is not made for several threads, and loaders of users' modules may fail
+    except BaseException as raised:  # its cache is not made for several threads, and loaders of users' modules may fail
+        let_pass(raised)
         line = ""
     return {"filename": code.co_filename, "name": code.co_name, "line_number": line_number, "line": line}
 
@@ -360,7 +382,7 @@ class Watcher:
         recent = create()
         due = time.monotonic() + self._cycle
         while not self._stop() and not self._closed.wait(self._interval):
-            frame = sys._current_frames().get(self._watched)
+            frame = current_frames().get(self._watched)
             if frame is None or self._watched == threading.get_ident():
                 break  # the thread has ended; its number may be this one's now
             process(frame, None, recent, omit=self._omit)

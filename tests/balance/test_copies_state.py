@@ -106,17 +106,17 @@ class TestManager:
 
     def test_a_silent_worker_s_copy_does_not_count(self) -> None:
         cluster = scattered(2, {"x": [0, 1]})
-        cluster.worker(0).last_seen = 10.0
+        cluster.worker(0).heard_at = 10.0
         policy = Suggests(("drop", cluster.state.tasks["x"], {cluster.worker(0)}))
         run(cluster, policy)
         assert policy.chosen == [None]
-        cluster.worker(1).last_seen = 10.0
+        cluster.worker(1).heard_at = 10.0
         run(cluster, ReduceReplicas())
         assert len(holders(cluster, "x")) == 1
 
     def test_a_silent_worker_s_copy_is_dropped_first(self) -> None:
         cluster = scattered(3, {"x": [0, 1, 2], "big": [0], "bigger": [1]}, nbytes=100)
-        cluster.worker(0).last_seen = cluster.worker(1).last_seen = 10.0
+        cluster.worker(0).heard_at = cluster.worker(1).heard_at = 10.0
         policy = Suggests(("drop", cluster.state.tasks["x"]))
         run(cluster, policy)
         assert policy.chosen == [cluster.worker(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 import threading
@@ -207,3 +208,22 @@ def test_public_path() -> None:
     import distributed.profile
 
     assert distributed.profile.create is profile.create
+
+
+def test_no_garbage_is_collected_while_frames_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = sys._current_frames
+
+    def watched() -> dict[int, FrameType]:
+        assert not gc.isenabled()
+        return look()
+
+    monkeypatch.setattr(profile, "_UNSAFE", True)
+    monkeypatch.setattr(sys, "_current_frames", watched)
+    assert threading.get_ident() in profile.current_frames()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        profile.current_frames()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

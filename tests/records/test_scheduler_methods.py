@@ -372,3 +372,33 @@ async def test_ip_is_where_it_listens(s: Scheduler) -> None:
     assert s.ip == "127.0.0.1"
     async with Scheduler(host="localhost", port=0, dashboard_address=None) as named:
         assert named.ip == named.listen_address.split("://")[1].rpartition(":")[0]
+
+
+@gen_cluster(nthreads=TWO, client=True)
+async def test_bandwidths_come_from_the_workers_measurements(
+    client: Client, scheduler: Scheduler, first: Worker, second: Worker
+) -> None:
+    before = scheduler.bandwidth
+    data = client.submit(bytes, 20_000_000, workers=[first.address])
+    await client.submit(len, data, workers=[second.address])
+    second.session.heartbeat()
+    pair = (second.address, first.address)
+    await async_poll_for(lambda: pair in scheduler.bandwidth_workers)
+    assert scheduler.bandwidth != before
+    assert set(scheduler.bandwidth_types) == {"bytes"}
+    assert set(scheduler.bandwidth_workers) == {pair}
+
+
+@gen_cluster(nthreads=TWO, client=True)
+async def test_get_task_prefix_states_counts_what_is_there(
+    client: Client, scheduler: Scheduler, first: Worker, second: Worker
+) -> None:
+    assert scheduler.get_task_prefix_states() == {}
+    futures = client.map(abs, range(3))
+    await client.gather(futures)
+    assert scheduler.get_task_prefix_states() == {
+        "abs": {"memory": 3, "erred": 0, "released": 0, "processing": 0, "waiting": 0}
+    }
+    del futures
+    await async_poll_for(lambda: not scheduler.tasks)
+    assert scheduler.get_task_prefix_states() == {}

@@ -166,3 +166,40 @@ def test_a_group_goes_with_its_last_task() -> None:
     assert set(cluster.state.tasks.groups) == {"x-1"}
     cluster.release(alice, [("x-1", 0)])
     assert not cluster.state.tasks.groups
+
+
+def test_a_result_that_is_computed_again_counts_once() -> None:
+    cluster = Cluster(workers=2)
+    cluster.submit(cluster.add_client(), {("x-1", 0): []})
+    group = group_of(cluster, ("x-1", 0))
+    finish(cluster, ("x-1", 0), nbytes=100)
+    for nbytes in (100, 60):
+        [holder] = cluster.state.tasks[("x-1", 0)].who_has
+        cluster.remove_worker(holder.address)
+        cluster.add_worker(holder.address)
+        finish(cluster, ("x-1", 0), nbytes=nbytes)
+        assert group.nbytes_total == nbytes
+
+
+def test_a_late_result_that_is_used_counts_as_any_other() -> None:
+    """A worker is back with the result of a run that was given up for lost: what is recorded of it is the same."""
+    records = []
+    for late in (False, True):
+        cluster = Cluster(workers=1)
+        cluster.submit(cluster.add_client(), {("x-1", 0): []})
+        task = cluster.state.tasks[("x-1", 0)]
+        message = TaskFinished(
+            task.key, task.attempt, 7, "str", 1.0, 3.0, startstops=[("transfer", 0.0, 1.0)], metadata={"a": 1}
+        )
+        worker = cluster.state.workers["tcp://w0:1"]
+        if late:
+            cluster.remove_worker(worker.address)
+            cluster.add_worker("tcp://w1:1")  # where it runs again
+            worker = cluster.add_worker(worker.address)
+        cluster.state.on_worker_batch(worker, [message], cluster.now)
+        group = task.group
+        records.append(
+            (group.nbytes_total, group.types, group.all_durations, group.start, group.stop, task.metadata, task.type)
+        )
+        assert group.prefix.duration_average == 2.0
+    assert records[0] == records[1]

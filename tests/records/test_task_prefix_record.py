@@ -106,3 +106,21 @@ def test_max_exec_time_is_the_longest_run_seen_under_way() -> None:
         assert task.processing_on is not None
         cluster.state.on_heartbeat(task.processing_on, WorkerHeartbeat(0.0, {}, {task.key: seconds}), 0.0)
     assert prefix.max_exec_time == 5.0
+
+
+def test_state_counts_are_all_that_ever_came_into_a_state() -> None:
+    cluster = Cluster()
+    alice = cluster.add_client()
+    cluster.submit(alice, {"inc-0a1b": []})
+    prefix = cluster.state.tasks.prefixes["inc"]
+    finish(cluster, "inc-0a1b", 0.0, 1.0)
+    assert {state: n for state, n in prefix.state_counts.items() if n} == {
+        "released": 1,
+        "waiting": 1,
+        "processing": 1,
+        "memory": 1,
+    }
+    cluster.release(alice, ["inc-0a1b"])
+    cluster.submit(alice, {"inc-2c3d": []})
+    counts = prefix.state_counts
+    assert (counts["processing"], counts["memory"], counts["forgotten"]) == (2, 1, 1), "also of a group that is gone"

@@ -259,3 +259,53 @@ async def test_status_mirrors_the_worker(c: Client, s: Scheduler, w: Worker) -> 
     await async_poll_for(lambda: record.status is Status.paused, 15)
     w.set_status(Status.running)
     await async_poll_for(lambda: record.status is Status.running, 15)
+
+
+def test_the_schedulers_bandwidths_are_what_workers_measure() -> None:
+    cluster = Cluster(workers=2, bandwidth=100.0)
+    state = cluster.state
+    first, second = state.workers.values()
+
+    def told(worker: WorkerState, **bandwidth: Any) -> None:
+        state.on_heartbeat(worker, WorkerHeartbeat(cluster.now, {"bandwidth": bandwidth}), cluster.now)
+
+    told(first, total=100.0, workers={}, types={}, measured=0)
+    assert state.bandwidth == 100.0
+    told(first, total=300.0, workers={second.address: (600.0, 2)}, types={"int": [600.0, 2]}, measured=2)
+    assert state.bandwidth == 200.0, "half the way: it is one of two"
+    assert state.bandwidth_workers == {(first.address, second.address): 300.0}
+    assert state.bandwidth_types == {"int": 300.0}
+    told(first, total=200.0, workers={second.address: (200.0, 2), "tcp://gone:1": (1.0, 1)}, types={"int": (100.0, 1)})
+    assert state.bandwidth_workers == {(first.address, second.address): 150.0}, (
+        "three quarters of the way, at two transfers"
+    )
+    assert state.bandwidth_types == {"int": 200.0}
+    for nonsense in ("fast", -1.0, 0, float("nan"), None, [1]):
+        told(first, total=nonsense, workers={second.address: (nonsense, 1)}, types={"int": nonsense})
+        told(first, total=200.0, workers=nonsense, types=nonsense)
+    assert state.bandwidth == 200.0
+    assert state.bandwidth_types == {"int": 200.0}
+    cluster.remove_worker(second.address)
+    assert state.bandwidth_workers == {}
+
+
+def test_placement_reckons_with_the_measured_bandwidth() -> None:
+    """A large dependency on a busy worker: waiting for the worker beats a slow transfer, and not a fast one."""
+    for speed, wanted in ((1e3, "tcp://w0:1"), (1e12, "tcp://w1:1")):
+        cluster = Cluster(workers=0, bandwidth=1e6)
+        first = cluster.add_worker("tcp://w0:1")
+        alice = cluster.add_client()
+        cluster.submit(alice, {"data": []})
+        cluster.state.on_worker_batch(
+            first, [TaskFinished("data", cluster.state.tasks["data"].attempt, 10**6, "x", 0.0, 1.0)], 0.0
+        )
+        cluster.drain()
+        learn(cluster, "long", 10.0)
+        cluster.submit(alice, {"long": []})
+        second = cluster.add_worker("tcp://w1:1")
+        for _ in range(100):
+            for worker in (first, second):
+                bandwidth = {"total": speed, "workers": {}, "types": {}, "measured": 1}
+                cluster.state.on_heartbeat(worker, WorkerHeartbeat(0.0, {"bandwidth": bandwidth}), 0.0)
+        cluster.submit(alice, {"use": ["data"]})
+        assert cluster.state.tasks["use"].processing_on.address == wanted

@@ -6,6 +6,7 @@ It does what `headrace.worker.server`, `executor` and `transfer` do, with the sa
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from headrace.messages.worker import AddKeys, FreeKeys, ReleasedData, WorkerHeartbeat, WorkerStatus
@@ -57,6 +58,8 @@ class SimulatedWorker:
         self.alive = True
         self.status = "running"
         self.slowness = 1.0
+        #: for what does not decide how a seed goes
+        self._random = Random(number)
         random = world.random
         self.state = WorkerState(
             address=address,
@@ -201,8 +204,16 @@ class SimulatedWorker:
             return
         if self.connection is not None and self.registered:
             executing = {key: self.now - run.started for key, run in self._started.items()}
-            self.connection.to_near.send([WorkerHeartbeat(self.now, {}, executing)])
+            self.connection.to_near.send([WorkerHeartbeat(self.now, {"bandwidth": self._speeds()}, executing)])
         self.world.timeline.later(HEARTBEAT, self._beat)
+
+    def _speeds(self) -> dict[str, Any]:
+        """Speeds of transfers as a heartbeat tells them, also of peers that have gone meanwhile."""
+        random = self._random
+        peers = random.sample(self.world.workers, random.randint(0, len(self.world.workers)))
+        workers = {peer.address: (random.choice([1e3, 1e9]), random.randint(1, 3)) for peer in peers}
+        total = random.choice([1e6, 1e8, 1e10])
+        return {"total": total, "workers": workers, "types": {"int": (1e6, 1)}, "measured": len(workers)}
 
     def _look_for_missing(self) -> None:
         if not self.alive or self._postponed(self._look_for_missing):

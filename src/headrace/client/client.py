@@ -25,6 +25,7 @@ from headrace.comm import normalize_address
 from headrace.common.importing import BY_VALUE, import_late
 from headrace.config import get as config_get
 from headrace.config import parse_seconds, register_defaults
+from headrace.containment import log_raised
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
@@ -334,8 +335,8 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     def _event_task_done(self, task: asyncio.Task[Any]) -> None:
         self._event_tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("A handler of events failed", exc_info=task.exception())
+        if not task.cancelled() and (raised := task.exception()) is not None:
+            log_raised(logger, raised, "A handler of events failed")
 
     def subscribe_topic(self, topic: str, handler: Callable[[Any], Any]) -> Any:
         """Call `handler((time, event))` for each event that is published under a topic from now on.
@@ -517,8 +518,8 @@ def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
         if client is not None:
             try:
                 client._on_event(event)
-            except Exception:
-                logger.exception("The handler of topic %r failed", event.topic)
+            except BaseException as raised:
+                log_raised(logger, raised, "The handler of topic %r failed", event.topic)
 
     return on_event
 

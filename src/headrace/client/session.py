@@ -18,6 +18,7 @@ from typing import Any
 
 from headrace.comm import Comm, connect
 from headrace.common.keys import Key
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, UnknownOperationError
 from headrace.messages.client import (
     ClientEvent,
@@ -414,8 +415,8 @@ class Session:
             for waiter in waiters:
                 try:
                     waiter(state)
-                except Exception:
-                    logger.exception("A callback on %r failed", state)
+                except BaseException as raised:
+                    log_raised(logger, raised, "A callback on %r failed", state)
 
     # ------------------------------------------------------------------ the loop's thread
 
@@ -534,8 +535,8 @@ class Session:
             for waiter in waiters:
                 try:
                     waiter(done)
-                except Exception:
-                    logger.exception("A callback on %r failed", done)
+                except BaseException as raised:
+                    log_raised(logger, raised, "A callback on %r failed", done)
         for event in events:
             self._on_event(event)
         if state.closing is not None and self.status == "running":

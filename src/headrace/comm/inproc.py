@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.tracebacks import without_frames
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
@@ -104,8 +105,8 @@ class InProc(Comm):
         assert self._on_batch is not None
         try:
             self._on_batch(messages)
-        except Exception as error:
-            logger.exception("Closing %r: its messages could not be handled", self)
+        except BaseException as raised:
+            error = log_raised(logger, raised, "Closing %r: its messages could not be handled", self)
             self._error = self._error or without_frames(error)
             self.abort()
 

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from headrace.common.tracebacks import without_frames
+from headrace.containment import contained
 from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
@@ -160,9 +161,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(failure)
         except OSError as error:
             self._fail(error)
-        except Exception as error:
-            self._say_unhandled(error)
-            self._fail(error)
+        except BaseException as raised:
+            failed = contained(raised)
+            self._say_unhandled(failed)
+            self._fail(failed)
 
     def _complain(self, what: str, error: Exception) -> None:
         self._say(what, "Closing the connection from %s: %s: %s", self.peer_address, what, error)
@@ -444,10 +446,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._packets.clear()
             self._fail(MalformedDataError(f"{self!r}: malformed data: {error}"))
             return
-        except Exception as error:
-            self._say_unhandled(error)
+        except BaseException as raised:
+            failed = contained(raised)
+            self._say_unhandled(failed)
             self._packets.clear()
-            self._fail(error)
+            self._fail(failed)
             return
         if self._paused & _UNREAD and not self._closed:
             self._resume(_UNREAD)

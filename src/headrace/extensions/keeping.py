@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.messages.client import DesireKeys
 from headrace.scheduler.state.clients import ClientState
 
@@ -47,7 +47,7 @@ class Keeping:
             return None
         keeper = ClientState(name, silent=True)
         self.keepers.add(keeper)
-        self.scheduler.state.on_desire(keeper, DesireKeys(known), time.time())
+        self.scheduler.state.on_desire(keeper, DesireKeys(known), clock.now())
         self.scheduler.flush()
         return keeper
 
@@ -56,7 +56,7 @@ class Keeping:
         for keeper in keepers:
             if keeper in self.keepers:
                 self.keepers.discard(keeper)
-                self.scheduler.state.let_go(keeper, time.time())
+                self.scheduler.state.let_go(keeper, clock.now())
         self.scheduler.flush()
 
     def hand_over(self, client: Any, keepers: Iterable[ClientState | None]) -> int | None:

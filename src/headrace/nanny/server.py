@@ -16,8 +16,9 @@ from headrace.common.cluster_html import status_colour
 from headrace.common.html import card, code, facts
 from headrace.common.status import Status
 from headrace.common.units import bytes_in_words
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
-from headrace.rpc.functions import opened, run_function
+from headrace.rpc.functions import error_reply, opened, run_function
 from headrace.rpc.logs import silence
 from headrace.rpc.node import Node, scheduler_address_of
 
@@ -469,7 +470,10 @@ class Nanny(Node):
         """Remove a nanny plugin."""
         plugin = self.plugins.pop(name, None)
         if plugin is not None and hasattr(plugin, "teardown"):
-            result = plugin.teardown(self)
-            if inspect.isawaitable(result):
-                await result
+            try:
+                result = plugin.teardown(self)
+                if inspect.isawaitable(result):
+                    await result
+            except BaseException as raised:  # the nanny may be closing, and has to go on with that
+                return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.msgpack import Ext
 
+from headrace.containment import contained, let_pass
 from headrace.exceptions import DeserializationError
 
 from .frames import Frame, Frames
@@ -141,8 +142,8 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
                 return Serialized.of(payload)
             try:
                 return loads(payload)
-            except Exception as error:
-                failures.append(error)
+            except BaseException as raised:  # also of `dask_deserialize` functions, which are not unpickled
+                failures.append(contained(raised))
                 return None
         if code == _FRAMES:
             return Frames(_frame_range(frames, data))
@@ -296,6 +297,7 @@ def _sequence(code: int, values: Any, frames: list[Frame]) -> Ext:
 def _short(value: Any, length: int = 80) -> str:
     try:
         text = repr(value)
-    except Exception as error:
+    except BaseException as error:
+        let_pass(error)
         return f"<no repr: {type(error).__name__}>"
     return text if len(text) <= length else text[:length] + "…"

@@ -8,6 +8,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from headrace.containment import let_pass
+
 #: How deep it looks.
 _MAX_DEPTH = 10
 #: How many parts of one container or object it tries.
@@ -28,6 +30,9 @@ def describe_culprit(value: Any) -> str:
     _describing.now = True
     try:
         return _describe(value)
+    except BaseException as raised:  # the value's parts, or their names, fail
+        let_pass(raised)
+        return ""
     finally:
         _describing.now = False
 
@@ -87,7 +92,8 @@ def _state(value: Any) -> dict[str, Any]:
             state = getattr(value, "__dict__", None)
         else:
             state = get_state(value)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         return {}
     return state if isinstance(state, dict) else {}
 
@@ -107,6 +113,7 @@ def _can_be_pickled(value: Any) -> bool:
 
     try:
         cloudpickle_dumps(value, lambda _: False)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         return False
     return True

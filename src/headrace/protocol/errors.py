@@ -11,7 +11,8 @@ import traceback as traceback_module
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, TracebackType
 from typing import Any, NamedTuple
 
-from headrace.exceptions import RemoteError
+from headrace.containment import can_be_raised, class_name_of, described, let_pass, traceback_of
+from headrace.exceptions import RemoteError, UserCodeError
 
 from .frames import Frames
 from .pickling import dumps, loads
@@ -47,22 +48,38 @@ def dumps_exception(
         max_length: characters beyond which texts are cut (`distributed.admin.max-error-length`).
     """
     if traceback is None:
-        traceback = exception.__traceback__
-    exception = _harmless(exception)
-    text = truncate(_text(exception), max_length)
-    lines = truncate("".join(_format_traceback(traceback)), max_length)
-    return DumpedException(_dump(exception, text, max_length), _dump_traceback(traceback), text, lines)
+        traceback = traceback_of(exception)
+    try:
+        exception = _harmless(exception)
+        text = truncate(_text(exception), max_length)
+        lines = truncate("".join(_format_traceback(traceback)), max_length)
+        return DumpedException(_dump(exception, text, max_length), _dump_traceback(traceback), text, lines)
+    except BaseException as raised:  # each step looks out for itself; nobody would hear of the task if one did not
+        let_pass(raised)
+        text = f"{described(exception)} (telling more of it failed with {class_name_of(raised)})"
+        return DumpedException(dumps(UserCodeError(text)), dumps(None), text, "")
 
 
 def _harmless(exception: BaseException) -> BaseException:
     """A stand-in for exceptions that would end the reader's program, loop or task if they were raised again there."""
-    if not isinstance(exception, _CONTROL):
-        return exception
+    if not issubclass(type(exception), _CONTROL):
+        return exception if can_be_raised(exception) else _stand_in(exception, _text(exception))
     stand_in = RemoteError(
         f"{_text(exception)} was raised: it ended the call there, and arrives as this error so that nothing ends here"
     )
-    stand_in.__cause__, stand_in.__context__ = exception.__cause__, exception.__context__
+    if can_be_raised(exception):
+        stand_in.__cause__, stand_in.__context__ = exception.__cause__, exception.__context__
     return stand_in
+
+
+def _stand_in(exception: BaseException, text: str) -> BaseException:
+    """What goes in place of an exception that fails when it is looked at; alone, if even its chain cannot be had."""
+    stand_in = Exception(text)
+    chain = BaseException.__dict__
+    stand_in.__cause__ = chain["__cause__"].__get__(exception)
+    stand_in.__context__ = chain["__context__"].__get__(exception)
+    stand_in.__suppress_context__ = chain["__suppress_context__"].__get__(exception)
+    return stand_in.with_traceback(traceback_of(exception))
 
 
 def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseException:
@@ -70,9 +87,9 @@ def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseExcep
     exception: Any = None
     try:
         exception = loads(payload)  # type: ignore[arg-type]
-        if isinstance(exception, BaseException):
-            return exception
-        return RemoteError(text or f"not an exception: {type(exception).__name__}")
+        if not issubclass(type(exception), BaseException):
+            return RemoteError(text or f"not an exception: {type(exception).__name__}")
+        return exception if can_be_raised(exception) or not text else RemoteError(text)
     except Exception as error:
         return RemoteError(f"{text or 'an exception'} (its class cannot be loaded here: {error})")
     finally:
@@ -155,7 +172,7 @@ class _Bare:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         reduced = self.exception.__reduce_ex__(5)
-        if not isinstance(reduced, tuple):
+        if type(reduced) is not tuple:
             return reduced
         cls, args, *state = reduced
         if isinstance(self.exception, BaseExceptionGroup) and args == self.exception.args:
@@ -216,14 +233,11 @@ def sound(exception: BaseException, max_length: int = MAX_ERROR_LENGTH, text: st
         payload = dumps(_Bare(exception))
         if len(text) <= max_length:
             loaded = loads(payload)
-            if isinstance(loaded, BaseException):
+            if issubclass(type(loaded), BaseException) and can_be_raised(exception):
                 return exception
-    except Exception:
-        pass
-    stand_in = Exception(truncate(text, max_length))
-    stand_in.__cause__, stand_in.__context__ = exception.__cause__, exception.__context__
-    stand_in.__suppress_context__ = exception.__suppress_context__
-    return stand_in.with_traceback(exception.__traceback__)
+    except BaseException as raised:
+        let_pass(raised)
+    return _stand_in(exception, truncate(text, max_length))
 
 
 def _dump(exception: BaseException, text: str, max_length: int) -> bytes | Frames:
@@ -232,21 +246,24 @@ def _dump(exception: BaseException, text: str, max_length: int) -> bytes | Frame
         if exception.__cause__ is None and exception.__context__ is None:
             return dumps(_Bare(exception))
         return dumps(_Exception(exception, max_length, None))
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         return dumps(Exception(text))
 
 
 def _dump_traceback(traceback: TracebackType | None) -> bytes | Frames:
     try:
         return dumps(None if traceback is None else _Traceback(traceback))
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         return dumps(None)
 
 
 def _format_traceback(traceback: TracebackType | None) -> list[str]:
     try:
         return traceback_module.format_tb(traceback)
-    except Exception as error:
+    except BaseException as error:
+        let_pass(error)
         return [f"(a traceback that cannot be shown: {type(error).__name__})"]
 
 
@@ -254,5 +271,6 @@ def _text(exception: BaseException) -> str:
     """`repr`, or what can be said when that raises."""
     try:
         return repr(exception)
-    except Exception:
-        return f"<{type(exception).__module__}.{type(exception).__qualname__}, which has no working repr>"
+    except BaseException as raised:
+        let_pass(raised)
+        return f"<{class_name_of(exception)}, which has no working repr>"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from dask.utils import has_keyword
 
+from headrace.containment import contained
 from headrace.exceptions import SerializationError
 
 from . import pickling as plain
@@ -117,8 +118,8 @@ def serialize(
             header, frames = family.dumps(x, context=context) if family.takes_context else family.dumps(x)
         except NotImplementedError:
             continue
-        except Exception:
-            text = traceback.format_exc()
+        except BaseException as raised:
+            text = "".join(traceback.format_exception(contained(raised)))
             break
         header["serializer"] = name
         return header, frames
@@ -151,7 +152,13 @@ def deserialize(header: Header, frames: Iterable[Any], deserializers: Iterable[s
             f"Data serialized with {name}, a family that is not known in this process: "
             "register it here too with distributed.protocol.register_serialization_family"
         )
-    return family.loads(header, frames)
+    try:
+        return family.loads(header, frames)
+    except BaseException as raised:
+        error = contained(raised)
+        if error is raised:
+            raise
+    raise error
 
 
 def dumps_by_family(value: Any, serializers: Iterable[str], context: dict[str, Any] | None = None) -> bytes | Frames:

@@ -27,6 +27,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import ref
 
+from headrace.containment import let_pass
+
 from .code import WAYS_AROUND, CodeScan, scan
 
 #: Types whose values never change, and lead to nothing that does.
@@ -98,7 +100,8 @@ def freeze(function: Any) -> Frozen | None:
         reach.expect(function)
         while reach.todo:
             reach.todo.pop().look()
-    except Exception:  # also what the user's own attributes raise
+    except BaseException as raised:  # also what the user's own attributes raise
+        let_pass(raised)
         return None
     return Frozen(reach.records, registered, reach.shareable())
 

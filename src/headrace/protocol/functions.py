@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace.containment import let_pass
+
 from . import pickling
 from .frames import Frames
 from .frozen import CACHED_FUNCTION, Frozen, freeze, replaced_modules
@@ -95,7 +97,8 @@ def _dump_function(function: Any) -> bytes:
     try:
         data = pickling._pickle_dumps(function, 5)
         by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     return cloudpickle_or_explain(function, None) if by_value else data
 

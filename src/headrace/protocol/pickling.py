@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from headrace.containment import class_name_of, contained, described, let_pass
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
@@ -71,7 +72,8 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
         data = _pickle_dumps(value, 5, buffer_callback=keep_large)
         # `find`, because `in` costs twice as much: it tries a bytes' index first
         by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     if by_value:
         del buffers[:]
@@ -119,7 +121,7 @@ class Held(Frames):
         _packing.now = True
         try:
             payload = dumps(self.value)
-        except Exception as error:
+        except SerializationError as error:
             payload = dumps(_Refusal(str(error)))
         finally:
             _packing.now = False
@@ -170,7 +172,8 @@ def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], A
     try:  # to see which pickler it takes; the callback must not be given anything twice
         data = _pickle_dumps(value, 5, buffer_callback=_leave_out)
         by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     return (cloudpickle_or_explain if by_value else _plain)(value, buffer_callback)
 
@@ -185,8 +188,7 @@ def _plain(value: Any, buffer_callback: Any) -> bytes:
 
 def type_name(value: Any) -> str:
     """The type of a value, with its module unless that is `builtins`."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return class_name_of(value)
 
 
 class _LargeBytes:
@@ -223,12 +225,13 @@ def cloudpickle_or_explain(
 
     try:
         return cloudpickle_dumps(value, buffer_callback, forget_buffers)
-    except Exception as error:
-        if isinstance(value, _LargeBytes):
+    except BaseException as raised:
+        error = contained(raised)
+        if type(value) is _LargeBytes:
             value = value.value
         from .culprit import describe_culprit
 
         raise SerializationError(
-            f"Could not serialize object of type {type_name(value)}: {type(error).__name__}: {error}"
+            f"Could not serialize object of type {type_name(value)}: {described(error)}"
             f"{describe_culprit(value) if explain else ''}"
         ) from error

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from headrace.containment import let_pass
+
 from . import pickling as plain
 from .frames import Frame
 from .pickling import _BYTES, OUT_OF_BAND_BYTES, _LargeBytes, cloudpickle_or_explain, in_band, names_module_by_value
@@ -39,7 +41,8 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
     try:
         plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers, OUT_OF_BAND_BYTES)).dump(value)
         by_value = any(b"__main__" in piece or names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         by_value = True
     if by_value:
         target = _Pieces()

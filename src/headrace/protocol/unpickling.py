@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.importing import import_from_outside, imported
+from headrace.containment import contained
 
 from .frames import Frame
 
@@ -28,12 +29,21 @@ def unpickle(data: Frame, buffers: Iterable[Any] = ()) -> Any:
 
     A large pickle is read in pieces, which lets other threads in at every piece. `pickle.loads` keeps the interpreter
     from one end to the other: a list of ten million numbers would stop an event loop for half a second.
+
+    Raises:
+        Exception: whatever unpickling raises; a `UserCodeError` in place of what is none.
     """
-    if len(data) > AT_ONCE_BYTES:
-        return Unpickler(_Reader(memoryview(data)), buffers=buffers).load()
-    if type(data) is bytes and data.find(_STACK_GLOBAL) < 0:
-        return pickle.loads(data, buffers=buffers)
-    return Unpickler(io.BytesIO(data), buffers=buffers).load()
+    try:
+        if len(data) > AT_ONCE_BYTES:
+            return Unpickler(_Reader(memoryview(data)), buffers=buffers).load()
+        if type(data) is bytes and data.find(_STACK_GLOBAL) < 0:
+            return pickle.loads(data, buffers=buffers)
+        return Unpickler(io.BytesIO(data), buffers=buffers).load()
+    except BaseException as raised:
+        error = contained(raised)
+        if error is raised:
+            raise
+    raise error  # not in the clause above: it would have what it stands for as its context
 
 
 class Unpickler(pickle.Unpickler):

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from headrace.comm import Comm, Listener
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 
 from .logs import LogLines
@@ -90,8 +91,8 @@ class DocumentedNode:
             try:
                 service = make(self, **self.service_kwargs.get(name, {}))
                 service.listen(where)
-            except Exception:
-                logger.exception("The service %r could not be started at %s", name, where)
+            except BaseException as raised:
+                log_raised(logger, raised, "The service %r could not be started at %s", name, where)
             else:
                 self.services[name] = service
 

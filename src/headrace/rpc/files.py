@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from headrace.containment import log_raised
 from headrace.protocol import Frames, forget_loaded_functions, loads, unwrap
 
 from .functions import error_reply
@@ -33,9 +34,8 @@ def take_file(directory: str, filename: str, data: Any, load: bool = True) -> di
     if load:
         try:
             import_file(path)
-        except Exception as error:
-            logger.exception("Could not import %s", filename)
-            return error_reply(error)
+        except BaseException as raised:
+            return error_reply(log_raised(logger, raised, "Could not import %s", filename))
     return {"status": "OK", "nbytes": len(data)}
 
 

@@ -9,6 +9,7 @@ import os
 from types import TracebackType
 from typing import Any
 
+from headrace.containment import can_be_raised, described, let_pass, log_raised, traceback_of
 from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
 from headrace.protocol.marks import Serialized
 
@@ -40,15 +41,24 @@ async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: 
     except BaseException as error:  # not even sys.exit() in there ends this server
         if is_own_cancellation(error):
             raise
-        logger.warning("Run failed: %r", function, exc_info=True)
+        _log_run(function, error)
         return error_reply(error)
     return {"status": "OK", "result": Serialize(result)} if wait else None
+
+
+def _log_run(function: Any, error: BaseException) -> None:
+    shown = error if can_be_raised(error) else None
+    try:
+        logger.warning("Run failed: %r", function, exc_info=shown)
+    except BaseException as raised:  # what was sent, or its exception, fails when it is shown
+        let_pass(raised)
+        logger.warning("Run failed: %s", described(error))
 
 
 def is_own_cancellation(error: BaseException) -> bool:
     """Whether an exception out of a user's function means that the calling task is being cancelled."""
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    return issubclass(type(error), asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def opened(value: Any) -> Any:
@@ -67,7 +77,7 @@ def _takes(function: Any, name: str) -> bool:
 
 def error_reply(error: BaseException) -> dict[str, Any]:
     """The reply that stands for an exception in what a user sent."""
-    dumped = dumps_exception(error, users_part(error.__traceback__))
+    dumped = dumps_exception(error, users_part(traceback_of(error)))
     return {
         "status": "error",
         "exception": Serialized.of(dumped.exception),
@@ -82,9 +92,7 @@ async def _log_errors(awaitable: Any) -> None:
     try:
         await awaitable
     except BaseException as error:
-        if is_own_cancellation(error):
-            raise
-        logger.exception("A function that was run without waiting has failed")
+        log_raised(logger, error, "A function that was run without waiting has failed", awaited=True)
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:

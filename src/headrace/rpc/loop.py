@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
+from headrace.containment import log_raised
+
 logger = logging.getLogger("distributed.core")
 
 T = TypeVar("T")
@@ -179,16 +181,16 @@ class IOLoop:
             if not inspect.isawaitable(result):
                 return
             task = asyncio.ensure_future(result)
-        except Exception:
-            logger.exception("Exception in callback %r", callback)
+        except BaseException as raised:
+            log_raised(logger, raised, "Exception in callback %r", callback)
             return
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
     def _task_done(self, task: Any) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("Exception in callback %r", task, exc_info=task.exception())
+        if not task.cancelled() and (raised := task.exception()) is not None:
+            log_raised(logger, raised, "Exception in callback %r", task)
 
 
 def sync(

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from headrace.containment import log_raised
+
 logger = logging.getLogger("distributed.core")
 
 
@@ -60,8 +62,8 @@ class PeriodicCallback:
             return
         try:
             result = self.callback()
-        except Exception:
-            logger.exception("Exception in periodic callback %r", self.callback)
+        except BaseException as raised:
+            log_raised(logger, raised, "Exception in periodic callback %r", self.callback)
             return
         if inspect.isawaitable(result):
             assert self._loop is not None
@@ -70,7 +72,7 @@ class PeriodicCallback:
     async def _await(self, result: Any) -> None:
         try:
             await result
-        except Exception:
-            logger.exception("Exception in periodic callback %r", self.callback)
+        except BaseException as raised:
+            log_raised(logger, raised, "Exception in periodic callback %r", self.callback, awaited=True)
         finally:
             self._task = None

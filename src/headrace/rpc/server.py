@@ -18,6 +18,7 @@ from typing import Any
 from headrace.comm import Comm, Listener, listen
 from headrace.comm.addressing import normalize_address
 from headrace.comm.complaints import Complaints
+from headrace.containment import contained
 from headrace.exceptions import (
     BadRequestError,
     CommClosedError,
@@ -225,13 +226,14 @@ class Server:
                 result = await result
         except asyncio.CancelledError:
             raise
-        except (Exception, SystemExit) as error:  # a handler may run what users sent
-            misused = isinstance(error, TypeError) and not _takes(handler, request)
-            if not (isinstance(error, CommClosedError) and comm.closed()):
-                self._log_failure(error, op, comm, misused)
+        except BaseException as raised:  # a handler may run what users sent
+            failure = contained(raised, awaited=True)
+            misused = isinstance(failure, TypeError) and not _takes(handler, request)
+            if not (isinstance(failure, CommClosedError) and comm.closed()):
+                self._log_failure(failure, op, comm, misused)
             if misused or comm.unread:  # or somebody who does not wait to hear that it failed
                 self._count(faults, comm)
-            result = error_message(error)
+            result = error_message(failure)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
         return None
@@ -243,14 +245,16 @@ class Server:
                 await result
         except CommClosedError:
             comm.abort()
-        except (Exception, SystemExit) as error:
+        except BaseException as raised:
+            try:
+                error = contained(raised, awaited=True)
+            except BaseException:
+                comm.abort()
+                raise
             misused = isinstance(error, TypeError) and not _takes(self.takeovers[op], keywords, comm)
             self._log_failure(error, op, comm, misused)
             await self._answer(comm, error_message(error), op)
             await comm.close()
-        except BaseException:
-            comm.abort()
-            raise
 
     async def _answer(self, comm: Comm, result: Any, op: str, serializers: Iterable[str] | None = None) -> None:
         try:

@@ -15,6 +15,7 @@ from typing import Any
 from headrace import config
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
+from headrace.containment import log_raised
 from headrace.protocol import Frames, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
@@ -142,8 +143,18 @@ class SchedulerBase(Node):
 
     @property
     def bandwidth(self) -> float:
-        """Assumed speed between workers, bytes per second."""
+        """Average speed of transfers between workers, as these measure it, in bytes per second."""
         return self.state.bandwidth
+
+    @property
+    def bandwidth_workers(self) -> dict[tuple[str, str], float]:
+        """The same by addresses of (receiver, sender)."""
+        return self.state.bandwidth_workers
+
+    @property
+    def bandwidth_types(self) -> dict[str, float]:
+        """The same by the type of what was sent."""
+        return self.state.bandwidth_types
 
     @property
     def total_nthreads(self) -> int:
@@ -221,8 +232,8 @@ class SchedulerBase(Node):
                 continue
             try:
                 result = function(*args, **kwargs)
-            except Exception:
-                logger.exception("Plugin %s failed in %s", name, hook)
+            except BaseException as raised:
+                log_raised(logger, raised, "Plugin %s failed in %s", name, hook)
             else:
                 if inspect.iscoroutine(result):
                     self.run_in_background(_log_errors(result, name, hook))
@@ -234,8 +245,8 @@ class SchedulerBase(Node):
             if function is not None:
                 try:
                     function(*args)
-                except Exception:
-                    logger.exception("The extension %r failed in %s", name, hook)
+                except BaseException as raised:
+                    log_raised(logger, raised, "The extension %r failed in %s", name, hook)
 
     def _is_here(self, name: str) -> bool:
         return name in self.state.workers or name in self.client_comms
@@ -271,8 +282,8 @@ class SchedulerBase(Node):
 async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str) -> None:
     try:
         await coroutine
-    except Exception:
-        logger.exception("Plugin %s failed in %s", name, hook)
+    except BaseException as raised:
+        log_raised(logger, raised, "Plugin %s failed in %s", name, hook, awaited=True)
 
 
 Operations = dict[str, Callable[..., Any]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+
+from headrace import clock
 
 from .state.state import SchedulerState
 
@@ -30,7 +31,7 @@ class DelayTimer:
             return
         self.cancel()
         self._due = due
-        self._timer = asyncio.get_running_loop().call_later(max(due - time.time(), 0.0), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(max(due - clock.now(), 0.0), self._wake)
 
     def cancel(self) -> None:
         """Wake up no more."""
@@ -40,6 +41,6 @@ class DelayTimer:
 
     def _wake(self) -> None:
         self._timer = None
-        self._state.on_retries_due(time.time())
+        self._state.on_retries_due(clock.now())
         self._flush()
         self.set()

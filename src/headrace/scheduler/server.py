@@ -20,6 +20,7 @@ from headrace.common.hooks import hook_of
 from headrace.common.html import badge
 from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
+from headrace.containment import log_raised
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
 from headrace.security import Security
@@ -304,5 +305,5 @@ async def _call(plugin: Any, hook: str) -> None:
         result = function()
         if asyncio.iscoroutine(result):
             await result
-    except Exception:
-        logger.exception("Plugin %r failed in %s", plugin, hook)
+    except BaseException as raised:
+        log_raised(logger, raised, "Plugin %r failed in %s", plugin, hook, awaited=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.comm import Comm
 from headrace.config import parse_seconds
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 
 logger = logging.getLogger("distributed.batched")
@@ -82,8 +83,10 @@ class BatchedSend:
             except CommClosedError:
                 logger.info("Batched comm closed before %d messages were sent: %r", len(payload), self.comm)
                 return
-            except Exception:
-                logger.exception("A batch of messages cannot be sent over %r, which is closed therefore", self.comm)
+            except BaseException as raised:
+                log_raised(
+                    logger, raised, "A batch of messages cannot be sent over %r, which is closed therefore", self.comm
+                )
                 self.comm.abort()
                 return
             self.batch_count += 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
+from headrace.containment import contained, traceback_of
 from headrace.exceptions import LostActorError
 from headrace.messages.actor import ActorCall, ActorReply
 from headrace.protocol import Held, dumps, dumps_exception, loads
@@ -280,7 +281,7 @@ class ActorHost:
             try:
                 in_process = self._worker.address.startswith("inproc://")
                 return ActorReply(number, Held(value) if in_process else dumps(value))
-            except Exception as failure:
-                error = failure
-        dumped = dumps_exception(error, users_part(error.__traceback__))
+            except BaseException as failure:
+                error = contained(failure)
+        dumped = dumps_exception(error, users_part(traceback_of(error)))
         return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)

@@ -39,7 +39,8 @@ __all__ = [
     "worker_client",
 ]
 
-#: Per thread: `key`, `start_time`, `execution_state` (with "worker"), `asynchronous`, while a task runs in it.
+#: Per thread, while a task runs in it: `key`, `start_time` (monotonic), `execution_state` (with "worker") and
+#: `asynchronous`.
 thread_state: Any = threading.local()
 
 #: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
@@ -122,7 +123,7 @@ def secede(adjust: bool = True) -> None:
             pool.leave()
         return
     worker, key = _calling_task("secede")
-    if not worker.task_executor.secede(key, time.time() - thread_state.start_time):
+    if not worker.task_executor.secede(key, time.monotonic() - thread_state.start_time):
         raise ValueError(f"the task {from_wire(key)!r} has seceded already, or runs in an executor of the user's")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm
 from headrace.common.keys import Key, to_wire
 from headrace.common.status import Status
+from headrace.containment import contained
 from headrace.protocol import Serialize
 from headrace.rpc import Stream
 from headrace.rpc.functions import error_reply
@@ -83,8 +84,19 @@ class DocumentedWorker(WorkerViews):
         self.session.find_missing()
 
     def handle_stimulus(self, *stims: Any) -> None:
-        """Give events to the state, and do what it decides. On the loop."""
-        self.handle_events(stims)
+        """Give events to the state, and do what it decides. On the loop.
+
+        Args:
+            stims: documented events (`headrace.worker.machine`), or the core's own.
+
+        Raises:
+            TypeError: one is no event, or malformed; the worker, and the events before it, are not affected.
+            ValueError: one says how a task or a transfer has ended: this worker's own parts report that.
+        """
+        from .documented_events import take_documented  # late: only who writes tests or plugins of a kind needs it
+
+        for event in stims:
+            take_documented(self, event)
 
     def batched_send(self, msg: Any) -> None:
         """Send a stream message to the scheduler; while there is no connection it is dropped."""
@@ -163,8 +175,8 @@ class DocumentedWorker(WorkerViews):
         """An attribute of the actor with this key: `{"status": "OK", "result": …}`, or the error it raises."""
         try:
             value = getattr(self.actor_host.instances[to_wire(actor)], str(attribute))
-        except Exception as error:
-            return error_reply(error)
+        except BaseException as raised:
+            return error_reply(contained(raised))
         return {"status": "OK", "result": Serialize(value)}
 
     async def actor_execute(
@@ -179,8 +191,8 @@ class DocumentedWorker(WorkerViews):
         try:
             future = self.actor_host.call_here(self.actor_host.instances[key], key, str(function), (args, kwargs or {}))
             result = await future
-        except Exception as error:
-            return error_reply(error)
+        except BaseException as raised:
+            return error_reply(contained(raised, awaited=True))
         return {"status": "OK", "result": Serialize(result)}
 
     # Measurements

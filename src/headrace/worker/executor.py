@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retrying import matches, policy_of
-from headrace.exceptions import DeserializationError, Reschedule
+from headrace.containment import contained, described, traceback_of
+from headrace.exceptions import DeserializationError, Reschedule, SerializationError
 from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.functions import users_part
 
@@ -125,8 +126,8 @@ class TaskExecutor:
             if run.dependencies is not None:
                 try:
                     run.values = self._memory.values_of(run.dependencies)
-                except Exception as error:  # the user's mapping fails
-                    self._fail(run, error, time.time(), None)
+                except BaseException as error:  # the user's mapping fails
+                    self._fail(run, error, time.monotonic(), None)
                     continue
             self._unstarted.add(run)
             if plain and not run.annotations:
@@ -159,8 +160,8 @@ class TaskExecutor:
                     self._submit_pickled(run, executor)
             else:
                 executor.submit(self._run, run)
-        except Exception as error:
-            self._fail(run, error, time.time(), None)
+        except BaseException as error:  # of an executor of the user's
+            self._fail(run, error, time.monotonic(), None)
 
     def _load_and_submit(self, run: Execute, executor: Executor) -> None:
         """Read from disk what a task needs that runs in another process; in a thread."""
@@ -168,13 +169,13 @@ class TaskExecutor:
             assert isinstance(run.values, SpilledValues)
             run.values = _load(run, run.values)
             self._submit_pickled(run, executor)
-        except Exception as error:
-            self._fail(run, error, time.time(), error.__traceback__)
+        except BaseException as error:
+            self._fail(run, error, time.monotonic(), traceback_of(error))
 
     def _submit_pickled(self, run: Execute, executor: Executor) -> None:
         if not self._claim(run):  # recalled
             return
-        run.started = start = time.time()
+        run.started = start = time.monotonic()
         future = executor.submit(call_pickled, run.function, run.arguments, run.values)
 
         def report(future: Future[Any]) -> None:
@@ -184,11 +185,9 @@ class TaskExecutor:
                 return
             del self.interrupts.futures[run]
             try:
-                value = future.result()
+                self._succeed(run, future.result(), start, 0)
             except BaseException as error:
-                self._fail(run, error, start, error.__traceback__)
-            else:
-                self._succeed(run, value, start, time.time(), 0)
+                self._fail(run, error, start, traceback_of(error))
 
         self.interrupts.futures[run] = future
         self._open.add(run)
@@ -301,9 +300,10 @@ class TaskExecutor:
         try:
             self._perform(run, local)
         except BaseException as error:  # everything else is reported in there
-            if run.watch is None or not isinstance(error, run.watch.kind):
-                raise
-            self._interrupted(run, error)  # it struck late
+            if run.watch is not None and issubclass(type(error), run.watch.kind):
+                self._interrupted(run, error)  # it struck late
+            else:
+                self._fail(run, error, run.started, traceback_of(error))
         finally:
             local.key = None
             if admitted:
@@ -311,7 +311,7 @@ class TaskExecutor:
 
     def _perform(self, run: Execute, local: Any) -> None:
         """Call the function, and report the outcome."""
-        run.started = local.start_time = start = time.time()
+        run.started = local.start_time = start = time.monotonic()
         run.thread = thread = get_ident()
         local.key = self.keys_by_thread[thread] = run.key
         inside = False
@@ -324,7 +324,7 @@ class TaskExecutor:
             if values is not None:
                 if type(values) is SpilledValues:
                     values = _load(run, values)
-                    local.start_time = start = time.time()
+                    local.start_time = start = time.monotonic()
                 named = by_user_key(values)
                 args = resolve(args, named)
                 if kwargs:
@@ -341,7 +341,7 @@ class TaskExecutor:
             if type(value) is CoroutineType:
                 self._put(value, run, start)
             else:
-                self._succeed(run, value, start, time.time(), get_ident())
+                self._succeed(run, value, start, get_ident())
         except BaseException as error:
             if inside:
                 try:
@@ -349,7 +349,7 @@ class TaskExecutor:
                 except KeyError:
                     self._interrupted(run, error)
                     return
-            self._fail(run, error, start, error.__traceback__)
+            self._fail(run, error, start, traceback_of(error))
 
     def _interrupted(self, run: Execute, error: BaseException) -> None:
         """The function of a run was interrupted: report that, unless the run was given up. In its thread."""
@@ -360,10 +360,13 @@ class TaskExecutor:
             except run.watch.kind as late:  # it strikes once
                 error = late
         if to_report:
-            traceback = error.__traceback__ if isinstance(error, run.watch.kind) else None
+            traceback = traceback_of(error) if issubclass(type(error), run.watch.kind) else None
             self._fail(run, run.watch.error, run.started, traceback)
 
-    def _succeed(self, run: Execute, value: Any, start: float, stop: float, thread: int) -> None:
+    def _succeed(self, run: Execute, value: Any, start: float, thread: int) -> None:
+        """Report a result; `start` by the monotonic clock."""
+        stop = time.time()
+        began = stop - (time.monotonic() - start)
         if run.actor:
             kind = type_name_of(value)
             value = self._worker.actor_host.install(run.key, value)
@@ -378,23 +381,24 @@ class TaskExecutor:
         else:
             try:
                 result = dumps(value)
-            except Exception:  # it can stay here and be used here; whoever fetches it gets the error
+            except SerializationError:  # it can stay here and be used here; whoever fetches it gets the error
                 result = None
             if type(result) is not bytes or len(result) > RESULT_RIDES:
                 result = None
-        done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), start, stop, result, thread, run.loading)
+        done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), began, stop, result, thread, run.loading)
         self._put(value, done, None)
 
     def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
         note_end(error)
         self._unstarted.discard(run)
-        if isinstance(error, Reschedule):
+        kind = type(error)  # not `isinstance`: an exception may fail when it is asked for its class
+        if issubclass(kind, Reschedule):
             self._put(_NOTHING, ExecuteRescheduled(run.key), None)
             return
         value: Any = _NOTHING
-        if isinstance(error, UnreadableError):  # the loop decides whether the task is told of it
+        if issubclass(kind, UnreadableError):  # the loop decides whether the task is told of it
             value, error = error, error.__cause__ or error
-        failed = failure(run.key, error, traceback, start, time.time(), get_ident())
+        failed = failure(run.key, error, traceback, *_span(start), get_ident())
         if run.annotations:
             policy = policy_of(run.annotations)
             failed.retry = policy is None or matches(policy, error)
@@ -455,7 +459,8 @@ class TaskExecutor:
             if type(event) is ExecuteDone:
                 try:
                     store(event.key, value, event.nbytes)
-                except Exception as error:
+                except BaseException as raised:  # the user's mapping fails
+                    error = contained(raised)
                     event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
             elif type(value) is UnreadableError:
                 dropped = self._memory.give_up(value)
@@ -497,17 +502,20 @@ class TaskExecutor:
             value = await coroutine
         except BaseException as error:
             watch = run.watch
-            if self._closed and isinstance(error, asyncio.CancelledError):
+            if self._closed and issubclass(type(error), asyncio.CancelledError):
                 raise
             if watch is None or watch.error is None:
-                self._fail(run, error, start, error.__traceback__)
+                self._fail(run, error, start, traceback_of(error))
             elif not watch.abandoned:
                 watch.ended = True
-                self._fail(run, watch.error, start, error.__traceback__)
+                self._fail(run, watch.error, start, traceback_of(error))
         else:
             watch = run.watch
             if watch is None or watch.error is None:
-                self._succeed(run, value, start, time.time(), 0)
+                try:
+                    self._succeed(run, value, start, 0)
+                except BaseException as error:  # the value's class fails
+                    self._fail(run, error, start, traceback_of(error))
             elif not watch.abandoned:
                 watch.ended = True
                 self._fail(run, watch.error, start, None)
@@ -535,7 +543,7 @@ class TaskExecutor:
 
 def _end(coroutine: asyncio.Task[None]) -> None:
     """End a coroutine that does not let itself be cancelled: it is not resumed any more."""
-    with contextlib.suppress(Exception):  # whatever it makes of that
+    with contextlib.suppress(BaseException):  # whatever it makes of that
         coroutine.get_coro().close()
     coroutine.cancel()
     coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -547,10 +555,16 @@ def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:
     Raises:
         UnreadableError: that does not work.
     """
-    start = time.time()
+    start = time.monotonic()
     loaded = values.load()
-    run.loading = (start, time.time())
+    run.loading = _span(start)
     return loaded
+
+
+def _span(start: float) -> tuple[float, float]:
+    """When something began, by the monotonic clock, and now, as times of day that are as far apart as it took."""
+    stop = time.time()
+    return (stop - (time.monotonic() - start) if start else stop), stop
 
 
 def _join(pool: TaskPool, timeout: float) -> None:
@@ -586,5 +600,5 @@ def _cannot_load(run: Execute, address: str, error: Exception) -> Deserializatio
     hint = "; install or upload that module on the workers" if isinstance(error, ModuleNotFoundError) else ""
     return DeserializationError(
         f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}: "
-        f"{type(error).__name__}: {error}{hint}"
+        f"{described(error)}{hint}"
     )

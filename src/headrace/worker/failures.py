@@ -6,10 +6,10 @@ exception, or sees it, is not shown it twice. Successes never come here.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
 from headrace.common.keys import from_wire
+from headrace.containment import let_pass
 from headrace.exceptions import TaskCancelled
 
 from .state.effects import Execute
@@ -22,12 +22,12 @@ def log_failure(event: ExecuteFailed, run: Execute | None) -> None:
     """Say which task failed, of what and where; nothing about one that was told to stop."""
     watch = None if run is None else run.watch
     if watch is None or not isinstance(watch.error, TaskCancelled):
-        with contextlib.suppress(
-            Exception
-        ):  # of a handler or filter of the user's: the task's outcome must get through
+        try:
             logger.info(
                 "Compute Failed\nKey:       %s\nException: %s\nTraceback: %r\n",
                 from_wire(event.key),
                 event.exception_text,
                 event.traceback_text,
             )
+        except BaseException as raised:  # of a handler or filter of the user's: the task's outcome must get through
+            let_pass(raised)

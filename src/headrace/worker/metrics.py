@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
+from headrace.containment import log_raised
 from headrace.machine import process_memory
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Metrics:
         now, cpu, memory = time.time(), self._cpu(), process_memory()
         found: dict[str, Any] = {
             "task_counts": dict(tasks),
-            "bandwidth": {"total": transfers.bandwidth, "workers": {}, "types": {}},
+            "bandwidth": transfers.tell_bandwidth(),
             "managed_bytes": state.nbytes,
             "spilled_bytes": worker.memory_manager.spilled(),
             "transfer": {
@@ -73,8 +74,8 @@ class Metrics:
         for name, function in self._custom.items():
             try:
                 found[name] = function(worker)
-            except Exception:
-                logger.exception("Could not read the metric %r", name)
+            except BaseException as raised:
+                log_raised(logger, raised, "Could not read the metric %r", name)
         return found
 
     def recorded(self, recent: bool, start: int) -> dict[str, Any]:

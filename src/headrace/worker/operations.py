@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire
+from headrace.containment import log_raised
+from headrace.profile import current_frames
 from headrace.protocol import unwrap
 from headrace.rpc.files import take_file
 from headrace.rpc.functions import error_reply, opened, run_function
@@ -95,7 +96,7 @@ class Operations:
     def call_stack(self, keys: Iterable[Key] | None = None) -> dict[Key, list[str]]:
         """What the threads of running tasks are doing: formatted frames by key, outermost first."""
         wanted = None if keys is None else set(keys)
-        frames = sys._current_frames()
+        frames = current_frames()
         stacks = {}
         for thread, key in self._worker.active_threads.items():
             frame = frames.get(thread)
@@ -128,10 +129,10 @@ class Operations:
         """Install a plugin, replacing one of the same name; with `catch_errors` its failure is the answer."""
         try:
             await self.install(opened(plugin), name)
-        except Exception as error:
+        except BaseException as raised:
+            error = log_raised(logger, raised, "A plugin failed in setup", awaited=True)
             if not catch_errors:
-                raise
-            logger.exception("A plugin failed in setup")
+                raise error from None
             return error_reply(error)
         return {"status": "OK"}
 
@@ -156,9 +157,8 @@ class Operations:
         if plugin is not None:
             try:
                 await _call_hook(plugin, "teardown", worker)
-            except Exception as error:
-                logger.exception("Plugin %s failed in teardown", name)
-                return error_reply(error)
+            except BaseException as raised:
+                return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}
 
     def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:

@@ -7,14 +7,13 @@ sleeps while nothing runs: the next tasks that are handed out wake it.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import key_group, key_prefix
-from headrace.profile import StackTree, Watcher, create, get_profile, merge
+from headrace.profile import StackTree, Watcher, create, current_frames, get_profile, merge
 
 if TYPE_CHECKING:
     from .executor import TaskExecutor
@@ -91,7 +90,7 @@ class Profiler:
         keys = self._executor.keys_by_thread
         if not keys:
             return
-        frames = sys._current_frames()
+        frames = current_frames()
         with self._lock:
             for thread, key in list(keys.items()):
                 frame = frames.get(thread)

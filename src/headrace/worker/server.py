@@ -21,6 +21,7 @@ from headrace.common.hooks import hook_of
 from headrace.common.importing import import_late
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
@@ -56,6 +57,9 @@ from .state.events import Pause, SetResources, Unpause
 from .transfer import Transfers
 
 logger = logging.getLogger("distributed.worker")
+
+#: Between these a worker may be switched by an assignment.
+_GOES_ON = (Status.running, Status.paused)
 
 
 class Worker(DocumentedWorker, ProfileMethods):
@@ -103,6 +107,9 @@ class Worker(DocumentedWorker, ProfileMethods):
         TypeError: a keyword is unknown, or a value has the wrong type.
         OSError: when started, if the scheduler cannot be reached or the port cannot be had.
     """
+
+    _status = Status.created
+    _starts_paused = False
 
     def __init__(
         self,
@@ -272,7 +279,9 @@ class Worker(DocumentedWorker, ProfileMethods):
             ) from error
         if "dask._task_spec" in sys.modules:  # else the process imports this when it has nothing to do
             import_late()
-        self.status = Status.running
+        self._status = Status.running
+        if self._starts_paused:
+            self.set_status(Status.paused)
         self.lifetime.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
 
@@ -490,14 +499,32 @@ class Worker(DocumentedWorker, ProfileMethods):
             for plugin in watching:
                 try:
                     plugin.transition(from_wire(key), start, finish)
-                except Exception:
-                    logger.exception("Plugin %r failed in transition", plugin)
+                except BaseException as raised:
+                    log_raised(logger, raised, "Plugin %r failed in transition", plugin)
+
+    @property
+    def status(self) -> Status:
+        """Where the worker is in its life. Users assign `Status.paused`, and `Status.running` to go on."""
+        return self._status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        if type(status) is not Status:
+            raise TypeError(f"a worker's status is a Status, such as Status.paused, not {status!r:.100}")
+        if self._status is Status.starting and status in _GOES_ON:  # a plugin's or a preload's wish
+            self._starts_paused = status is Status.paused
+        elif status not in _GOES_ON or self._status not in _GOES_ON:
+            self._status = status
+        elif self.loop is None or self.loop.runs_here:
+            self.set_status(status)
+        else:  # a task assigns it
+            self.loop.asyncio_loop.call_soon_threadsafe(self.set_status, status)
 
     def set_status(self, status: Status) -> None:
-        """Pause or go on, and tell the scheduler."""
-        if self.status is status or self.status not in (Status.running, Status.paused):
+        """Pause or go on, and tell the scheduler. On the loop."""
+        if self.status is status or self.status not in _GOES_ON:
             return
-        self.status = status
+        self._status = status
         self.take(Pause() if status is Status.paused else Unpause())
         if self.batched_stream is not None:
             self.batched_stream.send(WorkerStatus(status.name))

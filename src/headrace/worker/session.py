@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.comm import Comm, connect
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.containment import log_raised
 from headrace.exceptions import FatalCommClosedError, UnknownOperationError
 from headrace.messages.worker import (
     AddKeys,
@@ -51,8 +52,8 @@ def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
         if hasattr(extension, "heartbeat"):
             try:
                 said[name] = extension.heartbeat()
-            except Exception:
-                logger.exception("The extension %r failed in heartbeat", name)
+            except BaseException as raised:
+                log_raised(logger, raised, "The extension %r failed in heartbeat", name)
     return said
 
 
@@ -204,8 +205,8 @@ class SchedulerSession:
             try:
                 value = function(self._worker)
                 found[name] = await value if inspect.isawaitable(value) else value
-            except Exception:
-                logger.exception("Could not get the startup information %r", name)
+            except BaseException as raised:
+                log_raised(logger, raised, "Could not get the startup information %r", name, awaited=True)
         return found
 
     async def ask_for_restart(self, key: Key) -> None:
@@ -251,10 +252,12 @@ class SchedulerSession:
         worker = self._worker
         if worker.batched_stream is not None:
             now = time.time()
-            message = WorkerHeartbeat(now, worker.measured.read(), worker.task_executor.executing(now))
+            executing = worker.task_executor.executing(time.monotonic())
+            message = WorkerHeartbeat(now, worker.measured.read(), executing)
             if worker.extensions:
                 message.extensions = heard_from(worker.extensions)
             worker.batched_stream.send(message)
+            worker.transfers.bandwidth_told()
 
     def find_missing(self) -> None:
         """Have the scheduler asked for who holds what is nowhere to be found."""

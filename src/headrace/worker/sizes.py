@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from headrace.containment import class_name_of, let_pass
+
 _getsizeof = sys.getsizeof
 #: Types that refer to nothing else.
 _PLAIN = frozenset({int, float, bool, complex, str, type(None)})
@@ -24,7 +26,8 @@ def nbytes_of(value: Any) -> int:
     """Bytes that a value takes in memory, as `dask.sizeof` sees it; never raises."""
     try:
         return _nbytes_of(value)
-    except RecursionError:  # lists in lists in lists …
+    except BaseException as raised:  # lists in lists in lists …; or the value's class fails
+        let_pass(raised)
         return UNKNOWN
 
 
@@ -49,18 +52,21 @@ def _sizeof(value: Any) -> int:
         from dask.sizeof import sizeof
 
         return max(0, int(sizeof(value)))
-    except Exception:  # a class of the user's with a faulty __sizeof__ does not fail its task
+    except BaseException as raised:  # a class of the user's with a faulty __sizeof__ does not fail its task
+        let_pass(raised)
         return UNKNOWN
 
 
 def type_name_of(value: Any) -> str:
     """The name of a value's type, with its module unless that is `builtins`."""
     kind = type(value)
-    name = _type_names.get(kind)
+    try:
+        name = _type_names.get(kind)
+    except BaseException as raised:  # its metaclass fails
+        let_pass(raised)
+        return class_name_of(value)
     if name is None:
-        module = getattr(kind, "__module__", "builtins")
-        qualified = kind.__qualname__
-        name = qualified if module == "builtins" else f"{module}.{qualified}"
+        name = class_name_of(value)
         if len(_type_names) > 10_000:
             _type_names.clear()
         _type_names[kind] = name

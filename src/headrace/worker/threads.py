@@ -6,6 +6,7 @@ A `concurrent.futures.Executor`, so that users may submit to it; tasks come as t
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -16,7 +17,11 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from headrace.containment import described
+
 T = TypeVar("T")
+
+logger = logging.getLogger("distributed.worker")
 
 _numbers = count()
 _current = threading.local()
@@ -71,7 +76,8 @@ class TaskPool(Executor):
 
     Args:
         nthreads: how many.
-        run: called in a thread with each object given to `feed`; must not raise.
+        run: called in a thread with each object given to `feed`; has to report what becomes of it, whatever happens. If
+            it raises all the same, that is logged, and the thread goes on.
         name: of the threads.
         initializer: called in each new thread.
     """
@@ -117,15 +123,18 @@ class TaskPool(Executor):
             while seat.member:
                 item = get()
                 kind = type(item)
-                if kind is _Call:
-                    item.run()
-                elif kind is _Leave:
-                    self._leave()
-                    item.left.set()
-                elif item is None:
-                    self._leave()
-                else:
-                    run(item)
+                try:
+                    if kind is _Call:
+                        item.run()
+                    elif kind is _Leave:
+                        self._leave()
+                        item.left.set()
+                    elif item is None:
+                        self._leave()
+                    else:
+                        run(item)
+                except BaseException as raised:  # else the pool would have one thread less for good
+                    _log_escaped(raised)
                 item = None  # a thread that waits holds on to nothing
             if _child_code is not None:
                 leave_child(_child_code)
@@ -265,6 +274,13 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _log_escaped(raised: BaseException) -> None:
+    try:
+        logger.error("A thread's work failed: %s", described(raised))
+    except BaseException as failure:  # of a handler of the user's; or an interruption that struck late
+        del failure
 
 
 class LeavablePool(TaskPool):

@@ -7,8 +7,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from headrace import config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
+from headrace.containment import contained, described, log_raised
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.machine import process_memory
 from headrace.protocol import Serialize, Serialized, unwrap
@@ -18,7 +20,7 @@ from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
 from .executor import failure
 from .memory import SpilledValues
-from .sizes import nbytes_of
+from .sizes import nbytes_of, type_name_of
 from .state.effects import GatherData
 from .state.events import BusyOver, DataDropped, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
 
@@ -41,7 +43,9 @@ class Transfers:
     Attributes:
         incoming_limit: requests of others that are answered at a time; beyond it the answer is "busy".
         outgoing_count, outgoing_total: answers under way, and so far.
-        bandwidth: bytes per second of late, from transfers that are large enough to tell.
+        bandwidth: bytes per second of late, from transfers that are large enough to tell; `measured` is their number.
+        bandwidth_workers, bandwidth_types: of those since the last heartbeat, by peer and by type of what came, the sum
+            of their speeds and how many there were.
         sent, received: bytes so far.
     """
 
@@ -50,7 +54,10 @@ class Transfers:
         self.incoming_limit = incoming_limit
         self.outgoing_count = 0
         self.outgoing_total = 0
-        self.bandwidth = 100e6
+        self.bandwidth = float(config.parse_bytes(config.get("distributed.scheduler.bandwidth", 100_000_000)))
+        self.bandwidth_workers: dict[str, tuple[float, int]] = {}
+        self.bandwidth_types: dict[str, tuple[float, int]] = {}
+        self.measured = 0
         self.sent = 0
         self.received = 0
         self.pool = ConnectionPool(deserialize=False, connection_args=worker.connection_args)
@@ -67,22 +74,53 @@ class Transfers:
         """Ask a peer; the answer goes to the core as an event."""
         worker = self._worker
         start, began = time.perf_counter(), time.time()
+        types: set[str] = set()
         try:
             reply = await self._request(request.worker, request.keys)
+            if reply["status"] == "busy":
+                worker.take(GatherBusy(request.worker))
+                return
+            done = await self._store(request.worker, reply["data"], types)
         except OSError as error:
             logger.info("Could not fetch data from %s: %s", request.worker, error)
             worker.take(GatherFailed(request.worker))
             return
-        if reply["status"] == "busy":
-            worker.take(GatherBusy(request.worker))
-            return
-        done = await self._store(request.worker, reply["data"])
+        except BaseException as raised:  # without an answer, nothing would be asked of that peer any more
+            reason = log_raised(logger, raised, "What came from %s could not be taken", request.worker, awaited=True)
+            now = time.time()
+            done = GatherDone(
+                request.worker, {}, {key: failure(key, reason, None, now, now, 0) for key in request.keys}
+            )
+            reply = {}
         done.broken.update(reply.get("broken", {}))
-        done.start, done.stop = began, time.time()
+        seconds = time.perf_counter() - start
+        done.start, done.stop = began, began + seconds
         nbytes = sum(done.data.values())
         if nbytes > TELLING_BYTES:
-            self.bandwidth += 0.05 * (nbytes / (time.perf_counter() - start) - self.bandwidth)
+            self._measure(request.worker, types, nbytes / seconds)
         worker.take(done)
+
+    def _measure(self, peer: str, types: set[str], speed: float) -> None:
+        """Note the speed of a transfer, in bytes per second; by type if all that came is of one (documented policy)."""
+        self.measured += 1
+        self.bandwidth += 0.05 * (speed - self.bandwidth)
+        _add(self.bandwidth_workers, peer, speed)
+        if len(types) == 1:
+            _add(self.bandwidth_types, types.pop(), speed)
+
+    def tell_bandwidth(self) -> dict[str, Any]:
+        """What a heartbeat tells of these, by their documented names."""
+        return {
+            "total": self.bandwidth,
+            "workers": dict(self.bandwidth_workers),
+            "types": dict(self.bandwidth_types),
+            "measured": self.measured,
+        }
+
+    def bandwidth_told(self) -> None:
+        """A heartbeat has told it: begin anew."""
+        self.bandwidth_workers.clear()
+        self.bandwidth_types.clear()
 
     async def _request(self, address: str, keys: list[Key]) -> dict[str, Any]:
         """A peer's reply; with `broken` for the values that it could not pickle."""
@@ -103,8 +141,8 @@ class Transfers:
             joined["broken"].update(reply.get("broken", {}))
         return joined
 
-    async def _store(self, address: str, data: dict[Key, Any]) -> GatherDone:
-        """Unpickle and keep what came; what cannot be unpickled is reported with the reason."""
+    async def _store(self, address: str, data: dict[Key, Any], types: set[str]) -> GatherDone:
+        """Unpickle and keep what came, and add the names of its types; what cannot be unpickled is reported as such."""
         nbytes: dict[Key, int] = {}
         broken: dict[Key, ExecuteFailed] = {}
         for key, value in data.items():
@@ -112,16 +150,18 @@ class Transfers:
                 value = unwrap(value)
                 size = nbytes_of(value)
                 self._worker.memory_manager.store(key, value, size)
-            except Exception as error:
+            except BaseException as raised:
+                error = contained(raised)
                 now = time.time()
                 unloadable = DeserializationError(
                     f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
-                    f"{self._worker.address}: {type(error).__name__}: {error}"
+                    f"{self._worker.address}: {described(error)}"
                 )
                 unloadable.__cause__ = error
                 broken[key] = failure(key, unloadable, error.__traceback__, now, now, 0)
             else:
                 nbytes[key] = size
+                types.add(type_name_of(value))
                 self.received += size
         return GatherDone(address, nbytes, broken)
 
@@ -152,7 +192,7 @@ class Transfers:
                 break
             answers = await asyncio.gather(*[self._ask(address, keys) for address, keys in by_holder.items()])
             for address, data in zip(by_holder, answers, strict=True):
-                done = await self._store(address, data)
+                done = await self._store(address, data, set())
                 stored |= done.data
                 for key in done.data:
                     left.pop(key, None)
@@ -256,3 +296,8 @@ class Transfers:
     async def close(self) -> None:
         """Close the connections to peers."""
         await self.pool.close()
+
+
+def _add(sums: dict[str, tuple[float, int]], name: str, speed: float) -> None:
+    total, count = sums.get(name, (0.0, 0))
+    sums[name] = (total + speed, count + 1)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
@@ -178,6 +179,6 @@ class _CallbackThread:
                 function, future = self._waiting.pop(0)
             try:
                 function(future)
-            except BaseException:
-                logging.getLogger("distributed.client").exception("A done callback failed")
+            except BaseException as raised:
+                log_raised(logging.getLogger("distributed.client"), raised, "A done callback failed")
             del function, future

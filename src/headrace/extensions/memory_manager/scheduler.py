@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 from headrace import config
 from headrace.common.functions import import_term
+from headrace.containment import log_raised
 from headrace.rpc.periodic import PeriodicCallback
 from headrace.scheduler.memory import MEASURES
 from headrace.scheduler.state.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
 
 PREFIX = "distributed.scheduler.active-memory-manager"
+
+logger = logging.getLogger("distributed.scheduler")
 
 
 class ActiveMemoryManagerExtension(MemoryManager):
@@ -80,6 +84,10 @@ class ActiveMemoryManagerExtension(MemoryManager):
         if self.policies:
             self.run_policies()
             self.scheduler.flush()
+
+    def policy_failed(self, policy: ActiveMemoryManagerPolicy, raised: BaseException) -> None:
+        """A policy raised: that is logged, and the others run."""
+        log_raised(logger, raised, "The memory manager's policy %r failed", policy)
 
     def amm_handler(self, method: str) -> Any:
         """What `Client.amm` asks for: "start", "stop", "run_once" or "running".

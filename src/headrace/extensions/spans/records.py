@@ -41,7 +41,7 @@ class PastGroups:
 
     def add(self, group: Any) -> None:
         """Add one more."""
-        for state, count in group.counts.items():
+        for state, count in group.states.items():
             self.counts[state] += count
         self.types |= group.types
         self.nbytes_total += group.nbytes_total
@@ -157,7 +157,7 @@ class Span:
         """How many of its tasks are in each state."""
         totals = dict.fromkeys(STATES, 0)
         for group in self.traverse_groups():
-            for state, count in group.counts.items():
+            for state, count in group.states.items():
                 totals[state] += count
         return totals
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headrace import config
+from headrace import clock, config
 from headrace.common.keys import to_wire
 from headrace.messages.worker import StealAnswer
 from headrace.rpc.periodic import PeriodicCallback
@@ -93,7 +93,7 @@ class WorkStealing(PluginHooks):
 
     def balance(self) -> int:
         """Ask tasks back from busy workers for idle ones, now; returns how many."""
-        asked = balance(self.scheduler.state, time.time())
+        asked = balance(self.scheduler.state, clock.now())
         if asked:
             self.scheduler.flush()
             self._log_outcomes()
@@ -104,7 +104,7 @@ class WorkStealing(PluginHooks):
         if ts.processing_on is not victim:
             return
         state = self.scheduler.state
-        state.now = time.time()
+        state.look_around("steal", clock.now())
         steals.request(state, ts, thief, expected_cost(state, ts, victim), expected_cost(state, ts, thief))
         self.scheduler.flush()
 
@@ -145,7 +145,7 @@ class WorkStealing(PluginHooks):
         victim = task.processing_on if task is not None else None
         if task is None or victim is None or (worker is not None and worker != victim.address):
             return
-        self.scheduler.state.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], time.time())
+        self.scheduler.state.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], clock.now())
         self.scheduler.flush()
 
     def put_key_in_stealable(self, ts: TaskState) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
 
+from headrace import clock
 from headrace.common.keys import Key
 from headrace.exceptions import BadRequestError
 from headrace.messages.worker import AddKeys
@@ -185,7 +185,7 @@ class BalanceHandlers(SchedulerBase):
         record = self.workers.get(self.coerce_address(worker))
         if record is None:
             return "not found"
-        self.state.on_worker_batch(record, [AddKeys(list(keys))], time.time())
+        self.state.on_worker_batch(record, [AddKeys(list(keys))], clock.now())
         self.flush()
         return "OK"
 

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from headrace import config
+from headrace import clock, config
 from headrace.comm import Comm
+from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError, MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
@@ -118,7 +119,7 @@ class ClientConnections(SchedulerBase):
         welcome = {"status": "OK", "id": self.id, "address": self.address, "received": received}
         await comm.write({**welcome, "identity": self.identity(n_workers=0)})
         if visit is None or self._visits.get(client) is not visit:
-            visit = self._visits[client] = Visit(self.state.add_client(client, versions, time.time()))
+            visit = self._visits[client] = Visit(self.state.add_client(client, versions, clock.now()))
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
             logger.info("Receive client connection: %s", client)
             self.log_event(["all", client], {"action": "add-client", "client": client})
@@ -208,7 +209,7 @@ class ClientConnections(SchedulerBase):
         stream = self.client_comms.pop(client, None)
         for subscribers in self.event_subscribers.values():
             subscribers.discard(client)
-        self.state.remove_client(client, time.time())
+        self.state.remove_client(client, clock.now())
         self.flush()
         self.call_extensions("client_removed", client)
         if stream is not None and not stream.closed:
@@ -247,22 +248,24 @@ class ClientConnections(SchedulerBase):
 
     def _client_slice(self, visit: Visit) -> None:
         """Take a client's messages for a slice of time; the rest waits until others had their turn."""
-        clock = time.monotonic
-        deadline = clock() + SLICE_SECONDS
+        monotonic = time.monotonic
+        deadline = monotonic() + SLICE_SECONDS
         client, backlog = visit.record, visit.backlog
-        now = client.last_seen = time.time()
+        now = clock.now()
+        client.last_seen = now + self.state.shift
         while backlog:
             message = backlog[0]
             try:
                 self._client_message(client, message, now)
-            except Exception as error:
-                logger.exception("Could not take %s of client %s", type(message).__name__, client.client_key)
+            except BaseException as raised:
+                what = type(message).__name__
+                error = log_raised(logger, raised, "Could not take %s of client %s", what, client.client_key)
                 if isinstance(message, SubmitGraph):
                     self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
             if not backlog:
                 break  # the client left with this message
             backlog.popleft()
-            if clock() > deadline:
+            if monotonic() > deadline:
                 break
         self.flush()
         if backlog:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.common.keys import Key
 from headrace.exceptions import UnknownWorkerError
 from headrace.messages.worker import CloseWorker
@@ -172,7 +172,7 @@ class ClusterHandlers(SchedulerBase):
             stream.send(CloseWorker(reason))
         if not expected:
             self.note_death(worker, reason)
-        lost = self.state.remove_worker(address, reason, time.time(), expected=expected, blamed=blamed)
+        lost = self.state.remove_worker(address, reason, clock.now(), expected=expected, blamed=blamed)
         if stream is not None:
             self.run_in_background(stream.close())
         if lost:

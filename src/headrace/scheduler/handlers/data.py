@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import cycle
 from typing import Any
 
+from headrace import clock
 from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.workers import WorkerState
 
@@ -69,7 +70,7 @@ class DataHandlers(SchedulerBase):
                     missing.difference_update(answer)
                     for key in by_worker[address]:
                         if key not in answer:
-                            self.state.on_missing_data(key, address, time.time())
+                            self.state.on_missing_data(key, address, clock.now())
             self.flush()
         if missing:
             return {"status": "error", "keys": list(missing), "data": data}
@@ -112,7 +113,7 @@ class DataHandlers(SchedulerBase):
             who_has[key] = [targets[(first + step) % len(targets)].address for step in range(copies)]
             for address in who_has[key]:
                 by_worker.setdefault(address, {})[key] = value
-        number = self.state.begin_scatter(data, client or self.id, time.time())
+        number = self.state.begin_scatter(data, client or self.id, clock.now())
         try:
             answers = await asyncio.gather(
                 *[
@@ -130,7 +131,7 @@ class DataHandlers(SchedulerBase):
     def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
         """A client is about to send data to workers, of which there may be none: their threads, and its number."""
         threads = {worker.address: worker.nthreads for worker in self._targets(workers)}
-        return {"threads": threads, "scattering": self.state.begin_scatter(keys, client, time.time()) if threads else 0}
+        return {"threads": threads, "scattering": self.state.begin_scatter(keys, client, clock.now()) if threads else 0}
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
         """Workers that run, of those that are named if any are.
@@ -171,7 +172,7 @@ class DataHandlers(SchedulerBase):
         scattering: int = 0,
     ) -> dict[str, str]:
         """Learn of results that somebody put on workers; `scattering` is the number that was given for that, if any."""
-        now = time.time()
+        now = clock.now()
         if any(holder not in self.workers for holders in who_has.values() for holder in holders):
             who_has = {
                 key: [self.coerce_address(holder, resolve=False) for holder in holders]

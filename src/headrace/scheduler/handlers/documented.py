@@ -6,10 +6,10 @@ Each is an event of the state, or a look at it. Workers are given by address, na
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from headrace import clock
 from headrace.comm import Comm, get_address_host
 from headrace.common.keys import Key, to_wire
 from headrace.config import parse_seconds
@@ -98,17 +98,17 @@ class DocumentedMethods(SchedulerBase):
             options=[options],
             wanted=wanted,
         )
-        self.state.on_submit(self._client(client), message, time.time())
+        self.state.on_submit(self._client(client), message, clock.now())
         self.flush()
 
     def client_releases_keys(self, keys: Iterable[Any], client: str, stimulus_id: str | None = None) -> None:
         """A client no longer wants results."""
-        self.state.on_release(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), time.time())
+        self.state.on_release(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), clock.now())
         self.flush()
 
     def client_heartbeat(self, client: str) -> None:
         """A client lives."""
-        self.state.on_client_heartbeat(self._client(client), time.time())
+        self.state.on_client_heartbeat(self._client(client), clock.now())
 
     def stimulus_cancel(
         self,
@@ -120,7 +120,7 @@ class DocumentedMethods(SchedulerBase):
     ) -> None:
         """Stop work on tasks, and on what depends on them, for a client, or with `force` for all."""
         message = CancelKeys([to_wire(key) for key in keys], force, reason)
-        self.state.on_cancel(self._client(client), message, time.time())
+        self.state.on_cancel(self._client(client), message, clock.now())
         self.flush()
 
     def cancel_key(self, key: Any, client: str, force: bool = False) -> None:
@@ -162,7 +162,7 @@ class DocumentedMethods(SchedulerBase):
         Raises:
             ValueError: the task is not ready: in none of the states queued and no-worker.
         """
-        self.state.assign(self._task(ts), self._worker(worker), time.time())
+        self.state.assign(self._task(ts), self._worker(worker), clock.now())
         self.flush()
 
     # Transitions
@@ -173,7 +173,7 @@ class DocumentedMethods(SchedulerBase):
         Raises:
             InvalidTransition: the two states are not connected.
         """
-        recommendations = self.state.transition(self._task(key), finish, stimulus_id, time.time())
+        recommendations = self.state.transition(self._task(key), finish, stimulus_id, clock.now())
         self.flush()
         return {task.key: state for task, state in recommendations.items()}
 
@@ -184,11 +184,11 @@ class DocumentedMethods(SchedulerBase):
             InvalidTransition: two states are not connected.
         """
         found = {self._task(key): state for key, state in recommendations.items()}
-        self.state.transitions(found, stimulus_id, time.time())
+        self.state.transitions(found, stimulus_id, clock.now())
         self.flush()
 
     def _from_worker(self, worker: Any, message: Any) -> None:
-        self.state.on_worker_batch(self._worker(worker), [message], time.time())
+        self.state.on_worker_batch(self._worker(worker), [message], clock.now())
         self.flush()
 
     def stimulus_task_finished(

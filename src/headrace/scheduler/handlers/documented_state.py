@@ -6,11 +6,11 @@ by key or record. Nothing here calls these methods itself.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from headrace import clock
 from headrace.common.keys import Key, to_wire
 from headrace.messages.base import Payload
 from headrace.messages.client import DesireKeys
@@ -115,7 +115,7 @@ class SchedulerState(DocumentedMethods):
 
     def stimulus_queue_slots_maybe_opened(self, *, stimulus_id: str) -> None:
         """Give queued tasks to workers that have room."""
-        self.state.transitions({}, stimulus_id, time.time())
+        self.state.transitions({}, stimulus_id, clock.now())
         self.flush()
 
     def set_restrictions(self, worker: Mapping[Any, Iterable[str] | str | None]) -> None:
@@ -168,7 +168,7 @@ class SchedulerState(DocumentedMethods):
     def client_desires_keys(self, keys: Iterable[Key], client: str) -> None:
         """A client wants existing tasks."""
         message = DesireKeys([to_wire(key) for key in keys])
-        self.state.on_desire(self._client(client), message, time.time())
+        self.state.on_desire(self._client(client), message, clock.now())
         self.flush()
 
     def report_on_key(self, key: Key | None = None, *, ts: Any = None, client: str | None = None) -> None:
@@ -202,7 +202,7 @@ class SchedulerState(DocumentedMethods):
 
     def handle_worker_status_change(self, status: Any, worker: Any, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
-        self.state.set_worker_status(self._worker(worker), getattr(status, "name", status), time.time())
+        self.state.set_worker_status(self._worker(worker), getattr(status, "name", status), clock.now())
         self.flush()
 
     def send_all(self, client_msgs: Mapping[str, Iterable[Any]], worker_msgs: Mapping[str, Iterable[Any]]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.comm import Comm
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
@@ -141,12 +141,14 @@ class InspectHandlers(DumpHandlers):
         return {key: task.state if (task := self.tasks.get(key)) is not None else None for key in keys}
 
     def get_task_prefix_states(self) -> dict[str, dict[str, int]]:
-        """{prefix: {state: tasks}} of the prefixes with work."""
-        return {
-            name: {state: count for state, count in prefix.active_states.items() if state != "forgotten"}
-            for name, prefix in self.task_prefixes.items()
-            if prefix.active
-        }
+        """{prefix: {state: tasks now}} for the states below, of the prefixes with tasks in any of these."""
+        found = {}
+        for name, prefix in self.task_prefixes.items():
+            states = prefix.states
+            counts = {state: states[state] for state in ("memory", "erred", "released", "processing", "waiting")}
+            if any(counts.values()):
+                found[name] = counts
+        return found
 
     def count_running(self) -> int:
         """How many tasks run now, as far as the scheduler can tell: workers may hold more than they have threads."""
@@ -182,6 +184,6 @@ class InspectHandlers(DumpHandlers):
 
     def stimulus_retry(self, keys: Iterable[Any], client: str | None = None) -> list[Any]:
         """Run erred tasks again; returns the keys that were erred."""
-        retried = self.state.retry(keys, time.time())
+        retried = self.state.retry(keys, clock.now())
         self.flush()
         return retried

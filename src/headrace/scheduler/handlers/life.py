@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from headrace import config
+from headrace import clock, config
 from headrace.common.keys import from_wire
+from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError, LostActorError, NoValidWorkerError, NoWorkerError
 from headrace.messages.base import Payload
 from headrace.preloading import PreloadManager, configured_preloads
@@ -23,6 +24,8 @@ from headrace.scheduler.state.workers import WorkerState
 #: Looks at the clock within each timeout, and at most so many seconds between two.
 LOOKS = 4
 LONGEST_LOOK = 5.0
+#: Seconds between two looks at how far the wall clock has been set.
+FOLLOW_SECONDS = 1.0
 
 
 def seconds_or_none(value: Any, key: str) -> float | None:
@@ -78,13 +81,17 @@ class LifeHandlers(SchedulerBase):
         self.idle_timeout = seconds_or_none(idle_timeout, "distributed.scheduler.idle-timeout")
         self.no_workers_timeout = seconds_or_none(None, "distributed.scheduler.no-workers-timeout")
         self.idle_since = None
+        self._idle_from = 0.0
         self._transitions_seen = -1
         self.preloads = configured_preloads(self, "scheduler", preload, preload_argv)
 
     async def begin_life(self) -> None:
         """The scheduler listens: start what runs by the clock, preloads, and tell where it is."""
+        self._follow_wall_clock()
+        self.periodic_callbacks["wall-clock"] = PeriodicCallback(self._follow_wall_clock, 1000 * FOLLOW_SECONDS)
+        self.periodic_callbacks["wall-clock"].start()
         if self.idle_timeout is not None:
-            self.idle_since = time.time()
+            self.idle_since, self._idle_from = time.time(), clock.now()
             self._look_every("idle-timeout", self.check_idle, self.idle_timeout)
         if self.no_workers_timeout is not None:
             self._look_every("no-workers-timeout", self._check_unrunnable, self.no_workers_timeout)
@@ -98,6 +105,10 @@ class LifeHandlers(SchedulerBase):
         await self.preloads.teardown()
         if self.scheduler_file:
             remove_scheduler_file(self.scheduler_file, self.id)
+
+    def _follow_wall_clock(self) -> None:
+        """Times that are shown are those of the wall clock, which somebody may have set."""
+        self.state.show_times(clock.shift())
 
     def _look_every(self, name: str, check: Any, timeout: float) -> None:
         period = min(max(timeout / LOOKS, 0.01), LONGEST_LOOK)
@@ -122,18 +133,18 @@ class LifeHandlers(SchedulerBase):
         if busy:
             self.idle_since = None
             return None
-        now = time.time()
+        now = clock.now()
         if self.idle_since is None:
-            self.idle_since = now
-            return now
-        if self.idle_timeout is not None and now - self.idle_since >= self.idle_timeout:
-            logger.info("Scheduler closing after being idle for %.2f s", now - self.idle_since)
+            self.idle_since, self._idle_from = time.time(), now
+            return self.idle_since
+        if self.idle_timeout is not None and now - self._idle_from >= self.idle_timeout:
+            logger.info("Scheduler closing after being idle for %.2f s", now - self._idle_from)
             self.run_detached(self.close(reason="idle-timeout-exceeded"))
         return self.idle_since
 
     def _check_unrunnable(self) -> None:
         if self.state.unrunnable and self.no_workers_timeout is not None:
-            self.state.expire_unrunnable(self.no_workers_timeout, time.time())
+            self.state.expire_unrunnable(self.no_workers_timeout, clock.now())
             self.flush()
 
     def unrunnable_payload(self, task: TaskState, timeout: float, any_worker: bool) -> Payload:
@@ -153,8 +164,8 @@ class LifeHandlers(SchedulerBase):
             if heartbeat is not None:
                 try:
                     heartbeat(worker, words)
-                except Exception:
-                    logger.exception("The extension %r failed in heartbeat", name)
+                except BaseException as raised:
+                    log_raised(logger, raised, "The extension %r failed in heartbeat", name)
 
     # Abstract resources
 
@@ -171,7 +182,7 @@ class LifeHandlers(SchedulerBase):
         for name, amount in amounts.items():
             if amount < 0:
                 raise BadRequestError(f"the worker {worker} cannot have {amount:g} of the resource {name!r}")
-        self.state.set_resources(record, amounts, time.time())
+        self.state.set_resources(record, amounts, clock.now())
         self.flush()
         return "OK"
 
@@ -179,5 +190,5 @@ class LifeHandlers(SchedulerBase):
         """A worker has no abstract resources any more."""
         record = self.workers.get(self.coerce_address(worker))
         if record is not None:
-            self.state.set_resources(record, dict.fromkeys(record.resources, 0.0), time.time())
+            self.state.set_resources(record, dict.fromkeys(record.resources, 0.0), clock.now())
             self.flush()

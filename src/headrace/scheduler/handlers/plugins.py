@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.common.keys import from_wire
+from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError
 from headrace.messages.base import NO_OPTIONS, Payload
 from headrace.messages.client import SubmitGraph
@@ -111,8 +112,10 @@ class PluginHandlers(SchedulerBase):
             for transition in watching:
                 try:
                     transition(key, start, finish, stimulus_id=state.stimulus, **known)
-                except Exception:
-                    logger.exception("Plugin %r failed in transition", getattr(transition, "__self__", transition))
+                except BaseException as raised:
+                    log_raised(
+                        logger, raised, "Plugin %r failed in transition", getattr(transition, "__self__", transition)
+                    )
 
         def record(task: TaskState, start: str, finish: str, now: float) -> None:
             if start == "processing" and type(state.report) in (TaskFinished, TaskFailed):
@@ -133,8 +136,10 @@ class PluginHandlers(SchedulerBase):
             for update_graph in updating:
                 try:
                     update_graph(self, client=client.client_key, stimulus_id=state.stimulus, **described)
-                except Exception:
-                    logger.exception("Plugin %r failed in update_graph", getattr(update_graph, "__self__", None))
+                except BaseException as raised:
+                    log_raised(
+                        logger, raised, "Plugin %r failed in update_graph", getattr(update_graph, "__self__", None)
+                    )
 
         state.graph_observer = observe_graph if updating else None
 
@@ -146,8 +151,8 @@ class PluginHandlers(SchedulerBase):
             if hook is not None:
                 try:
                     left = list(hook(self, left))
-                except Exception:
-                    logger.exception("Plugin %s failed in valid_workers_downscaling", name)
+                except BaseException as raised:
+                    log_raised(logger, raised, "Plugin %s failed in valid_workers_downscaling", name)
         return left
 
     # Registration

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from headrace import clock
 from headrace.common.keys import from_wire
 from headrace.exceptions import BadRequestError, UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
@@ -72,7 +73,7 @@ class RestartHandlers(SchedulerBase):
             TimeoutError: workers did not end, or did not come back, in time.
         """
         logger.info("Restarting workers and forgetting all work")
-        now = time.time()
+        now = clock.now()
         for record in list(self.clients.values()):
             keys = [task.key for task in record.wants_what]
             self.state.send(record, Restarted())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace import config
+from headrace import clock, config
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
 from headrace.scheduler.base import Operations, SchedulerBase, logger, opened
@@ -119,7 +118,7 @@ class ScalingHandlers(SchedulerBase):
         """
         chosen = self._chosen_to_retire(workers, names, kwargs)
         logger.info("Retire workers: %s", [worker.address for worker in chosen])
-        now = time.time()
+        now = clock.now()
         before = {}
         for worker in chosen:
             before[worker] = worker.status
@@ -133,7 +132,7 @@ class ScalingHandlers(SchedulerBase):
         for worker, status in before.items():
             if worker.address not in retired and worker.status is Status.closing_gracefully:
                 again = status if status is Status.paused else Status.running
-                self.state.set_worker_status(worker, again.name, time.time())
+                self.state.set_worker_status(worker, again.name, clock.now())
         self.flush()
         requested = [worker.address for worker in chosen]
         self.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace import config
+from headrace import clock, config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
@@ -171,7 +171,7 @@ class WorkerConnections(SchedulerBase):
         _, suspected = self._suspects.pop(worker.server_id, (0, ()))
         membership.pardon(suspected)
         self._start_worker_stream(worker, comm)
-        self.state.add_worker(worker, held, time.time(), scattered=scattered)
+        self.state.add_worker(worker, held, clock.now(), scattered=scattered)
         self.flush()
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:
@@ -248,7 +248,7 @@ class WorkerConnections(SchedulerBase):
             saturation=self.state.options.saturation,
             bandwidth=self.state.options.bandwidth,
             status=Status[status],
-            now=time.time(),
+            now=clock.now(),
             scheduler=self,
         )
 
@@ -257,7 +257,8 @@ class WorkerConnections(SchedulerBase):
     def _worker_batch(self, worker: WorkerState, messages: list[Any]) -> None:
         if self.workers.get(worker.address) is not worker:
             return  # late words of one that has gone
-        now = worker.last_seen = time.time()
+        now = worker.heard_at = clock.now()
+        worker.last_seen = now + self.state.shift
         end: WorkerStatus | None = None
         for message in messages:
             kind = type(message)
@@ -325,7 +326,7 @@ class WorkerConnections(SchedulerBase):
             self._remove_dead(worker, reason)
             return
         if worker.status is Status.running:
-            self.state.set_worker_status(worker, Status.paused.name, time.time())
+            self.state.set_worker_status(worker, Status.paused.name, clock.now())
             self.flush()
         loop = asyncio.get_running_loop()
         self._verdicts[address] = loop.call_later(VERDICT_SECONDS, self._remove_dead, worker, reason)
@@ -406,7 +407,7 @@ class WorkerConnections(SchedulerBase):
         assert self.worker_ttl is not None
         limit = max(self.worker_ttl, 2 * HEARTBEAT_SECONDS)
         for worker in list(self.workers.values()):
-            silence = time.time() - worker.last_seen
+            silence = clock.now() - worker.heard_at
             if silence > limit:
                 self._drop_silent(worker, silence)
 

@@ -55,8 +55,9 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
     if message.type not in group.types:
         group.types.add(message.type)
     end_processing(state, worker, task)
+    known = task.nbytes
     task.nbytes = nbytes
-    group.nbytes_total += nbytes
+    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: as `set_nbytes` counts
     task.who_has = worker.alone
     worker.has_what[task] = None
     worker.nbytes += nbytes
@@ -86,12 +87,26 @@ def _on_stale_result(
             add_replica(task, worker)
         return {}
     # From before its connection broke. Someone still wants it, and here it is.
-    task.type = message.type
+    _note_run(task, message)
     set_nbytes(task, message.nbytes)
     add_replica(task, worker)
     if task.options.actor:
         worker.actors.add(task)
     return {task: "memory"}
+
+
+def _note_run(task: TaskState, message: TaskFinished) -> None:
+    """What `on_finished` records of a run as well, for a result that came late and is used."""
+    group = task.group
+    if message.stop:
+        group.prefix.observe(max(0.0, message.stop - message.start))
+        group.add_duration("compute", message.start, message.stop)
+    for action, began, ended in message.startstops:
+        group.add_duration(action, began, ended)
+    if message.metadata:
+        task.metadata.update(message.metadata)
+    task.type = message.type
+    group.add_type(message.type)
 
 
 def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:

@@ -248,7 +248,7 @@ def _note_computation(
     computation = graph.computation if graph is not None else None
     if computation is None:
         if not computations or not state.total_occupancy:
-            computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.now))
+            computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.shown))
         computation = computations[-1]
         if graph is not None:
             graph.computation = computation

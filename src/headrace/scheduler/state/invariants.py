@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .clients import ClientState
     from .state import SchedulerState
-    from .tasks import TaskState
+    from .tasks import TaskGroup, TaskState
     from .workers import WorkerState
 
 
@@ -155,11 +155,44 @@ def _of_totals(state: SchedulerState) -> str | None:
     if len(state.queued) != sum(task.state == "queued" for task in state.tasks.values()):
         return "the queue's length is wrong"
     for group in state.tasks.groups.values():
-        known = sum(count for name, count in group.counts.items() if name != "forgotten")
+        known = sum(count for name, count in group.states.items() if name != "forgotten")
         if known != group.count:
             return f"{group!r}: counts {known} tasks, knows {group.count}"
     if state.total_nthreads != sum(worker.nthreads for worker in state.workers.values()):
         return "total_nthreads is not the sum over workers"
     if state.queued and any(worker in state.running for worker in state.open_workers):
         return f"{len(state.queued)} tasks are queued though {list(state.open_workers)} have room"
+    return _of_groups(state) or _of_bandwidths(state)
+
+
+def _of_groups(state: SchedulerState) -> str | None:
+    """What is counted of tasks as they go, against the tasks."""
+    tasks: dict[TaskGroup, list[TaskState]] = {group: [] for group in state.tasks.groups.values()}
+    for task in state.tasks.values():
+        tasks[task.group].append(task)
+    for group, members in tasks.items():
+        states = Counter(task.state for task in members)
+        counted = {name: count for name, count in group.states.items() if count and name != "forgotten"}
+        if counted != states:
+            return f"{group!r}: counts {counted}, and its tasks are {dict(states)}"
+        produced = sum(task.nbytes for task in members if task.nbytes > 0)
+        if group.nbytes_total < produced or (group.nbytes_total != produced and not group.states["forgotten"]):
+            return f"{group!r}: nbytes_total is {group.nbytes_total}, and its tasks have produced {produced}"
+        untold = {task.type for task in members if task.who_has and task.attempt and task.type} - group.types
+        if untold:
+            return f"{group!r}: does not know of the types {untold}"
+    for prefix in state.tasks.prefixes.values():
+        totals, ever = prefix.states, prefix.state_counts
+        if any(ever[name] < count for name, count in totals.items()):
+            return f"{prefix!r}: has tasks in {totals}, and counted {ever}"
+        if ever["released"] < sum(group.count for group in prefix.groups):
+            return f"{prefix!r}: has more tasks than ever began"
     return None
+
+
+def _of_bandwidths(state: SchedulerState) -> str | None:
+    speeds = [state.bandwidth, *state.bandwidth_workers.values(), *state.bandwidth_types.values()]
+    if not all(0 < speed < float("inf") for speed in speeds):
+        return f"a bandwidth is none: {state.bandwidth}, {state.bandwidth_workers}, {state.bandwidth_types}"
+    gone = {address for pair in state.bandwidth_workers for address in pair} - set(state.workers)
+    return f"bandwidths are known of {gone}, which are not connected" if gone else None

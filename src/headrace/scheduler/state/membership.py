@@ -11,6 +11,7 @@ from headrace.common.status import Status
 
 from . import steals
 from .actors import lose_actor
+from .heartbeats import forget_bandwidths
 from .load import check_load
 from .promises import end_unfinished
 from .replicas import add_replica, drop_replica, set_nbytes
@@ -44,9 +45,10 @@ def add_worker(
     recommendations.update(found)
     state.workers[worker.address] = worker
     worker.first_attempt = state.attempts
+    worker.heard_at, worker.last_seen = state.now, state.shown
     state.aliases[worker.name] = worker.address
     state.total_nthreads += worker.nthreads
-    state.total_nthreads_history.append((state.now, state.total_nthreads))
+    state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
     host["nthreads"] += worker.nthreads
     host["addresses"].add(worker.address)
@@ -155,10 +157,11 @@ def remove_worker(
     """
     forget_allowed(state)
     del state.workers[worker.address]
+    forget_bandwidths(state, worker)
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
     state.total_nthreads -= worker.nthreads
-    state.total_nthreads_history.append((state.now, state.total_nthreads))
+    state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info[worker.host]
     host["nthreads"] -= worker.nthreads
     host["addresses"].discard(worker.address)

@@ -121,21 +121,27 @@ class MemoryManager:
         """
         state = self.state
         self.workers_memory = {worker: copies.measured(worker, self.measure) for worker in state.workers.values()}
-        newest = max([worker.last_seen for worker in state.workers.values()], default=0.0)
-        self._silent = {worker for worker in state.workers.values() if worker.last_seen < newest - SILENT_SECONDS}
+        newest = max([worker.heard_at for worker in state.workers.values()], default=0.0)
+        self._silent = {worker for worker in state.workers.values() if worker.heard_at < newest - SILENT_SECONDS}
         for worker in state.running:
             self._set_memory(worker, self.workers_memory[worker])
         try:
             for policy in sorted(self.policies if policies is None else policies, key=repr):  # the same in every run
                 try:
                     self._run(policy)
-                except Exception:
-                    logger.exception("The memory manager's policy %r failed", policy)
+                except BaseException as raised:
+                    self.policy_failed(policy, raised)
             self._enact()
         finally:
             self.workers_memory = {}
             self.pending = {}
             self._emptiest.clear()
+
+    def policy_failed(self, policy: ActiveMemoryManagerPolicy, raised: BaseException) -> None:
+        """A policy raised. The shell knows what else than an `Exception` is the policy's doing."""
+        if not isinstance(raised, Exception):
+            raise raised
+        logger.error("The memory manager's policy %r failed", policy, exc_info=raised)
 
     def _run(self, policy: ActiveMemoryManagerPolicy) -> None:
         suggestions = policy.run()

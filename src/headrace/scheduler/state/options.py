@@ -23,7 +23,7 @@ class StateOptions:
         allowed_failures: how many workers may die under a task before it errs; of those that leave in good order
             more may (`membership.allowed_departures`).
         saturation: root-like tasks that a worker holds at a time, per thread; infinity sends them all at once.
-        bandwidth: assumed speed between workers, bytes per second.
+        bandwidth: speed between workers as long as none has been measured, in bytes per second.
         unknown_duration: assumed seconds of a task whose prefix has not run yet.
         default_durations: assumed seconds by prefix, until the first has run.
         rootish_groups, rootish_tasks: root-like tasks need results of fewer groups, and fewer results, than this.

@@ -28,7 +28,8 @@ def work_seconds(state: SchedulerState) -> float:
     waiting = 0.0
     if state.queued or state.unrunnable:
         for group in state.tasks.groups.values():
-            count = group.counts["queued"] + group.counts["no-worker"]
+            states = group.states
+            count = states["queued"] + states["no-worker"]
             if count:
                 waiting += count * expected_seconds(state, group.prefix)
     return state.total_occupancy + waiting

@@ -69,8 +69,13 @@ class SchedulerState:
         unrunnable: tasks that no connected worker may run, with the time since when.
         queued: root-like tasks that wait for room.
         delays: tasks that wait for the time of their next attempt.
+        bandwidth: average speed of transfers between workers, as these measure it, in bytes per second; from
+            `options` at first. `bandwidth_workers` has it by (receiver, sender), `bandwidth_types` by type of the data.
         dirty: workers and clients whose `outbox` the shell has to send.
         transition_log: the latest transitions, oldest first.
+        now: when the event that is being handled began, as the shell said, by a clock that is never set: all waits are
+            measured by it. `shown` is the same in seconds since the epoch, for what people see; the shell says by
+            `show_times` how far the two are apart.
         observers: called with (task, start, finish, now) after each transition (plugins).
     """
 
@@ -102,6 +107,8 @@ class SchedulerState:
         self.total_nthreads = 0
         self.total_occupancy = 0.0
         self.bandwidth = self.options.bandwidth
+        self.bandwidth_workers: dict[tuple[str, str], float] = {}
+        self.bandwidth_types: dict[str, float] = {}
         self.generation = 0
         self.attempts = 0
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
@@ -124,13 +131,15 @@ class SchedulerState:
         self.report: Any = None
         self.reporter: WorkerState | None = None
         self.now = 0.0
+        self.shift = 0.0
+        self.shown = 0.0
         self.stimulus = ""
 
     # Events from clients
 
     def add_client(self, name: str, versions: dict[str, Any] | None, now: float) -> ClientState:
         """A client has connected."""
-        client = self.clients[name] = ClientState(name, versions, now)
+        client = self.clients[name] = ClientState(name, versions, now + self.shift)
         return client
 
     def remove_client(self, name: str, now: float) -> None:
@@ -227,6 +236,7 @@ class SchedulerState:
             return  # late words of one that has gone
         self.stimulus = "worker"
         self.now = now
+        self.shown = now + self.shift
         handlers = completion.HANDLERS
         for message in messages:
             handler = handlers.get(type(message))
@@ -315,7 +325,7 @@ class SchedulerState:
 
     def on_client_heartbeat(self, client: ClientState, now: float) -> None:
         """A client lives."""
-        client.last_seen = now
+        client.last_seen = now + self.shift
 
     def transition(self, task: TaskState, finish: str, stimulus: str, now: float) -> Recommendations:
         """Move one task; returns what that recommends, which `transitions` is to be given."""
@@ -340,6 +350,15 @@ class SchedulerState:
     def _begin(self, stimulus: str, now: float) -> None:
         self.stimulus = stimulus
         self.now = now
+        self.shown = now + self.shift
+
+    def look_around(self, stimulus: str, now: float) -> None:
+        """The shell does something of its own accord: what it does is recorded as of now."""
+        self._begin(stimulus, now)
+
+    def show_times(self, shift: float) -> None:
+        """The time of day is so many seconds ahead of `now`, from now on."""
+        self.shift = shift
 
     def settle(self, recommendations: Recommendations) -> None:
         """Run transitions until no recommendation is left."""
@@ -359,14 +378,14 @@ class SchedulerState:
         """Change a task's state and account for it; called by transition functions only."""
         start = task.state
         task.state = finish
-        counts = task.group.counts
-        counts[start] -= 1
-        counts[finish] += 1
+        group = task.group
+        group.left[start] += 1
+        group.entered[finish] += 1
         self.transition_counter += 1
-        self.transition_log.append((task.key, start, finish, self.stimulus, self.now))
+        self.transition_log.append((task.key, start, finish, self.stimulus, self.shown))
         if self.observers:
             for observer in self.observers:
-                observer(task, start, finish, self.now)
+                observer(task, start, finish, self.shown)
 
     def send(self, receiver: WorkerState | ClientState, message: Any) -> None:
         """Put a message in the outbox of a worker or client."""

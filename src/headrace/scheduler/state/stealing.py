@@ -67,8 +67,7 @@ def balance(state: SchedulerState, now: float) -> int:
     thieves = _thieves(state)
     if not thieves:
         return 0
-    state.now = now
-    state.stimulus = "steal"
+    state.look_around("steal", now)
     victims = []
     for number, worker in enumerate(_busiest(state)):
         victim = _victim(state, worker)

@@ -103,7 +103,7 @@ def request(
         steals.close(open_one)  # of an assignment that has passed
     steals._open(Steal(task, task.attempt, victim, thief, cost, thief_cost))
     if thief is not None:
-        steals.log.append(("request", state.now, task.key, victim.address, thief.address))
+        steals.log.append(("request", state.shown, task.key, victim.address, thief.address))
     state.send(victim, StealRequest(task.key, task.attempt))
 
 
@@ -135,12 +135,12 @@ def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) 
             on_given_back(state, worker, task, message.attempt)
         return {}
     if message.state not in GIVEN_BACK:
-        steals.log.append(("already-" + message.state, state.now, task.key, worker.address, ""))
+        steals.log.append(("already-" + message.state, state.shown, task.key, worker.address, ""))
         return {}
     thief = steal.thief if steal is not None else None
     if thief is None or thief not in state.running or not may_run(state, task, thief):
         return {task: "released"}
     end_unfinished(state, worker, task)
     assign(state, task, thief)
-    steals.log.append(("confirm", state.now, task.key, worker.address, thief.address))
+    steals.log.append(("confirm", state.shown, task.key, worker.address, thief.address))
     return {}

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .workers import WorkerState
 
 STATES = ("released", "waiting", "no-worker", "queued", "processing", "memory", "erred", "forgotten")
+#: A group with tasks in one of these has work left.
+_TO_COMPUTE = ("released", "waiting", "no-worker", "queued", "processing")
 #: Stands for every empty relation of every task; never mutated.
 NOTHING: frozenset[Any] = frozenset()
 UNKNOWN_NBYTES = -1
@@ -348,12 +350,13 @@ class TaskGroup(TaskCollection):
     __slots__ = (
         "all_durations",
         "count",
-        "counts",
         "default_nbytes",
         "dependencies",
         "duration",
+        "entered",
         "last_worker",
         "last_worker_tasks_left",
+        "left",
         "name",
         "nbytes_total",
         "prefix",
@@ -367,7 +370,9 @@ class TaskGroup(TaskCollection):
         super().__init__(name)
         self.prefix = prefix
         self.default_nbytes = default_nbytes
-        self.counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        #: how often its tasks have come into each state, and left it: what is in it, and (of the prefix) what ever was
+        self.entered: dict[str, int] = dict.fromkeys(STATES, 0)
+        self.left: dict[str, int] = dict.fromkeys(STATES, 0)
         #: how many of its tasks are known (all states but forgotten)
         self.count = 0
         self.dependencies: set[TaskGroup] = set()
@@ -384,20 +389,19 @@ class TaskGroup(TaskCollection):
 
     @property
     def states(self) -> dict[str, int]:
-        return self.counts
+        left = self.left
+        return {state: entered - left[state] for state, entered in self.entered.items()}
 
     @property
     def done(self) -> bool:
         """Whether none of its tasks is still to be computed."""
-        counts = self.counts
-        return not (
-            counts["waiting"] or counts["no-worker"] or counts["queued"] or counts["processing"] or counts["released"]
-        )
+        entered, left = self.entered, self.left
+        return all(entered[state] == left[state] for state in _TO_COMPUTE)
 
     def add(self, other: TaskState) -> None:
         """Count a task among this group's."""
         other.group = self
-        self.counts[other.state] += 1
+        self.entered[other.state] += 1
         self.count += 1
 
     def add_type(self, typename: str) -> None:
@@ -426,6 +430,7 @@ class TaskPrefix(TaskCollection):
         groups: the groups whose tasks are known.
         duration_average: expected seconds of a task, exponentially weighted to recent ones; -1 while unknown.
         suspicious: how many workers died while they ran tasks of this prefix.
+        state_counts: how often its tasks have come into each state so far.
     """
 
     def __init__(self, name: str, default_duration: float = -1.0) -> None:
@@ -434,18 +439,28 @@ class TaskPrefix(TaskCollection):
         self.duration_average = default_duration
         self.max_exec_time = -1.0
         self.suspicious = 0
-        self.state_counts: dict[str, int] = {}
+        #: what `state_counts` was of groups that are gone
+        self._past: dict[str, int] = dict.fromkeys(STATES, 0)
 
     def _sum(self, groups: Iterable[TaskGroup]) -> dict[str, int]:
         totals = dict.fromkeys(STATES, 0)
         for group in groups:
-            for state, count in group.counts.items():
+            for state, count in group.states.items():
                 totals[state] += count
         return totals
 
     @property
     def states(self) -> dict[str, int]:
         return self._sum(self.groups)
+
+    @property
+    def state_counts(self) -> dict[str, int]:
+        """How often tasks have come into each state so far, those that are gone among them."""
+        totals = dict(self._past)
+        for group in self.groups:
+            for state, count in group.entered.items():
+                totals[state] += count
+        return totals
 
     @property
     def active(self) -> list[TaskGroup]:
@@ -482,7 +497,10 @@ class TaskPrefix(TaskCollection):
 
     def remove_group(self, tg: TaskGroup) -> None:
         """None of the group's tasks is known any more."""
-        self.groups.discard(tg)
+        if tg in self.groups:
+            self.groups.discard(tg)
+            for state, count in tg.entered.items():
+                self._past[state] += count
 
     def add_duration(self, action: str, start: float, stop: float) -> None:
         """Learn from what one of its tasks took; only computing counts."""
@@ -520,7 +538,7 @@ class TaskTable(dict[Key, TaskState]):
         """Make the record of an unknown key; it is released."""
         group = self._group_of(key)
         task = TaskState(key, group)
-        group.counts["released"] += 1
+        group.entered["released"] += 1
         group.count += 1
         self[key] = task
         return task
@@ -558,7 +576,7 @@ class TaskTable(dict[Key, TaskState]):
         group.count -= 1
         if not group.count:
             del self.groups[group.name]
-            group.prefix.groups.discard(group)
+            group.prefix.remove_group(group)
 
 
 class Computation:
@@ -598,7 +616,7 @@ class Computation:
     def states(self) -> dict[str, int]:
         totals = dict.fromkeys(STATES, 0)
         for group in self.groups:
-            for state, count in group.counts.items():
+            for state, count in group.states.items():
                 totals[state] += count
         return totals
 

@@ -60,7 +60,8 @@ class WorkerState:
         hostname: the name of its machine.
         resources: abstract resources by name, all of them.
         claimed_resources: what all tasks of `processing` ask for, of which some may have to wait; see `used_resources`.
-        last_seen: time of its last heartbeat by the scheduler's clock.
+        last_seen: time of its last heartbeat by the scheduler's clock, in seconds since the epoch.
+        heard_at: the same by the clock that is never set.
         time_delay: its clock minus the scheduler's, in seconds.
         outbox: messages to it that the shell has not sent yet.
     """
@@ -78,6 +79,7 @@ class WorkerState:
         "extra",
         "first_attempt",
         "has_what",
+        "heard_at",
         "hostname",
         "last_seen",
         "local_directory",
@@ -143,6 +145,7 @@ class WorkerState:
         self.bandwidth = bandwidth
         self.status = status
         self.last_seen = now
+        self.heard_at = now
         self.time_delay = 0.0
         self.metrics: dict[str, Any] = {}
         self.unmanaged_history = UnmanagedHistory()

@@ -148,7 +148,7 @@ class WorkerState(Core):
             elif isinstance(event, events.ExecuteSuccessEvent) and event.key in self.tasks:
                 self.data[event.key] = event.value
             try:
-                self.handle_batch(self._meant(event), now)
+                self.handle_batch(self.meant(event), now)
             except InvariantViolation as error:
                 raise InvalidTaskState(getattr(event, "key", ""), str(error), []) from error
             found += self._decided(event.stimulus_id, now)
@@ -169,8 +169,12 @@ class WorkerState(Core):
                 self.handle_batch([core.ExecuteRecalled(task.key, False) for task in outbox.recall], now)
         return found
 
-    def _meant(self, event: events.StateMachineEvent) -> list[Any]:
-        """What a documented event is to the core."""
+    def meant(self, event: events.StateMachineEvent) -> list[Any]:
+        """What a documented event is to the core, in the core's own events and messages.
+
+        Raises:
+            TypeError: it is no such event.
+        """
         same = events.SAME.get(type(event))
         if same is not None:
             return [same(event)]

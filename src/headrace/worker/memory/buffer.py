@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from headrace.common.keys import Key, from_wire
+from headrace.containment import contained, described
 from headrace.exceptions import DeserializationError
 from headrace.protocol import Frames
 
@@ -310,8 +311,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
             ) from error
         except Exception as error:
             raise DeserializationError(
-                f"the value of {from_wire(key)!r} was spilled to disk and cannot be loaded: "
-                f"{type(error).__name__}: {error}"
+                f"the value of {from_wire(key)!r} was spilled to disk and cannot be loaded: {described(error)}"
             ) from error
 
     def _promote(self, key: Key, stored: StoredFile, value: Any, weight: int) -> None:
@@ -413,8 +413,9 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """Write a value to a new file; None if it has to stay in memory."""
         try:
             encoded = self.storage.encode(value)
-        except Exception as error:
-            logger.warning("The value of %r cannot be spilled and stays in memory: %s", from_wire(key), error)
+        except BaseException as raised:
+            reason = described(contained(raised))
+            logger.warning("The value of %r cannot be spilled and stays in memory: %s", from_wire(key), reason)
             with self._lock:
                 if self._memory.get(key, _ABSENT) is value:
                     self._pinned[key] = self._memory.pop(key)

@@ -16,6 +16,7 @@ from headrace.comm.memory import bound_kept, drop_kept
 from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.common.units import bytes_in_words
+from headrace.containment import log_raised
 from headrace.machine import parse_memory_limit, process_memory
 
 from .admission import Admission
@@ -142,8 +143,11 @@ class WorkerMemoryManager:
             return
         data = self.data
         for key in keys:  # not `pop`, which would have some mappings read it from disk
-            if key in data:
-                del data[key]
+            try:
+                if key in data:
+                    del data[key]
+            except BaseException as raised:  # the user's mapping fails; the worker goes on
+                log_raised(logger, raised, "The value of %r could not be dropped", key)
 
     def give_up(self, error: UnreadableError) -> list[Key] | None:
         """Drop a value that cannot be read back, so that it is had anew. On the loop.

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from headrace.containment import log_raised
+
 if TYPE_CHECKING:
     from .buffer import SpillBuffer
 
@@ -88,8 +90,8 @@ class Spiller:
                 self._woken = False
                 try:
                     self._make_room()
-                except Exception:  # a defect must not stop spilling for good
-                    logger.exception("Spilling failed")
+                except BaseException as raised:  # nothing must stop spilling for good
+                    log_raised(logger, raised, "Spilling failed")
             elif order == _END:
                 break
             else:

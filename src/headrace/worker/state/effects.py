@@ -27,7 +27,7 @@ class Execute:
         annotations: what the task was annotated with.
         actor: whether the result is to live here as an actor.
         values: the shell's: by key, the values of the dependencies.
-        started: the shell's: when a thread took it, in seconds since the epoch; 0 until then.
+        started: the shell's: when a thread took it, in seconds by the monotonic clock; 0 until then.
         thread: the shell's: which one; 0 until then.
         loading: the shell's: when it began and ended to read values from disk; None if it had not to.
         watch: the shell's: what it may be interrupted for; None for nothing so far.

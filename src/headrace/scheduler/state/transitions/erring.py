@@ -30,7 +30,7 @@ def processing_erred(state: SchedulerState, task: TaskState, recommendations: Re
         rare.exception_blame = _cause_of(task)
     if rare.exception_blame is None:
         rare.exception_blame = task
-        failure = ErredTask(task.key, state.now, set(rare.erred_on), rare.exception_text, rare.traceback_text)
+        failure = ErredTask(task.key, state.shown, set(rare.erred_on), rare.exception_text, rare.traceback_text)
         state.erred_tasks.append(failure)
     _err(state, task, recommendations)
 
