@@ -83,7 +83,7 @@ def close_gracefully() -> None:
 def end_the_loop() -> None:
     import time
 
-    get_worker().loop.add_callback(sys.exit, 5)
+    get_worker().loop.add_callback(os._exit, 5)
     time.sleep(PATIENCE)
 
 

@@ -87,7 +87,8 @@ class DocumentedWorker(WorkerViews):
         """Give events to the state, and do what it decides. On the loop.
 
         Args:
-            stims: documented events (`headrace.worker.machine`), or the core's own.
+            stims: documented events (`headrace.worker.machine`), or the core's own; without any, the state looks again
+                at what it may begin.
 
         Raises:
             TypeError: one is no event, or malformed; the worker, and the events before it, are not affected.
@@ -97,6 +98,8 @@ class DocumentedWorker(WorkerViews):
 
         for event in stims:
             take_documented(self, event)
+        if not stims:
+            self.handle_events(())
 
     def batched_send(self, msg: Any) -> None:
         """Send a stream message to the scheduler; while there is no connection it is dropped."""
