@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headrace.client import Client
-from headrace.exceptions import KilledWorker
+from headrace.exceptions import KilledWorker, KilledWorkerLeaving
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
 from headrace.testing.waiting import async_poll_for
@@ -143,6 +143,19 @@ async def test_a_signal_that_the_nanny_gets_too_is_no_death(
     (tmp_path / "go").touch()
     async with Worker(scheduler.address, nthreads=1):
         assert await running == "gone"
+
+
+async def test_a_restart_that_finds_the_worker_terminated(scheduler: Scheduler, nanny: Nanny) -> None:
+    pid = nanny.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    await until(lambda: not nanny.is_alive())
+    assert await nanny.restart() == "OK"
+    second = nanny.pid
+    await until(lambda: not nanny.is_starting_again)
+    assert second not in (None, pid)
+    assert nanny.pid == second
+    assert not [event for _, event in scheduler.events["all"] if event["action"] == "worker-exited"]
 
 
 def wait_for(path: str) -> str:
@@ -279,3 +292,28 @@ async def test_workers_that_are_told_to_end_leave_in_good_order(
     finally:
         program.kill()
         program.wait()
+
+
+def terminate_and_go_on() -> None:
+    import time
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+
+
+async def test_no_task_ends_worker_after_worker_in_good_order(scheduler: Scheduler, client: Client) -> None:
+    """Without a nanny, nobody can tell whether it was the task that sent the signal."""
+    command = [sys.executable, "-m", "headrace.cli", "worker", scheduler.address, "--no-nanny", "--nthreads", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    programs = [subprocess.Popen(command, env=environment) for _ in range(4)]
+    try:
+        await client.wait_for_workers(4, timeout=PATIENCE)
+        ends = client.submit(terminate_and_go_on, key="ends")
+        with pytest.raises(KilledWorkerLeaving, match=r"3 workers left while they ran task 'ends'.*received SIGTERM"):
+            await ends
+        await until(lambda: len(scheduler.workers) == 1)
+        assert await client.submit(abs, -2) == 2
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()

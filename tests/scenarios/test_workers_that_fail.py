@@ -245,3 +245,36 @@ def test_data_whose_holder_left_before_the_scheduler_heard_of_it() -> None:
     (message,) = cluster.messages["alice"]
     assert isinstance(message, CancelledKeys)
     assert "lost with the last worker" in message.reason
+
+
+def test_a_task_that_makes_worker_after_worker_leave_is_given_up() -> None:
+    """Nobody says that it was the task; it would wait for ever, and so would what needs it."""
+    cluster = Cluster(workers=1, allowed_failures=1)
+    cluster.submit(cluster.add_client(), {"leaves": [], "use": ["leaves"], "other": []}, ["use", "other"])
+    task = cluster.state.tasks["leaves"]
+    left = 0
+    while task.state == "processing":
+        cluster.add_worker(f"tcp://another{left}:1")
+        worker = task.processing_on
+        assert worker is not None
+        cluster.state.set_worker_status(worker, "closing", 1.0)
+        cluster.remove_worker(worker.address, expected=True)
+        left += 1
+    assert left == 2
+    cluster.run_all()
+    assert cluster.heard["alice"] == {"use": "error", "other": "finished"}
+
+
+def test_a_task_whose_worker_says_that_it_was_closed_by_it_is_suspected_once() -> None:
+    """The connection, the nanny and the worker itself all tell of the same end."""
+    cluster = Cluster(workers=2)
+    cluster.submit(cluster.add_client(), {"closes": []})
+    task = cluster.state.tasks["closes"]
+    worker = task.processing_on
+    assert worker is not None
+    cluster.state.set_worker_status(worker, "paused", 1.0)  # its connection broke
+    cluster.remove_worker(worker.address, blamed=["closes"])
+    cluster.state.remove_worker(worker.address, "its nanny tells of its death", 2.0)
+    assert task.suspicious == 1
+    cluster.run_all()
+    assert cluster.heard["alice"] == {"closes": "finished"}

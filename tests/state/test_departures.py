@@ -151,7 +151,7 @@ def test_the_exception_is_made_from_what_is_known() -> None:
     cluster = Cluster(workers=1, allowed_failures=0, left_payload=payload)
     submitted(cluster)
     for _ in range(2):
-        cluster.state.set_worker_status(cluster.state.workers["tcp://w0:1"], "closing", 0.0)
+        cluster.state.set_worker_status(cluster.state.workers["tcp://w0:1"], "closing", 0.0, "received SIGTERM")
         cluster.remove_worker("tcp://w0:1", expected=True)
         cluster.add_worker("tcp://w0:1")
-    assert made == [("task", "tcp://w0:1", 1, "it closed without having been asked to by the scheduler")]
+    assert made == [("task", "tcp://w0:1", 1, "it closed: received SIGTERM")]

@@ -20,6 +20,7 @@ import click
 from headrace import config
 from headrace.nanny.environment import STOP_WITH_STDIN
 from headrace.rpc import run, signals
+from headrace.rpc.node import Node
 from headrace.toolbox.logging_setup import initialize_logging
 
 #: Exit status after a second signal.
@@ -69,12 +70,18 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
         finishing = [asyncio.ensure_future(server.finished()) for server in servers]
         finished_all: asyncio.Future[Any] = asyncio.gather(*finishing)
         await asyncio.wait([finished_all, received], return_when=asyncio.FIRST_COMPLETED)
-        if received.done():
-            click.echo(f"Received {signal.Signals(received.result()).name}: the {kind} closes", err=True)
-        await asyncio.gather(*[server.close() for server in servers], return_exceptions=True)
+        name = signal.Signals(received.result()).name if received.done() else None
+        if name is not None:
+            click.echo(f"Received {name}: the {kind} closes", err=True)
+        await asyncio.gather(*[_close(server, name) for server in servers], return_exceptions=True)
         finished_all.cancel()
         await asyncio.wait([finished_all])
         return received.result() if received.done() else None
+
+
+async def _close(server: Any, name: str | None) -> None:
+    """Close a server, which tells others why if a signal of this name asks for that."""
+    await (server.close(reason=f"received {name}") if name is not None and isinstance(server, Node) else server.close())
 
 
 @contextlib.contextmanager

@@ -236,11 +236,13 @@ class WorkerStatus(Message):
         cause: of one that closes although nobody who may ask for that has: what made it close, in words; that is a
             death to the scheduler.
         blamed: keys of the tasks that made it close, as far as they are known.
+        reason: of one that closes in good order: why, in words.
     """
 
     status: str
     cause: str = ""
     blamed: list[Key] = []
+    reason: str = ""
 
 
 class WorkerEvent(Message):

@@ -254,7 +254,8 @@ class Nanny(Node):
         """A signal has ended the worker: if this gets it, too, within a moment, that is an end in good order."""
         await asyncio.sleep(SIGNAL_SECONDS)
         self._starting_again = False
-        if self.status is Status.running and self.auto_restart:
+        told = process.has_closed or self.process is not process  # somebody has restarted it meanwhile
+        if self.status is Status.running and self.auto_restart and not told:
             self._mourn(process, cause_of_death(code))
 
     def _mourn(self, process: WorkerProcess, cause: str) -> None:

@@ -340,7 +340,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
         A task that calls this ends its worker: that is a death, as any other end that a task brings about.
         """
-        if self.loop is not None and not self.loop.runs_here:
+        if self.loop is not None and not self.loop.runs_here and self.loop.asyncio_loop.is_running():
             closing = self.close(timeout, executor_wait, nanny, reason)
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(closing, self.loop.asyncio_loop))
         if self._asked_by_task():

@@ -298,7 +298,7 @@ class SchedulerSession:
         worker = self._worker
         stream, worker.batched_stream = worker.batched_stream, None
         if stream is not None and not stream.closed:
-            stream.send(WorkerStatus(Status.closing.name, worker.death_cause, worker.blamed))
+            stream.send(WorkerStatus(Status.closing.name, worker.death_cause, worker.blamed, worker.close_reason))
             await stream.close()
 
 

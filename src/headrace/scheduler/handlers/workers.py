@@ -282,7 +282,7 @@ class WorkerConnections(SchedulerBase):
     def _worker_ends(self, worker: WorkerState, words: WorkerStatus) -> None:
         """A worker says that it closes."""
         if not words.cause:
-            self.state.set_worker_status(worker, words.status, time.time())
+            self.state.set_worker_status(worker, words.status, clock.now(), words.reason)
             return
         logger.warning("Worker %s closes, and nobody who may ask for that has: %s", worker.address, words.cause)
         self._end_verdict(worker.address)

@@ -254,7 +254,7 @@ def left_text(key: Key, address: str, departures: int, reason: str) -> str:
     )
 
 
-def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recommendations:
+def set_status(state: SchedulerState, worker: WorkerState, status: str, reason: str = "") -> Recommendations:
     """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
 
     One that pauses finishes what runs and gives back what others may run; one that closes gracefully gives back all
@@ -276,7 +276,7 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str) -> Recom
     # It closes. What has seceded may still end there; if not, it counts when the worker has gone.
     running = [task for task in suspects(worker) if task not in worker.long_running]
     left = {task: "released" for task in worker.processing if task not in worker.long_running}
-    reason = "it closed without having been asked to by the scheduler"
+    reason = f"it closed: {reason or 'the scheduler had not asked for that'}"
     guilty = [task for task in running if _count_departure(state, task, worker, reason, asked=False)]
     return {**left, **dict.fromkeys(guilty, "erred")}
 

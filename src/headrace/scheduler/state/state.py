@@ -259,10 +259,10 @@ class SchedulerState:
         heartbeats.on_heartbeat(self, worker, message, recent_to_old)
         self._end()
 
-    def set_worker_status(self, worker: WorkerState, status: str, now: float) -> None:
-        """A worker says that it runs, pauses or is closing."""
+    def set_worker_status(self, worker: WorkerState, status: str, now: float, reason: str = "") -> None:
+        """A worker says that it runs, pauses or is closing, and why it does that."""
         self._begin("worker-status-change", now)
-        self.settle(membership.set_status(self, worker, status))
+        self.settle(membership.set_status(self, worker, status, reason))
         self._end({**unrunnable.run_unrunnable(self), **placement.park_queued(self)})
 
     def set_resources(self, worker: WorkerState, resources: dict[str, float], now: float) -> None:
