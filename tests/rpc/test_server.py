@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from headrace.exceptions import BadRequestError, RPCClosed, UnknownOperationErro
 from headrace.messages import FromWorker, ToWorker
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.protocol import Serialize, Serialized
-from headrace.rpc import NO_REPLY, ConnectionPool, Server, Stream, rpc, send_recv
+from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls, Server, Stream, rpc, send_recv
 from headrace.rpc.server import FAULTS_AT_ONCE, Faults
 
 
@@ -420,3 +421,39 @@ async def test_who_waits_for_each_answer_may_fail_as_often_as_it_likes(address: 
                 await pool.rpc(server.address).fail(message="x")
         assert await pool.rpc(server.address).echo(x=1) == 1
         assert pool.open == 1
+
+
+async def test_idle_connections_that_the_other_end_closes_are_not_kept(address: str) -> None:
+    async with serving(address) as (server, _, pool):
+        await pool.rpc(server.address).echo(x=1)
+        assert pool.open == 1
+        await server.close_comms()
+        async with asyncio.timeout(10):
+            while pool.open:
+                await asyncio.sleep(0.005)
+        assert not pool._available
+
+
+async def test_a_patient_call_leaves_nothing_for_the_collector(address: str) -> None:
+    """Neither after an answer nor after an error."""
+    async with serving(address) as (server, _, pool):
+        calls = PatientCalls(pool)
+        gc.collect()
+        gc.disable()
+        try:
+            load = Load()
+            end = weakref.ref(load)
+            if address == "inproc://":
+                assert await calls.call(server.address, "echo", x=Serialize(load)) is not None
+            with pytest.raises(KeyError):
+                await calls.call(server.address, "fail", message="x")
+            comm = await pool.connect(server.address)
+            pool.forget(comm)
+            reference = weakref.ref(comm)
+            await comm.close()
+            del comm, load
+            async with asyncio.timeout(10):
+                while reference() is not None or end() is not None:
+                    await asyncio.sleep(0.005)
+        finally:
+            gc.enable()

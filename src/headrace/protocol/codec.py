@@ -173,8 +173,16 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
         inner = None  # or the frames would live in a circle until the garbage collector comes
     if failures:
         cause = failures[0]
-        raise DeserializationError(f"Could not load a value from a message: {type(cause).__name__}: {cause}") from cause
-    return message
+        failures.clear()  # the errors have this frame, and must not be in it: nobody but the collector would free them
+        try:
+            text = f"Could not load a value from a message: {type(cause).__name__}: {cause}"
+            raise DeserializationError(text) from cause
+        finally:
+            del cause
+    try:
+        return message
+    finally:
+        del message  # which may be an error whose traceback has this frame
 
 
 def _frame_range(frames: list[Frame], data: memoryview) -> list[Frame]:

@@ -56,9 +56,12 @@ async def send_recv(
     except BaseException:
         comm.abort()
         raise
-    if type(answer) is dict and answer.get("status") == UNCAUGHT_ERROR:
-        raise remote_exception(answer)
-    return answer
+    try:
+        if type(answer) is dict and answer.get("status") == UNCAUGHT_ERROR:
+            raise remote_exception(answer)
+        return answer
+    finally:
+        del answer  # the error has this frame, and must not be in it: nobody but the collector would free them
 
 
 def error_message(exception: BaseException) -> dict[str, Any]:

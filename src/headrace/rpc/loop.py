@@ -245,6 +245,8 @@ def sync(
     except BaseException:
         future.cancel()
         raise
+    finally:
+        del future  # what it raises has this frame, and would be in it
 
 
 class LoopRunner:

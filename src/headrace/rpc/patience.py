@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from headrace.comm import Comm
 from headrace.exceptions import CommClosedError
 
 from .calls import send_recv
@@ -74,28 +75,41 @@ class PatientCalls:
     async def _call(self, address: str, op: str, patience: float, kwargs: dict[str, Any]) -> Any:
         pool = self._pool
         comm = await pool.connect(address, timeout=patience, retry_refused=False)
-        loop = asyncio.get_running_loop()
-        silent = False
-        seen = comm.progress
-        timer: asyncio.TimerHandle
-
-        def look() -> None:
-            nonlocal seen, silent, timer
-            now = comm.progress
-            if now == seen and now is not None:  # None within this process, where nobody stops alone
-                silent = True
-                comm.abort()
-            else:
-                seen = now
-                timer = loop.call_later(patience, look)
-
-        timer = loop.call_later(patience, look)
+        watch = _Watch(comm, patience)
         try:
             return await send_recv(comm, op=op, **kwargs)
         except OSError:
-            if silent:
+            if watch.silent:
                 raise SilentPeerError(f"{address} has not sent anything for {patience:g} s") from None
             raise
         finally:
-            timer.cancel()
+            watch.stop()
             pool.reuse(address, comm)
+
+
+class _Watch:
+    """Closes a comm over which nothing has come for so many seconds.
+
+    Attributes:
+        silent: whether it has.
+    """
+
+    def __init__(self, comm: Comm, patience: float) -> None:
+        self.silent = False
+        self._comm = comm
+        self._patience = patience
+        self._seen = comm.progress
+        self._timer = asyncio.get_running_loop().call_later(patience, self._look)
+
+    def _look(self) -> None:
+        now = self._comm.progress
+        if now == self._seen and now is not None:  # None within this process, where nobody stops alone
+            self.silent = True
+            self._comm.abort()
+        else:
+            self._seen = now
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._look)
+
+    def stop(self) -> None:
+        """The call is over."""
+        self._timer.cancel()

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Self
 
 from headrace.comm import Comm, connect
@@ -96,6 +97,7 @@ class ConnectionPool:
         while available:
             comm = available.pop()
             del self._idle[comm]
+            comm.when_closed = None
             if not available:
                 self._available.pop(address, None)
             if not comm.closed():
@@ -138,6 +140,8 @@ class ConnectionPool:
             return
         self._idle[comm] = address
         self._available.setdefault(address, []).append(comm)
+        # a turn later: whoever closes it may be about to look
+        comm.when_closed = partial(asyncio.get_running_loop().call_soon, self._forget_closed, comm)
         if len(self._idle) > self.limit:
             self.collect()
 
@@ -162,8 +166,14 @@ class ConnectionPool:
             self._lent.pop(comm, None)
             comm.abort()
 
+    def _forget_closed(self, comm: Comm) -> None:
+        """The other end of an idle comm has closed it."""
+        if comm in self._idle:
+            self._drop(comm)
+
     def _drop(self, comm: Comm) -> None:
         address = self._idle.pop(comm)
+        comm.when_closed = None
         available = self._available[address]
         available.remove(comm)
         if not available:
@@ -179,6 +189,8 @@ class ConnectionPool:
         if connecting:
             await asyncio.wait(connecting)
         idle, lent = list(self._idle), list(self._lent)
+        for comm in idle:
+            comm.when_closed = None
         self._idle.clear()
         self._available.clear()
         self._lent.clear()

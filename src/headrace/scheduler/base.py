@@ -30,13 +30,12 @@ from .state.state import SchedulerState
 from .state.story import Transition, transitions
 from .state.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.workers import WorkerState
+from .topics import Topics
 
 logger = logging.getLogger("distributed.scheduler")
 
 #: Seconds that a client's messages may take before others get their turn.
 SLICE_SECONDS = 0.02
-#: Events kept a topic.
-EVENTS_KEPT = 100_000
 
 
 def opened(value: Any) -> Any:
@@ -77,8 +76,8 @@ class SchedulerBase(Node):
         self.extensions: dict[str, Any] = {}
         self.worker_plugins: dict[str, Any] = {}
         self.nanny_plugins: dict[str, Any] = {}
-        self.events: dict[str, deque[tuple[float, Any]]] = {}
         self.event_subscribers: dict[str, set[str]] = {}
+        self.events = Topics(self.event_subscribers)
         delay = config.parse_seconds(config.get("distributed.scheduler.events-cleanup-delay", "1h"))
         self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}
@@ -257,10 +256,7 @@ class SchedulerBase(Node):
 
         now = time.time()
         for name in [topic] if isinstance(topic, str) else topic:
-            log = self.events.get(name)
-            if log is None:
-                log = self.events[name] = deque(maxlen=EVENTS_KEPT)
-            log.append((now, msg))
+            self.events.add(name, (now, msg))
             for client in self.event_subscribers.get(name, ()):
                 stream = self.client_comms.get(client)
                 if stream is not None:

@@ -78,6 +78,7 @@ class ClientConnections(SchedulerBase):
     """Streams to clients."""
 
     identity: Callable[..., dict[str, Any]]
+    unsubscribe_topic: Callable[[str, str], None]
 
     def prepare_clients(self) -> None:
         """Called once, when the scheduler is made."""
@@ -207,8 +208,8 @@ class ClientConnections(SchedulerBase):
         if client not in self.clients:
             return
         stream = self.client_comms.pop(client, None)
-        for subscribers in self.event_subscribers.values():
-            subscribers.discard(client)
+        for topic in list(self.event_subscribers):
+            self.unsubscribe_topic(topic, client)
         self.state.remove_client(client, clock.now())
         self.flush()
         self.call_extensions("client_removed", client)

@@ -105,12 +105,17 @@ class InspectHandlers(DumpHandlers):
         return {name: list(log) for name, log in self.events.items()}
 
     def subscribe_topic(self, topic: str, client: str) -> None:
-        """Send a topic's events to a client from now on."""
-        self.event_subscribers.setdefault(topic, set()).add(client)
+        """Send a topic's events to a client from now on, until it leaves."""
+        if client in self.clients:
+            self.event_subscribers.setdefault(topic, set()).add(client)
 
     def unsubscribe_topic(self, topic: str, client: str) -> None:
         """Send a topic's events to a client no more."""
-        self.event_subscribers.get(topic, set()).discard(client)
+        subscribers = self.event_subscribers.get(topic)
+        if subscribers is not None:
+            subscribers.discard(client)
+            if not subscribers:
+                del self.event_subscribers[topic]
 
     def set_metadata(self, keys: Any, value: Any = None) -> None:
         """Set a value in the nested dictionary that clients share."""
