@@ -28,6 +28,7 @@ from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, Work
 from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
 from headrace.scheduler import Scheduler
+from headrace.scheduler.state.state import SchedulerState
 from headrace.worker import Worker
 
 
@@ -376,3 +377,23 @@ async def test_where_a_scheduler_says_that_it_is() -> None:
             assert worker.address == f"tcp://localhost:{worker.server.port}"
             assert list(scheduler.workers) == [worker.address]
             assert (await scheduler.broadcast(msg={"op": "echo", "data": 1}))[worker.address] == 1
+
+
+async def test_a_client_that_goes_on_sending_nonsense_is_disconnected(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("this makes no sense")
+
+    caplog.set_level(logging.WARNING, "distributed")
+    monkeypatch.setattr(SchedulerState, "on_release", fail)
+    async with running() as scheduler:
+        bad, good = await join_client(scheduler, "bad"), await join_client(scheduler, "good")
+        bad.stream.send_all([ReleaseKeys([f"a{n}"]) for n in range(1000)])
+        async with asyncio.timeout(10):
+            await bad.closed.wait()
+        assert len(caplog.records) <= 4
+        assert "Client bad is disconnected" in caplog.text
+        good.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
+        worker = await join_worker(scheduler)
+        assert (await worker.next(ComputeTask)).key == "x"

@@ -32,7 +32,7 @@ class _Said:
 
     def __init__(self, at: float) -> None:
         self.at = at
-        self.address = ""
+        self.address: str | None = None
         self.lines_left = float(AT_ONCE)
         self.left_out = 0
         self.text = ""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 from typing import Any
 
 from headrace.exceptions import CommClosedError, FatalCommClosedError
@@ -98,7 +99,7 @@ class SocketListener(BaseListener):
         self._deserialize = deserialize
         self._listen_args = listen_args
         self._options = comm_options()
-        self._acceptors: list[Acceptor] = []
+        self._acceptors: list[Acceptor | asyncio.Server] = []
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
         self._complaints = Complaints(logger)
@@ -123,7 +124,7 @@ class SocketListener(BaseListener):
             sockets = await bound_sockets(host if host is not None else "0.0.0.0", self._port)
             bound_host, bound_port = sockets[0].getsockname()[:2]
             self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
-            self._acceptors = [self._acceptor(one) for one in sockets]
+            self._acceptors = [await self._acceptor(one) for one in sockets]
         except OSError as error:
             text = f"cannot listen at {self.scheme}://{unparse_host_port(self._host, self._port)}: {error}"
             raise OSError(error.errno, text) from error
@@ -137,7 +138,11 @@ class SocketListener(BaseListener):
             acceptor.close()
         self.abort_handshaking_comms()
 
-    def _acceptor(self, sock: socket.socket) -> Acceptor:
+    async def _acceptor(self, sock: socket.socket) -> Acceptor | asyncio.Server:
+        if sys.platform == "win32":  # its event loop cannot tell when a socket is readable
+            return await asyncio.get_running_loop().create_server(
+                self._make_comm, sock=sock, ssl=self._context, backlog=self._options.socket_backlog
+            )
         return Acceptor(
             sock,
             self.listen_address,

@@ -142,7 +142,8 @@ class DocumentedNode:
                         return
                     handler = self.stream_handlers.get(operation)
                     if handler is None:
-                        logger.warning("No handler for the stream's operation %r", operation)
+                        text = "No handler for the stream's operation %.100r"
+                        self.server.complaints.say("a stream's operation", comm.peer_address, text, operation)
                         continue
                     result = handler(**(extra or {}), **message)
                     if inspect.isawaitable(result):

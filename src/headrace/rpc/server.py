@@ -262,7 +262,15 @@ class Server:
         except OSError:  # the caller went away
             logger.debug("Lost the connection to %s before the reply to %s", comm.peer_address, op)
         except Exception as error:  # the reply cannot be sent: nothing of it was
-            logger.exception("The reply to op %s from %s cannot be sent", op, comm.peer_address)
+            self.complaints.say(
+                f"the reply to op {op}",
+                comm.peer_address,
+                "The reply to op %s from %s cannot be sent",
+                op,
+                comm.peer_address,
+                level=logging.ERROR,
+                error=error,
+            )
             try:
                 await comm.write(error_message(error))
             except OSError:

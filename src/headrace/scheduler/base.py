@@ -265,8 +265,9 @@ class SchedulerBase(Node):
 
     async def refuse(self, comm: Comm, kind: str, refusal: Exception) -> None:
         """Tell whoever wanted to register why it cannot, and the log."""
-        text = "Refused the %s at %s: %s"
-        self.server.complaints.say(f"a refused {kind}", comm.peer_address, text, kind, comm.peer_address, refusal)
+        about = str(refusal)[:12]  # which part of the registration, in words of ours
+        address, text = comm.peer_address, "Refused the %s at %s: %s"
+        self.server.complaints.say(f"a refused {kind}: {about}", address, text, kind, address, refusal)
         await comm.write({"status": "error", "message": str(refusal)})
         await comm.close()
 

@@ -7,6 +7,7 @@ both sides agree on which have come.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 from headrace import clock, config
 from headrace.comm import Comm
-from headrace.containment import log_raised
+from headrace.containment import contained
 from headrace.exceptions import BadRequestError, MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
@@ -30,6 +31,7 @@ from headrace.messages.client import (
     SubmitGraph,
 )
 from headrace.rpc import Stream
+from headrace.rpc.server import Faults
 from headrace.scheduler.base import SLICE_SECONDS, SchedulerBase, logger
 from headrace.scheduler.state.clients import ClientState
 
@@ -62,9 +64,10 @@ class Visit:
         confirmed: of these, how many the client knows of.
         backlog: messages that wait for their turn.
         farewell: the timer after which it is forgotten, while its connection is broken.
+        faults: how many of its messages made no sense of late.
     """
 
-    __slots__ = ("backlog", "confirmed", "farewell", "received", "record")
+    __slots__ = ("backlog", "confirmed", "farewell", "faults", "received", "record")
 
     def __init__(self, record: ClientState) -> None:
         self.record = record
@@ -72,6 +75,7 @@ class Visit:
         self.confirmed = 0
         self.backlog: deque[Any] = deque()
         self.farewell: asyncio.TimerHandle | None = None
+        self.faults = Faults(time.monotonic())
 
 
 class ClientConnections(SchedulerBase):
@@ -259,8 +263,8 @@ class ClientConnections(SchedulerBase):
             try:
                 self._client_message(client, message, now)
             except BaseException as raised:
-                what = type(message).__name__
-                error = log_raised(logger, raised, "Could not take %s of client %s", what, client.client_key)
+                error = contained(raised)
+                self._say_untaken(visit, message, error)
                 if isinstance(message, SubmitGraph):
                     self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
             if not backlog:
@@ -271,6 +275,24 @@ class ClientConnections(SchedulerBase):
         self.flush()
         if backlog:
             asyncio.get_running_loop().call_soon(self._client_slice, visit)
+
+    def _say_untaken(self, visit: Visit, message: Any, error: Exception) -> None:
+        """A message made no sense; who goes on with such is disconnected, and has its time to return."""
+        name, client = type(message).__name__, visit.record.client_key
+        stream = self.client_comms.get(client)
+        self.server.complaints.say(
+            f"{name}: {type(error).__name__}",
+            stream.peer_address if stream is not None else "",
+            "Could not take %s of client %s",
+            name,
+            client,
+            level=logging.ERROR,
+            error=error,
+        )
+        if visit.faults.add(time.monotonic()) and stream is not None:
+            logger.warning("Client %s is disconnected: it goes on sending what cannot be taken", client)
+            visit.backlog.clear()
+            stream.abort()
 
     def _client_message(self, client: ClientState, message: Any, now: float) -> None:
         state = self.state
