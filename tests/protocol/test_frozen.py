@@ -186,7 +186,7 @@ def test_what_counts_as_unchanged_pickles_as_before(change: int) -> None:
             assert result_of(was, 3) == result_of(now, 3) or isinstance(now, type), name
 
 
-MAIN: dict[str, Any] = {"__name__": "__main__"}
+MAIN: dict[str, Any] = {"__name__": "__main__", "functools": functools}
 exec(
     """
 def counts():
@@ -225,6 +225,26 @@ class Typed:
     def __init__(self): type(self).made += 1
 def makes_typed():
     return Typed() and Typed.made
+part = functools.partial(int, base=0)
+def notes_partial():
+    part.n = getattr(part, "n", 0) + 1
+    return part.n
+def notes_keyword():
+    part.keywords["base"] += 1
+    return part.keywords["base"]
+def annotated(): pass
+def notes_annotation():
+    annotated.__annotations__["n"] = annotated.__annotations__.get("n", 0) + 1
+    return annotated.__annotations__["n"]
+def by_alias(change=setattr):
+    change(annotated, "n", getattr(annotated, "n", 0) + 1)
+    return annotated.n
+@functools.lru_cache
+def listed(): return []
+def by_cache():
+    listed().append(1)
+    return len(listed())
+def current(): return counter
 """,
     MAIN,
 )
@@ -249,6 +269,11 @@ class Model:
         (Model().fit, (5,), [5]),
         (Model(), (5,), [5]),
         (functools.partial(MAIN["collects"], 5), (), [5]),
+        *[
+            (MAIN[name], (), 1)
+            for name in ("notes_partial", "notes_keyword", "notes_annotation", "by_alias", "by_cache")
+        ],
+        (functools.partial(MAIN["noted"]), (), 1),
         ([].append, (5,), None),
     ],
 )
@@ -318,6 +343,8 @@ def test_functions_that_share_what_they_change_still_do_in_one_value() -> None:
     assert pull() == [3]
     count, again = loads(dumps([MAIN["count"], MAIN["count"]]))
     assert (count(), again()) == (1, 2)
+    count, current, array = loads(dumps([MAIN["counts"], MAIN["current"], bytearray(100_000)]))
+    assert (count(), current(), len(array)) == (1, 1, 100_000)
 
 
 def test_a_module_that_was_replaced_is_seen(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

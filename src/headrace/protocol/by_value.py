@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ import cloudpickle
 from headrace.common.importing import import_from_outside
 
 from .arrow import reduce_file_info
-from .frozen import CACHED_FUNCTION, attributes_of, has_lost_its_name, is_by_reference, replaced_modules
+from .code import scan
+from .frozen import CACHED_FUNCTION, SLOT_NAMES, attributes_of, has_lost_its_name, is_by_reference, replaced_modules
 from .functions import dumps_function, loads_function
 
 #: The code of all functions that `functools.singledispatch` makes.
@@ -39,10 +41,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return NotImplemented if is_by_reference(value) else self._reduce_cached(value)
         if type(value) is types.FunctionType and value.__code__ is _DISPATCHER and not is_by_reference(value):
             return _reduce_dispatcher(value)
+        reduce = _REDUCERS.get(type(value))
+        if reduce is not None and not is_by_reference(value):
+            return reduce(value)
         if replaced_modules and isinstance(value, (types.FunctionType, type)) and has_lost_its_name(value):
             return find_named, (value.__module__, value.__qualname__)
         reduced = super().reducer_override(value)
-        return reduce_file_info(value) if reduced is NotImplemented else reduced
+        if reduced is NotImplemented:
+            return reduce_file_info(value)
+        if type(value) is types.FunctionType:
+            _complete(value, reduced[2][1]["__globals__"])
+        elif len(reduced) == 6 and issubclass(type(value), type):
+            reduced[2][0].pop(SLOT_NAMES, None)
+        return reduced
 
     def _reduce_cached(self, value: Any) -> Any:
         """What rebuilds a function in a `functools.lru_cache`, which pickle knows by name only; the cache is empty.
@@ -65,17 +76,60 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _ValuePickler(_Pickler):
-    """Replaces each function that would go by value, and that no call can change, with the bytes kept for it.
+    """Replaces each function that would go by value with the bytes kept for it.
 
-    Of others, two in one value may share what they change: they are pickled along with the value.
+    Raises:
+        _ChangesError: calls of a function may change what it and others in the value share.
     """
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is types.FunctionType and not is_by_reference(value):
             pickled = dumps_function.shareable(value)
-            if pickled is not None:
-                return loads_function, (pickled,)
+            if pickled is None:
+                raise _ChangesError
+            return loads_function, (pickled,)
         return super().reducer_override(value)
+
+
+class _ChangesError(Exception):
+    """The functions of a value have to be pickled along with it."""
+
+
+def _complete(function: Any, found: dict[str, Any]) -> None:
+    """Add the globals that cloudpickle does not see: those that the bodies of classes in the function refer to."""
+    scope = function.__globals__
+    for name in scan(function.__code__).globals:
+        if name not in found and name in scope:
+            found[name] = scope[name]
+
+
+def _reduce_cached_property(value: Any) -> Any:
+    """What rebuilds a `functools.cached_property`, which has a lock in some Pythons."""
+    return functools.cached_property, (value.func,), {"attrname": value.attrname, "__doc__": value.__doc__}
+
+
+def _reduce_new_type(value: Any) -> Any:
+    """What rebuilds a `typing.NewType`, which pickle knows by name only."""
+    state = {"__module__": value.__module__, "__qualname__": value.__qualname__}
+    return typing.NewType, (value.__name__, value.__supertype__), state
+
+
+def _reduce_type_alias(value: Any) -> Any:
+    """What rebuilds the alias of a `type` statement, which pickle knows by name only."""
+    return rebuild_type_alias, (value.__name__, value.__value__, value.__type_params__)
+
+
+def rebuild_type_alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    """A `typing.TypeAliasType`."""
+    return getattr(typing, "TypeAliasType")(name, value, type_params=parameters)  # noqa: B009 - not in older Pythons
+
+
+_REDUCERS: dict[type, Callable[[Any], Any]] = {
+    functools.cached_property: _reduce_cached_property,
+    typing.NewType: _reduce_new_type,
+}
+if hasattr(typing, "TypeAliasType"):
+    _REDUCERS[typing.TypeAliasType] = _reduce_type_alias
 
 
 def _reduce_dispatcher(value: Any) -> Any:
@@ -131,10 +185,22 @@ def _attributes_of(cached: Any) -> dict[str, Any]:
     return {name: value for name, value in attributes_of(cached).items() if name != "__wrapped__"}
 
 
-def cloudpickle_dumps(value: Any, buffer_callback: Any) -> bytes:
-    """Pickle by value. A function at the root is pickled whole: it and others may refer to each other."""
+def cloudpickle_dumps(value: Any, buffer_callback: Any, forget_buffers: Callable[[], Any] | None = None) -> bytes:
+    """Pickle by value. A function at the root is pickled whole: it and others may refer to each other.
+
+    Args:
+        forget_buffers: called when all is pickled once more from the start, if `buffer_callback` keeps anything.
+    """
+    if not isinstance(value, (types.FunctionType, type)) and (buffer_callback is None or forget_buffers is not None):
+        try:
+            return _dump(_ValuePickler, value, buffer_callback)
+        except _ChangesError:
+            if forget_buffers is not None:
+                forget_buffers()
+    return _dump(_Pickler, value, buffer_callback)
+
+
+def _dump(kind: type[_Pickler], value: Any, buffer_callback: Any) -> bytes:
     file = io.BytesIO()
-    whole = isinstance(value, (types.FunctionType, type))
-    kind = _Pickler if whole else _ValuePickler
     kind(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()

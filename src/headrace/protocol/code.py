@@ -8,11 +8,11 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 #: Names by which code gets at variables and attributes without an instruction that would show it.
-_WAYS_AROUND = frozenset(
+WAYS_AROUND = frozenset(
     {
         "setattr", "delattr", "globals", "vars", "exec", "eval", "__dict__", "__setattr__", "__delattr__",
         "__globals__", "__closure__", "__defaults__", "__kwdefaults__", "__code__", "__builtins__", "cell_contents",
-        "_getframe", "currentframe", "__main__",
+        "_getframe", "currentframe", "__main__", "__annotations__", "keywords", "__setstate__",
     }
 )  # fmt: skip
 
@@ -25,6 +25,7 @@ _GLOBALS = _numbers("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME",
 _REBINDS_GLOBAL = _numbers("STORE_GLOBAL", "DELETE_GLOBAL")
 _REBINDS_CELL = _numbers("STORE_DEREF", "DELETE_DEREF")
 _STORES = _numbers("STORE_ATTR", "DELETE_ATTR")
+_LOAD_NAME, _STORE_NAME = dis.opmap["LOAD_NAME"], dis.opmap["STORE_NAME"]
 _INTERESTING = _GLOBALS | _REBINDS_CELL | _STORES
 
 
@@ -32,7 +33,7 @@ class CodeScan(NamedTuple):
     """What code, with the code of the functions defined in it, does with what is outside of it.
 
     Attributes:
-        globals: names of global variables, in order.
+        globals: names of global variables, in order. Those in the body of a class that assigns them first are its own.
         rebinds: whether it may assign a global, or a variable of an enclosing function.
         stores: whether it sets attributes of anything.
         stores_elsewhere: whether it sets attributes of anything but its own first parameter.
@@ -58,20 +59,26 @@ def scan(code: CodeType) -> CodeScan:
 def _scan(code: CodeType, outer: frozenset[str]) -> CodeScan:
     """As `scan`, of code nested in a function that has the variables `outer` from outside."""
     names: dict[str, None] = {}
-    rebinds = stores = elsewhere = not _WAYS_AROUND.isdisjoint(code.co_names)
+    own = {"__name__", "__annotations__"}  # of a class's body, which Python sets or reads by itself
+    rebinds = stores = elsewhere = not WAYS_AROUND.isdisjoint(code.co_names)
     reassigned = False
     if not _INTERESTING.isdisjoint(code.co_code[::2]):
         before = None
         for instruction in dis.get_instructions(code):
             number = instruction.opcode
-            if number in _GLOBALS:
+            if number == _STORE_NAME:
+                own.add(instruction.argval)
+            elif number == _LOAD_NAME and instruction.argval in own:
+                pass
+            elif number in _GLOBALS:
                 names[instruction.argval] = None
                 rebinds = rebinds or number in _REBINDS_GLOBAL
             elif number in _REBINDS_CELL:
                 rebinds = rebinds or (instruction.argval in outer and instruction.argval in code.co_freevars)
             elif number in _STORES:
                 stores = True
-                elsewhere = elsewhere or not _loads_first_parameter(before, code)
+                # what jumps here brings something else along
+                elsewhere = elsewhere or instruction.is_jump_target or not _loads_first_parameter(before, code)
             elif "STORE_FAST" in instruction.opname:
                 reassigned = reassigned or _first_parameter(code) in _local_names(instruction)
             if instruction.opname not in ("CACHE", "EXTENDED_ARG"):

@@ -27,22 +27,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import ref
 
-from .code import CodeScan, scan
+from .code import WAYS_AROUND, CodeScan, scan
 
 #: Types whose values never change, and lead to nothing that does.
 _ATOMS = frozenset(
     {
         type(None), bool, int, float, complex, str, bytes, range, object, type(Ellipsis), type(NotImplemented),
-        decimal.Decimal, fractions.Fraction, uuid.UUID, re.Pattern, datetime.date, datetime.time, datetime.datetime,
-        datetime.timedelta, datetime.timezone, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath,
-        pathlib.Path, pathlib.PosixPath, pathlib.WindowsPath, operator.itemgetter, operator.attrgetter,
-        types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+        decimal.Decimal, fractions.Fraction, uuid.UUID, re.Pattern, datetime.date, datetime.timedelta,
+        datetime.timezone, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.Path,
+        pathlib.PosixPath, pathlib.WindowsPath, operator.attrgetter, types.MethodDescriptorType,
+        types.WrapperDescriptorType, types.ClassMethodDescriptorType,
     }
 )  # fmt: skip
 #: Attributes of classes that Python makes anew, so that no pickle has them.
 _MADE_BY_PYTHON = frozenset({"__dict__", "__weakref__"})
+#: What `pickle` notes in a class when it pickles an instance: not a change of the class.
+SLOT_NAMES = "__slotnames__"
 #: Functions in a class that are called with the class, though no decorator says so.
 _CALLED_WITH_CLASS = frozenset({"__new__", "__init_subclass__", "__class_getitem__"})
+#: Descriptors that are looked into.
+_DESCRIPTORS = frozenset({property, staticmethod, classmethod, functools.cached_property})
 #: The type of functions in a `functools.lru_cache`.
 CACHED_FUNCTION = type(functools.lru_cache(len))
 _MADE_BY_LRU_CACHE = frozenset({"cache_parameters", "__annotations__"})
@@ -62,17 +66,23 @@ class Frozen:
         shareable: whether calls cannot change anything of it either, so that many tasks may use one copy.
     """
 
-    __slots__ = ("_records", "shareable")
+    __slots__ = ("_records", "_registered", "shareable")
 
-    def __init__(self, records: list[_Record], shareable: bool) -> None:
+    def __init__(self, records: list[_Record], registered: frozenset[str], shareable: bool) -> None:
         self._records = records
+        self._registered = registered
         self.shareable = shareable
 
     def unchanged(self) -> bool:
         """Whether all of it is as it was."""
-        for record in self._records:  # noqa: SIM110 - a generator would take half as long again
-            if not record.unchanged():
-                return False
+        if (registered_by_value() if _registered is None else _registered) != self._registered:
+            return False
+        try:
+            for record in self._records:
+                if not record.unchanged():
+                    return False
+        except Exception:  # the user's attributes may raise, and nested tuples be deeper than the stack has room now
+            return False
         return True
 
 
@@ -82,16 +92,15 @@ def freeze(function: Any) -> Frozen | None:
     Args:
         function: a function, class, or another callable.
     """
-    reach = _Reach()
+    registered = frozenset(registered_by_value())
+    reach = _Reach(function)
     try:
-        expected = reach.expect(function)
+        reach.expect(function)
         while reach.todo:
             reach.todo.pop().look()
     except Exception:  # also what the user's own attributes raise
         return None
-    if not reach.records and type(expected) is ref:
-        reach.records.append(_ByReference(expected))
-    return Frozen(reach.records, reach.shareable())
+    return Frozen(reach.records, registered, reach.shareable())
 
 
 def is_by_reference(value: Any) -> bool:
@@ -164,13 +173,15 @@ def _parts_of(value: Any) -> tuple[Any, ...]:
         return value.fget, value.fset, value.fdel, value.__doc__
     if kind is staticmethod or kind is classmethod:
         return (value.__func__,)
+    if kind is functools.cached_property:
+        return value.func, value.attrname, value.__doc__
     return ()  # a descriptor that Python makes for a class: only its kind matters
 
 
 def _same(expected: Any, value: Any) -> bool:
     """Whether a value is what was expected there: the object itself, one referred to weakly, or the parts of one."""
     if type(expected) is ref:
-        return expected() is value
+        return value is not None and expected() is value  # a dead one gives None, too
     if type(expected) is _Parts:
         return expected.match(value)
     return expected is value
@@ -209,11 +220,20 @@ class _Record:
 class _ByReference(_Record):
     """A function or class that has a name elsewhere, which it must not have lost."""
 
-    __slots__ = ()
+    __slots__ = ("module", "name")
+
+    def __init__(self, owner: ref[Any]) -> None:
+        super().__init__(owner)
+        value: Any = owner()
+        self.module = value.__module__
+        self.name = value.__qualname__
 
     def unchanged(self) -> bool:
-        owner = self.owner()
-        if type(owner) is types.BuiltinFunctionType:
+        owner: Any = self.owner()
+        module = sys.modules.get(self.module)
+        if owner is None or module is None or owner.__module__ is not self.module:
+            return False
+        if owner.__qualname__ is self.name and module.__dict__.get(self.name) is owner:
             return True
         return is_by_reference(owner)
 
@@ -221,7 +241,10 @@ class _ByReference(_Record):
 class _Function(_Record):
     """A function that is pickled by value."""
 
-    __slots__ = ("annotations", "attributes", "cells", "code", "defaults", "globals", "kwdefaults", "names", "reach")
+    __slots__ = (
+        "annotations", "attributes", "cells", "code", "defaults", "globals", "kwdefaults", "names", "reach",
+        "submodules",
+    )  # fmt: skip
 
     def __init__(self, owner: ref[Any], reach: _Reach, stores_on_self: bool) -> None:
         super().__init__(owner)
@@ -245,10 +268,13 @@ class _Function(_Record):
         self.kwdefaults = reach.expect_items(function.__kwdefaults__)
         self.attributes = reach.expect_items(function.__dict__)
         self.annotations = reach.expect_items(_annotations(function))
+        self.submodules = _submodules_of(self.code, [expected for _, expected in self.globals] + self.cells)
 
     def unchanged(self) -> bool:
         function = self.owner()
         if function is None or function.__code__ is not self.code:
+            return False
+        if self.submodules is not None and not self.submodules.unchanged():
             return False
         if function.__defaults__ is not self.defaults and not _same(self.defaults, function.__defaults__):
             return False
@@ -273,6 +299,43 @@ class _Function(_Record):
             and _same_mapping(self.kwdefaults, function.__kwdefaults__)
             and _same_mapping(self.annotations, _annotations(function))
         )
+
+
+class _Submodules:
+    """Modules of packages that code gets at as attributes: a pickle has those imported that are imported here."""
+
+    __slots__ = ("count", "found", "names", "prefixes")
+
+    def __init__(self, prefixes: tuple[str, ...], names: frozenset[str]) -> None:
+        self.prefixes = prefixes
+        self.names = names
+        self.count = len(sys.modules)
+        self.found = self._find()
+
+    def _find(self) -> set[str]:
+        return {
+            name
+            for name in list(sys.modules)
+            for prefix in self.prefixes
+            if name.startswith(prefix) and self.names.issuperset(name[len(prefix) :].split("."))
+        }
+
+    def unchanged(self) -> bool:
+        """Whether it is still the same ones; they are looked for only after an import."""
+        count = len(sys.modules)
+        if count == self.count:
+            return True
+        self.count = count
+        return self._find() == self.found
+
+
+def _submodules_of(code: types.CodeType, expected: list[Any]) -> _Submodules | None:
+    """What to compare later of packages among the globals and cells of a function."""
+    found: list[Any] = [value() for value in expected if type(value) is ref]
+    prefixes = tuple(
+        [f"{value.__name__}." for value in found if type(value) is types.ModuleType and hasattr(value, "__path__")]
+    )
+    return _Submodules(prefixes, frozenset(code.co_names)) if prefixes else None
 
 
 def _same_mapping(expected: dict[str, Any], found: Mapping[str, Any] | None) -> bool:
@@ -317,6 +380,8 @@ class _Class(_Record):
         self.annotations: dict[str, Any] = {}
         self.contents: dict[str, Any] = {}
         for name, value in vars(owner).items():
+            if name == SLOT_NAMES:
+                continue
             if name == "__annotations__":
                 self.annotations = reach.expect_items(value)
                 self.contents[name] = _MISSING
@@ -329,10 +394,12 @@ class _Class(_Record):
         if owner is None:
             return False
         found = vars(owner)
-        if len(found) != len(self.contents):
+        if len(found) - (SLOT_NAMES in found) != len(self.contents):
             return False
         for name, value in found.items():
             expected = self.contents.get(name, self)
+            if expected is self and name == SLOT_NAMES:
+                continue
             if expected is _MISSING:
                 if not _same_mapping(self.annotations, value):
                     return False
@@ -348,10 +415,11 @@ class _Class(_Record):
 class _Partial(_Record):
     """A `functools.partial`, or a function in an `lru_cache`: its attributes and keywords are compared one by one."""
 
-    __slots__ = ("attributes", "keywords")
+    __slots__ = ("attributes", "call", "keywords")
 
-    def __init__(self, owner: ref[Any], attributes: dict[str, Any], keywords: dict[str, Any]) -> None:
+    def __init__(self, owner: ref[Any], call: list[Any], attributes: dict[str, Any], keywords: dict[str, Any]) -> None:
         super().__init__(owner)
+        self.call = call
         self.attributes = attributes
         self.keywords = keywords
 
@@ -359,9 +427,15 @@ class _Partial(_Record):
         owner = self.owner()
         return (
             owner is not None
+            and all(map(_same, self.call, _call_of(owner)))
             and _same_mapping(self.attributes, attributes_of(owner))
             and _same_mapping(self.keywords, getattr(owner, "keywords", None))
         )
+
+
+def _call_of(value: Any) -> tuple[Any, ...]:
+    """The function of a `functools.partial`, and its arguments."""
+    return (value.func, value.args) if type(value) is functools.partial else ()
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
@@ -381,15 +455,19 @@ class _Reach:
         scans: what the code of each function does, and whether it may store on its first parameter, which is an
             instance that no other task has.
         classes: how many classes are pickled by value.
-        named: how many times a function was found that is pickled by value, the first one not counted.
+        named: how many times a function was found that is pickled by value, the first one not counted; and other
+            callables, but for the one that all this is reached from.
+        changing: whether it has something that calls change without any code that shows it: a cache, say.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Any) -> None:
         self.records: list[_Record] = []
         self.todo: list[_Record] = []
         self.scans: list[tuple[CodeScan, bool]] = []
         self.classes = 0
         self.named = -1
+        self.changing = False
+        self._root = root
         self._seen: set[int] = set()
         self._by_value: set[int] = set()
 
@@ -397,7 +475,7 @@ class _Reach:
         """Whether no call can change what was reached."""
         # whoever reaches a function or class by a name can set its attributes
         targets = self.classes > 0 or self.named > 0
-        return not any(
+        return not self.changing and not any(
             code.rebinds or (targets and (code.stores if not on_self else code.stores_elsewhere))
             for code, on_self in self.scans
         )
@@ -415,9 +493,9 @@ class _Reach:
             return self._expect_tuple(value)
         if kind is types.FunctionType:
             return self._expect_function(value, False)
-        if isinstance(value, type):
+        if issubclass(kind, type):  # asking `isinstance` would run what a proxy says of itself
             return self._expect_class(value)
-        if isinstance(value, types.ModuleType):
+        if issubclass(kind, types.ModuleType):
             name: str = value.__name__
             if sys.modules.get(name) is value and not is_registered_by_value(name):
                 return ref(value)
@@ -434,9 +512,13 @@ class _Reach:
         weak = ref(value)
         if id(value) in self._by_value:
             self.named += 1
+            if not stores_on_self:  # though it may be a method as well
+                self.scans.append((scan(value.__code__), False))
         elif id(value) not in self._seen:
             self._seen.add(id(value))
-            if not is_by_reference(value):
+            if is_by_reference(value):
+                self.records.append(_ByReference(weak))
+            else:
                 self.named += 1
                 self._by_value.add(id(value))
                 self._add(_Function(weak, self, stores_on_self))
@@ -446,9 +528,12 @@ class _Reach:
         weak = ref(value)
         if id(value) not in self._seen:
             self._seen.add(id(value))
-            if not is_by_reference(value):
-                if value.__flags__ & _HEAP_TYPE == 0:
-                    raise _ChangeableError  # one that C made, and that has no name: nobody knows how it is pickled
+            by_reference, made_by_c = is_by_reference(value), value.__flags__ & _HEAP_TYPE == 0
+            if by_reference and not made_by_c:
+                self.records.append(_ByReference(weak))
+            elif not by_reference:
+                if made_by_c:
+                    raise _ChangeableError  # it has no name: nobody knows how it is pickled
                 self._add(_Class(weak, self))
         return weak
 
@@ -460,6 +545,7 @@ class _Reach:
         """As `expect`, of what is rarer."""
         if kind is types.BuiltinFunctionType:
             owner = value.__self__
+            self.changing = self.changing or value.__name__ in WAYS_AROUND
             if owner is not None and type(owner) is not types.ModuleType:
                 if not isinstance(owner, type):
                     raise _ChangeableError  # the method of an object
@@ -472,26 +558,37 @@ class _Reach:
             self.expect(value.__func__)
             return ref(value)
         if kind is functools.partial:
-            self.expect(value.func)
-            self.expect(value.args)
             return self._expect_partial(value, value.keywords)
-        if kind is CACHED_FUNCTION and not is_by_reference(value):  # what it has cached is not pickled
+        if kind is CACHED_FUNCTION and not is_by_reference(value):
+            self.changing = True  # what it has cached is not pickled, but calls of it give the same objects
             return self._expect_partial(value, {})
         if kind is frozenset:
             if all(type(part) in _ATOMS for part in value):
                 return value
             raise _ChangeableError
-        if isinstance(value, enum.Enum) and is_by_reference(kind):
+        if kind is operator.itemgetter:
+            self.expect(value.__reduce__()[1])
+            return value
+        if (kind is datetime.datetime or kind is datetime.time) and (
+            value.tzinfo is None or is_by_reference(type(value.tzinfo))
+        ):
+            return value
+        if issubclass(kind, enum.Enum) and is_by_reference(kind):
             return value
         if is_by_reference(value) and _is_pickled_by_name(kind, value):  # a function of Cython, say
-            return value
+            weak = ref(value)
+            self.records.append(_ByReference(weak))
+            return weak
         return _expect_of_library(self, kind, value)
 
     def _expect_partial(self, value: Any, keywords: dict[str, Any]) -> Any:
+        if value is not self._root or id(value) in self._seen:
+            self.named += 1
         if id(value) not in self._seen:
             self._seen.add(id(value))
+            call = [self.expect(part) for part in _call_of(value)]
             attributes = self.expect_items(attributes_of(value))
-            self.records.append(_Partial(ref(value), attributes, self.expect_items(keywords)))
+            self.records.append(_Partial(ref(value), call, attributes, self.expect_items(keywords)))
         return ref(value)
 
     def expect_items(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -509,7 +606,7 @@ class _Reach:
             return self._expect_function(value, stores_on_self)
         if name in _MADE_BY_PYTHON or kind is types.MemberDescriptorType or kind is types.GetSetDescriptorType:
             return _Parts(kind, ())
-        if kind is property or kind is staticmethod or kind is classmethod:
+        if kind in _DESCRIPTORS:
             return _Parts(kind, tuple([self.expect(part) for part in _parts_of(value)]))
         return self.expect(value)
 
@@ -539,4 +636,8 @@ def _expect_annotation(reach: _Reach, value: Any) -> Any:
     for part in parts:
         if type(part) is not list:  # the parameters of a Callable
             reach.expect(part)
+    for name in ("__metadata__", "__constraints__", "__type_params__"):
+        reach.expect(getattr(value, name, None))
+    for name in ("__origin__", "__bound__", "__supertype__", "__value__"):
+        reach.expect(getattr(value, name, None))
     return ref(value)

@@ -75,7 +75,7 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
         by_value = True
     if by_value:
         del buffers[:]
-        data = cloudpickle_or_explain(value, keep_large, explain)
+        data = cloudpickle_or_explain(value, keep_large, explain, buffers.clear)
     if buffers:
         return Frames([data, *buffers])
     return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
@@ -207,8 +207,14 @@ def names_module_by_value(data: bytes) -> bool:
     return bool(names) and any(name.encode() in data for name in tuple(names))
 
 
-def cloudpickle_or_explain(value: Any, buffer_callback: Any, explain: bool = True) -> bytes:
+def cloudpickle_or_explain(
+    value: Any, buffer_callback: Any, explain: bool = True, forget_buffers: Callable[[], Any] | None = None
+) -> bytes:
     """Pickle what plain pickle cannot, or must not.
+
+    Args:
+        explain: whether an error looks for what inside the value is at fault.
+        forget_buffers: called when the callback is going to be given all buffers once more.
 
     Raises:
         SerializationError: it cannot be pickled; names its type, and with `explain` what in it is at fault.
@@ -216,7 +222,7 @@ def cloudpickle_or_explain(value: Any, buffer_callback: Any, explain: bool = Tru
     from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
 
     try:
-        return cloudpickle_dumps(value, buffer_callback)
+        return cloudpickle_dumps(value, buffer_callback, forget_buffers)
     except Exception as error:
         if isinstance(value, _LargeBytes):
             value = value.value
