@@ -20,6 +20,7 @@ NUMBER, TABLE = 1, {"n": 1}
 def helper(x): return x
 class Rule:
     weight = 1
+    def apply(self, x): return x + NUMBER
 def make():
     kept = 1
     def inner(x): return x + kept
@@ -32,6 +33,7 @@ def by_global(x): return x + NUMBER
 def by_content(x): return x + TABLE["n"]
 def by_helper(x): return helper(x)
 def by_class(x): return x + Rule.weight
+def by_method(x): return Rule().apply(x)
 def by_default(x, y=1): return x + y
 def by_attribute(x): return x + getattr(by_attribute, "n", 0)
 """
@@ -110,11 +112,15 @@ def test_the_function_runs_that_is_there_at_the_submission(client: Client, way: 
 
 
 def test_a_call_that_is_the_same_is_the_same(client: Client) -> None:
+    """Also after it has run, perhaps in this very process, and after an instance of the class was pickled."""
     script: dict[str, Any] = {"__name__": "__main__"}
     exec(SCRIPT, script)
-    for name in CHANGES:
+    for name in [*CHANGES, "by_method"]:
         one, other = client.submit(script[name], 5), client.submit(script[name], 5)
         assert one.key == other.key, name
+        one.result()
+        client.submit(type, script["Rule"]()).result()
+        assert client.submit(script[name], 5).key == one.key, name
 
 
 STATEFUL = """

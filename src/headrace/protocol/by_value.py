@@ -18,6 +18,7 @@ import cloudpickle
 from headrace.common.importing import import_from_outside
 
 from .arrow import reduce_file_info
+from .classes import note_pickled, set_changed_class_state, set_class_state
 from .code import scan
 from .frozen import CACHED_FUNCTION, SLOT_NAMES, attributes_of, has_lost_its_name, is_by_reference, replaced_modules
 from .functions import dumps_function, loads_function
@@ -31,6 +32,9 @@ reduce_registered: Callable[[Any], Any] | None = None
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle with the functions of registered classes, and of what pyarrow forgot."""
+
+    #: whether a function that was pickled so far sets attributes of others than `self`
+    _changes = False
 
     def reducer_override(self, value: Any) -> Any:
         if reduce_registered is not None:
@@ -50,9 +54,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if reduced is NotImplemented:
             return reduce_file_info(value)
         if type(value) is types.FunctionType:
+            self._changes = self._changes or scan(value.__code__).stores_elsewhere
             _complete(value, reduced[2][1]["__globals__"])
         elif len(reduced) == 6 and issubclass(type(value), type):
             reduced[2][0].pop(SLOT_NAMES, None)
+            note_pickled(value)
+            self._changes = self._changes or any(
+                type(item) is types.FunctionType and scan(item.__code__).stores_elsewhere
+                for item in vars(value).values()
+            )
+            return (*reduced[:5], set_changed_class_state if self._changes else set_class_state)
         return reduced
 
     def _reduce_cached(self, value: Any) -> Any:
@@ -79,15 +90,17 @@ class _ValuePickler(_Pickler):
     """Replaces each function that would go by value with the bytes kept for it.
 
     Raises:
-        _ChangesError: calls of a function may change what it and others in the value share.
+        _ChangesError: a function may change what others name, too: a global, or an attribute of another function.
     """
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is types.FunctionType and not is_by_reference(value):
             pickled = dumps_function.shareable(value)
-            if pickled is None:
+            if pickled is not None:
+                return loads_function, (pickled, True)
+            found = scan(value.__code__)
+            if found.rebinds or found.stores_elsewhere:
                 raise _ChangesError
-            return loads_function, (pickled,)
         return super().reducer_override(value)
 
 

@@ -32,7 +32,7 @@ from headrace.containment import let_pass
 from .code import WAYS_AROUND, CodeScan, scan
 
 #: Types whose values never change, and lead to nothing that does.
-_ATOMS = frozenset(
+ATOMS = frozenset(
     {
         type(None), bool, int, float, complex, str, bytes, range, object, type(Ellipsis), type(NotImplemented),
         decimal.Decimal, fractions.Fraction, uuid.UUID, re.Pattern, datetime.date, datetime.timedelta,
@@ -490,7 +490,7 @@ class _Reach:
             _ChangeableError: it can change in place.
         """
         kind = type(value)
-        if kind in _ATOMS or value is _MISSING:
+        if kind in ATOMS or value is _MISSING:
             return value
         if kind is tuple:
             return self._expect_tuple(value)
@@ -566,7 +566,7 @@ class _Reach:
             self.changing = True  # what it has cached is not pickled, but calls of it give the same objects
             return self._expect_partial(value, {})
         if kind is frozenset:
-            if all(type(part) in _ATOMS for part in value):
+            if all(type(part) in ATOMS for part in value):
                 return value
             raise _ChangeableError
         if kind is operator.itemgetter:

@@ -52,6 +52,8 @@ class PickledFunctions:
     def __init__(self, dump: Callable[[Any], Any]) -> None:
         self._dump = dump
         self._kept: dict[int, _Kept] = {}
+        #: looked through once and found wanting; taking one for what it was is never wrong, and saves looking again
+        self._not_shareable: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
     def __call__(self, function: Callable[..., Any]) -> Any:
         """The payload of a callable as it is now; the same object as before if nothing of it has changed.
@@ -66,12 +68,17 @@ class PickledFunctions:
         return self._pickle(function, freeze(function) if isinstance(function, _KEPT_KINDS) else None)
 
     def shareable(self, function: Callable[..., Any]) -> Any:
-        """The payload of a function that no call can change; `None` of any other."""
+        """The payload of a function that no call can change; `None` of any other, and of one that was another."""
+        if function in self._not_shareable:
+            return None
         kept = self._kept.get(id(function))
         if kept is not None and kept.reference() is function and kept.frozen.unchanged():
             return kept.payload if kept.frozen.shareable else None
         frozen = freeze(function)
-        return self._pickle(function, frozen) if frozen is not None and frozen.shareable else None
+        if frozen is not None and frozen.shareable:
+            return self._pickle(function, frozen)
+        self._not_shareable.add(function)
+        return None
 
     def keeps(self, function: Callable[..., Any], payload: Any) -> bool:
         """Whether this payload of a callable is kept."""
@@ -115,24 +122,44 @@ _generation = 0
 _loading = threading.Lock()
 
 
-def loads_function(data: bytes | memoryview | Frames) -> Any:
-    """Unpickle a callable: a new one, or an earlier one from the same bytes if no call can have changed that."""
+#: `function` in it says whether this thread is unpickling a function for a task.
+loading = threading.local()
+
+
+def loads_function(data: bytes | memoryview | Frames, inside: bool = False) -> Any:
+    """Unpickle a callable: a new one, or an earlier one from the same bytes if no call can have changed that.
+
+    Classes that it reaches are one in all of the process. What a new one reaches is set back to what was sent.
+
+    Args:
+        inside: whether it is part of a value, which sets back no classes.
+    """
     if type(data) is not bytes:
         if isinstance(data, Frames):
-            return loads(data if data.shared else _with_own_buffers(data))
+            return _call(loads, data if data.shared else _with_own_buffers(data), inside)
         data = bytes(data)
     try:
         function = _loaded[data]
         _loaded.move_to_end(data)
     except KeyError:
-        return _load(data)
-    return unpickle(data) if function is _COPIED else function
+        return _load(data, inside)
+    return _call(unpickle, data, inside) if function is _COPIED else function
 
 
-def _load(data: bytes) -> Any:
+def _call(load: Callable[[Any], Any], data: Any, inside: bool) -> Any:
+    if inside:
+        return load(data)
+    loading.function = True
+    try:
+        return load(data)
+    finally:
+        loading.function = False
+
+
+def _load(data: bytes, inside: bool) -> Any:
     global _loaded_bytes
     generation = _generation
-    function = unpickle(data)
+    function = _call(unpickle, data, inside)
     frozen = freeze(function)
     with _loading:
         if generation == _generation and data not in _loaded:  # no module was replaced meanwhile
