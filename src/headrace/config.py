@@ -188,6 +188,20 @@ def with_a_cluster(values: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def start_anew() -> None:
+    """Read the environment again: this process has been forked from one that had another, and had imported this."""
+    inherited.cache_clear()
+    if "dask.config" not in sys.modules:
+        return
+    import dask.config
+
+    if inherited() is None:
+        dask.config.refresh()
+    else:  # what there is to know of files is in it
+        dask.config.config.clear()
+        dask.config.config.update(dask.config.collect_env())
+
+
 def tell_dask_of_a_cluster() -> None:
     """Call in a process that is a worker by a command: what its tasks ask dask for goes to the cluster."""
     register_defaults().update_defaults(with_a_cluster({}))

@@ -296,6 +296,7 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     f"{W}.memory.monitor-interval": ("1s", lambda: _memory().monitor_interval, 1),
     "distributed.nanny.preload": ("json", lambda: _preload("nanny")[0], "json"),
     "distributed.nanny.preload-argv": ("--x", lambda: _argv("nanny"), ["--x"]),
+    "distributed.nanny.fork-server": ("no", lambda: config.truth("distributed.nanny.fork-server"), False),
     "distributed.nanny.environ": ("{'OF_MINE': 3}", _variable("OF_MINE"), "3"),
     **{
         f"distributed.nanny.pre-spawn-environ.{name}": ("12", _variable(name), "12")

@@ -24,6 +24,7 @@ from headrace.common.status import Status
 from headrace.directories import remove_leftover
 from headrace.protocol import Frames, dumps, loads_exception
 
+from . import forkserver
 from .environment import interpreter_arguments, module_path, process_environment
 
 logger = logging.getLogger("distributed.nanny")
@@ -90,7 +91,7 @@ class WorkerProcess:
         self.exit_cause: str | None = None
         self.has_closed = False
         self.start_timeout = start_timeout
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | forkserver.ForkedProcess | None = None
         self._worker_class = worker
         self._worker_kwargs = worker_kwargs
         self._env = {**(pre_spawn_env or {}), **(env or {})}
@@ -158,17 +159,24 @@ class WorkerProcess:
 
     def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
         options = self._encoded_options()
+        options = len(options).to_bytes(8, "little") + options
+        arguments, environment, path = interpreter_arguments(), process_environment(self._environment()), module_path()
         replies, for_child = os.pipe()
-        code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.nanny.child import main; main({for_child})"
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, *interpreter_arguments(), "-c", code],
-                stdin=subprocess.PIPE,
-                pass_fds=[for_child],
-                env=process_environment(self._environment()),
-                bufsize=0,
-                process_group=0,  # a task that signals its process group means what it has started, not all of us
-            )
+            forked = forkserver.start(arguments, environment, path, for_child)
+            if forked is not None:
+                self.process, first = forked
+                options = first + options
+            else:
+                code = f"import sys; sys.path[:] = {path!r}; from headrace.nanny.child import main; main({for_child})"
+                self.process = subprocess.Popen(
+                    [sys.executable, *arguments, "-c", code],
+                    stdin=subprocess.PIPE,
+                    pass_fds=[for_child],
+                    env=environment,
+                    bufsize=0,
+                    process_group=0,  # a task that signals its process group means what it has started, not all of us
+                )
         except BaseException:
             os.close(replies)
             raise
@@ -181,7 +189,7 @@ class WorkerProcess:
         assert self.process.stdin is not None
         self._kept = keep_from_children(self.process.stdin.fileno())
         with contextlib.suppress(BrokenPipeError):  # it died at once: the watch tells
-            write_all(self.process.stdin.fileno(), len(options).to_bytes(8, "little") + options)
+            write_all(self.process.stdin.fileno(), options)
 
     def _encoded_options(self) -> bytes:
         options = self._worker_kwargs
@@ -246,6 +254,10 @@ class WorkerProcess:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self.process is not None
+        if isinstance(self.process, forkserver.ForkedProcess):
+            self._pidfd = self.process.news
+            loop.add_reader(self._pidfd, self.mark_stopped)
+            return
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self._pidfd = os.pidfd_open(self.process.pid)
@@ -261,13 +273,12 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         code = self.process.poll()
         if code is None:
+            if isinstance(self.process, forkserver.ForkedProcess) and self.process.is_lost:
+                self._stop_watching(loop)
             if self._pidfd < 0:
                 self._poll = loop.call_later(POLL_SECONDS, self.mark_stopped)
             return
-        if self._pidfd >= 0:
-            loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._stop_watching(loop)
         if self._replies >= 0:
             self._read()  # its last words
             self._stop_reading()
@@ -285,6 +296,12 @@ class WorkerProcess:
             _remove_in_thread(self.worker_dir)  # one that was killed could not do this itself
         if self._on_exit is not None:
             self._on_exit(code)
+
+    def _stop_watching(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._pidfd >= 0:
+            loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     # The end
 

@@ -22,6 +22,7 @@ from headrace.rpc.functions import error_reply, opened, run_function
 from headrace.rpc.logs import silence
 from headrace.rpc.node import Node, scheduler_address_of
 
+from . import forkserver
 from .beginning import Beginning
 from .memory import NannyMemoryManager
 from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess, cause_of_death
@@ -160,6 +161,7 @@ class Nanny(Node):
         self._pause = FIRST_PAUSE
         self._born = 0.0
         self._starting_again = False
+        self._keeps_forkserver = False
         self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -185,6 +187,8 @@ class Nanny(Node):
     # Life
 
     async def _start(self) -> None:
+        forkserver.keep()
+        self._keeps_forkserver = True
         await self.beginning.find_scheduler()
         if isinstance(self._listen, str):
             await self.server.listen(self._listen)
@@ -366,6 +370,9 @@ class Nanny(Node):
     async def _close(self, reason: str = "", timeout: float = 5, **_: Any) -> None:
         logger.info("Closing Nanny at %s. Reason: %s", self.address_safe, reason)
         await self.kill(timeout=timeout, reason=reason)
+        if self._keeps_forkserver:
+            self._keeps_forkserver = False
+            await forkserver.let_go()
         for name in list(self.plugins):
             await self.plugin_remove(name)
         await self.beginning.preloads.teardown()
