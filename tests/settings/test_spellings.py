@@ -231,6 +231,7 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     f"{S}.allowed-failures": ("7", lambda: _state().allowed_failures, 7),
     f"{S}.bandwidth": ("5MB", lambda: _state().bandwidth, 5e6),
     f"{S}.blocked-handlers": ("echo", lambda: _refusal("scheduler"), "echo"),
+    f"{S}.pickle": ("off", lambda: Scheduler()._opens_pickles, False),
     f"{S}.contact-address": ("tcp://1.2.3.4:5", lambda: Scheduler().contact_address, "tcp://1.2.3.4:5"),
     f"{S}.default-data-size": ("2kB", lambda: _state().default_nbytes, 2000),
     f"{S}.events-cleanup-delay": ("7s", lambda: Scheduler().departed.delay, 7),

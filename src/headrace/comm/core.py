@@ -59,7 +59,7 @@ class Comm(ABC):
     Attributes:
         local_address, peer_address: with scheme.
         peer_info: the other side's handshake.
-        deserialize: whether pickles in messages are loaded by `read`, or come as `Serialized`.
+        deserialize: whether pickles in messages are loaded by `read`, or come as `Serialized`; with None, nothing is.
         name: free text that shows in the repr.
         when_closed: called on the loop once the connection has ended, whoever ended it; for a request that waits and
             so does not read.
@@ -68,11 +68,11 @@ class Comm(ABC):
     local_address: str
     peer_address: str
     peer_info: dict[str, Any]
-    deserialize: bool = True
+    deserialize: bool | None = True
     name: str | None = None
     when_closed: Callable[[], object] | None = None
 
-    def __init__(self, deserialize: bool = True) -> None:
+    def __init__(self, deserialize: bool | None = True) -> None:
         self.deserialize = deserialize
 
     @abstractmethod

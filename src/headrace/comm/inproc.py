@@ -223,23 +223,21 @@ def _copied(message: Any) -> Any:
         return tuple([_copied(value) for value in message])
     if kind is set:
         return set(message)
-    if kind is ToPickle or kind is Pickled:  # for every receiver, whether it opens what is serialized or not
-        return message.load()
     return message
 
 
-def _received(message: Any, deserialize: bool) -> Any:
+def _received(message: Any, deserialize: bool | None) -> Any:
     """A message as this end wants it. With `deserialize=False`, `Serialize` stands for `Serialized`."""
-    if not deserialize:
+    if deserialize is None:
         return message
     kind = type(message)
     if kind is dict:
-        return {key: _received(value, True) for key, value in message.items()}
+        return {key: _received(value, deserialize) for key, value in message.items()}
     if kind is list:
-        return [_received(value, True) for value in message]
+        return [_received(value, deserialize) for value in message]
     if kind is tuple:
-        return tuple([_received(value, True) for value in message])
-    if kind in _MARKS:
+        return tuple([_received(value, deserialize) for value in message])
+    if kind is ToPickle or kind is Pickled or (deserialize and kind in _MARKS):
         return message.load()
     return message
 

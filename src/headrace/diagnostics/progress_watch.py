@@ -14,7 +14,6 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.common.keys import from_wire
 from headrace.exceptions import CommClosedError
-from headrace.scheduler.base import opened
 from headrace.scheduler.state.tasks import TaskGroup, TaskState
 
 from .progress_tally import GroupOf, Tally
@@ -128,7 +127,7 @@ def grouping(scheduler: Any, group_by: Any) -> GroupOf:
         return _prefix_of
     if group_by == "spans":
         return _span_naming(scheduler)
-    function = opened(group_by)
+    function = scheduler.open_sent(group_by)
     if not callable(function):
         raise ValueError(f"group_by must be 'prefix', 'spans' or a function of a key, not {group_by!r}")
     return _named_by(function)

@@ -120,11 +120,12 @@ def encode(message: Any) -> list[Frame]:
     return frames
 
 
-def decode(frames: list[Frame], deserialize: bool = True) -> Any:
+def decode(frames: list[Frame], deserialize: bool | None = True) -> Any:
     """The RPC message in frames; `frames[0]` is not referred to afterwards.
 
     Args:
-        deserialize: whether pickles in it are loaded, or come as `Serialized`.
+        deserialize: whether pickles in it are loaded, or come as `Serialized`. With None not even those are loaded that
+            every receiver opens: they come as `Pickled`.
 
     Raises:
         DeserializationError: a pickle in it cannot be loaded; the packet itself was whole.
@@ -138,8 +139,11 @@ def decode(frames: list[Frame], deserialize: bool = True) -> Any:
         if code in (_SERIALIZED, _SERIALIZED_FRAMES, _PICKLED, _PICKLED_FRAMES):
             payload: bytes | Frames
             payload = bytes(data) if code in (_SERIALIZED, _PICKLED) else Frames(_frame_range(frames, data))
-            if not deserialize and code not in (_PICKLED, _PICKLED_FRAMES):
-                return Serialized.of(payload)
+            if not deserialize:
+                if code in (_SERIALIZED, _SERIALIZED_FRAMES):
+                    return Serialized.of(payload)
+                if deserialize is None:
+                    return Pickled.of(payload)
             try:
                 return loads(payload)
             except BaseException as raised:  # also of `dask_deserialize` functions, which are not unpickled

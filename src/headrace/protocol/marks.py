@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
+from headrace.containment import described
+from headrace.exceptions import DeserializationError
+
 from .frames import Frame, Frames
 from .pickling import dumps, loads
 
@@ -150,6 +153,27 @@ def mark_by_families(message: Any, serializers: Iterable[str]) -> Any:
         return SerializeBy(value.value, names) if type(value) is Serialize else value
 
     return _changed(message, mark)
+
+
+def open_marked(message: Any, deserialize: bool) -> Any:
+    """A message that was read with nothing opened, as it would have been read.
+
+    Args:
+        deserialize: whether all pickles in it are loaded, or only those that every receiver opens.
+
+    Raises:
+        DeserializationError: one cannot be loaded.
+    """
+
+    def open_one(value: Any) -> Any:
+        if isinstance(value, (ToPickle, Pickled)) or (deserialize and isinstance(value, (Serialize, Serialized))):
+            try:
+                return value.load()
+            except Exception as error:
+                raise DeserializationError(f"Could not load a value from a message: {described(error)}") from error
+        return value
+
+    return _changed(message, open_one)
 
 
 def open_by_families(message: Any, deserializers: Iterable[str]) -> Any:

@@ -27,6 +27,7 @@ from headrace.exceptions import (
     SerializationError,
     UnknownOperationError,
 )
+from headrace.protocol.marks import open_marked
 
 from .calls import error_message
 
@@ -99,6 +100,10 @@ class Server:
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
         self.complaints = Complaints(logger)
+        #: why operations are refused, by operation
+        self._refused: dict[str, str] = {}
+        #: whether what is pickled in requests may be loaded at all
+        self.opens_pickles = True
         #: per handler, which of `comm` and `serializers` it takes
         self._takes: dict[Callable[..., Any], tuple[bool, bool]] = {}
 
@@ -147,14 +152,29 @@ class Server:
     def block(self, operations: Iterable[str]) -> None:
         """Refuse these operations from now on, whoever asks."""
         for operation in operations:
-            self.takeovers.pop(operation, None)
-            self.handlers[operation] = partial(_refuse, operation, self.name)
+            self.refuse(
+                operation,
+                f"The {operation!r} handler has been explicitly disallowed in {self.name.capitalize()}, "
+                "possibly due to security concerns.",
+            )
+
+    def refuse(self, operation: str, reason: str) -> None:
+        """Answer with an error from now on, whoever asks; nothing that comes with such a request is unpickled."""
+        self.takeovers.pop(operation, None)
+        self.handlers[operation] = partial(_refuse, reason)  # for who asks without a connection
+        self._refused[operation] = reason
+
+    def allow_no_pickles(self) -> None:
+        """Load nothing from now on that is pickled in a request: handlers are given `Serialized` and `Pickled`."""
+        self.opens_pickles = False
 
     async def handle_comm(self, comm: Comm) -> None:
         """Answer requests on a comm until it closes or is taken over."""
         comms = self.comms
         comms[comm] = None
         faults = Faults(time.monotonic())
+        if self._refused or not self.opens_pickles:  # what came is opened once it is known that it may be
+            comm.deserialize = None
         try:
             while True:
                 try:
@@ -162,17 +182,14 @@ class Server:
                 except OSError:
                     return
                 except DeserializationError as error:
-                    named = DeserializationError(
-                        f"the {self.name} at {comm.local_address} cannot read a request: {error}"
-                    )
-                    named.__cause__ = error.__cause__
                     self._count(faults, comm)
-                    await self._answer(comm, error_message(named), "?")
+                    await self._answer(comm, error_message(self._unreadable(comm, error)), "?")
                     continue
                 taken = await self._handle_request(comm, request, faults)
                 del request  # what the last request brought must not stay while the connection is idle
                 if taken is not None:
                     comms.pop(comm, None)
+                    comm.deserialize = self.deserialize if self.opens_pickles else None
                     await self._take_over(comm, *taken)
                     return
                 if comm.closed():
@@ -193,6 +210,11 @@ class Server:
             )
             comm.abort()
 
+    def _unreadable(self, comm: Comm, error: DeserializationError) -> DeserializationError:
+        named = DeserializationError(f"the {self.name} at {comm.local_address} cannot read a request: {error}")
+        named.__cause__ = error.__cause__
+        return named
+
     async def _handle_request(self, comm: Comm, request: Any, faults: Faults) -> tuple[str, dict[str, Any]] | None:
         """Answer one request, or return the takeover that it asks for, with its keywords."""
         if type(request) is not dict or type(request.get("op")) is not str:
@@ -202,6 +224,21 @@ class Server:
             return None
         op, reply = request.pop("op"), request.pop("reply", True)
         self.comms[comm] = op
+        refusal = self._refused.get(op)
+        if refusal is not None:
+            text = "Refused: %s (asked for by %s)"
+            self._complaints.say(f"refused {op}", comm.peer_address, text, refusal, comm.peer_address)
+            self._count(faults, comm)
+            if reply:
+                await self._answer(comm, error_message(BadRequestError(refusal)), op)
+            return None
+        if self._refused and self.opens_pickles:
+            try:
+                request = open_marked(request, self.deserialize)
+            except DeserializationError as error:
+                self._count(faults, comm)
+                await self._answer(comm, error_message(self._unreadable(comm, error)), op)
+                return None
         handler = self.handlers.get(op)
         if handler is None:
             if op in self.takeovers:
@@ -320,11 +357,8 @@ class Server:
         await asyncio.gather(*[comm.close() for comm in comms], return_exceptions=True)
 
 
-def _refuse(operation: str, server: str, **_: Any) -> None:
-    raise BadRequestError(
-        f"The {operation!r} handler has been explicitly disallowed in {server.capitalize()}, "
-        "possibly due to security concerns."
-    )
+def _refuse(reason: str, **_: Any) -> None:
+    raise BadRequestError(reason)
 
 
 def _takes(handler: Callable[..., Any], keywords: dict[str, Any], *arguments: Any) -> bool:

@@ -16,7 +16,8 @@ from headrace import config
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.containment import log_raised
-from headrace.protocol import Frames, loads, unwrap
+from headrace.exceptions import BadRequestError
+from headrace.protocol import Frames, Serialize, Serialized, loads, unwrap
 from headrace.rpc import PatientCalls, Stream
 from headrace.rpc.node import Node
 from headrace.security import Security
@@ -44,6 +45,16 @@ def opened(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview, Frames)):
         return loads(value)
     return value
+
+
+#: Why, after what.
+NO_PICKLES = (
+    "would have to be unpickled by the scheduler, which distributed.scheduler.pickle: false forbids; set it to true "
+    "where the scheduler starts, or do without"
+)
+_PICKLED = (bytes, bytearray, memoryview, Frames, Serialize, Serialized)
+#: What a scheduler with `distributed.scheduler.pickle: false` refuses as a whole.
+RUNS_WHAT_IS_SENT = ("run_function", "register_scheduler_plugin", "feed")
 
 
 class SchedulerBase(Node):
@@ -81,6 +92,25 @@ class SchedulerBase(Node):
         delay = config.parse_seconds(config.get("distributed.scheduler.events-cleanup-delay", "1h"))
         self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}
+        self._opens_pickles = config.truth("distributed.scheduler.pickle")
+        if not self._opens_pickles:
+            self.server.allow_no_pickles()
+
+    def _block_operations(self) -> None:
+        super()._block_operations()
+        if not self._opens_pickles:
+            for operation in RUNS_WHAT_IS_SENT:
+                self.server.refuse(operation, f"{operation!r} {NO_PICKLES}")
+
+    def open_sent(self, value: Any) -> Any:
+        """As `opened`.
+
+        Raises:
+            BadRequestError: it is pickled, and this scheduler is not to open pickles.
+        """
+        if not self._opens_pickles and isinstance(value, _PICKLED):
+            raise BadRequestError(f"what was sent with this request {NO_PICKLES}")
+        return opened(value)
 
     # The documented records
 

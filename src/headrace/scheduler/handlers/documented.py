@@ -17,7 +17,7 @@ from headrace.exceptions import CommClosedError
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import LongRunning, ReleasedData, RescheduleTask, TaskFailed, TaskFinished
-from headrace.scheduler.base import SchedulerBase, opened
+from headrace.scheduler.base import SchedulerBase
 from headrace.scheduler.state import documented, load
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
@@ -310,7 +310,7 @@ class DocumentedMethods(SchedulerBase):
             setup, teardown: called as `setup(scheduler)`, which makes the `state`, and `teardown(scheduler, state)`.
             interval: seconds, or text, between two calls.
         """
-        function, setup, teardown = opened(function), opened(setup), opened(teardown)
+        function, setup, teardown = self.open_sent(function), self.open_sent(setup), self.open_sent(teardown)
         state = setup(self) if setup else None
         pause = parse_seconds(interval)
         try:

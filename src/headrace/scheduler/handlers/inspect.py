@@ -10,7 +10,7 @@ from headrace import clock
 from headrace.comm import Comm
 from headrace.protocol import Serialize, dumps_exception
 from headrace.rpc.functions import is_own_cancellation
-from headrace.scheduler.base import Operations, opened
+from headrace.scheduler.base import Operations
 from headrace.scheduler.state.story import Transition
 
 from .dump import DumpHandlers
@@ -57,8 +57,8 @@ class InspectHandlers(DumpHandlers):
         return self._run_function(function, args, kwargs)
 
     async def _run_function(self, function: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-        call, arguments = opened(function), tuple(opened(args))
-        keywords = {name: opened(value) for name, value in (opened(kwargs) or {}).items()}
+        call, arguments = self.open_sent(function), tuple(self.open_sent(args))
+        keywords = {name: self.open_sent(value) for name, value in (self.open_sent(kwargs) or {}).items()}
         try:
             if "dask_scheduler" in inspect.signature(call).parameters:
                 keywords["dask_scheduler"] = self

@@ -18,7 +18,7 @@ from headrace.messages.base import NO_OPTIONS, Payload
 from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import TaskFailed, TaskFinished
 from headrace.protocol import dumps, unwrap
-from headrace.scheduler.base import Operations, SchedulerBase, logger, opened
+from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.clients import ClientState
 from headrace.scheduler.state.tasks import TaskState
 from headrace.scheduler.state.workers import WorkerState
@@ -161,7 +161,7 @@ class PluginHandlers(SchedulerBase):
         self, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, str]:
         """Add a plugin that a client sent, and start it."""
-        instance = opened(plugin)
+        instance = self.open_sent(plugin)
         name = name or plugin_name(instance)
         if name in self.plugins:
             if idempotent or (idempotent is None and getattr(instance, "idempotent", False)):
@@ -183,7 +183,7 @@ class PluginHandlers(SchedulerBase):
     ) -> dict[str, Any]:
         """Give a plugin to every worker, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
-        name = name or plugin_name(opened(plugin))
+        name = name or plugin_name(self.open_sent(plugin))
         if idempotent and name in self.worker_plugins:
             return {}
         self.worker_plugins[name] = pickled
@@ -201,7 +201,7 @@ class PluginHandlers(SchedulerBase):
     ) -> dict[str, Any]:
         """Give a plugin to every nanny, now and when it comes; returns their answers by the workers' addresses."""
         pickled = _pickled(plugin)
-        name = name or plugin_name(opened(plugin))
+        name = name or plugin_name(self.open_sent(plugin))
         if idempotent and name in self.nanny_plugins:
             return {}
         self.nanny_plugins[name] = pickled

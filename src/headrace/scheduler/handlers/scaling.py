@@ -9,7 +9,7 @@ from typing import Any
 from headrace import clock, config
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.base import Operations, SchedulerBase, logger, opened
+from headrace.scheduler.base import Operations, SchedulerBase, logger
 from headrace.scheduler.state.memory_manager import MemoryManager, RetireWorker
 from headrace.scheduler.state.scaling import plan_closing, target_workers
 from headrace.scheduler.state.workers import WorkerState
@@ -79,7 +79,7 @@ class ScalingHandlers(SchedulerBase):
             self.state,
             memory_ratio=memory_ratio,
             n=n,
-            key=opened(key) if isinstance(key, bytes) else key,
+            key=self.open_sent(key) if isinstance(key, bytes) else key,
             minimum=minimum,
             target=target,
             allowed=self.valid_downscaling(self.workers.values()) if self.plugins else None,
@@ -87,7 +87,7 @@ class ScalingHandlers(SchedulerBase):
         return [getattr(worker, attribute) for worker in chosen]
 
     def _workers_to_close_request(self, key: Any = None, **options: Any) -> list[Any]:
-        return self.workers_to_close(key=opened(key), **options)
+        return self.workers_to_close(key=self.open_sent(key), **options)
 
     async def retire_workers(
         self,
