@@ -382,6 +382,11 @@ class Channel:
                 settle(waiting[1], reply)
 
     def _fail(self, why: str) -> None:
+        """There is no connection (any more): calls under way fail, and the next call makes another channel."""
+        pool = self._pool()
+        channels = _channels.get(pool) if pool is not None else None
+        if channels is not None and channels.get(self.address) is self:
+            del channels[self.address]
         pending, self._pending, self._unsent = self._pending, {}, []
         for actor, future in pending.values():
             future._set_exception(actor._lost(why))

@@ -203,3 +203,16 @@ def test_a_late_result_that_is_used_counts_as_any_other() -> None:
         )
         assert group.prefix.duration_average == 2.0
     assert records[0] == records[1]
+
+
+def test_a_computation_keeps_no_worker_by_its_groups() -> None:
+    cluster = Cluster(workers=2, nthreads=2)
+    alice = cluster.add_client()
+    cluster.submit(alice, {("x-1", number): [] for number in range(20)})
+    group = group_of(cluster, ("x-1", 0))
+    assert group.last_worker is not None
+    cluster.run_all()
+    cluster.release(alice, [("x-1", number) for number in range(20)])
+    [computation] = cluster.state.computations
+    assert computation.groups == {group}
+    assert group.last_worker is None

@@ -499,6 +499,7 @@ class TaskPrefix(TaskCollection):
         """None of the group's tasks is known any more."""
         if tg in self.groups:
             self.groups.discard(tg)
+            tg.last_worker = None  # computations keep the group, and are not to keep a worker that has gone
             for state, count in tg.entered.items():
                 self._past[state] += count
 
