@@ -14,9 +14,10 @@ DASK_TESTS = dask.array.tests dask.bag.tests dask.dataframe.tests dask.dataframe
 LIBRARIES = scikit-learn xarray xgboost lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue
 ROUNDS ?= 50
 SEEDS ?= 10000
+SECONDS ?= 1200
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure ecosystem libraries simulate chaos lint format docs bench clean
+.PHONY: help demo test test-pure ecosystem libraries simulate chaos soak lint format docs bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
@@ -26,6 +27,7 @@ help:
 	@echo "make libraries   run examples of scikit-learn, xgboost, dask-ml, Prefect and others, in an environment with them"
 	@echo "make simulate   run clusters of the pure cores with faults, each from a seed (SEEDS=10000; ARGS='--seed 17 --trace' for one)"
 	@echo "make chaos   kill, stop and cut off worker processes during array and dataframe work (ROUNDS=50)"
+	@echo "make soak    20 minutes of all that users do, after which memory, descriptors, threads and records are compared (SECONDS=180)"
 	@echo "make lint    formatting, lint and types"
 	@echo "make format  reformat and apply safe fixes"
 	@echo "make docs    build the documentation, with warnings as errors, into docs/_build (open index.html)"
@@ -62,6 +64,9 @@ simulate: $(VENV)/.created
 
 chaos: $(VENV)/.installed-test
 	@PYTHONPATH=src:tests $(BIN)/python -m integration.chaos --rounds $(ROUNDS) $(ARGS)
+
+soak: $(VENV)/.installed-test
+	@PYTHONPATH=src:tests $(BIN)/python -m integration.soak --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
