@@ -88,8 +88,8 @@ class ForkedProcess:
             for line in lines:
                 word, number = line.split()
                 self._on_news(word, int(number))
-        if self.returncode is None and self.is_lost and not self._lives():
-            self.returncode = UNSEEN
+        if self.returncode is None and self.is_lost:
+            self.returncode = self._end_without_server()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -110,14 +110,17 @@ class ForkedProcess:
         for waiting in self._signals:
             self.send_signal(waiting)
 
-    def _lives(self) -> bool:
+    def _end_without_server(self) -> int | None:
         if self._pid is None:
-            return False
+            return UNSEEN
+        with contextlib.suppress(ChildProcessError):  # the first process of a container inherits those without parent
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            return os.waitstatus_to_exitcode(status) if ended else None
         try:
             os.kill(self._pid, 0)
         except ProcessLookupError:
-            return False
-        return True
+            return UNSEEN
+        return None
 
 
 class _Server:

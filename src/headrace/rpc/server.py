@@ -227,7 +227,7 @@ class Server:
         refusal = self._refused.get(op)
         if refusal is not None:
             text = "Refused: %s (asked for by %s)"
-            self._complaints.say(f"refused {op}", comm.peer_address, text, refusal, comm.peer_address)
+            self.complaints.say(f"refused {op}", comm.peer_address, text, refusal, comm.peer_address)
             self._count(faults, comm)
             if reply:
                 await self._answer(comm, error_message(BadRequestError(refusal)), op)
