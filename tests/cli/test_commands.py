@@ -341,3 +341,18 @@ def test_a_second_signal_forces_the_end() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{}", "tcp://127.0.0.1:{}", "localhost:{}", "tcp://127.0.0.1:0"])
+def test_a_port_in_the_host_is_the_one_to_listen_on(host: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Program("scheduler", "--host", host.format(port)) as scheduler:
+        found = int(scheduler.line("Scheduler at:").split()[-1].rpartition(":")[2])
+        assert found == port if "{}" in host else found not in (0, 8786)
+
+
+def test_two_ports_that_differ_are_refused() -> None:
+    with Program("scheduler", "--host", "127.0.0.1:18786", "--port", "18787") as scheduler:
+        assert "port number given twice" in scheduler.line("Error:")

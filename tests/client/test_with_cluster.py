@@ -7,7 +7,7 @@ import gc
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
@@ -90,6 +90,31 @@ async def test_errors_come_from_the_users_code(client: Client) -> None:
     await bad.retry()
     await wait(bad)
     assert bad.status == "error"
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any = None
+
+
+class Doubled(Pair):
+    """A named tuple whose constructor takes something else than its fields."""
+
+    def __new__(cls, both: Any) -> Doubled:
+        return super().__new__(cls, both, both)
+
+    def __getnewargs__(self) -> Any:
+        return (self.left,)
+
+
+async def test_futures_of_scattered_values_have_their_shape(client: Client) -> None:
+    for shape in (Pair(1, 2), Doubled(3), [1, 2], (1,), {"x": 1}):
+        futures = await client.scatter(shape)
+        assert type(futures) is type(shape)
+        values = list(shape.values()) if isinstance(shape, dict) else list(shape)
+        assert await client.gather(list(futures.values() if isinstance(futures, dict) else futures)) == values
+    (one,) = futures_of(await client.scatter(type("Listed", (list,), {})([1, 2])))
+    assert await one == [1, 2]
 
 
 async def test_large_results_and_scatter(client: Client) -> None:

@@ -99,10 +99,11 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
     Raises:
         OSError: none of them is.
     """
+    from headrace.comm.addressing import has_port
     from headrace.scheduler import Scheduler
 
-    if ports == [None]:  # the default port may be somebody else's; one that was asked for must be had
-        ports = [8786, 0]
+    if ports == [None] and not has_port(keywords["host"]):
+        ports = [8786, 0]  # the default port may be somebody else's; one that was asked for must be had
     for port in ports[:-1]:
         try:
             return await Scheduler(port=port, **keywords)

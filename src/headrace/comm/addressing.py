@@ -175,6 +175,11 @@ def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default
     return unparse_address(scheme, unparse_host_port(named_host, port_arg))
 
 
+def has_port(host: str | None) -> bool:
+    """Whether a host to listen at, as command lines give it, has a port in it."""
+    return bool(host) and parse_host_port(parse_address(host or "")[1], default_port=-1)[1] != -1
+
+
 def address_from_user_args(
     host: str | None = None,
     port: int | str | None = None,

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dask.base import tokenize
+from dask.utils import is_namedtuple_instance
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds
@@ -247,8 +248,8 @@ class DataMethods(ClientBase):
         """Send data to the workers.
 
         Args:
-            data: a list, tuple, set, frozenset or dictionary of values (futures come back in the same shape; a
-                dictionary's keys become the keys of its futures), or one value of any other type.
+            data: a list, tuple, named tuple, set, frozenset or dictionary of values (futures come back in the same
+                shape; a dictionary's keys become the keys of its futures), or one value of any other type.
             workers: addresses, names or hosts to send to; all by default, in turn, as often as each has threads.
             broadcast: put copies on all of them, or on so many.
             direct: send to the workers (default), or through the scheduler.
@@ -274,7 +275,8 @@ class DataMethods(ClientBase):
         if kind is dict:
             items, keys = list(data.values()), [to_wire(key) for key in data]
         else:
-            items = list(data) if kind in _SEVERAL else [data]
+            named = isinstance(data, tuple) and is_namedtuple_instance(data)
+            items = list(data) if named or kind in _SEVERAL else [data]
             keys = [_data_key(value, hash) for value in items]
         values = dict(zip(keys, items, strict=True))
         chosen = normalize_workers(workers)
@@ -300,6 +302,8 @@ class DataMethods(ClientBase):
         made = [futures[key] for key in keys]
         if kind is dict:
             return dict(zip(data, made, strict=True))
+        if named:
+            return tuple.__new__(kind, made)  # its own constructor may take something else
         if kind not in _SEVERAL:
             return made[0]
         return made if kind is range else kind(made)
