@@ -20,8 +20,8 @@ from headrace.protocol.frames import Frame
 from headrace.protocol.pieces import dumps_in_pieces
 from headrace.protocol.unpickling import unpickle, unpickle_pieces
 
-#: Longer frames are not compressed: the algorithms have limits of about twice this.
-LONGEST_COMPRESSED = 1 << 30
+#: What is compressed at a time, in bytes: lz4's package needs twice that for a moment when it is decompressed.
+PART_BYTES = 16 << 20
 #: Longer pickles are read while they are unpickled: a worker near its limit has no room for both, pickle and value.
 IN_PIECES_BYTES = 4 << 20
 #: Bytes given to the system at a time, so that a write can be given up soon.
@@ -34,22 +34,16 @@ class StoredFile:
     Attributes:
         path: the file.
         nbytes: its length in bytes.
-        lengths: of what lies in it, one after the other, in bytes.
-        flags: for each whether it is compressed; None if none is.
-        pickles: how many of the first ones make up the pickle; the others are buffers.
+        encoded: what lies in it, one after the other, without the bytes themselves.
         reading: held by the thread that brings the value back to memory.
     """
 
-    __slots__ = ("_remove", "flags", "lengths", "nbytes", "path", "pickles", "reading")
+    __slots__ = ("_remove", "encoded", "nbytes", "path", "reading")
 
-    def __init__(
-        self, path: str, lengths: list[int], flags: list[int] | None, pickles: int, remove: Callable[[str], None]
-    ) -> None:
+    def __init__(self, path: str, encoded: Encoded, remove: Callable[[str], None]) -> None:
         self.path = path
-        self.lengths = lengths
-        self.flags = flags
-        self.pickles = pickles
-        self.nbytes = sum(lengths)
+        self.encoded = encoded
+        self.nbytes = encoded.nbytes
         self.reading = threading.Lock()
         self._remove = remove
 
@@ -58,15 +52,47 @@ class StoredFile:
 
 
 class Encoded:
-    """A value that is ready to be written."""
+    """A value that is ready to be written: frames, each cut into parts if they are compressed.
 
-    __slots__ = ("flags", "frames", "nbytes", "pickles")
+    Attributes:
+        parts: bytes to be written, one after the other; none once they are written.
+        lengths: of the parts, in bytes.
+        flags: for each part whether it is compressed; None if none is, and then no frame is cut.
+        counts: of how many parts each frame consists.
+        sizes: of the frames, in bytes.
+        pickles: how many of the first frames make up the pickle; the others are buffers.
+        nbytes: of all parts.
+    """
 
-    def __init__(self, frames: list[Frame], flags: list[int] | None, pickles: int) -> None:
-        self.frames = frames
+    __slots__ = ("counts", "flags", "lengths", "nbytes", "parts", "pickles", "sizes")
+
+    def __init__(self, parts: list[Frame], flags: list[int] | None, pickles: int, cut: Cut | None = None) -> None:
+        self.parts = parts
         self.flags = flags
         self.pickles = pickles
-        self.nbytes = sum(map(len, frames))
+        self.lengths = list(map(len, parts))
+        self.nbytes = sum(self.lengths)
+        self.counts = cut.counts if cut is not None else [1] * len(parts)
+        self.sizes = cut.sizes if cut is not None else self.lengths
+
+
+class Cut:
+    """Frames, cut into parts of at most `PART_BYTES`."""
+
+    __slots__ = ("counts", "parts", "sizes")
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self.sizes = list(map(len, frames))
+        self.counts: list[int] = []
+        self.parts: list[Frame] = []
+        for frame in frames:
+            if len(frame) <= PART_BYTES:
+                cut: list[Frame] = [frame]
+            else:
+                view = memoryview(frame).cast("B")
+                cut = [view[start : start + PART_BYTES] for start in range(0, len(view), PART_BYTES)]
+            self.parts += cut
+            self.counts.append(len(cut))
 
 
 class Storage:
@@ -97,10 +123,13 @@ class Storage:
         """
         pieces, buffers = dumps_in_pieces(value)
         frames = [*pieces, *buffers]
-        if self._compressor is None or max(map(len, frames)) > LONGEST_COMPRESSED:
+        if self._compressor is None:
             return Encoded(frames, None, len(pieces))
-        compressed, flags = self._compressor.compress_frames(frames)
-        return Encoded(compressed, flags, len(pieces))
+        cut = Cut(frames)
+        compressed, flags = self._compressor.compress_frames(cut.parts)
+        if flags is None:
+            return Encoded(frames, None, len(pieces))
+        return Encoded(compressed, flags, len(pieces), cut)
 
     def write(self, encoded: Encoded) -> StoredFile:
         """Put a value into a new file.
@@ -112,13 +141,14 @@ class Storage:
         path = os.path.join(self.directory, f"{next(self._numbers)}")
         try:
             with open(path, "xb", buffering=0) as file:
-                for frame in encoded.frames:
-                    write_all(file, frame)
+                for part in encoded.parts:
+                    write_all(file, part)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
-        return StoredFile(path, list(map(len, encoded.frames)), encoded.flags, encoded.pickles, self._remove)
+        encoded.parts = []
+        return StoredFile(path, encoded, self._remove)
 
     def read_frames(self, stored: StoredFile) -> Frames:
         """The payload as `headrace.protocol.dumps` makes it, still pickled.
@@ -126,17 +156,14 @@ class Storage:
         Raises:
             OSError: it cannot be read, or is not what was written.
         """
+        encoded = stored.encoded
         with open(stored.path, "rb", buffering=0) as file:
-            if stored.flags is None:
-                lengths = [sum(stored.lengths[: stored.pickles]), *stored.lengths[stored.pickles :]]
+            if encoded.flags is None:
+                lengths = [sum(encoded.lengths[: encoded.pickles]), *encoded.lengths[encoded.pickles :]]
                 return Frames([_read(file, length) for length in lengths])
-            frames = [_read(file, length) for length in stored.lengths]
-        compressor = self._compressor
-        assert compressor is not None
-        for position, flag in enumerate(stored.flags):
-            if flag:
-                frames[position] = compressor.decompress(frames[position], LONGEST_COMPRESSED)
-        return Frames([b"".join(frames[: stored.pickles]), *frames[stored.pickles :]])
+            frames = list(self._frames(file, encoded, 0, len(encoded.sizes)))
+        pickle = frames[0] if encoded.pickles == 1 else b"".join(frames[: encoded.pickles])
+        return Frames([pickle, *frames[encoded.pickles :]])
 
     def read(self, stored: StoredFile) -> Any:
         """The value.
@@ -145,23 +172,37 @@ class Storage:
             OSError: it cannot be read.
             Exception: whatever unpickling raises.
         """
-        if stored.flags is None and sum(stored.lengths[: stored.pickles]) <= IN_PIECES_BYTES:
+        encoded = stored.encoded
+        if encoded.flags is None and sum(encoded.lengths[: encoded.pickles]) <= IN_PIECES_BYTES:
             frames = self.read_frames(stored).frames
             return unpickle(frames[0], frames[1:])
         with open(stored.path, "rb", buffering=0) as file:
-            file.seek(sum(stored.lengths[: stored.pickles]))
-            buffers = list(self._frames(file, stored, stored.pickles, len(stored.lengths)))
+            file.seek(sum(encoded.lengths[: sum(encoded.counts[: encoded.pickles])]))
+            buffers = list(self._frames(file, encoded, encoded.pickles, len(encoded.sizes)))
             file.seek(0)
-            return unpickle_pieces(self._frames(file, stored, 0, stored.pickles), buffers)
+            return unpickle_pieces(self._frames(file, encoded, 0, encoded.pickles), buffers)
 
-    def _frames(self, file: Any, stored: StoredFile, first: int, end: int) -> Iterator[Frame]:
-        """Some of a value's frames, as they were before compression, from the file's position on, one at a time."""
-        for position in range(first, end):
-            frame = _read(file, stored.lengths[position])
-            if stored.flags is not None and stored.flags[position]:
-                assert self._compressor is not None
-                frame = self._compressor.decompress(frame, LONGEST_COMPRESSED)
-            yield frame
+    def _frames(self, file: Any, encoded: Encoded, first: int, end: int) -> Iterator[Frame]:
+        """Some frames, as they were before compression, from the file's position on, one at a time."""
+        position = sum(encoded.counts[:first])
+        for size, count in zip(encoded.sizes[first:end], encoded.counts[first:end], strict=True):
+            if count == 1:
+                yield self._part(file, encoded, position)
+            else:
+                memory, done = allocate(size)[:size], 0
+                for number in range(position, position + count):
+                    part = self._part(file, encoded, number)
+                    memory[done : done + len(part)] = part
+                    done += len(part)
+                yield memory
+            position += count
+
+    def _part(self, file: Any, encoded: Encoded, position: int) -> Frame:
+        part = _read(file, encoded.lengths[position])
+        if encoded.flags is None or not encoded.flags[position]:
+            return part
+        assert self._compressor is not None
+        return self._compressor.decompress(part, PART_BYTES)
 
 
 def write_all(file: Any, frame: Frame) -> None:
