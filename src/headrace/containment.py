@@ -23,6 +23,9 @@ _LONGEST = 10_000
 def contained(raised: BaseException, awaited: bool = False) -> Exception:
     """What user's code raised, as an `Exception` that can be handled; to be called in the `except` clause.
 
+    Give the result to the name that the clause deletes (`raised = contained(raised)`): under another name it would live
+    as long as the frame, which its traceback leads to, until the cyclic collector comes.
+
     Args:
         raised: the exception; returned as it is when it is an `Exception` that works.
         awaited: whether it came out of an `await`, where being cancelled or closed is the caller's own business.

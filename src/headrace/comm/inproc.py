@@ -106,8 +106,8 @@ class InProc(Comm):
         try:
             self._on_batch(messages)
         except BaseException as raised:
-            error = log_raised(logger, raised, "Closing %r: its messages could not be handled", self)
-            self._error = self._error or without_frames(error)
+            raised = log_raised(logger, raised, "Closing %r: its messages could not be handled", self)
+            self._error = self._error or without_frames(raised)
             self.abort()
 
     def _end(self) -> None:

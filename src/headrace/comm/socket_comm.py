@@ -162,9 +162,9 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         except OSError as error:
             self._fail(error)
         except BaseException as raised:
-            failed = contained(raised)
-            self._say_unhandled(failed)
-            self._fail(failed)
+            raised = contained(raised)
+            self._say_unhandled(raised)
+            self._fail(raised)
 
     def _complain(self, what: str, error: Exception) -> None:
         self._say(what, "Closing the connection from %s: %s: %s", self.peer_address, what, error)
@@ -447,10 +447,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(MalformedDataError(f"{self!r}: malformed data: {error}"))
             return
         except BaseException as raised:
-            failed = contained(raised)
-            self._say_unhandled(failed)
+            raised = contained(raised)
+            self._say_unhandled(raised)
             self._packets.clear()
-            self._fail(failed)
+            self._fail(raised)
             return
         if self._paused & _UNREAD and not self._closed:
             self._resume(_UNREAD)

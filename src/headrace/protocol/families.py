@@ -155,10 +155,14 @@ def deserialize(header: Header, frames: Iterable[Any], deserializers: Iterable[s
     try:
         return family.loads(header, frames)
     except BaseException as raised:
-        error = contained(raised)
-        if error is raised:
+        stand_in = contained(raised)
+        if stand_in is raised:
+            del stand_in  # which would lead back here
             raise
-    raise error
+    try:
+        raise stand_in
+    finally:
+        del stand_in
 
 
 def dumps_by_family(value: Any, serializers: Iterable[str], context: dict[str, Any] | None = None) -> bytes | Frames:

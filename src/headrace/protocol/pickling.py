@@ -226,12 +226,12 @@ def cloudpickle_or_explain(
     try:
         return cloudpickle_dumps(value, buffer_callback, forget_buffers)
     except BaseException as raised:
-        error = contained(raised)
+        raised = contained(raised)
         if type(value) is _LargeBytes:
             value = value.value
         from .culprit import describe_culprit
 
         raise SerializationError(
-            f"Could not serialize object of type {type_name(value)}: {described(error)}"
+            f"Could not serialize object of type {type_name(value)}: {described(raised)}"
             f"{describe_culprit(value) if explain else ''}"
-        ) from error
+        ) from raised

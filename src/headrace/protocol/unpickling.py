@@ -40,10 +40,14 @@ def unpickle(data: Frame, buffers: Iterable[Any] = ()) -> Any:
             return pickle.loads(data, buffers=buffers)
         return Unpickler(io.BytesIO(data), buffers=buffers).load()
     except BaseException as raised:
-        error = contained(raised)
-        if error is raised:
+        stand_in = contained(raised)
+        if stand_in is raised:
+            del stand_in  # which would lead back here
             raise
-    raise error  # not in the clause above: it would have what it stands for as its context
+    try:
+        raise stand_in  # not in the clause above: it would have what it stands for as its context
+    finally:
+        del stand_in
 
 
 class Unpickler(pickle.Unpickler):

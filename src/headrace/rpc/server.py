@@ -264,13 +264,13 @@ class Server:
         except asyncio.CancelledError:
             raise
         except BaseException as raised:  # a handler may run what users sent
-            failure = contained(raised, awaited=True)
-            misused = isinstance(failure, TypeError) and not _takes(handler, request)
-            if not (isinstance(failure, CommClosedError) and comm.closed()):
-                self._log_failure(failure, op, comm, misused)
+            raised = contained(raised, awaited=True)
+            misused = isinstance(raised, TypeError) and not _takes(handler, request)
+            if not (isinstance(raised, CommClosedError) and comm.closed()):
+                self._log_failure(raised, op, comm, misused)
             if misused or comm.unread:  # or somebody who does not wait to hear that it failed
                 self._count(faults, comm)
-            result = error_message(failure)
+            result = error_message(raised)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
         return None
@@ -284,13 +284,13 @@ class Server:
             comm.abort()
         except BaseException as raised:
             try:
-                error = contained(raised, awaited=True)
+                raised = contained(raised, awaited=True)
             except BaseException:
                 comm.abort()
                 raise
-            misused = isinstance(error, TypeError) and not _takes(self.takeovers[op], keywords, comm)
-            self._log_failure(error, op, comm, misused)
-            await self._answer(comm, error_message(error), op)
+            misused = isinstance(raised, TypeError) and not _takes(self.takeovers[op], keywords, comm)
+            self._log_failure(raised, op, comm, misused)
+            await self._answer(comm, error_message(raised), op)
             await comm.close()
 
     async def _answer(self, comm: Comm, result: Any, op: str, serializers: Iterable[str] | None = None) -> None:

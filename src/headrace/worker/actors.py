@@ -282,6 +282,10 @@ class ActorHost:
                 in_process = self._worker.address.startswith("inproc://")
                 return ActorReply(number, Held(value) if in_process else dumps(value))
             except BaseException as failure:
-                error = contained(failure)
-        dumped = dumps_exception(error, users_part(traceback_of(error)))
-        return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)
+                return _failed(number, contained(failure))
+        return _failed(number, error)
+
+
+def _failed(number: int, error: BaseException) -> ActorReply:
+    dumped = dumps_exception(error, users_part(traceback_of(error)))
+    return ActorReply(number, None, True, dumped.exception, dumped.traceback, dumped.exception_text)

@@ -74,8 +74,8 @@ def _meant(worker: DocumentedWorker, event: Any) -> list[Any]:
         for message in found:
             _check_form(message)
     except BaseException as raised:
-        error = contained(raised)
-        raise TypeError(f"the worker's state machine cannot take {_shown(event)}: {described(error)}") from error
+        raised = contained(raised)
+        raise TypeError(f"the worker's state machine cannot take {_shown(event)}: {described(raised)}") from raised
     return found
 
 

@@ -460,8 +460,8 @@ class TaskExecutor:
                 try:
                     store(event.key, value, event.nbytes)
                 except BaseException as raised:  # the user's mapping fails
-                    error = contained(raised)
-                    event = failure(event.key, error, error.__traceback__, event.start, event.stop, event.thread)
+                    raised = contained(raised)
+                    event = failure(event.key, raised, raised.__traceback__, event.start, event.stop, event.thread)
             elif type(value) is UnreadableError:
                 dropped = self._memory.give_up(value)
                 if dropped is not None:

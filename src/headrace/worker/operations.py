@@ -130,10 +130,10 @@ class Operations:
         try:
             await self.install(opened(plugin), name)
         except BaseException as raised:
-            error = log_raised(logger, raised, "A plugin failed in setup", awaited=True)
+            raised = log_raised(logger, raised, "A plugin failed in setup", awaited=True)
             if not catch_errors:
-                raise error from None
-            return error_reply(error)
+                raise raised from None
+            return error_reply(raised)
         return {"status": "OK"}
 
     async def install(self, plugin: Any, name: str | None = None) -> None:

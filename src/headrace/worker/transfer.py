@@ -86,10 +86,10 @@ class Transfers:
             worker.take(GatherFailed(request.worker))
             return
         except BaseException as raised:  # without an answer, nothing would be asked of that peer any more
-            reason = log_raised(logger, raised, "What came from %s could not be taken", request.worker, awaited=True)
+            raised = log_raised(logger, raised, "What came from %s could not be taken", request.worker, awaited=True)
             now = time.time()
             done = GatherDone(
-                request.worker, {}, {key: failure(key, reason, None, now, now, 0) for key in request.keys}
+                request.worker, {}, {key: failure(key, raised, None, now, now, 0) for key in request.keys}
             )
             reply = {}
         done.broken.update(reply.get("broken", {}))
@@ -151,19 +151,21 @@ class Transfers:
                 size = nbytes_of(value)
                 self._worker.memory_manager.store(key, value, size)
             except BaseException as raised:
-                error = contained(raised)
-                now = time.time()
-                unloadable = DeserializationError(
-                    f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
-                    f"{self._worker.address}: {described(error)}"
-                )
-                unloadable.__cause__ = error
-                broken[key] = failure(key, unloadable, error.__traceback__, now, now, 0)
+                broken[key] = self._unloadable(key, address, contained(raised))
             else:
                 nbytes[key] = size
                 types.add(type_name_of(value))
                 self.received += size
         return GatherDone(address, nbytes, broken)
+
+    def _unloadable(self, key: Key, address: str, cause: Exception) -> ExecuteFailed:
+        error = DeserializationError(
+            f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
+            f"{self._worker.address}: {described(cause)}"
+        )
+        error.__cause__ = cause
+        now = time.time()
+        return failure(key, error, cause.__traceback__, now, now, 0)
 
     def retry_later(self, address: str) -> None:
         """Announce a busy peer to the core after a pause."""

@@ -263,10 +263,10 @@ class ClientConnections(SchedulerBase):
             try:
                 self._client_message(client, message, now)
             except BaseException as raised:
-                error = contained(raised)
-                self._say_untaken(visit, message, error)
+                raised = contained(raised)
+                self._say_untaken(visit, message, raised)
                 if isinstance(message, SubmitGraph):
-                    self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {error!r}"))
+                    self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {raised!r}"))
             if not backlog:
                 break  # the client left with this message
             backlog.popleft()
