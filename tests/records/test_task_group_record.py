@@ -9,6 +9,7 @@ from state.drive import Cluster
 
 from headrace.messages.worker import TaskFailed, TaskFinished
 from headrace.scheduler import TaskGroup
+from headrace.scheduler.state.graph import MOST_GROUPS
 from headrace.scheduler.state.tasks import STATES
 
 
@@ -216,3 +217,13 @@ def test_a_computation_keeps_no_worker_by_its_groups() -> None:
     [computation] = cluster.state.computations
     assert computation.groups == {group}
     assert group.last_worker is None
+
+
+def test_a_cluster_that_is_never_idle_keeps_no_end_of_groups() -> None:
+    cluster = Cluster(workers=1)
+    alice = cluster.add_client()
+    cluster.submit(alice, {"busy": []})
+    for number in range(MOST_GROUPS + 5):
+        cluster.submit(alice, {(f"x-{number}", 0): []})
+        cluster.release(alice, [(f"x-{number}", 0)])
+    assert [len(computation.groups) for computation in cluster.state.computations] == [MOST_GROUPS, 6]

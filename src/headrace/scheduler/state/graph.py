@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .state import SchedulerState
     from .transitions.engine import Recommendations
 
+#: Groups of a computation after which another begins: a cluster that is never without work would keep them all.
+MOST_GROUPS = 1000
+
 
 def problem_of(message: SubmitGraph) -> str | None:
     """What is wrong with the columns of a submission, or `None`.
@@ -247,7 +250,7 @@ def _note_computation(
     graph = client.graphs.get(message.graph)
     computation = graph.computation if graph is not None else None
     if computation is None:
-        if not computations or not state.total_occupancy:
+        if not computations or not state.total_occupancy or len(computations[-1].groups) >= MOST_GROUPS:
             computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.shown))
         computation = computations[-1]
         if graph is not None:
