@@ -222,7 +222,7 @@ class Soak:
         after = client.submit(inc, failed, pure=False)
         assert isinstance(after.exception(PATIENCE), ValueError)
         assert after.traceback(PATIENCE) is not None
-        policy = Retry(30, delay=0.01, jitter=0)
+        policy = Retry(30, delay=0.01, backoff=1, jitter=0)
         assert client.gather(client.map(fail_sometimes, range(20), retries=policy, pure=False)) == list(range(20))
         naps = client.map(nap, [0.2] * 20, pure=False)
         client.cancel(naps[5:])

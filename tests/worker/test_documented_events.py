@@ -192,3 +192,13 @@ async def test_a_task_that_has_not_started_is_stolen_or_cancelled(served: Served
     await Event("gate", client=served.client).set()
     await wait([running])
     assert await queued == 3
+
+
+async def test_no_event_has_the_state_look_again(served: Served) -> None:
+    [data] = await served.client.scatter([[1, 2]], workers=[served.other.address])
+    served.worker.state.transfer_incoming_count_limit = 0
+    used = served.client.submit(sum, data, workers=[served.worker.address])
+    await async_poll_for(lambda: bool(served.worker.state.fetch_queue or served.worker.state.data_needed))
+    served.worker.state.transfer_incoming_count_limit = 10
+    served.worker.handle_stimulus()
+    assert await used == 3

@@ -174,10 +174,21 @@ class _Server:
         os.set_blocking(news, False)
         return ForkedProcess(for_orders, news)
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process."""
+        return self._process.pid
+
     def close(self) -> subprocess.Popen[bytes]:
         """Have it end; workers that it has forked live on."""
         self._connection.close()
         return self._process
+
+
+def server_pids() -> set[int]:
+    """Process ids of the servers that there are: they stay as long as any nanny of this process."""
+    with _lock:
+        return {server.pid for server in _servers.values()}
 
 
 def _is_open(descriptor: int) -> bool:

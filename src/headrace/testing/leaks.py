@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import psutil
 
+from headrace.nanny.forkserver import server_pids
+
 #: Seconds that threads and processes get to end after the test.
 _GRACE = 10
 #: Threads that belong to the process and not to a test, by the start of their name.
@@ -37,6 +39,8 @@ def _lasting(thread: threading.Thread) -> bool:
 def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeout: float = 3) -> Iterator[None]:
     """Fail, and end them, if child processes that started in the block are still there some seconds after it.
 
+    A server that forks workers' processes may stay, if there are nannies that were there before the block.
+
     Args:
         check: whether to fail; they are ended in any case.
         check_timeout: seconds that they get to end by themselves.
@@ -44,7 +48,8 @@ def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeo
     """
     before = {child.pid for child in psutil.Process().children()}
     yield
-    leaked = [child for child in psutil.Process().children() if child.pid not in before]
+    kept = before | server_pids()
+    leaked = [child for child in psutil.Process().children() if child.pid not in kept]
     _, leaked = psutil.wait_procs(leaked, timeout=check_timeout if check else 0)
     described = [_describe(child) for child in leaked]
     for child in leaked:

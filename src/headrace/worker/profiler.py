@@ -7,16 +7,20 @@ sleeps while nothing runs: the next tasks that are handed out wake it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import key_group, key_prefix
+from headrace.containment import log_raised
 from headrace.profile import StackTree, Watcher, create, current_frames, get_profile, merge
 
 if TYPE_CHECKING:
     from .executor import TaskExecutor
+
+logger = logging.getLogger("distributed.worker")
 
 #: Cycles that are kept.
 HISTORY = 3600
@@ -69,11 +73,14 @@ class Profiler:
     def _work(self) -> None:
         due = time.monotonic() + self.cycle
         while not self._closed.wait(self.interval):
-            self.sample()
-            if time.monotonic() >= due:
-                self.end_cycle()
-                self._sleep()
-                due = time.monotonic() + self.cycle
+            try:
+                self.sample()
+                if time.monotonic() >= due:
+                    self.end_cycle()
+                    self._sleep()
+                    due = time.monotonic() + self.cycle
+            except BaseException as raised:  # of a frame's, or a module's, that cannot be described: the next one may
+                log_raised(logger, raised, "A sample for the profile failed")
 
     def _sleep(self) -> None:
         """Wait until tasks are handed out, unless there are some that have not ended."""
