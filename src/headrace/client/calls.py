@@ -17,6 +17,7 @@ from dask.base import tokenize
 from dask.utils import funcname
 
 from headrace.common.keys import Key, to_wire
+from headrace.containment import let_pass
 from headrace.exceptions import SerializationError
 from headrace.messages.base import Payload, TaskOptions
 from headrace.messages.client import SubmitGraph
@@ -142,7 +143,8 @@ def token_of(*values: Any, named: bool) -> str:
     """
     try:
         return str(tokenize(*values))
-    except Exception:
+    except BaseException as raised:
+        let_pass(raised)
         if not named:
             raise
         return unique_suffix()
