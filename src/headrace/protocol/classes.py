@@ -77,4 +77,5 @@ def _disown() -> None:
     _own.clear()
 
 
-os.register_at_fork(after_in_child=_disown)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)
