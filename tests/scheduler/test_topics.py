@@ -15,7 +15,7 @@ from headrace.scheduler.topics import Topics
 def test_the_least_used_topics_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "MOST_TOPICS", 3)
     subscribers: dict[str, set[str]] = {"heard": {"alice"}, "left": set()}
-    log = Topics(subscribers)
+    log = Topics(subscribers, 10)
     for topic in ("heard", "left", "a", "left", "b", "c"):
         log.add(topic, (0.0, topic))
     assert list(log) == ["heard", "b", "c"]
@@ -24,9 +24,8 @@ def test_the_least_used_topics_go_first(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(log) == ["b", "c", "d"]
 
 
-def test_events_of_a_topic_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "EVENTS_KEPT", 2)
-    log = Topics({})
+def test_events_of_a_topic_are_bounded() -> None:
+    log = Topics({}, 2)
     for number in range(5):
         log.add("a", (0.0, number))
     assert list(log["a"]) == [(0.0, 3), (0.0, 4)]

@@ -88,7 +88,7 @@ class SchedulerBase(Node):
         self.worker_plugins: dict[str, Any] = {}
         self.nanny_plugins: dict[str, Any] = {}
         self.event_subscribers: dict[str, set[str]] = {}
-        self.events = Topics(self.event_subscribers)
+        self.events = Topics(self.event_subscribers, int(config.get("distributed.admin.low-level-log-length")))
         delay = config.parse_seconds(config.get("distributed.scheduler.events-cleanup-delay", "1h"))
         self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any
 
-#: Events kept a topic.
-EVENTS_KEPT = 100_000
 #: Topics kept; beyond, that whose last event is oldest goes, unless somebody listens to it.
 MOST_TOPICS = 10_000
 
@@ -17,17 +15,19 @@ class Topics(dict[str, deque[tuple[float, Any]]]):
 
     Args:
         subscribers: who listens, by topic.
+        length: events kept a topic (`distributed.admin.low-level-log-length`).
     """
 
-    def __init__(self, subscribers: Mapping[str, Collection[str]]) -> None:
+    def __init__(self, subscribers: Mapping[str, Collection[str]], length: int) -> None:
         super().__init__()
         self._subscribers = subscribers
+        self._length = length
 
     def add(self, topic: str, event: tuple[float, Any]) -> None:
         """Log an event."""
         log = self.pop(topic, None)
         if log is None:
-            log = deque(maxlen=EVENTS_KEPT)
+            log = deque(maxlen=self._length)
             while len(self) >= MOST_TOPICS:
                 del self[self._least_used()]
         self[topic] = log
