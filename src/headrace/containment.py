@@ -16,6 +16,8 @@ from typing import Any
 
 from headrace.exceptions import TaskCancelled, UserCodeError
 
+#: Handlers of signals that raise nothing, by name: those of asyncio's and uvloop's loops, and of `rpc.signals`.
+_HARMLESS_HANDLERS = frozenset({"_sighandler_noop", "_Loop__sighandler", "_do_nothing"})
 #: Longest text of an exception that is told in another's, in characters.
 _LONGEST = 10_000
 
@@ -66,9 +68,9 @@ def _is_for_the_caller(kind: type[BaseException], awaited: bool) -> bool:
 
 
 def _ctrl_c_raises() -> bool:
-    """Whether a handler in Python, which may raise, is in force; event loops have one that does nothing."""
+    """Whether a handler in Python, which may raise, is in force. Servers' processes have one that does not."""
     handler = signal.getsignal(signal.SIGINT)
-    return callable(handler) and getattr(handler, "__name__", "") != "_sighandler_noop"
+    return callable(handler) and getattr(handler, "__name__", "") not in _HARMLESS_HANDLERS
 
 
 def works(error: BaseException) -> bool:

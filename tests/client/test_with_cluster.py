@@ -15,6 +15,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
 from headrace.client import FutureCancelledError
+from headrace.client.lanes import WIDTH
 from headrace.deploy import LocalCluster
 from headrace.exceptions import WorkerStartTimeoutError
 
@@ -57,6 +58,17 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
         Client(scheduler.address, asynchronous=True) as client,
     ):
         yield client
+
+
+async def test_results_that_are_fetched_one_by_one_take_few_connections(client: Client) -> None:
+    futures = client.map(bytes, range(100_000, 100_200))
+    await wait(futures)
+    results = await asyncio.gather(*[future.result() for future in futures])
+    assert [len(result) for result in results] == list(range(100_000, 100_200))
+    del results
+    fetched = {future.key: len(result) async for future, result in as_completed(futures, with_results=True)}
+    assert fetched == {future.key: 100_000 + place for place, future in enumerate(futures)}
+    assert client.session.pool.open <= 5 * WIDTH
 
 
 @pytest.fixture

@@ -7,10 +7,16 @@ from typing import Any
 
 import dask.config
 import pytest
-from comms.transports import Transport
+from comms.transports import Transport, free_frames
 
 from headrace.protocol import Frames
-from headrace.protocol.compression import MOST_BYTES_EACH, Compressor, choose_compression, offered_compression
+from headrace.protocol.compression import (
+    MIN_BYTES,
+    MOST_BYTES_EACH,
+    Compressor,
+    choose_compression,
+    offered_compression,
+)
 
 REPETITIVE = b"abcdefgh" * 50_000
 
@@ -34,6 +40,17 @@ async def test_frames_travel_compressed(name: str) -> None:
             assert message["text"] == "a" * 100_000
             assert 300_000 < sum(written) < 350_000
             message["x"].frames[0][0] = 1  # writable
+
+
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+async def test_many_frames_that_shrink_to_nearly_nothing_arrive(name: str) -> None:
+    few, many = [bytes(MIN_BYTES)] * 10, [bytes(MIN_BYTES)] * 100
+    with dask.config.set({"distributed.comm.compression": name}), free_frames(20):
+        async with Transport("tcp").pair() as (near, far):
+            for frames in (many, few):
+                near.send({"x": Frames(list(frames))})
+                message = await far.read()
+                assert message["x"].frames == frames
 
 
 @pytest.mark.parametrize("name", ["lz4", "zstd"])

@@ -16,7 +16,7 @@ from typing import Any
 
 import dask.config
 import pytest
-from comms.transports import Collected, Transport, lending_from
+from comms.transports import Collected, Transport, free_frames, lending_from
 
 from headrace.comm import Comm, CommClosedError, connect, memory_link, same_machine, yama
 from headrace.comm.handshake import HandshakeReader, encode_handshake, handshake_info
@@ -135,6 +135,17 @@ async def test_the_first_large_packet_waits_for_the_answer(taken: Taken) -> None
         near.send(Frames([b"head", bytes(2 * LEND_BYTES)]))
         await far.read()
         assert taken.frames == 2
+
+
+async def test_very_many_frames_go_through_the_socket(taken: Taken) -> None:
+    """As addresses they would be too many for their bytes."""
+    with lending_from(5000), free_frames(20):
+        async with Transport("tcp").pair() as (near, far):
+            for count in (100, 10):
+                sent = [bytes([number]) * 5000 for number in range(count)]
+                near.send(Frames(list(sent)))
+                assert (await far.read()).frames == sent
+    assert taken.frames == 10
 
 
 async def test_frames_are_let_go_when_they_were_read() -> None:

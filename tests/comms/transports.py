@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.comm import Comm, Listener, connect, listen, memory_link, socket_comm
+from headrace.comm import Comm, Listener, connect, listen, memory_link, packets, socket_comm
 from headrace.security import Security
 
 
@@ -75,6 +75,15 @@ def lending_from(nbytes: int, at_once: int | None = None) -> Iterator[None]:
         patch.setattr(memory_link, "WORTH_WAITING_BYTES", nbytes)
         if at_once is not None:
             patch.setattr(memory_link, "AT_ONCE_BYTES", at_once)
+        yield
+
+
+@contextmanager
+def free_frames(number: int) -> Iterator[None]:
+    """So many frames in a packet may be of any size."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (packets, socket_comm):
+            patch.setattr(module, "FREE_FRAMES", number)
         yield
 
 

@@ -41,6 +41,7 @@ from .api.looking import LookMethods
 from .api.plugins import PluginMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .describe import client_html, client_text
+from .lanes import Lanes
 from .latest_info import LatestInfo
 from .losses import Losses
 from .memory_manager import AMMClientProxy
@@ -130,6 +131,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self.session = Session(self.id, _weak_event(self))
         self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
+        self._lanes = Lanes()
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:

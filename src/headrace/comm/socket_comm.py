@@ -474,10 +474,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         else:
             large = 0
         if self._compressor is not None:
-            frames, flags = self._compressor.compress_frames(frames)
-            if flags is not None:
-                lengths = [len(frame) | flag for frame, flag in zip(frames, flags, strict=True)]
-        if large and self._memory is not None and self._waiting_packets is None:
+            frames, lengths = self._compress(self._compressor, frames)
+        if large and self._memory is not None and self._waiting_packets is None and len(frames) <= FREE_FRAMES:
             if not self._paused & _UNREAD and self._memory.should_wait(frames):
                 self._wait_for_answer(self._memory, frames, lengths)
                 return
@@ -499,6 +497,15 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 memory.let_go_on()
 
         memory.when_answered = send_waiting
+
+    @staticmethod
+    def _compress(compressor: Compressor, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:
+        """Frames as they should travel, and their lengths with flags, if any has one."""
+        shorter, flags = compressor.compress_frames(frames)
+        # The other side counts bytes as they come: of very many frames, too few may be left for it to take them.
+        if flags is None or too_many(len(shorter), sum(map(len, shorter))):
+            return frames, None
+        return shorter, [len(frame) | flag for frame, flag in zip(shorter, flags, strict=True)]
 
     def _check_count(self, frames: list[Frame]) -> None:
         if too_many(len(frames), sum(map(len, frames))):

@@ -14,6 +14,7 @@ from headrace.rpc import IOLoop
 from headrace.rpc.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..lanes import Lanes
 from ..latest_info import LatestInfo
 from ..losses import Losses
 from ..session import Session
@@ -52,6 +53,7 @@ class ClientBase(SyncMethodMixin):
 
     session: Session
     _losses: Losses
+    _lanes: Lanes
     _latest_info: LatestInfo
     id: str
     cluster: Any

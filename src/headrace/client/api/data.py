@@ -195,7 +195,7 @@ class DataMethods(ClientBase):
         raise KeyError(f"no worker has the results of {lost[:5]}, though the scheduler says that they are in memory")
 
     async def _fetch_from_workers(self, keys: list[Key]) -> dict[Key, Any]:
-        who_has = await self._call("who_has", keys=keys)
+        who_has = await self._lanes.through("who_has", lambda: self._call("who_has", keys=keys))
         plan: dict[str, list[Key]] = {}
         for key in keys:
             holders = who_has.get(key)
@@ -214,7 +214,7 @@ class DataMethods(ClientBase):
                 )
             return dict(reply.get("data") or {})
 
-        return await _naming_key(ask, keys)
+        return await self._lanes.through("gather", lambda: _naming_key(ask, keys))
 
     async def _fetch_from(self, address: str, keys: list[Key]) -> dict[Key, Any]:
         async def ask(keys: list[Key]) -> dict[Key, Any]:
@@ -231,7 +231,7 @@ class DataMethods(ClientBase):
             return {}
 
         try:
-            return await _naming_key(ask, keys)
+            return await self._lanes.through(address, lambda: _naming_key(ask, keys))
         except OSError:
             return {}  # the scheduler, which is asked next, may reach it, or learns of the loss
 
