@@ -66,6 +66,8 @@ distributed:
       max-history: 1
     erred-tasks:
       max-history: 5
+  scheduler:
+    events-cleanup-delay: 20s
 """
 
 
