@@ -68,6 +68,9 @@ distributed:
       max-history: 5
   scheduler:
     events-cleanup-delay: 20s
+  worker:
+    task-logs:
+      total-bytes: 5 kB
 """
 
 

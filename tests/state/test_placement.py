@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from state.drive import Cluster
@@ -130,6 +131,20 @@ def test_without_workers_tasks_wait_and_are_not_lost() -> None:
     assert len(cluster.state.unrunnable) == 5
     cluster.add_worker("tcp://w0:1")
     assert len(cluster.run_all()) == 5
+
+
+def test_an_idle_cluster_has_no_occupancy_left_over() -> None:
+    """Sums of seconds drift, and a rest of 1e-17 s would be work that never ends."""
+    cluster = Cluster(workers=2, default_durations={"a": 0.1, "b": 0.2, "c": 0.7})
+    alice = cluster.add_client()
+    state = cluster.state
+    cluster.submit(alice, {f"{name}-{number}": [] for name in ("a", "b", "c") for number in range(20)})
+    choose = random.Random(3)
+    while state.busy:
+        cluster.run_one(choose.choice(sorted(worker.address for worker in state.busy)), choose=choose)
+    assert (state.total_occupancy, state.busy) == (0.0, set())
+    cluster.submit(alice, {"later": []})
+    assert len(state.computations) == 2
 
 
 def test_occupancy_is_the_sum_of_expected_costs() -> None:

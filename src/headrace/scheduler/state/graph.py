@@ -250,7 +250,7 @@ def _note_computation(
     graph = client.graphs.get(message.graph)
     computation = graph.computation if graph is not None else None
     if computation is None:
-        if not computations or not state.total_occupancy or len(computations[-1].groups) >= MOST_GROUPS:
+        if not computations or not state.busy or len(computations[-1].groups) >= MOST_GROUPS:
             computations.append(Computation(f"{message.graph}-{state.transition_counter}", state.shown))
         computation = computations[-1]
         if graph is not None:

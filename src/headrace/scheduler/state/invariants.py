@@ -149,6 +149,11 @@ def _of_totals(state: SchedulerState) -> str | None:
                 return f"{worker!r}: its tasks ask for {asked} of {name!r}, and {claimed} are recorded"
         if worker.nbytes != sum(task.get_nbytes() for task in worker.has_what):
             return f"{worker!r}: nbytes is not the sum of what it holds"
+    if state.busy != {worker for worker in state.workers.values() if worker.processing}:
+        return "the busy workers are not those that process something"
+    occupancy = sum(worker.occupancy for worker in state.workers.values())
+    if abs(state.total_occupancy - occupancy) > 1e-6 or (not state.busy and state.total_occupancy):
+        return f"total_occupancy is {state.total_occupancy}, and that of all workers {occupancy}"
     promises = state.promises
     if Counter(promises.workers.values()) != promises.counts or len(promises.followers) != len(promises.workers):
         return "what is promised is not what is counted"

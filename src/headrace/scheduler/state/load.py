@@ -40,6 +40,8 @@ def comm_cost(state: SchedulerState, worker: WorkerState, task: TaskState) -> fl
 
 def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
     """Account for a task that is sent to a worker."""
+    if not worker.processing:
+        state.busy.add(worker)
     worker.processing[task] = cost
     worker.occupancy += cost
     state.total_occupancy += cost
@@ -62,8 +64,9 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
     for name, amount in task.options.resources.items():
         worker.claimed_resources[name] -= amount
     if not worker.processing:
-        # Sums of floats drift; an idle worker is the chance to start from nothing.
-        state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy)
+        # Sums of floats drift; an idle worker is the chance to start from nothing, an idle cluster for all of them.
+        state.busy.discard(worker)
+        state.total_occupancy = max(0.0, state.total_occupancy - worker.occupancy) if state.busy else 0.0
         worker.occupancy = 0.0
         if worker.claimed_resources:
             worker.claimed_resources = dict.fromkeys(worker.claimed_resources, 0.0)

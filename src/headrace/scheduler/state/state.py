@@ -106,6 +106,8 @@ class SchedulerState:
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
         self.total_occupancy = 0.0
+        #: workers that have been sent tasks which they have not finished
+        self.busy: set[WorkerState] = set()
         self.bandwidth = self.options.bandwidth
         self.bandwidth_workers: dict[tuple[str, str], float] = {}
         self.bandwidth_types: dict[str, float] = {}
