@@ -274,3 +274,19 @@ def test_a_forked_copy_of_this_process_leaves_its_servers_alone() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert server.is_running()
         assert client.submit(os.getppid).result() == server.pid
+
+
+def test_a_program_without_standard_input_output_and_errors(tmp_path: Path) -> None:
+    code = f"""
+import pathlib
+from headrace import Client, LocalCluster
+from headrace.nanny import forkserver
+forkserver.ALONE = 0
+with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    client.submit(print, "to nowhere").result(timeout=20)
+    pathlib.Path({str(tmp_path / "result")!r}).write_text(str(client.submit(abs, -1).result(timeout=20)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(headrace.__file__).parents[1])}
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    assert (tmp_path / "result").read_text() == "1"
