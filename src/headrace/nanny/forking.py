@@ -54,7 +54,7 @@ def main(connection: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of those that have started this
     fill_standard_descriptors()  # none that comes with a request is to be one that a copy has to give away
     for name in MODULES:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):  # workers that need it will say what is wrong
             importlib.import_module(name)
     config.register_defaults()
     gc.collect()
