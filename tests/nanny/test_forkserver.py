@@ -296,6 +296,16 @@ def test_a_forked_child_that_lives_on_keeps_no_server(monkeypatch: pytest.Monkey
     assert server.pid not in killed, "it ends by itself"
 
 
+def test_a_copy_made_while_another_thread_starts_a_worker_can_have_nannies() -> None:
+    with forkserver._lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            forkserver.keep()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 @gen_cluster(nthreads=NO_WORKERS, client=True)
 async def test_workers_that_a_server_does_not_come_to_are_started_without_it(c: Client, s: Scheduler) -> None:
     async with Nanny(s.address, nthreads=1):

@@ -310,3 +310,13 @@ async def let_go() -> None:
                 process.wait()
             return
         await asyncio.sleep(0.002)
+
+
+def _after_fork() -> None:
+    """A thread that this copy of the process does not have may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
