@@ -45,7 +45,7 @@ def defaults() -> dict[str, Any]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with open(Path(__file__).with_name("headrace.yaml")) as file:
+    with open(Path(__file__).with_name("headrace.yaml"), encoding="utf-8") as file:
         return dict(yaml.load(file, Loader=loader))
 
 

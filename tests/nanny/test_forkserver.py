@@ -208,6 +208,7 @@ async def test_workers_outlive_their_server(c: Client, s: Scheduler) -> None:
         os.kill(pid, signal.SIGKILL)
         await process.finished()
         assert process.exit_code == forkserver.UNSEEN
+        assert process.exit_cause == "its process ended, and nobody could see how"
         await async_poll_for(lambda: nanny.is_alive() and nanny.pid not in (None, pid))
         await c.wait_for_workers(1)
         assert await c.submit(os.getpid, pure=False) == nanny.pid
@@ -274,3 +275,101 @@ def test_a_forked_copy_of_this_process_leaves_its_servers_alone() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert server.is_running()
         assert client.submit(os.getppid).result() == server.pid
+
+
+def test_a_forked_child_that_lives_on_keeps_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = []
+    kill = subprocess.Popen.kill
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: (killed.append(process.pid), kill(process)))
+    waiting, go_on = os.pipe()
+    with start(n_workers=1):
+        (server,) = servers()
+        pid = os.fork()
+        if pid == 0:
+            os.close(go_on)
+            os.read(waiting, 1)
+            os._exit(0)
+    os.close(waiting)
+    os.close(go_on)
+    os.waitpid(pid, 0)
+    assert servers() == []
+    assert server.pid not in killed, "it ends by itself"
+
+
+def test_a_copy_made_while_another_thread_starts_a_worker_can_have_nannies() -> None:
+    with forkserver._lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            forkserver.keep()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@gen_cluster(nthreads=NO_WORKERS, client=True)
+async def test_workers_that_a_server_does_not_come_to_are_started_without_it(c: Client, s: Scheduler) -> None:
+    async with Nanny(s.address, nthreads=1):
+        (server,) = servers()
+        server.suspend()
+        other = Nanny(s.address, nthreads=1)
+        starting = asyncio.ensure_future(other.start())
+        try:
+            await async_poll_for(lambda: other.process is not None and other.process.process is not None)
+            server.kill()
+            await starting
+            assert (await c.run(os.getppid))[other.worker_address] == os.getpid()
+        finally:
+            await other.close()
+    assert servers() == []
+
+
+def test_one_that_has_ended_is_not_there_though_nobody_has_waited_for_it() -> None:
+    """As where workers without a parent are inherited by a process that never waits."""
+    command = ["sh", "-c", "true & echo $!; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None
+        pid = int(stranger.stdout.readline())
+        poll_for(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+        orders, for_orders = os.pipe()
+        news, for_news = os.pipe()
+        os.write(for_news, f"pid {pid}\n".encode())
+        os.close(for_news)
+        process = forkserver.ForkedProcess(for_orders, news)
+        assert process.poll() == forkserver.UNSEEN
+        assert process.was_not_seen
+        assert not process.was_not_forked
+        assert process.stdin is not None
+        process.stdin.close()
+        for descriptor in (orders, news):
+            os.close(descriptor)
+        stranger.kill()
+
+
+@gen_cluster(nthreads=NO_WORKERS, client=True)
+async def test_a_program_whose_name_is_cut_within_a_character(c: Client, s: Scheduler) -> None:
+    """As that of a script that is called itself: Linux keeps 15 bytes of it."""
+    with open("/proc/self/comm", "rb") as file:
+        before = file.read()
+    try:
+        Path("/proc/self/comm").write_bytes("fourteen-bytesö".encode())
+        async with Nanny(s.address, nthreads=1):
+            assert len(servers()) == 1
+            assert await c.submit(abs, -1) == 1
+    finally:
+        Path("/proc/self/comm").write_bytes(before)
+
+
+def test_a_program_without_standard_input_output_and_errors(tmp_path: Path) -> None:
+    code = f"""
+import pathlib
+from headrace import Client, LocalCluster
+from headrace.nanny import forkserver
+forkserver.ALONE = 0
+with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    client.submit(print, "to nowhere").result(timeout=20)
+    pathlib.Path({str(tmp_path / "result")!r}).write_text(str(client.submit(abs, -1).result(timeout=20)))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(headrace.__file__).parents[1])}
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    subprocess.run(command, env=environment, check=True, timeout=60)
+    assert (tmp_path / "result").read_text() == "1"

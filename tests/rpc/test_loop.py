@@ -256,3 +256,11 @@ async def test_periodic_callbacks(caplog: pytest.LogCaptureFixture) -> None:
     periodic.stop()
     with pytest.raises(ValueError, match="positive"):
         PeriodicCallback(tick, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes its descriptors")
+def test_a_process_whose_standard_input_is_closed_can_have_loops() -> None:
+    code = "from headrace.rpc import run; import asyncio; run(asyncio.sleep(0)); print('done')"
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (said.returncode, said.stdout) == (0, "done\n"), said.stderr

@@ -481,6 +481,13 @@ def test_a_process_that_is_given_its_settings_by_variables() -> None:
     assert said.stdout.split() == ["77.0", "False", "77.0"]
 
 
+def test_defaults_are_read_whatever_the_locale_makes_of_files() -> None:
+    code = "from headrace import config; print(config.get('distributed.worker.memory.rebalance.measure'))"
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run([sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "optimistic\n"), said.stderr
+
+
 def test_a_scheduler_that_a_variable_tells_to_encrypt(tmp_path: Path) -> None:
     environment = {**os.environ, "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"}
     command = [sys.executable, "-m", "headrace.cli", "scheduler", "--host", "127.0.0.1", "--port", "0"]

@@ -21,6 +21,7 @@ import traceback
 from typing import Any, NoReturn
 
 from headrace import config
+from headrace.rpc.loop import fill_standard_descriptors
 
 #: What a worker has imported soon after its start; what is not installed is left out.
 MODULES = (
@@ -51,8 +52,9 @@ def main(connection: int) -> NoReturn:
         connection: descriptor of a socket on which requests come, one message each.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of those that have started this
+    fill_standard_descriptors()  # none that comes with a request is to be one that a copy has to give away
     for name in MODULES:
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(Exception):  # workers that need it will say what is wrong
             importlib.import_module(name)
     config.register_defaults()
     gc.collect()

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from headrace import config
+from headrace.comm.forks import end_keeping, keep_from_children
 
 #: Nannies of a process whose workers are started without a server, however often.
 ALONE = 1
@@ -68,6 +69,16 @@ class ForkedProcess:
         self._pid: int | None = None
         self._buffer = b""
         self._signals: list[int] = []
+
+    @property
+    def was_not_forked(self) -> bool:
+        """Whether the server has failed before there was this process, which nobody wanted to end."""
+        return self.poll() is not None and self._pid is None and not self._signals
+
+    @property
+    def was_not_seen(self) -> bool:
+        """Whether it has ended in a way that nobody knows."""
+        return self.is_lost and self.poll() == UNSEEN
 
     @property
     def pid(self) -> int | None:
@@ -116,11 +127,7 @@ class ForkedProcess:
         with contextlib.suppress(ChildProcessError):  # the first process of a container inherits those without parent
             ended, status = os.waitpid(self._pid, os.WNOHANG)
             return os.waitstatus_to_exitcode(status) if ended else None
-        try:
-            os.kill(self._pid, 0)
-        except ProcessLookupError:
-            return UNSEEN
-        return None
+        return None if _runs(self._pid) else UNSEEN
 
 
 class _Server:
@@ -147,6 +154,8 @@ class _Server:
                 process_group=0,  # signals to its workers, or to those that have started it, are not for it
             )
         self._connection.setblocking(False)
+        # With a copy of it, a child that the user's program forks would keep the server for as long as it lives.
+        self._kept = keep_from_children(self._connection.fileno())
 
     def fork(self, replies: int) -> ForkedProcess:
         """Ask for a process.
@@ -181,6 +190,7 @@ class _Server:
 
     def close(self) -> subprocess.Popen[bytes]:
         """Have it end; workers that it has forked live on."""
+        end_keeping(self._kept)
         self._connection.close()
         return self._process
 
@@ -189,6 +199,15 @@ def server_pids() -> set[int]:
     """Process ids of the servers that there are: they stay as long as any nanny of this process."""
     with _lock:
         return {server.pid for server in _servers.values()}
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs: one that has ended is there as long as whoever has inherited it does not look."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _is_open(descriptor: int) -> bool:
@@ -243,8 +262,8 @@ def _inherited() -> tuple[Any, ...]:
     import resource
 
     limits = tuple(resource.getrlimit(number) for number in range(LIMITS))
-    with open("/proc/self/status", encoding="utf-8") as file:
-        umask = [line for line in file if line.startswith("Umask")]
+    with open("/proc/self/status", "rb") as file:  # the name that stands in it may end within a character
+        umask = [line for line in file if line.startswith(b"Umask")]
     return (*os.sched_getaffinity(0), os.nice(0), os.getuid(), os.geteuid(), os.getegid(), limits, *umask)
 
 
@@ -261,9 +280,14 @@ def keep() -> None:
 def _close_all() -> None:
     """The interpreter ends, and nobody has closed its nannies."""
     if _owner == os.getpid():
-        for server in _servers.values():
-            server.close().wait(PATIENCE)
+        ending = [server.close() for server in _servers.values()]
         _servers.clear()
+        for process in ending:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # it is stopped, perhaps
+                process.kill()
+                process.wait()
 
 
 async def let_go() -> None:
@@ -286,3 +310,13 @@ async def let_go() -> None:
                 process.wait()
             return
         await asyncio.sleep(0.002)
+
+
+def _after_fork() -> None:
+    """A thread that this copy of the process does not have may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -157,13 +157,13 @@ class WorkerProcess:
         self.status = Status.running
         return self
 
-    def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _spawn(self, loop: asyncio.AbstractEventLoop, may_fork: bool = True) -> None:
         options = self._encoded_options()
         options = len(options).to_bytes(8, "little") + options
         arguments, environment, path = interpreter_arguments(), process_environment(self._environment()), module_path()
         replies, for_child = os.pipe()
         try:
-            forked = forkserver.start(arguments, environment, path, for_child)
+            forked = forkserver.start(arguments, environment, path, for_child) if may_fork else None
             if forked is not None:
                 self.process, first = forked
                 options = first + options
@@ -285,6 +285,12 @@ class WorkerProcess:
         if self.process.stdin is not None:
             end_keeping(self._kept)
             self.process.stdin.close()
+        if isinstance(self.process, forkserver.ForkedProcess):
+            if self.process.was_not_forked and self.status is Status.starting:
+                self._spawn_after_all(loop)
+                return
+            if self.process.was_not_seen and self.exit_cause is None:
+                self.exit_cause = "its process ended, and nobody could see how"
         if not self._started.done():
             self._started.set_exception(RuntimeError(f"the worker process ended with {described(code)} as it started"))
             self._started.exception()  # may have been given up on
@@ -296,6 +302,18 @@ class WorkerProcess:
             _remove_in_thread(self.worker_dir)  # one that was killed could not do this itself
         if self._on_exit is not None:
             self._on_exit(code)
+
+    def _spawn_after_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start an interpreter: the server that was to fork a process has failed."""
+        assert self._started is not None
+        assert self._exited is not None
+        logger.warning("The fork server has failed; the worker %s is started without it", self.name)
+        try:
+            self._spawn(loop, may_fork=False)
+        except Exception as error:
+            self._exited.set_result(forkserver.UNSEEN)
+            if not self._started.done():
+                self._started.set_exception(error)
 
     def _stop_watching(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._pidfd >= 0:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 #: Seconds to wait for a loop's thread to start or stop.
 THREAD_TIMEOUT = 10
+#: Descriptors up to this one are the standard input, output and errors, if they are open.
+STANDARD_ERROR = 2
 #: How often a blocked thread looks for signals, in seconds: one may be delivered to another thread, which then does not
 #: interrupt the wait.
 _SIGNAL_POLL = 0.1
@@ -44,9 +46,17 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         with contextlib.suppress(ImportError):
             import uvloop
 
+            fill_standard_descriptors()
             loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
             return loop
     return asyncio.new_event_loop()
+
+
+def fill_standard_descriptors() -> None:
+    """Let nothing else get the number of an output that is closed: libuv ends the process when it is to close such."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        pass
+    os.close(descriptor)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
