@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.comm import Comm, CommClosedError, ConnectTimeoutError, connect
-from headrace.exceptions import BadRequestError, RPCClosed, UnknownOperationError
+from headrace.exceptions import BadRequestError, DeserializationError, RPCClosed, UnknownOperationError
 from headrace.messages import FromWorker, ToWorker
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.protocol import Serialize, Serialized
@@ -421,6 +421,32 @@ async def test_who_waits_for_each_answer_may_fail_as_often_as_it_likes(address: 
                 await pool.rpc(server.address).fail(message="x")
         assert await pool.rpc(server.address).echo(x=1) == 1
         assert pool.open == 1
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("blocked", [[], ["something"]])
+async def test_what_cannot_be_loaded_here_may_be_sent_as_often_as_the_sender_likes(blocked: list[str]) -> None:
+    async with serving("tcp://127.0.0.1:0") as (server, _, pool):
+        server.block(blocked)
+        for _ in range(3 * FAULTS_AT_ONCE):
+            with pytest.raises(DeserializationError):
+                await pool.rpc(server.address).echo(x=Serialize(Unloadable()))
+        assert await pool.rpc(server.address).echo(x=1) == 1
+        assert pool.open == 1
+        comm = await connect(server.address)
+        for _ in range(3000):  # not by who does not wait for the answers
+            comm.send({"op": "echo", "x": Serialize(Unloadable())})
+        answers = 0
+        with suppress(CommClosedError):
+            while True:
+                await comm.read()
+                answers += 1
+        assert answers < 3000
+        await comm.close()
 
 
 async def test_idle_connections_that_the_other_end_closes_are_not_kept(address: str) -> None:

@@ -87,3 +87,35 @@ async def test_one_that_reads_nothing_is_dropped_and_may_come_back(
         again.stream.send(DesireKeys(["x"]))
         assert (await again.next(KeyInMemory)).key == "x"
         client.stream.abort()
+
+
+def test_what_is_too_much() -> None:
+    """Values in bytes and seconds; a client that reads what it is sent is never dropped for how long it takes."""
+    some, most, stall = clients.UNSENT_BYTES + 1, clients.MOST_UNSENT, clients.STALL_SECONDS
+    unsent = clients.Unsent(0.0, returned=False)
+    assert not unsent.is_too_much(most, 1.0)
+    assert unsent.is_too_much(most + 1, 1.0)
+
+    stopped = clients.Unsent(0.0, returned=False)
+    assert not stopped.is_too_much(some, 10.0)
+    assert not stopped.is_too_much(some, 9.9 + stall)
+    assert stopped.is_too_much(some, 10.0 + stall)
+
+    reading = clients.Unsent(0.0, returned=False)
+    assert not any(reading.is_too_much(most - number, stall * number) for number in range(100))
+    assert not reading.is_too_much(0, 100 * stall)
+    assert not reading.is_too_much(some, 200 * stall)
+
+
+def test_a_client_that_is_back_is_told_all_that_it_missed() -> None:
+    most, stall = clients.MOST_UNSENT, clients.STALL_SECONDS
+    back = clients.Unsent(100.0, returned=True)
+    assert not back.is_too_much(3 * most, 100.1)
+    assert not back.is_too_much(5 * most, 100.2)
+    assert not back.is_too_much(5 * most - 1, 100.0 + 2 * stall)  # it reads
+    assert not back.is_too_much(5 * most, 100.1 + 2 * stall)
+    assert back.is_too_much(6 * most + 1, 100.2 + 2 * stall)
+
+    gone_again = clients.Unsent(100.0, returned=True)
+    assert not gone_again.is_too_much(3 * most, 100.1)
+    assert gone_again.is_too_much(3 * most, 100.1 + stall)

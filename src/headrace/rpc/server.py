@@ -182,7 +182,8 @@ class Server:
                 except OSError:
                     return
                 except DeserializationError as error:
-                    self._count(faults, comm)
+                    if comm.unread:  # else it waits for the answer, and cannot know what is not installed here
+                        self._count(faults, comm)
                     await self._answer(comm, error_message(self._unreadable(comm, error)), "?")
                     continue
                 taken = await self._handle_request(comm, request, faults)
@@ -236,7 +237,8 @@ class Server:
             try:
                 request = open_marked(request, self.deserialize)
             except DeserializationError as error:
-                self._count(faults, comm)
+                if comm.unread:  # as in `handle_comm`
+                    self._count(faults, comm)
                 await self._answer(comm, error_message(self._unreadable(comm, error)), op)
                 return None
         handler = self.handlers.get(op)

@@ -49,10 +49,40 @@ MANY_TASKS = 100
 
 #: Bytes that wait to be read by a client from which on it gets no results unasked.
 FETCH_BYTES = 8 << 20
-#: Bytes that may wait for `STALL_SECONDS`; more than `MOST_UNSENT` may not wait at all. Else its connection is broken.
+#: Bytes that may wait for `STALL_SECONDS` without getting less; more than `MOST_UNSENT` may not wait at all. Else its
+#: connection is broken.
 UNSENT_BYTES = 64 << 20
 STALL_SECONDS = 5.0
 MOST_UNSENT = 4 * UNSENT_BYTES
+
+
+class Unsent:
+    """How much waits to be read by a client, and whether that is too much.
+
+    Args:
+        now: monotonic seconds.
+        returned: whether it is back after its connection broke. Then it is told at once what it has missed, however
+            much that is: dropped for that, it would only come back again.
+    """
+
+    __slots__ = ("_before", "_grows_since", "_limit", "_returned_at")
+
+    def __init__(self, now: float, returned: bool) -> None:
+        self._returned_at = now if returned else float("-inf")
+        self._limit = MOST_UNSENT
+        self._before = 0
+        self._grows_since = now
+
+    def is_too_much(self, nbytes: int, now: float) -> bool:
+        """To be called with how much it is, before more is sent, and once when it is little again."""
+        before, self._before = self._before, nbytes
+        if nbytes <= UNSENT_BYTES:
+            return False
+        if now - self._returned_at < STALL_SECONDS:
+            self._limit = max(self._limit, nbytes + MOST_UNSENT)
+        if before <= UNSENT_BYTES or nbytes < before:  # it reads, and faster than it is sent to
+            self._grows_since = now
+        return now - self._grows_since >= STALL_SECONDS or nbytes > self._limit
 
 
 class Visit:
@@ -131,10 +161,10 @@ class ClientConnections(SchedulerBase):
             self.notify_plugins("add_client", self, client)
         else:
             logger.info("Client %s is back", client)
-        self._start_stream(visit, comm)
+        self._start_stream(visit, comm, received is not None)
         self.call_extensions("client_connected", client)
 
-    def _start_stream(self, visit: Visit, comm: Comm) -> None:
+    def _start_stream(self, visit: Visit, comm: Comm, returned: bool) -> None:
         client = visit.record.client_key
         if visit.farewell is not None:
             visit.farewell.cancel()
@@ -147,17 +177,11 @@ class ClientConnections(SchedulerBase):
             if self.client_comms.get(client) is stream:
                 self._client_lost(visit, error)
 
-        too_much_since: float | None = None
+        unsent = Unsent(time.monotonic(), returned)
 
         def on_unsent(nbytes: int) -> None:
-            nonlocal too_much_since
             self.state.set_slow(visit.record, nbytes > FETCH_BYTES)
-            if nbytes <= UNSENT_BYTES:
-                too_much_since = None
-                return
-            now = time.monotonic()
-            too_much_since = too_much_since or now
-            if now - too_much_since >= STALL_SECONDS or nbytes > MOST_UNSENT:
+            if unsent.is_too_much(nbytes, time.monotonic()):
                 self._drop_slow(stream, client, nbytes)
 
         visit.confirmed = visit.received
