@@ -325,24 +325,27 @@ async def test_workers_that_a_server_does_not_come_to_are_started_without_it(c: 
 
 def test_one_that_has_ended_is_not_there_though_nobody_has_waited_for_it() -> None:
     """As where workers without a parent are inherited by a process that never waits."""
-    command = ["sh", "-c", "true & echo $!; exec sleep 60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as stranger:
-        assert stranger.stdout is not None
-        pid = int(stranger.stdout.readline())
-        poll_for(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
-        orders, for_orders = os.pipe()
-        news, for_news = os.pipe()
-        os.write(for_news, f"pid {pid}\n".encode())
-        os.close(for_news)
-        process = forkserver.ForkedProcess(for_orders, news)
-        assert process.poll() == forkserver.UNSEEN
-        assert process.was_not_seen
-        assert not process.was_not_forked
-        assert process.stdin is not None
-        process.stdin.close()
-        for descriptor in (orders, news):
-            os.close(descriptor)
-        stranger.kill()
+    code = "import os, sys; print(os.fork() or os._exit(0), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    orders, for_orders = os.pipe()
+    news, for_news = os.pipe()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        try:
+            assert stranger.stdout is not None
+            pid = int(stranger.stdout.readline())
+            poll_for(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+            os.write(for_news, f"pid {pid}\n".encode())
+            os.close(for_news)
+            process = forkserver.ForkedProcess(for_orders, news)
+            assert process.poll() == forkserver.UNSEEN
+            assert process.was_not_seen
+            assert not process.was_not_forked
+        finally:
+            stranger.kill()
+    assert process.stdin is not None
+    process.stdin.close()
+    for descriptor in (orders, news):
+        os.close(descriptor)
 
 
 @gen_cluster(nthreads=NO_WORKERS, client=True)

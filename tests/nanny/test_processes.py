@@ -185,3 +185,22 @@ async def test_encrypted(tmp_path: Path) -> None:
         assert process.address is not None
         assert process.address.startswith("tls://")
         assert process.address in scheduler.workers
+
+
+async def test_what_keeps_a_process_from_being_started_is_what_is_raised(
+    scheduler: Scheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    nanny = Nanny(scheduler.address, nthreads=1)
+    with pytest.raises(FileNotFoundError):
+        await nanny
+    assert not nanny.is_alive()
+    await nanny.close()
+    process = WorkerProcess({"scheduler_ip": scheduler.address})
+    with pytest.raises(FileNotFoundError):
+        await process
+    await process.close()
+    await process.finished()

@@ -146,6 +146,11 @@ class WorkerProcess:
         self._exited = loop.create_future()
         try:
             self._spawn(loop)
+        except BaseException:
+            self._exited = None  # there is nothing to end
+            self.status = Status.closed
+            raise
+        try:
             async with asyncio.timeout(self.start_timeout):
                 await self._started
         except TimeoutError:
