@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -264,3 +265,29 @@ def test_a_process_whose_standard_input_is_closed_can_have_loops() -> None:
     command = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-c", code]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (said.returncode, said.stdout) == (0, "done\n"), said.stderr
+
+
+async def test_failures_of_a_callback_are_logged_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+    done = asyncio.Event()
+
+    def fail() -> None:
+        calls.append(len(calls))
+        if len(calls) == 20:
+            done.set()
+        raise ZeroDivisionError
+
+    callback = PeriodicCallback(fail, 1)
+    callback.start()
+    async with asyncio.timeout(10):
+        await done.wait()
+    callback.stop()
+    assert 1 <= len(caplog.records) < 20
+    callback._said_at = float("-inf")  # a second later
+    callback.start()
+    before = len(caplog.records)
+    async with asyncio.timeout(10):
+        while len(caplog.records) == before:
+            await asyncio.sleep(0)
+    callback.stop()
+    assert re.search(r"\(\d+ more like this before\)", caplog.records[-1].getMessage())

@@ -8,16 +8,19 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from headrace.containment import log_raised
+from headrace.containment import contained, log_raised
 
 logger = logging.getLogger("distributed.core")
+
+#: Seconds between two lines about failures of one callback.
+SECONDS_BETWEEN_LINES = 1.0
 
 
 class PeriodicCallback:
     """Calls `callback` every so many milliseconds until stopped; never again before the last call has ended.
 
     Args:
-        callback: sync or async. Its exceptions are logged.
+        callback: sync or async. Its exceptions are logged, once a second.
         milliseconds: time from one call to the next; missed calls are left out, not caught up on.
     """
 
@@ -30,6 +33,8 @@ class PeriodicCallback:
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._next = 0.0
+        self._said_at = float("-inf")
+        self._left_out = 0
 
     def start(self) -> None:
         """Begin; the first call comes after one period. Must be called on the loop's thread."""
@@ -63,7 +68,7 @@ class PeriodicCallback:
         try:
             result = self.callback()
         except BaseException as raised:
-            log_raised(logger, raised, "Exception in periodic callback %r", self.callback)
+            self._say_raised(raised)
             return
         if inspect.isawaitable(result):
             assert self._loop is not None
@@ -73,6 +78,18 @@ class PeriodicCallback:
         try:
             await result
         except BaseException as raised:
-            log_raised(logger, raised, "Exception in periodic callback %r", self.callback, awaited=True)
+            self._say_raised(raised, awaited=True)
         finally:
             self._task = None
+
+    def _say_raised(self, raised: BaseException, awaited: bool = False) -> None:
+        """Log a failure, once a second: what fails every time must not decide how long the log gets."""
+        assert self._loop is not None
+        now = self._loop.time()
+        if now - self._said_at < SECONDS_BETWEEN_LINES:
+            contained(raised, awaited)  # for what is not the callback's doing, and goes on up
+            self._left_out += 1
+            return
+        more = f" ({self._left_out} more like this before)" if self._left_out else ""
+        self._said_at, self._left_out = now, 0
+        log_raised(logger, raised, f"Exception in periodic callback %r{more}", self.callback, awaited=awaited)
