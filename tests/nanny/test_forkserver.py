@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -215,6 +216,22 @@ async def test_workers_outlive_their_server(c: Client, s: Scheduler) -> None:
         async with Nanny(s.address, nthreads=1) as other:
             assert await c.submit(os.getpid, workers=[other.worker_address], pure=False) == other.pid
     assert servers() == []
+
+
+@gen_cluster(nthreads=NO_WORKERS, client=True)
+async def test_a_server_stays_when_descriptors_have_run_out(c: Client, s: Scheduler) -> None:
+    def fail(self: Any, replies: int) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with Nanny(s.address, nthreads=1) as first:
+        (server,) = servers()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forkserver._Server, "fork", fail)
+            async with Nanny(s.address, nthreads=1) as other:
+                assert (await c.run(os.getppid))[other.worker_address] == os.getpid()
+        assert servers() == [server]
+        assert first.process is not None
+        assert first.process.is_alive()
 
 
 async def test_a_process_that_is_ended_before_it_is_forked() -> None:

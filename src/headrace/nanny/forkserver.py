@@ -164,11 +164,16 @@ class _Server:
             replies: descriptor for the process to write to; stays open here.
 
         Raises:
-            BlockingIOError: there are more requests than the server has come to.
-            OSError: it has ended.
+            ConnectionError: it has ended.
+            OSError: there are more requests than it has come to, or no descriptors are left.
         """
         orders, for_orders = os.pipe()
-        news, for_news = os.pipe()
+        try:
+            news, for_news = os.pipe()
+        except OSError:
+            os.close(orders)
+            os.close(for_orders)
+            raise
         try:
             with open(os.devnull, "wb") as nothing:
                 output, errors = [number if _is_open(number) else nothing.fileno() for number in (1, 2)]
@@ -242,10 +247,10 @@ def start(
             _servers[kind] = _Server(arguments, environment, path)
         try:
             process = _servers[kind].fork(replies)
-        except BlockingIOError:  # it does not keep up with the requests
-            return None
-        except OSError:  # it was killed: another one the next time
+        except ConnectionError:  # it was killed: another one the next time
             _servers.pop(kind).close().wait(PATIENCE)
+            return None
+        except OSError:  # it does not keep up with the requests, or no descriptors are left
             return None
     given = {"environment": dict(environment), "path": path, "directory": os.getcwd()}
     encoded = json.dumps(given).encode()

@@ -312,7 +312,7 @@ class WorkerProcess:
         """Start an interpreter: the server that was to fork a process has failed."""
         assert self._started is not None
         assert self._exited is not None
-        logger.warning("The fork server has failed; the worker %s is started without it", self.name)
+        logger.warning("The fork server has failed; a worker is started without it")
         try:
             self._spawn(loop, may_fork=False)
         except Exception as error:
