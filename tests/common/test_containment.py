@@ -13,8 +13,6 @@ import pytest
 
 from headrace.containment import contained, described, log_raised
 from headrace.exceptions import TaskCancelled, UserCodeError
-from headrace.rpc import signals
-from headrace.rpc.loop import new_event_loop
 
 
 class Panic(BaseException):
@@ -79,27 +77,6 @@ def test_ctrl_c_on_the_main_thread_goes_on() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert type(in_a_thread(lambda: caught(KeyboardInterrupt()))) is UserCodeError
-
-
-@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, new_event_loop])
-def test_a_server_takes_its_ctrl_c_from_its_loop(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """What says KeyboardInterrupt in its process is the user's code."""
-
-    async def on_a_loop() -> list[BaseException]:
-        loop = asyncio.get_running_loop()
-        signals.handle(loop, signal.SIGINT, list)
-        handled = caught(KeyboardInterrupt())
-        signals.release(loop, signal.SIGINT)
-        signals.take_no_notice(signal.SIGINT)
-        return [handled, caught(KeyboardInterrupt())]
-
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        with asyncio.Runner(loop_factory=make_loop) as runner:
-            assert [type(error) for error in runner.run(on_a_loop())] == [UserCodeError, UserCodeError]
-    finally:
-        signal.signal(signal.SIGINT, before)
-        signals._handled.discard(signal.SIGINT)
 
 
 def test_the_end_of_the_program_goes_on_only_where_no_loop_runs() -> None:

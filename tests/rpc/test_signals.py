@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+
+from headrace.containment import contained
+from headrace.exceptions import UserCodeError
+from headrace.rpc import signals
+from headrace.rpc.loop import new_event_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -64,3 +72,24 @@ def test_forked_children_end_by_signals_that_their_parent_handles() -> None:
         [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=60, env=environment
     )
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, new_event_loop])
+def test_a_server_takes_its_ctrl_c_from_its_loop(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What says KeyboardInterrupt in its process is the user's code."""
+
+    async def on_a_loop() -> list[BaseException]:
+        loop = asyncio.get_running_loop()
+        signals.handle(loop, signal.SIGINT, list)
+        handled = contained(KeyboardInterrupt())
+        signals.release(loop, signal.SIGINT)
+        signals.take_no_notice(signal.SIGINT)
+        return [handled, contained(KeyboardInterrupt())]
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            assert [type(error) for error in runner.run(on_a_loop())] == [UserCodeError, UserCodeError]
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signals._handled.discard(signal.SIGINT)
