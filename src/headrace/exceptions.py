@@ -105,12 +105,16 @@ class KilledWorker(Exception):
         self.allowed_failures = allowed_failures
         self.cause = cause
 
-    def __str__(self) -> str:
+    @property
+    def _last(self) -> str:
+        """The last worker's address, and what ended it where that is known."""
         worker = getattr(self.last_worker, "address", self.last_worker)
-        cause = f" ({self.cause})" if self.cause else ""
+        return f"{worker} ({self.cause})" if self.cause else str(worker)
+
+    def __str__(self) -> str:
         return (
-            f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {worker}"
-            f"{cause}. It may need more memory than they have, or crash the interpreter; their logs tell more."
+            f"{self.allowed_failures + 1} workers died while they ran task {self.task!r}, the last one at {self._last}"
+            ". It may need more memory than they have, or crash the interpreter; their logs tell more."
         )
 
 
@@ -118,11 +122,9 @@ class KilledWorkerServing(KilledWorker):
     """Workers died while a result was fetched from them, too often for chance; arguments as of `KilledWorker`."""
 
     def __str__(self) -> str:
-        worker = getattr(self.last_worker, "address", self.last_worker)
-        cause = f" ({self.cause})" if self.cause else ""
         return (
             f"{self.allowed_failures + 1} workers died while the result of task {self.task!r} was fetched from them, "
-            f"the last one at {worker}{cause}. Sending a result can take as much memory again as holding it: give the "
+            f"the last one at {self._last}. Sending a result can take as much memory again as holding it: give the "
             "workers more (memory_limit), fetch it in parts, or make it smaller on the workers first"
         )
 
@@ -131,11 +133,9 @@ class KilledWorkerLeaving(KilledWorker):
     """Workers left in good order, one after the other, while they ran a task; arguments as of `KilledWorker`."""
 
     def __str__(self) -> str:
-        worker = getattr(self.last_worker, "address", self.last_worker)
-        cause = f" ({self.cause})" if self.cause else ""
         return (
-            f"{self.allowed_failures + 1} workers left while they ran task {self.task!r}, the last one at {worker}"
-            f"{cause}. It may end them itself. If it does not, and workers come and go often, raise "
+            f"{self.allowed_failures + 1} workers left while they ran task {self.task!r}, the last one at {self._last}"
+            ". It may end them itself. If it does not, and workers come and go often, raise "
             "distributed.scheduler.allowed-failures"
         )
 

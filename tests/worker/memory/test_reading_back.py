@@ -34,10 +34,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_memory_that_it_takes(
-    kind: str, compression: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "PART_BYTES", PART)
+def test_the_memory_that_it_takes(kind: str, compression: str | None, tmp_path: Path) -> None:
     store = Storage(str(tmp_path), compression, lambda path: None)
     value = KINDS[kind]()
     stored = store.write(store.encode(value))
@@ -56,10 +53,7 @@ def test_the_memory_that_it_takes(
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_read_for_others(
-    kind: str, compression: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "PART_BYTES", PART)
+def test_what_is_read_for_others(kind: str, compression: str | None, tmp_path: Path) -> None:
     store = Storage(str(tmp_path), compression, lambda path: None)
     value = KINDS[kind]()
     stored = store.write(store.encode(value))
