@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from dask._task_spec import TaskRef
 
+from headrace.common.current_run import worker_here
 from headrace.common.keys import Key, to_wire
-from headrace.common.running import worker_here
 from headrace.exceptions import LostActorError
-from headrace.messages.actor import ActorCall, ActorReply
+from headrace.messages.actor_calls import ActorCall, ActorReply
 from headrace.protocol import Held, dumps, loads, loads_exception, loads_traceback
 from headrace.rpc import ConnectionPool, Stream, send_recv
 

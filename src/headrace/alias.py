@@ -23,15 +23,6 @@ from headrace.common.facade import PackageModule
 #: The release of the peer whose interface this one follows; `distributed.__version__`, which libraries compare.
 API_VERSION = "2026.8.0"
 
-#: Public paths whose headrace module has another name. All others are `headrace.compat.X`, else `headrace.X`.
-RENAMED = {
-    "deploy.utils": "headrace.compat.deploy_utils",
-    "cli.dask_scheduler": "headrace.cli.scheduler",
-    "cli.dask_spec": "headrace.cli.spec",
-    "cli.dask_ssh": "headrace.cli.ssh",
-    "cli.dask_worker": "headrace.cli.worker",
-}
-
 #: Public names that `headrace` cannot offer by the same name, because that is a package or module of its own.
 ELSEWHERE = {"config": "headrace.compat.config", "rpc": "headrace.rpc"}
 
@@ -127,13 +118,8 @@ def _role(name: str) -> str | None:
 
 
 def _target(role: str) -> str | None:
-    """The headrace module of a public role, or None when there is none (yet)."""
-    if role in RENAMED:
-        return RENAMED[role]
-    candidates = [f"headrace.{role}"]
-    if "." not in role:
-        candidates.insert(0, f"headrace.compat.{role}")
-    for candidate in candidates:
+    """The headrace module of a public role, or None when there is none: `headrace.compat.X`, else `headrace.X`."""
+    for candidate in (f"headrace.compat.{role}", f"headrace.{role}"):
         try:
             if find_spec(candidate) is not None:
                 return candidate

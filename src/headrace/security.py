@@ -12,7 +12,7 @@ import ssl
 import tempfile
 from typing import Any
 
-from headrace.common.html import card, code, table
+from headrace.common.display.html import card, code, table
 
 _ROLES = ("client", "scheduler", "worker")
 #: attribute -> key of the configuration

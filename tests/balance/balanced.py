@@ -17,7 +17,7 @@ from headrace.messages.worker import (
     StealAnswer,
     StealRequest,
 )
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.records.workers import WorkerState
 
 REQUESTS = (StealRequest, AcquireReplicas, RemoveReplicas)
 

@@ -15,8 +15,8 @@ from headrace.common.status import Status
 from headrace.exceptions import UnknownWorkerError
 from headrace.extensions.stealing.scheduler import WorkStealing
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import inc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
+from headrace.testing.helpers.sample_functions import inc
 
 FOUR = [("127.0.0.1", 1)] * 4
 QUICK = {"distributed.scheduler.work-stealing-interval": "20ms"}

@@ -11,17 +11,17 @@ from balance.balanced import BalancedCluster
 
 from headrace.messages.base import TaskOptions
 from headrace.messages.worker import AcquireReplicas, AddKeys, ReleasedData, RemoveReplicas
-from headrace.scheduler.state import copies
-from headrace.scheduler.state.memory_manager import (
+from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
+from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data.memory_manager import (
     ActiveMemoryManagerPolicy,
     MemoryManager,
     ReduceReplicas,
     RetireWorker,
     Suggestion,
 )
-from headrace.scheduler.state.scaling import plan_closing, target_workers
-from headrace.scheduler.state.tasks import TaskState
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.records.tasks import TaskState
+from headrace.scheduler.state.records.workers import WorkerState
 
 
 def scattered(workers: int, data: dict[str, list[int]], nbytes: int = 10, **options: Any) -> BalancedCluster:

@@ -9,10 +9,15 @@ from balance.balanced import BalancedCluster
 
 from headrace.messages.base import TaskOptions
 from headrace.messages.worker import AddKeys, ComputeTask, ReleasedData, RescheduleTask, StealRequest
-from headrace.scheduler.state import steals
-from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
-from headrace.scheduler.state.occupancy import reevaluate, reevaluate_some
-from headrace.scheduler.state.stealing import EVEN_LEVEL, LAST_LEVEL, balance, level
+from headrace.scheduler.state.balance import steal_requests
+from headrace.scheduler.state.balance.stealing import (
+    EVEN_LEVEL,
+    LAST_LEVEL,
+    balance,
+    level,
+)
+from headrace.scheduler.state.data.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
+from headrace.scheduler.state.placing.occupancy import reevaluate, reevaluate_some
 
 LOOSE = TaskOptions(workers=["tcp://w0:1"], allow_other_workers=True)
 
@@ -307,7 +312,7 @@ def test_whatever_is_stolen_copied_dropped_and_retired_nothing_is_lost(seed: int
 def test_a_late_answer_for_a_task_without_an_open_request_is_taken() -> None:
     cluster = crowded(3, workers=2)
     task = cluster.state.tasks["f-2"]
-    steals.request(cluster.state, task, cluster.worker(1))
+    steal_requests.request(cluster.state, task, cluster.worker(1))
     cluster.drain()
     cluster.state.steals.forget_worker(cluster.worker(0))
     cluster.answer_all()
@@ -332,7 +337,7 @@ def test_what_a_task_needs_is_kept_while_the_task_is_placed_anew(ending: str) ->
     assert task.processing_on is cluster.worker(0)
     match ending:
         case "given back":
-            steals.request(state, task, None)
+            steal_requests.request(state, task, None)
             cluster.drain()
             cluster.answer_all()
         case "rescheduled":

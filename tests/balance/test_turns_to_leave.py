@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from headrace.scheduler.state.scatters import Scatters
+from headrace.scheduler.state.data.scatters import Scatters
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 @gen_cluster(nthreads=[("127.0.0.1", 1)] * 2)

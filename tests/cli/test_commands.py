@@ -15,10 +15,10 @@ import pytest
 
 import headrace
 from headrace import Client
-from headrace.cli.options import parse_resources
-from headrace.common.functions import import_term
-from headrace.testing.logs import wait_for_log_line
-from headrace.testing.waiting import poll_for
+from headrace.cli.common_options import parse_resources
+from headrace.common.callables import import_term
+from headrace.testing.helpers.log_reading import wait_for_log_line
+from headrace.testing.helpers.polling import poll_for
 
 SOURCE = Path(headrace.__file__).parents[1]
 HEADRACE = [sys.executable, "-m", "headrace.cli"]
@@ -315,7 +315,7 @@ def test_spec_runs_several_servers(tmp_path: Path) -> None:
 
 STUBBORN = """
 import asyncio
-from headrace.cli.lifetime import serve
+from headrace.cli.process_life import serve
 
 class Stubborn:
     async def finished(self):

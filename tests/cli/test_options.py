@@ -10,9 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from headrace.cli.common_options import parse_ports
+from headrace.cli.dask_worker import plan_workers, worker
 from headrace.cli.main import command
-from headrace.cli.options import parse_ports
-from headrace.cli.worker import plan_workers, worker
 
 SURFACE = json.loads((Path(__file__).parent / "options-2026.8.json").read_text())
 SOMEWHERE = "tcp://127.0.0.1:1"

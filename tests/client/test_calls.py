@@ -12,10 +12,16 @@ import numpy as np
 import pytest
 from dask._task_spec import TaskRef
 
-from headrace.client import calls
-from headrace.client.arguments import MemolessPickler, pack, splice
-from headrace.client.calls import MapPacker, describe, note_upload, pack_submit, submit_message
 from headrace.client.future import Future
+from headrace.client.packing import calls
+from headrace.client.packing.arguments import MemolessPickler, pack, splice
+from headrace.client.packing.calls import (
+    MapPacker,
+    describe,
+    note_upload,
+    pack_submit,
+    submit_message,
+)
 from headrace.client.state import FutureState
 from headrace.common.keys import to_wire
 from headrace.exceptions import SerializationError

@@ -10,11 +10,16 @@ import dask
 import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 
-from headrace.client.expressions import Persisting, computing, materialize
 from headrace.client.future import Future
-from headrace.client.graph import CHUNK, FIRST_CHUNK, GraphPacker, plan_graph
-from headrace.client.nodes import RUN_NODE, call_of
-from headrace.client.options import OptionTable
+from headrace.client.packing.expressions import Persisting, computing, materialize
+from headrace.client.packing.graph import (
+    CHUNK,
+    FIRST_CHUNK,
+    GraphPacker,
+    plan_graph,
+)
+from headrace.client.packing.nodes import RUN_NODE, call_of
+from headrace.client.packing.task_options import OptionTable
 from headrace.client.state import FutureState
 from headrace.common.keys import to_wire
 from headrace.exceptions import SerializationError
@@ -195,7 +200,7 @@ def test_annotations_of_layers_reach_the_tasks() -> None:
 
 def evaluate(batch: list[Any]) -> dict[Any, Any]:
     """What the worker would make of the messages."""
-    from headrace.worker.run_spec import resolve
+    from headrace.worker.execution.run_spec import resolve
 
     data: dict[Any, Any] = {}
     for key, (function, (args, kwargs), needs) in tasks_of(batch).items():
@@ -211,7 +216,7 @@ def evaluate(batch: list[Any]) -> dict[Any, Any]:
 
 @pytest.mark.parametrize("optimize", [True, False])
 def test_collections_compute_to_what_they_should(optimize: bool) -> None:
-    pytest.importorskip("headrace.worker.run_spec")
+    pytest.importorskip("headrace.worker.execution.run_spec")
     da, db = pytest.importorskip("dask.array"), pytest.importorskip("dask.bag")
     x = da.arange(16, chunks=4).reshape(4, 4)
     collections = [
@@ -225,7 +230,7 @@ def test_collections_compute_to_what_they_should(optimize: bool) -> None:
 
 
 def test_dataframes_compute_to_what_they_should() -> None:
-    pytest.importorskip("headrace.worker.run_spec")
+    pytest.importorskip("headrace.worker.execution.run_spec")
     pd, dd = pytest.importorskip("pandas"), pytest.importorskip("dask.dataframe")
     frame = pd.DataFrame({"a": [1, 2, 1, 2], "b": [1.0, 2, 3, 4]})
     expression, keys = computing([dd.from_pandas(frame, npartitions=2).groupby("a").b.sum()], True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.client.options import OptionTable, make_options, normalize_workers
+from headrace.client.packing.task_options import OptionTable, make_options, normalize_workers
 from headrace.messages.base import NO_OPTIONS
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from headrace import Client
-from headrace.client import pacing
 from headrace.client.api import work
-from headrace.client.calls import CHUNK
-from headrace.client.pacing import TURNS, Pace
+from headrace.client.packing import pacing
+from headrace.client.packing.calls import CHUNK
+from headrace.client.packing.pacing import TURNS, Pace
 from headrace.rpc import LoopRunner
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from headrace import Client, Future, LocalCluster, as_completed, wait
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 FUNCTIONS = st.sampled_from([operator.add, operator.sub, operator.mul, operator.floordiv])
 NUMBERS = st.integers(-2, 2)

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
+from headrace.common.callables import (
+    has_arg,
+    has_keyword,
+    import_term,
+    iscoroutinefunction,
+)
 
 
 async def asynchronous(x: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.common import functions, sizing
+from headrace.common import callables, sizing
 from headrace.common.sizing import split_cpus, workers_and_threads, workers_for
 
 
@@ -21,7 +21,7 @@ class Index:
         return self.value
 
 
-@pytest.mark.parametrize("module", [sizing, functions])
+@pytest.mark.parametrize("module", [sizing, callables])
 def test_examples(module: object) -> None:
     assert not doctest.testmod(module).failed  # type: ignore[arg-type]
 

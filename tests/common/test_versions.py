@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.common.versions import error_message, get_package_info, get_versions
+from headrace.common.package_versions import error_message, get_package_info, get_versions
 
 
 def running(**packages: Any) -> dict[str, Any]:

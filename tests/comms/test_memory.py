@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from headrace.comm import memory
-from headrace.comm.memory import MAPPED_BYTES, allocate
+from headrace.comm import frame_memory
+from headrace.comm.frame_memory import MAPPED_BYTES, allocate
 
 LARGE = MAPPED_BYTES + 1000
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Any:
-    kept = memory._Kept()
-    monkeypatch.setattr(memory, "_kept", kept)
+    kept = frame_memory._Kept()
+    monkeypatch.setattr(frame_memory, "_kept", kept)
     return kept
 
 
@@ -36,8 +36,8 @@ def test_too_much_memory() -> None:
 
 async def test_what_is_discarded_is_not_kept(nothing_kept: Any) -> None:
     kept, half = allocate(LARGE), allocate(LARGE)
-    memory.discard(half)
-    memory.discard(allocate(100_000))
+    frame_memory.discard(half)
+    frame_memory.discard(allocate(100_000))
     assert [record.mapping for record in nothing_kept.records] == [kept.obj]
     half[0] = 1
 
@@ -75,7 +75,7 @@ async def test_arrays_hold_their_memory(nothing_kept: Any) -> None:
 
 
 async def test_unused_memory_is_given_back(nothing_kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "LOOK_EVERY", 0.001)
+    monkeypatch.setattr(frame_memory, "LOOK_EVERY", 0.001)
     used = allocate(LARGE)
     allocate(LARGE)
     async with asyncio.timeout(20):
@@ -89,10 +89,10 @@ async def test_unused_memory_is_given_back(nothing_kept: Any, monkeypatch: pytes
 
 async def test_little_unused_memory_is_kept(nothing_kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [allocate(LARGE) for _ in range(4)]
-    monkeypatch.setattr(memory, "KEPT_BYTES", 2 * LARGE)
+    monkeypatch.setattr(frame_memory, "KEPT_BYTES", 2 * LARGE)
     frames.clear()
     nothing_kept.look()
     assert len(nothing_kept.records) == 2
-    for _ in range(memory.IDLE_LOOKS - 1):
+    for _ in range(frame_memory.IDLE_LOOKS - 1):
         nothing_kept.look()
     assert not nothing_kept.records

@@ -18,9 +18,10 @@ import dask.config
 import pytest
 from comms.transports import Collected, Transport, free_frames, lending_from
 
-from headrace.comm import Comm, CommClosedError, connect, memory_link, same_machine, yama
+from headrace.comm import Comm, CommClosedError, connect
 from headrace.comm.handshake import HandshakeReader, encode_handshake, handshake_info
-from headrace.comm.memory_link import (
+from headrace.comm.lent_memory import memory_link, same_machine, yama
+from headrace.comm.lent_memory.memory_link import (
     AT_ONCE_BYTES,
     LEND_BYTES,
     PLACE,
@@ -36,7 +37,7 @@ from headrace.comm.memory_link import (
 from headrace.comm.packets import COMPRESSED, CONTROL, REFERENCE
 from headrace.exceptions import MalformedDataError
 from headrace.protocol import Frames
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 def memory_can_be_read() -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.comm import memory
+from headrace.comm import frame_memory
 from headrace.comm.packets import (
     ADDRESS_BYTES,
     BYTES_PER_FRAME,
@@ -187,7 +187,7 @@ def test_what_is_announced_takes_no_memory_until_it_comes(
 ) -> None:
     """Also without numpy, which a scheduler has not loaded."""
     monkeypatch.delitem(sys.modules, "numpy", raising=False)
-    memory.drop_kept()
+    frame_memory.drop_kept()
     before, readers = resident(), []
     for _ in range(100_000_000 // nbytes):
         reader = PacketReader(lambda frames, lengths: None)

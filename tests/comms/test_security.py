@@ -14,7 +14,7 @@ import pytest
 
 from headrace import Scheduler
 from headrace.comm import Comm, CommClosedError, FatalCommClosedError, connect, listen
-from headrace.comm.core import DROPS
+from headrace.comm.connections import DROPS
 from headrace.security import Security
 
 

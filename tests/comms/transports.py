@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from headrace.comm import Comm, Listener, connect, listen, memory_link, packets, socket_comm
+from headrace.comm import (
+    Comm,
+    Listener,
+    connect,
+    listen,
+    packets,
+    socket_comm,
+)
+from headrace.comm.lent_memory import memory_link
 from headrace.security import Security
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.demo import report, sources
+from headrace.demo import printed_report, sources
 from headrace.demo.sources import Source, Summary, find_sources, merge, parse_file, to_frame
 
 
@@ -17,7 +17,7 @@ def write(folder: Path, text: str | bytes) -> Source:
     return Source(str(path), "package", "package.module")
 
 
-@pytest.mark.parametrize("module", [report, sources])
+@pytest.mark.parametrize("module", [printed_report, sources])
 def test_examples(module: object) -> None:
     assert not doctest.testmod(module).failed  # type: ignore[arg-type]
 

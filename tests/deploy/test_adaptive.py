@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace import Adaptive, Client, LocalCluster, SpecCluster, Worker
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 FAST = {"interval": "20ms", "wait_count": 2}
 gate = threading.Event()

@@ -18,7 +18,7 @@ import pytest
 from headrace import Client, LocalCluster, Worker
 from headrace.common.status import Status
 from headrace.exceptions import WorkerStartTimeoutError
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 
 def inc(x: int) -> int:

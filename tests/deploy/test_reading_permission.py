@@ -9,7 +9,7 @@ import dask.config
 import pytest
 
 from headrace import Client, LocalCluster
-from headrace.comm.yama import READER
+from headrace.comm.lent_memory.yama import READER
 from headrace.deploy import local
 
 

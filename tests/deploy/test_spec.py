@@ -11,7 +11,7 @@ import pytest
 from headrace import Client, Nanny, Scheduler, SpecCluster, Worker
 from headrace.common.status import Status
 from headrace.deploy.spec import ProcessInterface, init_spec, run_spec
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 LOCAL = {"host": "127.0.0.1", "port": 0}
 SCHEDULER = {"cls": Scheduler, "options": LOCAL}

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 import headrace
 from headrace import Client, SSHCluster
 from headrace.cli.main import command
-from headrace.testing.logs import wait_for_log_line
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.log_reading import wait_for_log_line
+from headrace.testing.helpers.polling import poll_for
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 KEYGEN = shutil.which("ssh-keygen")

@@ -13,7 +13,7 @@ import pytest
 
 from headrace import Client, SubprocessCluster
 from headrace.deploy.subprocess import SubprocessScheduler, SubprocessWorker
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 ONE = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
 

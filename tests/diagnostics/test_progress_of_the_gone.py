@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from headrace import Client, Scheduler
-from headrace.diagnostics.progress_tally import Tally
+from headrace.diagnostics.progress.tally import Tally
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import inc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
+from headrace.testing.helpers.sample_functions import inc
 
 
 @pytest.mark.parametrize("complete", [True, False])

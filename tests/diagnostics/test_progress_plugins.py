@@ -11,7 +11,7 @@ import pytest
 
 from distributed.utils import format_dashboard_link
 from headrace import Client, Scheduler, Worker, wait
-from headrace.diagnostics.progress import (
+from headrace.compat.diagnostics.progress import (
     AllProgress,
     GroupTiming,
     MultiProgress,
@@ -19,10 +19,10 @@ from headrace.diagnostics.progress import (
     dependent_keys,
     format_time,
 )
-from headrace.diagnostics.websocket import WebsocketPlugin
+from headrace.compat.diagnostics.websocket import WebsocketPlugin
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import div, inc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
+from headrace.testing.helpers.sample_functions import div, inc
 
 RELEASE = threading.Event()
 

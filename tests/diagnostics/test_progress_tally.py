@@ -7,8 +7,13 @@ import random
 import pytest
 from state.drive import Cluster
 
-from headrace.diagnostics.progress_tally import ERRORS, GROUPS, OTHERS, Tally
-from headrace.scheduler.state.tasks import TaskState
+from headrace.diagnostics.progress.tally import (
+    ERRORS,
+    GROUPS,
+    OTHERS,
+    Tally,
+)
+from headrace.scheduler.state.records.tasks import TaskState
 
 
 def prefix(task: TaskState) -> str:

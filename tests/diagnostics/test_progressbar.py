@@ -14,13 +14,20 @@ import dask
 import pytest
 
 from headrace import Client, LocalCluster, progress, span, wait
-from headrace.diagnostics import plugin, progress_text, progressbar
-from headrace.diagnostics import progress as progress_plugins
-from headrace.diagnostics.progress_feed import Group, Snapshot
-from headrace.diagnostics.progress_text import choose_groups, format_seconds, render_bar, render_groups, render_line
-from headrace.diagnostics.progress_watch import grouping
+from headrace.compat.diagnostics import progress as progress_plugins
+from headrace.compat.diagnostics.progress import wording
+from headrace.diagnostics import plugin, progressbar
+from headrace.diagnostics.progress.feed import Group, Snapshot
+from headrace.diagnostics.progress.watch import grouping
+from headrace.diagnostics.progress.wording import (
+    choose_groups,
+    format_seconds,
+    render_bar,
+    render_groups,
+    render_line,
+)
 from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 class Terminal(io.StringIO):
@@ -74,7 +81,7 @@ def fail(x: object) -> None:
 # Text
 
 
-@pytest.mark.parametrize("module", [progress_text, progressbar, plugin, progress_plugins])
+@pytest.mark.parametrize("module", [wording, progressbar, plugin, progress_plugins])
 def test_examples(module: object) -> None:
     assert not doctest.testmod(module).failed  # type: ignore[arg-type]
 

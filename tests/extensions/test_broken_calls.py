@@ -12,7 +12,7 @@ import pytest
 from headrace import Client, Event, Lock, MultiLock, Queue, Semaphore
 from headrace.exceptions import CommClosedError
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 KINDS: list[Any] = [
     pytest.param(Lock, "semaphore", id="lock"),

@@ -8,10 +8,10 @@ import dask.bag
 import pytest
 
 from headrace import Client, get_client, worker_client
-from headrace.client.datasets import Datasets
+from headrace.client.shown.datasets_mapping import Datasets
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import inc
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
+from headrace.testing.helpers.sample_functions import inc
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from headrace.comm import connect
 from headrace.messages.client import ClientHeartbeat
 from headrace.rpc import rpc, send_recv
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import inc
+from headrace.testing.helpers.sample_functions import inc
 
 SOON = {
     "distributed.scheduler.locks.lease-timeout": "300ms",

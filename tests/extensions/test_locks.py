@@ -13,7 +13,7 @@ from headrace import Client, Event, LocalCluster, Lock, Scheduler, Semaphore, ge
 from headrace.comm import connect
 from headrace.rpc import rpc, send_recv
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 def test_one_holder_at_a_time(client: Client) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from headrace import Client, Future, Queue, Variable, get_client
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.functions import inc
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
+from headrace.testing.helpers.sample_functions import inc
 
 
 class Odd:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from headrace import Client, Queue, Variable, fire_and_forget, wait
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 class Connection:

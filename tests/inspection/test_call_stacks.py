@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 def hold(path: str) -> None:

@@ -18,7 +18,7 @@ import yaml
 from headrace import Client, Scheduler, Worker
 from headrace.cluster_dump import load_cluster_dump, path_of, write_state
 from headrace.common.plain import plain
-from headrace.diagnostics.cluster_dump import ClusterDump
+from headrace.compat.diagnostics.cluster_dump import ClusterDump
 from headrace.testing.clusters import gen_cluster
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headrace import Client, Nanny, Scheduler, Worker
-from headrace.rpc.logs import OPEN, LogLines
+from headrace.rpc.server_logs import OPEN, LogLines
 from headrace.testing.clusters import gen_cluster
 
 NAME = "distributed.example-of-logs"

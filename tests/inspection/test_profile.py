@@ -14,7 +14,7 @@ import pytest
 
 from headrace import profile
 from headrace.profile import StackTree, Watcher, create, get_profile, merge, plot_data, process
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 def innermost() -> FrameType:

@@ -13,7 +13,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 FAST = {"distributed.worker.profile.interval": "1 ms", "distributed.worker.profile.cycle": "20 ms"}
 

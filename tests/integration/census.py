@@ -17,14 +17,14 @@ from typing import Any
 
 #: Kept up to a bound on purpose, filled once, or of one size for every connection (these are counted as objects).
 BOUNDED = (
-    "headrace.comm.same_machine._free_slots",  # of the most connections at a time; made 256 at once
-    "objects of headrace.comm.same_machine.Slot",
+    "headrace.comm.lent_memory.same_machine._free_slots",  # of the most connections at a time; made 256 at once
+    "objects of headrace.comm.lent_memory.same_machine.Slot",
     "headrace.comm.socket_comm.SocketComm._own_info",
     "headrace.comm.socket_comm.SocketComm.peer_info",
-    "objects of headrace.scheduler.handlers.deaths.Death",  # DEATHS_KEPT
+    "objects of headrace.scheduler.connections.fatal_results.Death",  # DEATHS_KEPT
     "headrace.protocol.pickling._loaded",  # LOADED_FUNCTIONS
-    "headrace.worker.sizes._type_names",
-    "headrace.worker.loading._stood",
+    "headrace.worker.execution.result_sizes._type_names",
+    "headrace.worker.execution.loading._stood",
     "headrace.common.importing.imported",
     "headrace.diagnostics.task_stream.TaskStreamPlugin.buffer",
 )
@@ -91,7 +91,7 @@ def _rss() -> int:
 
 def _give_back() -> None:
     """Have the allocator give back what is free."""
-    from headrace.comm.memory import drop_kept
+    from headrace.comm.frame_memory import drop_kept
 
     drop_kept()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -17,8 +17,8 @@ import pytest
 from headrace import Client, LocalCluster
 from headrace.client import FutureCancelledError
 from headrace.exceptions import KilledWorker
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 from headrace.testing.leaks import clean
-from headrace.testing.waiting import async_poll_for, poll_for
 
 from .conftest import PATIENCE, Served
 

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from headrace import Client, LocalCluster, get_worker
+from headrace.testing.helpers.polling import poll_for
 from headrace.testing.leaks import clean
-from headrace.testing.waiting import poll_for
 
 from .conftest import PATIENCE
 

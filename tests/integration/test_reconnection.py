@@ -21,7 +21,7 @@ from headrace.exceptions import CommClosedError
 from headrace.nanny import WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 from .conftest import PATIENCE, inc
 

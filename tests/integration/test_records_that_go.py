@@ -8,7 +8,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker
 from headrace.actor import _channels
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from headrace import Client, Event, Scheduler, Worker, get_worker
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

@@ -23,7 +23,7 @@ from headrace.messages.client import GraphRefused, SubmitGraph, TaskErred
 from headrace.messages.worker import AddKeys, LongRunning, MissingData, TaskFailed, TaskFinished
 from headrace.protocol import Frames, dumps
 from headrace.rpc import Stream
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 from .conftest import PATIENCE, Served, inc
 

@@ -12,7 +12,7 @@ from integration.conftest import PATIENCE, Served
 
 from headrace import Client, Scheduler, SchedulerPlugin, Worker, WorkerPlugin, wait
 from headrace.exceptions import DeserializationError
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

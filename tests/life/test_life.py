@@ -13,9 +13,9 @@ import pytest
 
 from headrace import Client, Nanny, Scheduler, Worker
 from headrace.exceptions import NoValidWorkerError, NoWorkerError
-from headrace.rpc import notice
+from headrace.rpc.loops import notice
 from headrace.testing.clusters import gen_cluster, gen_test
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 def inc(x: int) -> int:

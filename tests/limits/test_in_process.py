@@ -18,7 +18,7 @@ import pytest
 from headrace import Client, TaskTimeout
 from headrace.client import FutureCancelledError
 from headrace.scheduler import Scheduler
-from headrace.testing.logs import captured_logger
+from headrace.testing.helpers.log_reading import captured_logger
 from headrace.worker import Worker
 
 from .conftest import PATIENCE

@@ -14,9 +14,14 @@ import pytest
 import distributed
 import headrace
 from headrace import Retry
-from headrace.client.options import make_options
-from headrace.client.retrying import takes_timeout
-from headrace.common.retrying import matches, policy_of, problem_of_policy, seconds_before
+from headrace.client.packing.retry_options import takes_timeout
+from headrace.client.packing.task_options import make_options
+from headrace.common.retry_policy import (
+    matches,
+    policy_of,
+    problem_of_policy,
+    seconds_before,
+)
 from headrace.exceptions import TaskCancelled, TaskTimeout
 
 
@@ -42,7 +47,7 @@ def test_a_timeout_names_task_limit_and_worker() -> None:
 
 @pytest.mark.parametrize("error", [TaskTimeout("x-1", 30.0, "here"), TaskCancelled("x-1")])
 def test_what_is_raised_in_a_thread_says_the_same(error: BaseException) -> None:
-    from headrace.worker.interrupts import _raised_as
+    from headrace.worker.execution.interrupts import _raised_as
 
     with pytest.raises(type(error)) as caught:
         raise _raised_as(error)  # as the interpreter does it
@@ -146,7 +151,7 @@ def test_a_bad_limit_is_refused(timeout: Any) -> None:
 
 
 def test_annotations_may_differ_by_key() -> None:
-    from headrace.client.options import OptionTable
+    from headrace.client.packing.task_options import OptionTable
 
     with dask.annotate(retries=lambda key: Retry(2 if key == "x" else 0)):
         table = OptionTable({}, dask.get_annotations(), {})

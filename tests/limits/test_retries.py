@@ -10,7 +10,7 @@ import pytest
 
 from headrace import Client, Retry
 from headrace.scheduler import Scheduler
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 from .conftest import PATIENCE
 

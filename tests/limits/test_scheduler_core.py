@@ -8,11 +8,11 @@ import pytest
 from state.drive import Cluster
 
 from headrace import Retry
-from headrace.client.options import make_options
+from headrace.client.packing.task_options import make_options
 from headrace.messages.base import TaskOptions
 from headrace.messages.client import CancelKeys, GraphRefused
 from headrace.messages.worker import FreeKeys, InterruptTasks, TaskFailed
-from headrace.scheduler.state.invariants import check
+from headrace.scheduler.state.checks.invariants import check
 
 W0, W1 = "tcp://w0:1", "tcp://w1:1"
 

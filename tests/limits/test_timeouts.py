@@ -14,7 +14,7 @@ import dask
 import pytest
 
 from headrace import Client, Retry, TaskTimeout, get_worker, rejoin, secede
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 from .conftest import PATIENCE
 

@@ -10,9 +10,9 @@ import pytest
 from looking.tasks import add, double, fail
 
 from headrace import Client, Reschedule, get_worker, wait
-from headrace.diagnostics.eventstream import eventstream
+from headrace.compat.diagnostics.eventstream import eventstream
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from looking.tasks import add, double, fail
 import distributed
 from distributed.cfexecutor import ClientExecutor
 from headrace import Client, Lock
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 
 def keyword(x: int = 0, workers: int = 0, priority: int = 0) -> tuple[int, int, int]:

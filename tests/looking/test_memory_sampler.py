@@ -10,7 +10,7 @@ from looking.tasks import double
 from headrace import Client
 from headrace.diagnostics.memory_sampler import MemorySampler
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 def test_samples(client: Client) -> None:

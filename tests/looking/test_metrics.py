@@ -18,7 +18,7 @@ from headrace.metrics import (
     context_meter_to_server_digest,
     meter,
 )
-from headrace.testing.meters import captured_context_meter
+from headrace.testing.helpers.meters import captured_context_meter
 
 
 class Clock:

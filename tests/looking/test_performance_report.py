@@ -11,12 +11,12 @@ from looking.tasks import Page, add, double, fail
 
 from headrace import Client, performance_report, wait
 from headrace.diagnostics.pages.content import ReportContent, WorkerLine, busy_part, totals
-from headrace.diagnostics.pages.report import report_page
-from headrace.diagnostics.report import READINGS, Readings, Reports
+from headrace.diagnostics.pages.performance_page import report_page
+from headrace.diagnostics.report_collection import READINGS, Readings, Reports
 from headrace.diagnostics.task_stream import Run
 from headrace.profile import create
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 SECTIONS = ["stream", "load", "tasks", "workers", "profile", "scheduler", "code", "system"]
 

@@ -11,7 +11,7 @@ from looking.tasks import double, fail
 from headrace import Client, span, wait
 from headrace.extensions.spans import Span, SpanMetadata
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 class TestAnnotations:

@@ -13,7 +13,7 @@ import dask.config
 import headrace
 from headrace import Client, wait
 from headrace.testing.clusters import gen_cluster
-from headrace.worker.task_logs import TaskLogs
+from headrace.worker.execution.task_logs import TaskLogs
 
 
 def chatter(x: Any) -> Any:
@@ -163,7 +163,7 @@ def test_prints_and_warnings_reach_the_client(client: Client, capsys: Any) -> No
         warnings.simplefilter("always")
         client.submit(speak).result()
         client.run_on_scheduler(int)  # events come before this answer or soon after
-        from headrace.testing.waiting import poll_for
+        from headrace.testing.helpers.polling import poll_for
 
         poll_for(lambda: any("a warning from a task" in str(each.message) for each in caught))
     assert "to-everybody\n" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from looking.tasks import Page, add, double, fail
 
 from headrace import Client, get_task_metadata, get_task_stream, wait
-from headrace.diagnostics.pages.stream import busy_over_time, stream_data, stream_figure
+from headrace.diagnostics.pages.stream_drawings import busy_over_time, stream_data, stream_figure
 from headrace.diagnostics.task_stream import Run, TaskStreamPlugin, color_of_message, message_of, rectangles
 from headrace.testing.clusters import gen_cluster
 

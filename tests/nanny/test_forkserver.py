@@ -20,7 +20,7 @@ from headrace import Client, LocalCluster, Nanny, Scheduler
 from headrace.nanny import forkserver
 from headrace.nanny.environment import interpreter_arguments, module_path, process_environment
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 pytestmark = pytest.mark.skipif(not forkserver.is_possible(), reason="workers are not forked here")
 NO_WORKERS: list[Any] = []

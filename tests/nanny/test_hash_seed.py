@@ -18,7 +18,7 @@ import headrace
 from headrace import Client, LocalCluster
 from headrace.deploy.ssh import Worker as SSHWorker
 from headrace.nanny.environment import HASH_SEED, process_environment
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 WORD = "straight"
 WORKER = ("worker", "--nthreads", "1", "--no-dashboard")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from headrace.client import Client
-from headrace.diagnostics.chaos import MODES, KillWorker
+from headrace.compat.chaos import MODES, KillWorker
 from headrace.nanny import Nanny
 from headrace.scheduler import Scheduler
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 

@@ -11,9 +11,9 @@ import pytest
 
 from headrace.client import Client
 from headrace.nanny import Nanny
-from headrace.nanny.memory import NannyMemoryManager
+from headrace.nanny.memory_watch import NannyMemoryManager
 from headrace.scheduler import Scheduler
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 MB = 1_000_000
 

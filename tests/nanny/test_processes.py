@@ -20,7 +20,7 @@ from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.scheduler import Scheduler
 from headrace.security import Security
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 @pytest.fixture

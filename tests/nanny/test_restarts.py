@@ -18,7 +18,7 @@ from headrace.nanny import Nanny
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.scheduler import Scheduler
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import Worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("ipywidgets")
 
 from headrace import LocalCluster
-from headrace.common.notebook import is_kernel
+from headrace.common.display.notebook import is_kernel
 from headrace.deploy.cluster import Cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 async def test_an_asynchronous_cluster_is_scaled_by_its_buttons() -> None:

@@ -14,7 +14,7 @@ from notebooks.kernel import WIDGET_VIEW, Notebook, run
 PREPARE = """
 import builtins, threading
 from headrace import Client, LocalCluster, progress, wait
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 builtins.gate = threading.Event()
 

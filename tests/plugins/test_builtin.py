@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from headrace import Client, Environ, LocalCluster, PipInstall, UploadDirectory, UploadFile, Worker
-from headrace.diagnostics.install import InstallPlugin, _PipInstall
 from headrace.diagnostics.plugin import ForwardOutput
+from headrace.diagnostics.plugins.install import InstallPlugin, _PipInstall
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from headrace import Client, Nanny, NannyPlugin, Scheduler, SchedulerPlugin, Worker, WorkerPlugin
 from headrace.testing.clusters import gen_cluster, gen_test
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 def inc(x: int) -> int:

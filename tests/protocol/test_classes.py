@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.protocol import dumps, dumps_function, hand_over, hand_over_function, loads, loads_function
-from headrace.protocol.classes import set_class_state
+from headrace.protocol.functions.classes import set_class_state
 
 SOURCE = """
 import functools
@@ -84,7 +84,7 @@ def test_a_class_from_elsewhere_is_what_the_last_pickle_says() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_a_forked_process_owns_no_classes(script: dict[str, Any]) -> None:
-    from headrace.protocol import classes
+    from headrace.protocol.functions.shareable import classes
 
     kind = script["Rule"]
     dumps(kind())

@@ -12,9 +12,9 @@ import pytest
 import distributed.protocol
 import distributed.protocol.serialize
 import headrace.protocol
+from headrace.compat.protocol.core import dumps, loads
 from headrace.exceptions import SerializationError
 from headrace.protocol import Serialize, Serialized, ToPickle
-from headrace.protocol.core import dumps, loads
 
 Point = namedtuple("Point", "x y")
 
@@ -112,7 +112,7 @@ def test_the_public_package() -> None:
     package: Any = distributed.protocol
     assert package.dumps is dumps
     assert package.loads is loads
-    assert package.serialize is headrace.protocol.serialize  # and not the module
+    assert package.serialize is headrace.compat.protocol.serialize  # and not the module
     assert package.pickle.dumps(1)
     assert package.Serialize is Serialize
     assert "dask_serialize" in dir(package)

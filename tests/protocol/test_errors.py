@@ -11,7 +11,7 @@ import tblib.pickling_support
 
 from headrace.exceptions import RemoteError
 from headrace.protocol import dumps, dumps_exception, loads, loads_exception, loads_traceback, truncate
-from headrace.protocol.errors import DumpedException
+from headrace.protocol.exception_payloads import DumpedException
 
 
 def raised(exception: BaseException, cause: BaseException | None = None) -> BaseException:

@@ -23,8 +23,8 @@ from headrace.protocol import (
     loads,
     loads_function,
 )
-from headrace.protocol import functions as kept_functions
 from headrace.protocol import pickling as headrace_pickle
+from headrace.protocol.functions.shareable import shareable as kept_functions
 
 LARGE = 2 * OUT_OF_BAND_BYTES
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace.protocol import dumps, dumps_function, loads_function
-from headrace.protocol.frozen import freeze
+from headrace.protocol.functions.frozen import freeze
 
 PACKAGE = """
 class Kind:

@@ -14,6 +14,7 @@ import numpy
 import pytest
 
 from headrace import protocol
+from headrace.compat.protocol import serialize
 from headrace.exceptions import SerializationError
 from headrace.protocol import (
     Frames,
@@ -21,7 +22,6 @@ from headrace.protocol import (
     Serialize,
     Serialized,
     ToPickle,
-    by_value,
     dask_deserialize,
     dask_serialize,
     decode,
@@ -35,18 +35,18 @@ from headrace.protocol import (
     register_serialization,
     register_serialization_family,
     register_serialization_lazy,
-    serialize,
     serialize_bytelist,
     serialize_bytes,
 )
 from headrace.protocol import pickling as plain
-from headrace.protocol.context import serialization_context
 from headrace.protocol.families import dumps_by_family, families, loads_by_family
+from headrace.protocol.functions.shareable import by_value
 from headrace.protocol.pieces import dumps_in_pieces
 from headrace.protocol.registered import RegisteredPickler
+from headrace.protocol.serialization_context import serialization_context
 from headrace.protocol.unpickling import unpickle
 
-public = importlib.import_module("headrace.protocol.serialize")
+public = importlib.import_module("headrace.compat.protocol.serialize")
 
 
 class Human:

@@ -18,7 +18,7 @@ import pytest
 
 from headrace.common.importing import import_from_outside, imported
 from headrace.protocol.unpickling import AT_ONCE_BYTES, unpickle
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 #: seconds after which a test that hangs fails
 PATIENCE = 30

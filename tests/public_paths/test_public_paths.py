@@ -140,8 +140,8 @@ def test_importing_headrace_is_cheap() -> None:
 
 def test_a_module_keeps_its_own_spec() -> None:
     code = """
-import importlib, distributed.comm.core, headrace.comm.core as module
-assert module.__spec__.name == "headrace.comm.core"
+import importlib, distributed.comm.core, headrace.comm.connections as module
+assert module.__spec__.name == "headrace.comm.connections"
 assert importlib.reload(module) is module
 """
     done = run_python(code)

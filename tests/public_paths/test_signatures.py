@@ -88,7 +88,7 @@ def test_a_parameter_by_name_only_is_told_from_one_by_position() -> None:
 
 def test_what_differs_is_seen() -> None:
     facts = {
-        "headrace.testing.functions": {
+        "headrace.testing.helpers.sample_functions": {
             "inc": {"kind": "function", "signature": "(x)"},
             "slowinc": {"kind": "function", "signature": "(delay, x=1)"},
             "asyncinc": {"kind": "function", "signature": "(x, delay=0.5)"},
@@ -96,7 +96,7 @@ def test_what_differs_is_seen() -> None:
         }
     }
     found = deviations({}, facts)
-    prefix = "headrace.testing.functions."
+    prefix = "headrace.testing.helpers.sample_functions."
     assert set(found) == {f"{prefix}slowinc", f"{prefix}asyncinc", f"{prefix}nowhere"}
     assert "by position" in found[f"{prefix}slowinc"]
     assert "awaited" in found[f"{prefix}asyncinc"]

@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Client
 from headrace.client import SourceCode
-from headrace.client.source_code import calling_code, frames_wanted
+from headrace.client.packing.user_frames import calling_code, frames_wanted
 
 SECTION = "distributed.diagnostics.computations"
 

@@ -10,7 +10,7 @@ import pytest
 
 from headrace import Client, Nanny, Scheduler
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 NONE: list[Any] = []
 

@@ -19,7 +19,7 @@ from headrace.protocol import dumps, unwrap
 from headrace.rpc import Stream
 from headrace.scheduler import ClientState, TaskState
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 TWO = [("127.0.0.1", 1)] * 2
 NONE: list[Any] = []

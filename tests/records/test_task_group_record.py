@@ -9,8 +9,8 @@ from state.drive import Cluster
 
 from headrace.messages.worker import TaskFailed, TaskFinished
 from headrace.scheduler import TaskGroup
-from headrace.scheduler.state.graph import MOST_GROUPS
-from headrace.scheduler.state.tasks import STATES
+from headrace.scheduler.state.flow.graph_intake import MOST_GROUPS
+from headrace.scheduler.state.records.tasks import STATES
 
 
 def group_of(cluster: Cluster, key: Any) -> TaskGroup:

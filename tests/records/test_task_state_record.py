@@ -11,7 +11,7 @@ from headrace import Client, Scheduler, Worker
 from headrace.messages.base import TaskOptions
 from headrace.messages.worker import TaskFinished
 from headrace.scheduler import TaskState
-from headrace.scheduler.state.tasks import STATES, UNKNOWN_NBYTES
+from headrace.scheduler.state.records.tasks import STATES, UNKNOWN_NBYTES
 from headrace.testing.clusters import gen_cluster
 
 

@@ -16,7 +16,7 @@ from records.gate import Gate, hold
 
 from headrace import Client, Scheduler, Worker, get_worker
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, wait_for_state
+from headrace.testing.helpers.polling import async_poll_for, wait_for_state
 
 ONE = [("127.0.0.1", 1)]
 TWO = [("127.0.0.1", 1)] * 2

@@ -13,7 +13,7 @@ from headrace.messages.base import TaskOptions
 from headrace.messages.worker import LongRunning, TaskFinished, WorkerHeartbeat
 from headrace.scheduler import WorkerState
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 ADDRESS = "tcp://w0:1"
 

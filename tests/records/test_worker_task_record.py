@@ -17,7 +17,7 @@ from headrace import Client, Scheduler, Worker, get_worker
 from headrace.client import FutureCancelledError
 from headrace.diagnostics.plugin import WorkerPlugin
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import async_poll_for, wait_for_state
+from headrace.testing.helpers.polling import async_poll_for, wait_for_state
 from headrace.worker.state import TaskState
 from headrace.worker.state.tasks import StateName
 

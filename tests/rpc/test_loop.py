@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, run, sync
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 
 @pytest.fixture

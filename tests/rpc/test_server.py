@@ -375,9 +375,9 @@ async def test_addresses_of_a_server(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_modules_beside_the_class_of_the_packages_name() -> None:
-    import headrace.rpc.loop as by_import
+    import headrace.rpc.loops.loop as by_import
     from headrace import rpc as public
-    from headrace.rpc import loop
+    from headrace.rpc.loops import loop
 
     assert by_import is loop
     assert public is rpc

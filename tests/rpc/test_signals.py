@@ -13,15 +13,15 @@ import pytest
 
 from headrace.containment import contained
 from headrace.exceptions import UserCodeError
-from headrace.rpc import signals
-from headrace.rpc.loop import new_event_loop
+from headrace.rpc.loops import signals
+from headrace.rpc.loops.loop import new_event_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 SCRIPT = """
 import asyncio, os, signal, sys, threading, time
 from headrace.rpc import signals
-from headrace.rpc.loop import new_event_loop
+from headrace.rpc.loops.loop import new_event_loop
 
 heard = []
 

@@ -17,8 +17,8 @@ from headrace.messages.worker import (
     TaskFinished,
     WorkerHeartbeat,
 )
-from headrace.scheduler.state.membership import pardon, suspects
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.flow.membership import pardon, suspects
+from headrace.scheduler.state.records.workers import WorkerState
 from headrace.worker.state import WorkerState as Worker
 from headrace.worker.state import events
 

@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Client, Event, Retry, Scheduler, Worker, clock
 from headrace.testing.configuration import new_config
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

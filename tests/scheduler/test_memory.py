@@ -6,8 +6,8 @@ import dask
 import pytest
 
 from headrace.scheduler import MemoryState, WorkerState
-from headrace.scheduler.memory import MemorySettings
-from headrace.scheduler.state.memory import UnmanagedHistory
+from headrace.scheduler.memory_settings import MemorySettings
+from headrace.scheduler.state.records.memory_readings import UnmanagedHistory
 
 
 def test_readings_add_up() -> None:

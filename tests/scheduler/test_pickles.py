@@ -14,7 +14,7 @@ from headrace.comm import connect
 from headrace.exceptions import BadRequestError
 from headrace.protocol import Serialize, dumps
 from headrace.protocol.marks import ToPickle
-from headrace.rpc.calls import send_recv
+from headrace.rpc.requests import send_recv
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

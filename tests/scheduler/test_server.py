@@ -28,7 +28,7 @@ from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, Work
 from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
 from headrace.scheduler import Scheduler
-from headrace.scheduler.state.state import SchedulerState
+from headrace.scheduler.state.core import SchedulerState
 from headrace.worker import Worker
 
 
@@ -281,7 +281,7 @@ def test_unknown_keyword_is_named() -> None:
 
 
 def test_value_marked_for_the_peer_is_plain_here() -> None:
-    from headrace.scheduler.base import opened
+    from headrace.scheduler.shell import opened
 
     assert opened(Serialize(3)) == 3
     assert opened(dumps({"a": 1})) == {"a": 1}

@@ -15,7 +15,7 @@ from headrace.messages.client import ClientEvent, DesireKeys, KeyInMemory, Submi
 from headrace.messages.worker import ComputeTask, TaskFinished
 from headrace.rpc import send_recv
 from headrace.scheduler import Scheduler
-from headrace.scheduler.handlers import clients
+from headrace.scheduler.connections import clients
 
 EVENT = ClientEvent("topic", (0.0, "x" * 1_000_000))
 

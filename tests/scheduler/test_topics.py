@@ -8,12 +8,12 @@ import pytest
 from scheduler.test_server import join_client, running
 
 from headrace.messages.client import CloseClient
-from headrace.scheduler import topics
-from headrace.scheduler.topics import Topics
+from headrace.scheduler import event_log
+from headrace.scheduler.event_log import Topics
 
 
 def test_the_least_used_topics_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "MOST_TOPICS", 3)
+    monkeypatch.setattr(event_log, "MOST_TOPICS", 3)
     subscribers: dict[str, set[str]] = {"heard": {"alice"}, "left": set()}
     log = Topics(subscribers, 10)
     for topic in ("heard", "left", "a", "left", "b", "c"):

@@ -14,15 +14,15 @@ import pytest
 from state.drive import Cluster
 
 from headrace import Client, Scheduler
-from headrace.client.latest_info import LatestInfo
-from headrace.client.security_loader import loaded_security
+from headrace.client.link.latest_info import LatestInfo
+from headrace.client.link.security_loader import loaded_security
 from headrace.exceptions import CommClosedError
 from headrace.protocol.compression import Compressor
 from headrace.rpc import ConnectionPool, PatientCalls, Server, new_event_loop
-from headrace.rpc.ticks import TickOptions, Ticks
+from headrace.rpc.loops.ticks import TickOptions, Ticks
 from headrace.scheduler.server import state_options
-from headrace.scheduler.state.placement import is_root_like
-from headrace.testing.waiting import async_poll_for
+from headrace.scheduler.state.placing.placement import is_root_like
+from headrace.testing.helpers.polling import async_poll_for
 
 
 def test_the_schedulers_state() -> None:
@@ -133,7 +133,7 @@ async def test_how_often_the_scheduler_is_asked(monkeypatch: pytest.MonkeyPatch)
         def check_open(self) -> None:
             """It is."""
 
-    monkeypatch.setattr("headrace.client.latest_info.ask", ask)
+    monkeypatch.setattr("headrace.client.link.latest_info.ask", ask)
     for interval, soon in (("1h", False), ("1ms", True)):
         with dask.config.set({"distributed.client.scheduler-info-interval": interval}):
             latest = LatestInfo(Session())  # type: ignore[arg-type]

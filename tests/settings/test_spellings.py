@@ -29,8 +29,8 @@ from headrace.nanny.environment import inherited_configuration, process_environm
 from headrace.preloading import configured_preloads
 from headrace.rpc import rpc
 from headrace.security import Security
-from headrace.worker.memory.options import MemoryOptions
-from headrace.worker.options import WorkerOptions
+from headrace.worker.memory.memory_options import MemoryOptions
+from headrace.worker.worker_options import WorkerOptions
 
 
 class _AnyCluster:
@@ -57,19 +57,19 @@ def _memory() -> MemoryOptions:
 
 
 def _scheduler_memory() -> Any:
-    from headrace.scheduler.memory import MemorySettings
+    from headrace.scheduler.memory_settings import MemorySettings
 
     return MemorySettings.from_config()
 
 
 def _retry() -> Any:
-    from headrace.rpc.retrying import RetryOptions
+    from headrace.rpc.connection_retries import RetryOptions
 
     return RetryOptions.from_config()
 
 
 def _ticks() -> Any:
-    from headrace.rpc.ticks import TickOptions
+    from headrace.rpc.loops.ticks import TickOptions
 
     return TickOptions.from_config()
 
@@ -93,7 +93,7 @@ def _client() -> Client:
 
 
 def _task_logs() -> Any:
-    from headrace.worker.task_logs import TaskLogs
+    from headrace.worker.execution.task_logs import TaskLogs
 
     return TaskLogs.from_config()
 
@@ -128,7 +128,7 @@ async def _refusal(kind: str) -> str:
 
 
 def _kept_lines() -> Any:
-    from headrace.rpc.logs import LogLines
+    from headrace.rpc.server_logs import LogLines
 
     return LogLines("distributed")
 
@@ -139,13 +139,13 @@ def _zstd() -> tuple[int, int]:
 
 
 def _import(name: str) -> str:
-    from headrace.protocol.serialize import import_allowed_module
+    from headrace.compat.protocol.serialize import import_allowed_module
 
     return import_allowed_module(name).__name__
 
 
 def _error_length() -> int:
-    from headrace.rpc.calls import error_message
+    from headrace.rpc.requests import error_message
 
     return len(error_message(ValueError("x" * 500))["text"])
 
@@ -157,7 +157,7 @@ def _stream_length() -> Any:
 
 
 def _pattern(name: str) -> str:
-    from headrace.client.source_code import _pattern as pattern
+    from headrace.client.packing.user_frames import _pattern as pattern
 
     return pattern(name).pattern
 
@@ -171,19 +171,19 @@ def _kind_of_loop() -> str:
 
 
 def _mp_method() -> str | None:
-    from headrace.toolbox.threads import get_mp_context
+    from headrace.compat.toolbox.thread_calls import get_mp_context
 
     return get_mp_context().get_start_method()
 
 
 def _frames() -> int:
-    from headrace.client.source_code import frames_wanted
+    from headrace.client.packing.user_frames import frames_wanted
 
     return frames_wanted()
 
 
 def _loader() -> Any:
-    from headrace.client.security_loader import loaded_security
+    from headrace.client.link.security_loader import loaded_security
 
     with pytest.raises(ImportError) as raised:
         loaded_security("tcp://127.0.0.1:1")
@@ -374,7 +374,7 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
 
 
 def _latest() -> Any:
-    from headrace.client.latest_info import LatestInfo
+    from headrace.client.link.latest_info import LatestInfo
 
     return LatestInfo(None)  # type: ignore[arg-type]
 
@@ -471,7 +471,7 @@ def test_a_process_that_is_given_its_settings_by_variables() -> None:
     """Without dask, which is not imported before a task needs it, and after that."""
     chosen = {"DASK_DISTRIBUTED__WORKER__INTERRUPT_GRACE": "77s"}
     code = (
-        "import sys; from headrace.worker.options import WorkerOptions\n"
+        "import sys; from headrace.worker.worker_options import WorkerOptions\n"
         "print(WorkerOptions.from_config().interrupt_grace, 'dask' in sys.modules)\n"
         "import dask; print(WorkerOptions.from_config().interrupt_grace)"
     )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.common.status import Status
-from headrace.scheduler.state import copies, steals
-from headrace.scheduler.state.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
-from headrace.scheduler.state.occupancy import reevaluate_some
-from headrace.scheduler.state.stealing import balance
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.balance import steal_requests
+from headrace.scheduler.state.balance.stealing import balance
+from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
+from headrace.scheduler.state.placing.occupancy import reevaluate_some
+from headrace.scheduler.state.records.workers import WorkerState
 
 if TYPE_CHECKING:
     from .scheduler import SimulatedScheduler
@@ -40,7 +41,7 @@ class Balancing:
         else:
             tasks = [task for task in state.tasks.values() if task.processing_on is not None]
             if tasks:
-                steals.request(state, random.choice(tasks), random.choice([None, *state.running]))
+                steal_requests.request(state, random.choice(tasks), random.choice([None, *state.running]))
         self._scheduler.flush()
 
     def copy(self) -> None:

@@ -1,6 +1,6 @@
 """A client's shell in the simulation, and the user behind it, who does random things and checks every value.
 
-It does what `headrace.client.session` and the methods of `Client` do, with the same messages.
+It does what `headrace.client.link.session` and the methods of `Client` do, with the same messages.
 """
 
 from __future__ import annotations

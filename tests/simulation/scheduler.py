@@ -17,13 +17,13 @@ from headrace.messages.worker import (
     WorkerHeartbeat,
     WorkerStatus,
 )
-from headrace.scheduler.state.clients import ClientState
-from headrace.scheduler.state.membership import pardon, suspects
-from headrace.scheduler.state.options import StateOptions
-from headrace.scheduler.state.restrictions import workers_named
-from headrace.scheduler.state.state import SchedulerState
-from headrace.scheduler.state.tasks import TaskState
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.flow.membership import pardon, suspects
+from headrace.scheduler.state.placing.restrictions import workers_named
+from headrace.scheduler.state.records.clients import ClientState
+from headrace.scheduler.state.records.tasks import TaskState
+from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.state.state_options import StateOptions
 
 from .network import Connection
 

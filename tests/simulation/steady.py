@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from headrace.scheduler.state import clients, tasks, workers
+from headrace.scheduler.state.records import clients, tasks, workers
 from headrace.worker.state import tasks as worker_tasks
 
 NAMES: dict[type, Callable[[Any], str]] = {

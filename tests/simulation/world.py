@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from headrace.scheduler.state.options import StateOptions
+from headrace.scheduler.state.state_options import StateOptions
 
 from . import oracle
 from .balancing import Balancing

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from headrace.rpc import rpc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 EXAMPLES = Path(__file__).parent / "examples"
 LIMIT = 30

@@ -19,10 +19,10 @@ from headrace.messages.client import (
     TaskRetried,
 )
 from headrace.messages.worker import ComputeTask, FreeKeys, TaskFailed, TaskFinished
-from headrace.scheduler.state.clients import ClientState
-from headrace.scheduler.state.options import StateOptions
-from headrace.scheduler.state.state import SchedulerState
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.records.clients import ClientState
+from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.state.state_options import StateOptions
 
 
 class Cluster:

@@ -9,7 +9,7 @@ from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
 from headrace.scheduler.state.documented import decide_worker, valid_workers
-from headrace.scheduler.state.restrictions import SAMPLE, restricted_workers, workers_named
+from headrace.scheduler.state.placing.restrictions import SAMPLE, restricted_workers, workers_named
 
 
 def options(**keywords: Any) -> TaskOptions:

@@ -9,9 +9,9 @@ from state.drive import Cluster
 
 from headrace.messages.client import TaskErred
 from headrace.messages.worker import AddKeys, TaskFinished
-from headrace.scheduler.state.membership import DEPARTURES_PER_DEATH
-from headrace.scheduler.state.tasks import TaskState
-from headrace.scheduler.state.workers import WorkerState
+from headrace.scheduler.state.flow.membership import DEPARTURES_PER_DEATH
+from headrace.scheduler.state.records.tasks import TaskState
+from headrace.scheduler.state.records.workers import WorkerState
 
 
 def submitted(cluster: Cluster, key: str = "task") -> TaskState:

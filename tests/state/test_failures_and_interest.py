@@ -15,8 +15,8 @@ from headrace.messages.worker import (
     RescheduleTask,
     TaskFinished,
 )
-from headrace.scheduler.state import membership
-from headrace.scheduler.state.invariants import InvariantError, check
+from headrace.scheduler.state.checks.invariants import InvariantError, check
+from headrace.scheduler.state.flow import membership
 from headrace.scheduler.state.transitions.engine import InvalidTransition
 from headrace.scheduler.state.transitions.table import TABLE
 

@@ -9,7 +9,7 @@ import pytest
 from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
-from headrace.scheduler.state.placement import is_root_like
+from headrace.scheduler.state.placing.placement import is_root_like
 
 
 def placed(cluster: Cluster) -> dict[str, list[str]]:

@@ -7,8 +7,9 @@ from state.drive import Cluster
 
 from headrace.messages.base import TaskOptions
 from headrace.messages.worker import ComputeTask, FreeKeys, RescheduleTask, StealAnswer, TaskFailed, TaskFinished
-from headrace.scheduler.state import promises, steals
-from headrace.scheduler.state.load import AHEAD_TASKS
+from headrace.scheduler.state.balance import steal_requests
+from headrace.scheduler.state.placing import promises
+from headrace.scheduler.state.placing.load import AHEAD_TASKS
 
 W0, W1 = "tcp://w0:1", "tcp://w1:1"
 
@@ -107,7 +108,7 @@ def test_chain_moves_with_its_first_link_when_that_is_stolen() -> None:
     cluster.submit(cluster.add_client(), chain_of(3), ["step-2"])
     state = cluster.state
     first = state.tasks["step-0"]
-    steals.request(state, first, state.workers[W1])
+    steal_requests.request(state, first, state.workers[W1])
     state.on_worker_batch(state.workers[W0], [StealAnswer("step-0", first.attempt, "ready")], cluster.now)
     cluster.drain()
     assert promised(cluster) == {"step-1": W1, "step-2": W1}

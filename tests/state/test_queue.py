@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.scheduler.state.queue import TaskQueue
-from headrace.scheduler.state.tasks import TaskState, TaskTable
+from headrace.scheduler.state.placing.queue import TaskQueue
+from headrace.scheduler.state.records.tasks import TaskState, TaskTable
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))

@@ -62,7 +62,7 @@ def test_is_not_stolen(cluster: Cluster) -> None:
     refuse(cluster, OTHER, "second", "socket")
     cluster.submit(cluster.state.clients["alice"], {f"more-{n}": ["socket"] for n in range(20)})
     assert not cluster.to_run(OTHER)
-    from headrace.scheduler.state.stealing import balance
+    from headrace.scheduler.state.balance.stealing import balance
 
     assert balance(cluster.state, cluster.now) == 0
 

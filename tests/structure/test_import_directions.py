@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy", "headrace.testing"),
-    ("headrace.extensions", "headrace.shuffle", "headrace.diagnostics", "headrace.http", "headrace.toolbox"),
+    ("headrace.extensions", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading"),
     ("headrace.rpc",),
@@ -36,12 +36,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 #: (importing module, imported part): why this lazy import goes up or sideways.
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
-    ("headrace.client.api.plugins", "headrace.diagnostics"): "files are uploaded, and logs forwarded, by plugins",
+    (
+        "headrace.client.api.client_plugins",
+        "headrace.diagnostics",
+    ): "files are uploaded, and logs forwarded, by plugins",
     ("headrace.client.api.info", "headrace.diagnostics"): "drawings of profiles",
-    ("headrace.client.api.looking", "headrace.diagnostics"): "drawings of the task stream",
-    ("headrace.client.api.looking", "headrace.extensions"): "tasks that are run again here",
+    ("headrace.client.api.observation", "headrace.diagnostics"): "drawings of the task stream",
+    ("headrace.client.api.observation", "headrace.extensions"): "tasks that are run again here",
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
-    ("headrace.nanny.child", "headrace.worker"): "the child process is a worker",
+    ("headrace.nanny.worker_child", "headrace.worker"): "the child process is a worker",
     ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
 }
 
@@ -183,9 +186,9 @@ class A:
         }
 
     def test_up_and_sideways_are_refused(self) -> None:
-        assert goes_down("headrace.scheduler.server", "headrace.scheduler.state.tasks")
+        assert goes_down("headrace.scheduler.server", "headrace.scheduler.state.records.tasks")
         assert goes_down("headrace.scheduler.server", "headrace.comm.tcp")
         assert not goes_down("headrace.scheduler.server", "headrace.worker.Worker")
-        assert not goes_down("headrace.scheduler.state.tasks", "headrace.scheduler.server")
+        assert not goes_down("headrace.scheduler.state.records.tasks", "headrace.scheduler.server")
         assert not goes_down("headrace.comm.tcp", "headrace.rpc")
         assert not goes_down("headrace.client.client", "headrace.Scheduler")

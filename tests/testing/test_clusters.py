@@ -16,11 +16,16 @@ from headrace import Client
 from headrace.testing.clusters import cluster, gen_cluster, gen_test
 from headrace.testing.configuration import new_config, reset_config
 from headrace.testing.fixtures import cleanup, loop, loop_in_thread  # noqa: F401
-from headrace.testing.functions import inc, map_varying, slowinc, varying
+from headrace.testing.helpers.child_processes import popen
+from headrace.testing.helpers.log_reading import captured_handler, captured_logger
+from headrace.testing.helpers.polling import poll_for
+from headrace.testing.helpers.sample_functions import (
+    inc,
+    map_varying,
+    slowinc,
+    varying,
+)
 from headrace.testing.leaks import check_process_leak, check_thread_leak
-from headrace.testing.logs import captured_handler, captured_logger
-from headrace.testing.processes import popen
-from headrace.testing.waiting import poll_for
 
 
 @gen_cluster(client=True)

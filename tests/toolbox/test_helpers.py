@@ -20,7 +20,7 @@ import pytest
 
 from distributed import utils
 from distributed.collections import LRU, HeapSet, sum_mappings
-from headrace.testing.logs import captured_logger
+from headrace.testing.helpers.log_reading import captured_logger
 from headrace.worker.context import thread_state
 
 

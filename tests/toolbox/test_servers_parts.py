@@ -45,11 +45,11 @@ from distributed.utils_comm import (
 )
 from headrace import Client, Scheduler, Worker, wait
 from headrace.comm import connect, listen
+from headrace.compat.toolbox import titles
 from headrace.exceptions import CommClosedError
 from headrace.protocol import decode, encode
 from headrace.rpc import ConnectionPool
-from headrace.testing.logs import captured_logger
-from headrace.toolbox import titles
+from headrace.testing.helpers.log_reading import captured_logger
 
 
 class TestBatchedSend:

@@ -15,7 +15,7 @@ from headrace import Client, Worker, futures_of, get_client, get_worker
 from headrace.actor import Actor, ActorFuture, BaseActorFuture, EagerActorFuture
 from headrace.exceptions import LostActorError
 from headrace.testing.clusters import cluster, gen_cluster
-from headrace.testing.waiting import async_poll_for, poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 
 class Counter:

@@ -28,7 +28,7 @@ from headrace.messages.worker import (
 from headrace.protocol import Serialize, loads, loads_exception, loads_traceback
 from headrace.rpc import rpc
 from headrace.worker import Worker, get_worker, rejoin, secede
-from headrace.worker.run_spec import run_node
+from headrace.worker.execution.run_spec import run_node
 
 
 async def test_a_small_result_rides_on_the_answer(scheduler: FakeScheduler, worker: Worker) -> None:

@@ -38,7 +38,7 @@ from distributed.worker_state_machine import (
 )
 from headrace import Client, Event, Scheduler, Worker, wait
 from headrace.common.status import Status
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

@@ -18,7 +18,7 @@ from headrace.common.status import Status
 from headrace.messages.worker import AddKeys, CloseWorker, WorkerEvent, WorkerStatus
 from headrace.protocol import Serialize, dumps, loads, loads_exception
 from headrace.rpc import rpc
-from headrace.rpc.node import scheduler_address_of
+from headrace.rpc.server_life import scheduler_address_of
 from headrace.worker import Worker, context, get_worker
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.protocol import dumps, dumps_function
-from headrace.worker.loading import load_call
+from headrace.worker.execution.loading import load_call
 
 failures: list[Exception] = []
 
@@ -55,7 +55,7 @@ def test_a_module_that_is_not_there_is_not_looked_for_twice() -> None:
 def test_threads_that_import_one_package_at_once() -> None:
     program = """
 import pickle, threading
-from headrace.worker.loading import load_call
+from headrace.worker.execution.loading import load_call
 
 names = ["dask.dataframe.dask_expr._shuffle\\nSimpleShuffle", "dask.dataframe.multi\\nmerge_chunk"]
 start = threading.Barrier(2)

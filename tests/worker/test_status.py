@@ -9,7 +9,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker, WorkerPlugin, get_worker
 from headrace.common.status import Status
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from .options import version_option
-from .scheduler import scheduler
-from .spec import spec
-from .ssh import ssh
-from .worker import worker
+from .common_options import version_option
+from .dask_scheduler import scheduler
+from .dask_spec import spec
+from .dask_ssh import ssh
+from .dask_worker import worker
 
 
 @click.group(name="headrace")

@@ -32,23 +32,23 @@ from headrace.rpc import IOLoop, LoopRunner, sync
 
 from . import in_force
 from .api.admin import AdminMethods
-from .api.base import no_default
-from .api.collections import CollectionMethods
+from .api.client_plugins import PluginMethods
+from .api.dask_collections import CollectionMethods
 from .api.data import DataMethods
 from .api.datasets import DatasetMethods
+from .api.group import no_default
 from .api.info import InfoMethods
-from .api.looking import LookMethods
-from .api.plugins import PluginMethods
+from .api.memory_manager_handle import AMMClientProxy
+from .api.observation import LookMethods
 from .current import context_client, current_client, default_client, forget, remember
-from .describe import client_html, client_text
-from .lanes import Lanes
-from .latest_info import LatestInfo
-from .losses import Losses
-from .memory_manager import AMMClientProxy
-from .security_loader import loaded_security
-from .session import Session
-from .source_code import frames_wanted
-from .versions import handshake_versions
+from .link.lanes import Lanes
+from .link.latest_info import LatestInfo
+from .link.losses import Losses
+from .link.security_loader import loaded_security
+from .link.session import Session
+from .link.version_check import handshake_versions
+from .packing.user_frames import frames_wanted
+from .shown.client_card import client_html, client_text
 
 register_defaults()  # whoever has `Client` may ask dask for our settings before there is a client
 
@@ -135,7 +135,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
-            from .families import ChosenFamilies, FetchedResults
+            from .packing.value_families import ChosenFamilies, FetchedResults
 
             self._families = ChosenFamilies(serializers, deserializers)
             self.session.state = FetchedResults()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.running import worker_here
+from headrace.common.current_run import worker_here
 
 if TYPE_CHECKING:
     from .client import Client

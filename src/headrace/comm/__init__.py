@@ -15,7 +15,12 @@ from .addressing import (
     unparse_address,
     unparse_host_port,
 )
-from .core import Comm, Listener, connect, listen
+from .connections import (
+    Comm,
+    Listener,
+    connect,
+    listen,
+)
 from .registry import backends, get_backend
 
 __all__ = [

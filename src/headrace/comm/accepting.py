@@ -19,7 +19,7 @@ from headrace.exceptions import CommClosedError
 
 from .addressing import unparse_host_port
 from .complaints import Complaints
-from .core import CommTasks
+from .connections import CommTasks
 from .forks import end_keeping, keep_from_children
 from .handshake import MAGIC, TLS_ALERT
 

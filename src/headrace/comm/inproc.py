@@ -20,7 +20,14 @@ from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
-from .core import Comm, CommTasks, HandleComm, Listener, OnBatch, OnClose
+from .connections import (
+    Comm,
+    CommTasks,
+    HandleComm,
+    Listener,
+    OnBatch,
+    OnClose,
+)
 from .handshake import handshake_info
 from .interfaces import get_ip
 from .registry import Backend, Connector, backends

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from headrace.protocol.frames import Frame
 
-from .memory import allocate, discard
+from .frame_memory import allocate, discard
 
 #: Bytes that one read takes at most while no large frame is under way.
 SCRATCH_BYTES = 512 * 1024

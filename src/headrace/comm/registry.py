@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core import Comm, HandleComm, Listener
+    from .connections import Comm, HandleComm, Listener
 
 
 class Connector(ABC):

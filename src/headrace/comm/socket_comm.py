@@ -32,10 +32,15 @@ from headrace.protocol.marks import mark_by_families, open_by_families
 
 from .addressing import unparse_host_port
 from .complaints import Complaints
-from .core import Comm, OnBatch, OnClose
+from .connections import Comm, OnBatch, OnClose
 from .forks import Kept, end_keeping, keep_from_children
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
-from .memory_link import LEND_BYTES, MemoryLink, link_memory, offer
+from .lent_memory.memory_link import (
+    LEND_BYTES,
+    MemoryLink,
+    link_memory,
+    offer,
+)
 from .packets import (
     COMPRESSED,
     CONTROL,

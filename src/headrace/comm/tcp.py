@@ -14,7 +14,14 @@ from headrace.exceptions import CommClosedError, FatalCommClosedError
 from .accepting import Acceptor
 from .addressing import parse_host_port, unparse_host_port
 from .complaints import Complaints
-from .core import BaseListener, Comm, CommTasks, DroppedError, HandleComm, Listener
+from .connections import (
+    BaseListener,
+    Comm,
+    CommTasks,
+    DroppedError,
+    HandleComm,
+    Listener,
+)
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
 from .socket_comm import SocketComm, comm_options

@@ -33,3 +33,30 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return load
+
+
+def names_before(package: str, home: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package of public modules that stands before another: it has that one's names as well.
+
+    Args:
+        package: its `__name__`.
+        home: the package that has the names, and the modules that are not in this one.
+    """
+
+    def load(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            return getattr(import_module(home), name)
+        except AttributeError:
+            pass
+        for parent in (package, home):
+            try:
+                return import_module(f"{parent}.{name}")
+            except ModuleNotFoundError as error:
+                if error.name != f"{parent}.{name}":
+                    raise
+        public = package.replace("headrace.compat", "distributed")
+        raise AttributeError(f"module {public!r} has no attribute {name!r}")
+
+    return load

@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 #: What workers need for most kinds of work and do not have from the start, since dask takes a tenth of a second.
-LATE = ("dask._task_spec", "headrace.protocol.by_value", "headrace.protocol.culprit", "headrace.actor")
+LATE = ("dask._task_spec", "headrace.protocol.functions.by_value", "headrace.protocol.culprit", "headrace.actor")
 #: Of these, what clients and schedulers may need.
 BY_VALUE = LATE[1:3]
 #: names of modules whose import is over

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from headrace.client.memory_manager import AMMClientProxy
+from headrace.client.api.memory_manager_handle import AMMClientProxy
 from headrace.extensions.memory_manager.scheduler import ActiveMemoryManagerExtension
-from headrace.scheduler.state.memory_manager import (
+from headrace.scheduler.state.data.memory_manager import (
     ActiveMemoryManagerPolicy,
     ReduceReplicas,
     RetireWorker,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.batched import BatchedSend
+from headrace.compat.toolbox.batched_send import BatchedSend
 
 __all__ = ["BatchedSend"]

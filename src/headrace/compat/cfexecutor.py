@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.client.executor import ClientExecutor
+from headrace.client.cluster_executor import ClientExecutor
 
 __all__ = ["ClientExecutor"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.containers import LRU, HeapSet, sum_mappings
+from headrace.compat.toolbox.mappings import LRU, HeapSet, sum_mappings
 
 __all__ = ["LRU", "HeapSet", "sum_mappings"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from dask.config import config, get
 
+from headrace.cli.logging_setup import initialize_logging
 from headrace.config import register_defaults
 from headrace.rpc import new_event_loop
-from headrace.toolbox.logging_setup import initialize_logging
 
 register_defaults()
 defaults = config.get("distributed", {})

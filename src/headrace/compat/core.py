@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from headrace.comm.addressing import addr_from_args, coerce_to_address
 from headrace.common.status import Status
-from headrace.exceptions import CommClosedError, RPCClosed
-from headrace.metrics import context_meter_to_server_digest
-from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
-from headrace.rpc.documented_server import Server
-from headrace.toolbox.errors import (
+from headrace.compat.server_node import Server
+from headrace.compat.toolbox.error_messages import (
     ErrorMessage,
     OKMessage,
     clean_exception,
@@ -17,6 +14,9 @@ from headrace.toolbox.errors import (
     pingpong,
     raise_later,
 )
+from headrace.exceptions import CommClosedError, RPCClosed
+from headrace.metrics import context_meter_to_server_digest
+from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 
 __all__ = [
     "CommClosedError",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.rpc.documented_server import ServerNode
+from headrace.compat.server_node import ServerNode
 
 __all__ = ["ServerNode"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.processes import AsyncProcess
+from headrace.compat.toolbox.async_process import AsyncProcess
 
 __all__ = ["AsyncProcess"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.spilling import AnyKeyFile, HandledError, MaxSpillExceeded, PickleError, Slow
+from headrace.compat.toolbox.spilling import (
+    AnyKeyFile,
+    HandledError,
+    MaxSpillExceeded,
+    PickleError,
+    Slow,
+)
 from headrace.worker.memory import ManualEvictProto, SpillBuffer, SpilledSize
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.toolbox.executor import ThreadPoolExecutor
+from headrace.compat.toolbox.seceding_executor import ThreadPoolExecutor
 from headrace.worker import rejoin, secede
 
 __all__ = ["ThreadPoolExecutor", "rejoin", "secede"]

@@ -9,25 +9,32 @@ from typing import Any as AnyType
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
 
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
-from headrace.common.functions import has_arg, has_keyword, import_term, iscoroutinefunction
+from headrace.common.callables import (
+    has_arg,
+    has_keyword,
+    import_term,
+    iscoroutinefunction,
+)
+from headrace.common.display.notebook import is_kernel
 from headrace.common.keys import key_group as key_split_group
-from headrace.common.notebook import is_kernel
 from headrace.common.ports import ports_of as parse_ports
-from headrace.deploy.dashboard import format_dashboard_link
-from headrace.deploy.logs import Log, Logs
-from headrace.rpc import LoopRunner, sync
-from headrace.rpc.files import import_file
-from headrace.rpc.sync_methods import SyncMethodMixin
-from headrace.toolbox.blocks import ensure_memoryview, json_load_robust, read_block, seek_delimiter, tmp_text
-from headrace.toolbox.commands import (
+from headrace.compat.toolbox.awaitables import All, Any, NoOpAwaitable
+from headrace.compat.toolbox.blocks import (
+    ensure_memoryview,
+    json_load_robust,
+    read_block,
+    seek_delimiter,
+    tmp_text,
+)
+from headrace.compat.toolbox.commands import (
     clean_dashboard_address,
     cli_keywords,
     command_has_keyword,
     get_fileno_limit,
     open_port,
 )
-from headrace.toolbox.deadlines import Deadline, EmptyContext, warn_on_duration
-from headrace.toolbox.describing import (
+from headrace.compat.toolbox.deadlines import Deadline, EmptyContext, warn_on_duration
+from headrace.compat.toolbox.describing import (
     TupleComparable,
     asciitable,
     get_traceback,
@@ -36,21 +43,25 @@ from headrace.toolbox.describing import (
     truncate_exception,
     url_escape,
 )
-from headrace.toolbox.log_lines import (
+from headrace.compat.toolbox.log_handlers import (
     DequeHandler,
     RateLimiterFilter,
     log_errors,
     reset_logger_locks,
     silence_logging_cmgr,
 )
-from headrace.toolbox.threads import (
+from headrace.compat.toolbox.thread_calls import (
     get_mp_context,
     in_async_call,
     offload,
     run_in_executor_with_context,
     set_thread_state,
 )
-from headrace.toolbox.waiting import All, Any, NoOpAwaitable
+from headrace.deploy.dashboard import format_dashboard_link
+from headrace.deploy.foldable_logs import Log, Logs
+from headrace.rpc import LoopRunner, sync
+from headrace.rpc.files import import_file
+from headrace.rpc.loops.sync_methods import SyncMethodMixin
 from headrace.worker.context import thread_state
 
 

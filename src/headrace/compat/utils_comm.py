@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.rpc.retrying import retry, retry_operation
-from headrace.toolbox.transfers import (
+from headrace.compat.toolbox.transfers import (
     WrappedKey,
     gather_from_workers,
     pack_data,
@@ -11,6 +10,7 @@ from headrace.toolbox.transfers import (
     subs_multiple,
     unpack_remotedata,
 )
+from headrace.rpc.connection_retries import retry, retry_operation
 
 __all__ = [
     "WrappedKey",

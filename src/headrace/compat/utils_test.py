@@ -71,7 +71,37 @@ from headrace.testing.fixtures import (
     ws,
     ws_with_running_task,
 )
-from headrace.testing.functions import (
+from headrace.testing.helpers.child_processes import popen
+from headrace.testing.helpers.guards import (
+    bump_rlimit,
+    check_instances,
+    cleanup_global_workers,
+    config_for_cluster_tests,
+    ensure_no_new_clients,
+    has_pytestmark,
+    nodebug,
+    nodebug_setup_module,
+    nodebug_teardown_module,
+    raises_with_cause,
+    relative_frame_linenumber,
+    save_sys_modules,
+    term_or_kill_active_children,
+    wait_active_children,
+)
+from headrace.testing.helpers.log_reading import (
+    captured_handler,
+    captured_logger,
+    wait_for_log_line,
+)
+from headrace.testing.helpers.meters import captured_context_meter
+from headrace.testing.helpers.polling import (
+    async_poll_for,
+    padded_time,
+    poll_for,
+    run_for,
+    wait_for_state,
+)
+from headrace.testing.helpers.sample_functions import (
     asyncinc,
     block_on_event,
     dec,
@@ -91,35 +121,14 @@ from headrace.testing.functions import (
     throws,
     varying,
 )
-from headrace.testing.guards import (
-    bump_rlimit,
-    check_instances,
-    cleanup_global_workers,
-    config_for_cluster_tests,
-    ensure_no_new_clients,
-    has_pytestmark,
-    nodebug,
-    nodebug_setup_module,
-    nodebug_teardown_module,
-    raises_with_cause,
-    relative_frame_linenumber,
-    save_sys_modules,
-    term_or_kill_active_children,
-    wait_active_children,
+from headrace.testing.helpers.sized_values import (
+    SizeOf,
+    gen_nbytes,
 )
 from headrace.testing.leaks import (
     check_process_leak,
     check_thread_leak,
     clean,
-)
-from headrace.testing.logs import (
-    captured_handler,
-    captured_logger,
-    wait_for_log_line,
-)
-from headrace.testing.meters import captured_context_meter
-from headrace.testing.processes import (
-    popen,
 )
 from headrace.testing.servers import (
     fetch_metrics,
@@ -130,10 +139,6 @@ from headrace.testing.servers import (
     run_scheduler,
     run_worker,
 )
-from headrace.testing.sizes import (
-    SizeOf,
-    gen_nbytes,
-)
 from headrace.testing.stories import (
     assert_story,
     assert_valid_story,
@@ -142,13 +147,6 @@ from headrace.testing.stories import (
     check_worker_fail_hard,
     validate_state,
     wait_for_stimulus,
-)
-from headrace.testing.waiting import (
-    async_poll_for,
-    padded_time,
-    poll_for,
-    run_for,
-    wait_for_state,
 )
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.common.versions import (
+from headrace.common.package_versions import (
     VersionMismatchWarning,
     error_message,
     get_package_info,

@@ -8,7 +8,7 @@ from typing import Any
 from dask.system import CPU_COUNT
 
 from headrace import machine
-from headrace.nanny.memory import NannyMemoryManager
+from headrace.nanny.memory_watch import NannyMemoryManager
 from headrace.worker.memory import WorkerMemoryManager
 
 

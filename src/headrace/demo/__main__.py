@@ -11,7 +11,13 @@ from typing import Any
 from headrace import Client, LocalCluster
 from headrace.diagnostics.progressbar import TextProgressBar
 
-from .report import heading, shortened, sparkline, styled, table
+from .printed_report import (
+    heading,
+    shortened,
+    sparkline,
+    styled,
+    table,
+)
 from .sources import SIZE_CLASSES, Summary, find_sources, merge, parse_file, summary_of, to_frame
 
 #: Summaries merged by one task.

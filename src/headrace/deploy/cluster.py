@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dask.utils import format_bytes
 
-from headrace.common.notebook import is_kernel, widgets_module
+from headrace.common.display.notebook import is_kernel, widgets_module
 from headrace.common.status import Status
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
-from headrace.rpc.sync_methods import SyncMethodMixin
+from headrace.rpc.loops.sync_methods import SyncMethodMixin
 from headrace.security import Security
 
-from .describe import cluster_html
+from .cluster_card import cluster_html
+from .foldable_logs import Logs, as_log
 from .link import LocalLink
-from .logs import Logs, as_log
 
 if TYPE_CHECKING:
     from .adaptive import Adaptive

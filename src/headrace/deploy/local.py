@@ -12,7 +12,7 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
-from headrace.comm.yama import READER, allow_reading, restricts_siblings
+from headrace.comm.lent_memory.yama import READER, allow_reading, restricts_siblings
 from headrace.common.sizing import split_cpus, workers_and_threads
 from headrace.config import CommOptions
 from headrace.machine import share_of_memory

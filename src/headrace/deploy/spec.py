@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.common.functions import import_term
+from headrace.common.callables import import_term
 from headrace.common.sizing import whole_number
 from headrace.common.status import Status
 from headrace.config import get, parse_bytes, parse_seconds

@@ -205,7 +205,7 @@ class Worker(Process):
             str(name): {"cls": self.worker_class, "opts": {"name": name, **_without_none(self.kwargs)}}
             for name in names
         }
-        return ["-m", "headrace.cli.spec", "--spec", spec_argument(spec), self.scheduler]
+        return ["-m", "headrace.cli.dask_spec", "--spec", spec_argument(spec), self.scheduler]
 
 
 class Scheduler(Process):
@@ -237,7 +237,7 @@ class Scheduler(Process):
 
     def _arguments(self) -> list[str]:
         spec = {"cls": "headrace.Scheduler", "opts": _without_none(self.kwargs)}
-        return ["-m", "headrace.cli.spec", "--spec", spec_argument(spec)]
+        return ["-m", "headrace.cli.dask_spec", "--spec", spec_argument(spec)]
 
     def _on_up(self, line: str) -> None:
         self.address = line.split()[-1]

@@ -73,7 +73,7 @@ class Subprocess(ProcessInterface, ABC):
 
     async def _run(self, spec: dict[str, Any], arguments: list[str], until: str, timeout: float, name: str) -> str:
         """Run a specification in a new process; returns the line in which it says `until`."""
-        code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.cli.spec import main; main()"
+        code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.cli.dask_spec import main; main()"
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", code, "--spec", spec_argument(spec), *arguments),

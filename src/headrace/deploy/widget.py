@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from headrace.common.html import RED, Html, join
+from headrace.common.display.html import RED, Html, join
 from headrace.config import get, parse_seconds
 from headrace.rpc import PeriodicCallback
 
-from .describe import cluster_html
+from .cluster_card import cluster_html
 
 if TYPE_CHECKING:
     from .cluster import Cluster

@@ -109,7 +109,7 @@ def _client() -> Any:
 
 
 def _versions() -> dict[str, Any]:
-    from headrace.common.versions import get_versions
+    from headrace.common.package_versions import get_versions
 
     return get_versions()
 

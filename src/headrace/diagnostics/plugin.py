@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from .base import NannyPlugin, SchedulerPlugin, WorkerPlugin
-from .forward import ForwardLoggingPlugin, ForwardOutput, forward_stream
-from .install import CondaInstall, InstallPlugin, PipInstall
-from .upload import Environ, SchedulerUploadFile, UploadDirectory, UploadFile
+from .plugins.forward import ForwardLoggingPlugin, ForwardOutput, forward_stream
+from .plugins.install import CondaInstall, InstallPlugin, PipInstall
+from .plugins.plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
+from .plugins.upload import (
+    Environ,
+    SchedulerUploadFile,
+    UploadDirectory,
+    UploadFile,
+)
 
 __all__ = [
     "CondaInstall",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from headrace.common.notebook import is_kernel
+from headrace.common.display.notebook import is_kernel
 
-from .progress_base import MultiProgressBar, ProgressBar
-from .progress_terminal import TextProgressBar, must_not_block
-from .progress_widget import MultiProgressWidget, ProgressWidget
+from .progress.followed import MultiProgressBar, ProgressBar
+from .progress.notebook_bar import MultiProgressWidget, ProgressWidget
+from .progress.terminal import TextProgressBar, must_not_block
 
 __all__ = [
     "MultiProgressBar",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from headrace.common.running import worker_here
+from headrace.common.current_run import worker_here
 from headrace.config import parse_seconds
 
 logger = logging.getLogger("distributed.client")

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace import clock
 from headrace.messages.client import DesireKeys
-from headrace.scheduler.state.clients import ClientState
+from headrace.scheduler.state.records.clients import ClientState
 
 #: Seconds after which a client that has not said that it received a value will not.
 HANDOVER_SECONDS = 300.0

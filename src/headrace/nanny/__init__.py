@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from headrace.common.facade import lazy_names
 
 if TYPE_CHECKING:
-    from .process import WorkerProcess
     from .server import Nanny
+    from .worker_process import WorkerProcess
 
-_HOMES = {"Nanny": ".server", "WorkerProcess": ".process"}
+_HOMES = {"Nanny": ".server", "WorkerProcess": ".worker_process"}
 
 __all__ = ["Nanny", "WorkerProcess"]
 

@@ -21,17 +21,17 @@ import traceback
 from typing import Any, NoReturn
 
 from headrace import config
-from headrace.rpc.loop import fill_standard_descriptors
+from headrace.rpc.loops.loop import fill_standard_descriptors
 
 #: What a worker has imported soon after its start; what is not installed is left out.
 MODULES = (
-    "headrace.nanny.child",
+    "headrace.nanny.worker_child",
     "headrace.worker.server",
     "headrace.comm.handshake",
-    "headrace.comm.memory_link",
+    "headrace.comm.lent_memory.memory_link",
     "headrace.comm.tcp",
     "headrace.common.tracebacks",
-    "headrace.common.versions",
+    "headrace.common.package_versions",
     "importlib.metadata",
     "cloudpickle",
     "dask._task_spec",
@@ -127,7 +127,7 @@ class _Server:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             gc.enable()
             _set_up(json.loads(read_piece(0)))
-            from .child import main as run_worker
+            from .worker_child import main as run_worker
 
             run_worker(replies)
         except SystemExit as end:

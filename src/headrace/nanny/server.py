@@ -12,20 +12,26 @@ from typing import Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
-from headrace.common.cluster_html import status_colour
-from headrace.common.html import card, code, facts
+from headrace.common.display.cluster_html import status_colour
+from headrace.common.display.html import card, code, facts
+from headrace.common.display.units import bytes_in_words
 from headrace.common.status import Status
-from headrace.common.units import bytes_in_words
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
-from headrace.rpc.functions import error_reply, opened, run_function
-from headrace.rpc.logs import silence
-from headrace.rpc.node import Node, scheduler_address_of
+from headrace.rpc.run_function import error_reply, opened, run_function
+from headrace.rpc.server_life import Node, scheduler_address_of
+from headrace.rpc.server_logs import silence
 
 from . import forkserver
 from .beginning import Beginning
-from .memory import NannyMemoryManager
-from .process import FIRST_PAUSE, LIVED, LONGEST_PAUSE, WorkerProcess, cause_of_death
+from .memory_watch import NannyMemoryManager
+from .worker_process import (
+    FIRST_PAUSE,
+    LIVED,
+    LONGEST_PAUSE,
+    WorkerProcess,
+    cause_of_death,
+)
 
 logger = logging.getLogger("distributed.nanny")
 

@@ -11,9 +11,15 @@ from headrace.common.facade import PackageModule, lazy_names
 from headrace.exceptions import DeserializationError, SerializationError
 
 from .codec import StreamCodec, decode, encode
-from .errors import DumpedException, dumps_exception, loads_exception, loads_traceback, truncate
+from .exception_payloads import (
+    DumpedException,
+    dumps_exception,
+    loads_exception,
+    loads_traceback,
+    truncate,
+)
 from .frames import Frame, Frames
-from .functions import dumps_function, forget_loaded_functions, loads_function
+from .functions.shareable import dumps_function, forget_loaded_functions, loads_function
 from .handover import hand_over, hand_over_function
 from .marks import Pickled, Serialize, Serialized, ToPickle, unwrap
 from .pickling import OUT_OF_BAND_BYTES, Held, dumps, loads
@@ -54,17 +60,17 @@ _LAZY = {
     "cuda_serialize": ".registered",
     "dask_deserialize": ".registered",
     "dask_serialize": ".registered",
-    "decompress": ".frame_compression",
+    "decompress": "headrace.compat.protocol.compression",
     "deserialize": ".families",
-    "deserialize_bytes": ".split",
-    "maybe_compress": ".frame_compression",
-    "register_generic": ".generic",
+    "deserialize_bytes": "headrace.compat.protocol.split",
+    "maybe_compress": "headrace.compat.protocol.compression",
+    "register_generic": "headrace.compat.protocol.generic",
     "register_serialization": ".registered",
     "register_serialization_family": ".families",
     "register_serialization_lazy": ".registered",
     "serialize": ".families",
-    "serialize_bytelist": ".split",
-    "serialize_bytes": ".split",
+    "serialize_bytelist": "headrace.compat.protocol.split",
+    "serialize_bytes": "headrace.compat.protocol.split",
 }
 
 __all__ += list(_LAZY)

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from headrace.common.facade import lazy_names
-
 from .frames import Frame
 
 #: Shorter frames go as they are.
@@ -159,12 +157,3 @@ def _decompress_zstd(zstandard: Any, data: Any, size: int) -> bytearray:
 def installed(name: str) -> bool:
     """Whether the package of a compression is installed."""
     return importlib.util.find_spec(MODULES[name].partition(".")[0]) is not None
-
-
-#: For users' own serialization; loaded when used, since connections need none of it.
-_LAZY = dict.fromkeys(
-    ("Compression", "byte_sample", "compressions", "decompress", "get_compression_settings", "maybe_compress"),
-    "headrace.protocol.frame_compression",
-)
-
-__getattr__ = lazy_names(__name__, _LAZY)

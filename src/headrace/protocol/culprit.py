@@ -109,7 +109,7 @@ def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _can_be_pickled(value: Any) -> bool:
-    from .by_value import cloudpickle_dumps
+    from .functions.by_value import cloudpickle_dumps
 
     try:
         cloudpickle_dumps(value, lambda _: False)

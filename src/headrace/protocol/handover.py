@@ -11,7 +11,7 @@ from typing import Any
 from headrace.exceptions import SerializationError
 
 from .frames import Frames, SharedFrames
-from .functions import PickledFunctions
+from .functions.shareable import PickledFunctions
 from .pickling import Held, dumps
 
 _CONTAINERS = frozenset({list, tuple, set, frozenset})

@@ -17,7 +17,7 @@ from headrace.containment import class_name_of, contained, described, let_pass
 from headrace.exceptions import SerializationError
 
 from .frames import Frame, Frames
-from .frozen import registered_by_value
+from .functions.frozen import registered_by_value
 from .unpickling import unpickle
 
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
@@ -221,7 +221,9 @@ def cloudpickle_or_explain(
     Raises:
         SerializationError: it cannot be pickled; names its type, and with `explain` what in it is at fault.
     """
-    from .by_value import cloudpickle_dumps  # late: importing cloudpickle takes 30 ms, which not every process needs
+    from .functions.by_value import (
+        cloudpickle_dumps,
+    )  # late: importing cloudpickle takes 30 ms, which not every process needs
 
     try:
         return cloudpickle_dumps(value, buffer_callback, forget_buffers)

@@ -15,10 +15,10 @@ from typing import Any
 
 from dask.utils import Dispatch, has_keyword
 
-from . import by_value
 from . import pickling as plain
-from .context import current_context
+from .functions import by_value
 from .pickling import type_name
+from .serialization_context import current_context
 
 #: What is pickled otherwise even if someone registers a base of it, since pickles are made of these.
 _NEVER = (type, type(len), type(lambda: None), BaseException)

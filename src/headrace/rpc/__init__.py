@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from .calls import error_message, remote_exception, send_recv
-from .loop import IOLoop, LoopRunner, new_event_loop, run, sync
+from .loops.loop import (
+    IOLoop,
+    LoopRunner,
+    new_event_loop,
+    run,
+    sync,
+)
+from .loops.periodic import PeriodicCallback
 from .patience import PatientCalls, SilentPeerError
-from .periodic import PeriodicCallback
 from .pool import ConnectionPool, PooledRPCCall, rpc
+from .requests import error_message, remote_exception, send_recv
 from .server import NO_REPLY, Server
 from .stream import Stream
 

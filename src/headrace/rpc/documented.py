@@ -17,10 +17,10 @@ from headrace.comm import Comm, Listener
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 
-from .logs import LogLines
-from .periodic import PeriodicCallback
+from .loops.periodic import PeriodicCallback
 from .pool import ConnectionPool
 from .server import Server
+from .server_logs import LogLines
 
 logger = logging.getLogger("distributed.core")
 

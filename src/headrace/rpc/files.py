@@ -13,7 +13,7 @@ from typing import Any
 from headrace.containment import log_raised
 from headrace.protocol import Frames, forget_loaded_functions, loads, unwrap
 
-from .functions import error_reply
+from .run_function import error_reply
 
 logger = logging.getLogger("distributed.core")
 

@@ -12,9 +12,9 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.exceptions import CommClosedError
 
-from .calls import send_recv
+from .connection_retries import RetryOptions, retry
 from .pool import ConnectionPool
-from .retrying import RetryOptions, retry
+from .requests import send_recv
 
 #: Seconds without a byte after which a peer is given up on, at first and at most.
 FIRST_PATIENCE = 5.0

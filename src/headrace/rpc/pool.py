@@ -14,7 +14,7 @@ from headrace.comm import Comm, connect
 from headrace.comm.addressing import normalize_address
 from headrace.exceptions import RPCClosed
 
-from .calls import send_recv
+from .requests import send_recv
 
 logger = logging.getLogger("distributed.core")
 
@@ -279,7 +279,7 @@ class PooledRPCCall(_Calls):
 class _BesidePackage(type):
     """Of a class that stands where one looks for the package of that name: finds the package's modules as well.
 
-    `import headrace.rpc.loop as loop` asks `headrace.rpc`, which is the class, for what has been imported then.
+    `import headrace.rpc.loops.loop as loop` asks `headrace.rpc`, which is the class, for what has been imported then.
     """
 
     def __getattr__(cls, name: str) -> Any:

@@ -29,7 +29,7 @@ from headrace.exceptions import (
 )
 from headrace.protocol.marks import open_marked
 
-from .calls import error_message
+from .requests import error_message
 
 logger = logging.getLogger("distributed.core")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from headrace.comm import Comm
-from headrace.comm.core import OnBatch, OnClose
+from headrace.comm.connections import OnBatch, OnClose
 
 logger = logging.getLogger("distributed.core")
 

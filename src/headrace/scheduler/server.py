@@ -15,9 +15,9 @@ from typing import Any
 
 from headrace import config
 from headrace.comm.addressing import address_from_user_args, full_contact_address
-from headrace.common.cluster_html import SHOWN, render_scheduler
+from headrace.common.display.cluster_html import SHOWN, render_scheduler
+from headrace.common.display.html import badge
 from headrace.common.hooks import hook_of
-from headrace.common.html import badge
 from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
 from headrace.containment import log_raised
@@ -25,24 +25,24 @@ from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
 from headrace.security import Security
 
-from .base import logger
-from .handlers.balance import BalanceHandlers
-from .handlers.clients import ClientConnections
-from .handlers.cluster import ClusterHandlers
-from .handlers.data import DataHandlers
-from .handlers.deaths import DeathHandlers
-from .handlers.documented_state import SchedulerState
-from .handlers.inspect import InspectHandlers
-from .handlers.leaving import LeavingHandlers
-from .handlers.life import LifeHandlers, actor_payload
-from .handlers.looking import LookHandlers
-from .handlers.plugins import PluginHandlers
-from .handlers.restarting import RestartHandlers
-from .handlers.scaling import ScalingHandlers
-from .handlers.watching import WatchingHandlers
-from .handlers.workers import WorkerConnections, killed_payload, left_payload
-from .state.options import StateOptions
-from .state.state import SchedulerState as Records
+from .connections.clients import ClientConnections
+from .connections.fatal_results import DeathHandlers
+from .connections.lifetime_departures import LeavingHandlers
+from .connections.workers import WorkerConnections, killed_payload, left_payload
+from .shell import logger
+from .state.core import SchedulerState as Records
+from .state.state_options import StateOptions
+from .topics.cluster_requests import ClusterHandlers
+from .topics.data_requests import DataHandlers
+from .topics.documented_state import SchedulerState
+from .topics.inspection import InspectHandlers
+from .topics.lifecycle import LifeHandlers, actor_payload
+from .topics.observation import LookHandlers
+from .topics.plugins import PluginHandlers
+from .topics.rebalancing import BalanceHandlers
+from .topics.restarts import RestartHandlers
+from .topics.scaling import ScalingHandlers
+from .topics.worker_watch import WatchingHandlers
 
 #: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
 EXTENSIONS = {
@@ -57,7 +57,7 @@ EXTENSIONS = {
     "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
     "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
-    "progress": "headrace.diagnostics.progress_watch:ProgressExtension",
+    "progress": "headrace.diagnostics.progress.watch:ProgressExtension",
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.comm.core import OnBatch, OnClose
+from headrace.comm.connections import OnBatch, OnClose
 from headrace.common.keys import Key, to_wire
 from headrace.diagnostics.plugin import WorkerPlugin
 from headrace.exceptions import CommClosedError

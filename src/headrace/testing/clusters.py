@@ -265,7 +265,7 @@ def server_process(
 
 
 class _Child:
-    """A process that runs `headrace.testing.child`; it ends when its standard input is closed."""
+    """A process that runs `headrace.testing.cluster_child`; it ends when its standard input is closed."""
 
     def __init__(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], config: dict[str, Any] | None) -> None:
         self.kind = kind
@@ -273,7 +273,7 @@ class _Child:
 
     def __enter__(self) -> _Child:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "headrace.testing.child"],
+            [sys.executable, "-m", "headrace.testing.cluster_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={

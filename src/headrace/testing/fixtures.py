@@ -14,7 +14,7 @@ from headrace.worker.machine.state import WorkerState
 from headrace.worker.state.events import ExecuteSeceded
 
 from .clusters import cluster
-from .guards import wait_for_default_ports
+from .helpers.guards import wait_for_default_ports
 from .leaks import clean
 
 

@@ -43,7 +43,7 @@ _HOMES = {
     "GetDataSuccess": ".replies",
     "RunTaskFailure": ".replies",
     "RunTaskSuccess": ".replies",
-    "add_gpu_metrics": ".metrics",
+    "add_gpu_metrics": ".heartbeat_metrics",
     "benchmark_disk": ".benchmarks",
     "benchmark_memory": ".benchmarks",
     "benchmark_network": ".benchmarks",

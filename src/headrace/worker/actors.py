@@ -17,13 +17,13 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.containment import contained, traceback_of
 from headrace.exceptions import LostActorError
-from headrace.messages.actor import ActorCall, ActorReply
+from headrace.messages.actor_calls import ActorCall, ActorReply
 from headrace.protocol import Held, dumps, dumps_exception, loads
 from headrace.rpc import Stream
-from headrace.rpc.functions import users_part
+from headrace.rpc.run_function import users_part
 
 from .context import origin, running, thread_state
-from .threads import TaskPool
+from .execution.threads import TaskPool
 
 if TYPE_CHECKING:
     from headrace.actor import ActorFuture, BaseActorFuture

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from headrace.common.current_run import worker_here
 from headrace.common.keys import Key, from_wire
-from headrace.common.running import worker_here
 from headrace.exceptions import Reschedule
-from headrace.rpc.holding import holds
+from headrace.rpc.loops.holding import holds
 
-from .threads import pool_of_thread
+from .execution.threads import pool_of_thread
 
 if TYPE_CHECKING:
     from .server import Worker

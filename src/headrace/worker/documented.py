@@ -15,7 +15,7 @@ from headrace.common.status import Status
 from headrace.containment import contained
 from headrace.protocol import Serialize
 from headrace.rpc import Stream
-from headrace.rpc.functions import error_reply
+from headrace.rpc.run_function import error_reply
 
 from .benchmarks import benchmark_disk, benchmark_memory, benchmark_network
 from .state.effects import Execute, GatherData
@@ -24,8 +24,8 @@ from .transfer import BUSY_PAUSE
 from .views import WorkerViews
 
 if TYPE_CHECKING:
-    from .executor import TaskExecutor
-    from .metrics import Metrics
+    from .execution.executor import TaskExecutor
+    from .heartbeat_metrics import Metrics
     from .operations import Operations
     from .session import SchedulerSession
     from .transfer import Transfers

@@ -18,8 +18,8 @@ from headrace.common.status import Status
 from headrace.containment import class_name_of, contained, described
 from headrace.protocol import dumps, dumps_function
 
+from .execution.run_spec import run_node
 from .machine import events
-from .run_spec import run_node
 from .state import stimuli
 
 if TYPE_CHECKING:

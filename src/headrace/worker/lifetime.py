@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.status import Status
 from headrace.exceptions import UnknownOperationError
 
-from .options import WorkerOptions, seconds_of
+from .worker_options import WorkerOptions, seconds_of
 
 if TYPE_CHECKING:
     from headrace.preloading import PreloadManager

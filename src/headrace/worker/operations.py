@@ -13,10 +13,10 @@ from headrace.containment import log_raised
 from headrace.profile import current_frames
 from headrace.protocol import unwrap
 from headrace.rpc.files import take_file
-from headrace.rpc.functions import error_reply, opened, run_function
+from headrace.rpc.run_function import error_reply, opened, run_function
 
 from .context import running
-from .sizes import nbytes_of
+from .execution.result_sizes import nbytes_of
 from .state.events import DataStored
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Operations:
 
     def dump_state(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
         """This worker's state, for people."""
-        from .dump import dump_state
+        from .worker_dump import dump_state
 
         return dump_state(self._worker, frozenset(exclude))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 from headrace.common.keys import Key
 from headrace.protocol import dumps_function as _dumps_function
 from headrace.protocol import unwrap
-from headrace.rpc.functions import run_function
+from headrace.rpc.run_function import run_function
 
 logger = logging.getLogger("distributed.worker")
 

@@ -26,21 +26,27 @@ from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
-from headrace.rpc.logs import silence
-from headrace.rpc.node import scheduler_address_of
-from headrace.rpc.notice import WAITS, say_if_slow
+from headrace.rpc.loops.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
+from headrace.rpc.server_life import scheduler_address_of
+from headrace.rpc.server_logs import silence
 
-from . import context, memory, task_logs
+from . import context, memory
 from .actors import ActorHost
-from .describe import worker_html
 from .documented import DocumentedWorker
-from .executor import TaskExecutor
+from .execution import task_logs
+from .execution.executor import TaskExecutor
+from .execution.profiler import ProfileMethods, Profiler
+from .heartbeat_metrics import DEFAULT_METRICS, Metrics
 from .lifetime import Lifetime
 from .machine.state import WorkerState
-from .metrics import DEFAULT_METRICS, Metrics
 from .operations import Operations
-from .options import (
+from .scattered import Scattered
+from .session import SchedulerSession
+from .state.events import Pause, SetResources, Unpause
+from .transfer import Transfers
+from .worker_card import worker_html
+from .worker_options import (
     HEARTBEAT,
     IGNORED,
     NO_READINGS,
@@ -50,11 +56,6 @@ from .options import (
     seconds_of,
     with_server_name,
 )
-from .profiler import ProfileMethods, Profiler
-from .scattered import Scattered
-from .session import SchedulerSession
-from .state.events import Pause, SetResources, Unpause
-from .transfer import Transfers
 
 logger = logging.getLogger("distributed.worker")
 

@@ -14,13 +14,13 @@ from headrace.containment import contained, described, log_raised
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
 from headrace.machine import process_memory
 from headrace.protocol import Serialize, Serialized, unwrap
-from headrace.protocol.context import transfer_context
 from headrace.protocol.marks import SerializeBy
+from headrace.protocol.serialization_context import transfer_context
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
-from .executor import failure
+from .execution.executor import failure
+from .execution.result_sizes import nbytes_of, type_name_of
 from .memory import SpilledValues
-from .sizes import nbytes_of, type_name_of
 from .state.effects import GatherData
 from .state.events import BusyOver, DataDropped, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
 

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from headrace.comm import get_address_host
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.rpc import PooledRPCCall
-from headrace.rpc.node import Node
+from headrace.rpc.server_life import Node
 
 from .actors import ActorHost
-from .executor import TaskExecutor
+from .execution.executor import TaskExecutor
 from .machine.state import WorkerState
 from .memory.manager import WorkerMemoryManager
-from .options import WorkerOptions
 from .state import TaskState
+from .worker_options import WorkerOptions
 
 T = TypeVar("T")
 

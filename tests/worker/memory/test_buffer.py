@@ -17,13 +17,13 @@ import pytest
 
 from headrace.exceptions import DeserializationError
 from headrace.protocol import loads
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 from headrace.worker.memory import SpillBuffer, SpilledValues, UnreadableError
 from headrace.worker.memory import admission as admission_module
 from headrace.worker.memory import buffer as buffer_module
-from headrace.worker.memory import monitor as monitor_module
+from headrace.worker.memory import relief as monitor_module
 from headrace.worker.memory.admission import Admission
-from headrace.worker.memory.monitor import Relief
+from headrace.worker.memory.relief import Relief
 
 KB = 1000
 

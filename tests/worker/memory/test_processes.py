@@ -15,7 +15,7 @@ from headrace.client import Client, wait
 from headrace.deploy import LocalCluster
 from headrace.scheduler import MemoryState
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.waiting import poll_for
+from headrace.testing.helpers.polling import poll_for
 
 MB = 1_000_000
 

@@ -13,12 +13,12 @@ import pytest
 from dask._task_spec import TaskRef
 from worker.fake import FakeScheduler
 
-from headrace.comm import memory as comm_memory
+from headrace.comm import frame_memory as comm_memory
 from headrace.common.status import Status
 from headrace.messages.worker import FreeKeys, ReleasedData, RescheduleTask, TaskExtras, WorkerStatus
 from headrace.protocol import dumps
 from headrace.rpc import rpc
-from headrace.testing.waiting import async_poll_for
+from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import Worker, transfer
 from headrace.worker.memory import MemoryOptions, SpillBuffer, manager
 
@@ -249,7 +249,7 @@ async def test_the_process_over_its_share_evicts(
 ) -> None:
     process = 100
     monkeypatch.setattr(manager, "process_memory", lambda: process)
-    monkeypatch.setattr("headrace.worker.memory.monitor.process_memory", lambda: process)
+    monkeypatch.setattr("headrace.worker.memory.relief.process_memory", lambda: process)
     dropped: list[bool] = []
     monkeypatch.setattr(manager, "drop_kept", lambda: dropped.append(True))
     worker = make(scheduler, tmp_path, memory_spill_fraction=0.7, memory_monitor_interval="1ms")
@@ -275,7 +275,7 @@ async def test_a_users_mapping_that_can_evict(
 ) -> None:
     process = 100
     monkeypatch.setattr(manager, "process_memory", lambda: process)
-    monkeypatch.setattr("headrace.worker.memory.monitor.process_memory", lambda: process)
+    monkeypatch.setattr("headrace.worker.memory.relief.process_memory", lambda: process)
     calls: list[int] = []
 
     class Mapping(dict[Any, Any]):

@@ -9,8 +9,8 @@ from typing import Any
 from headrace.config import parse_seconds
 from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
 
-from ..options import chosen_workers, normalize_workers
-from .base import ClientBase, no_default
+from ..packing.task_options import chosen_workers, normalize_workers
+from .group import ClientBase, no_default
 
 
 class AdminMethods(ClientBase):

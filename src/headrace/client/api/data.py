@@ -19,12 +19,17 @@ from headrace.config import parse_seconds
 from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, TaskTimeout
 from headrace.protocol import Serialize
 
-from ..calls import unique_suffix
-from ..containers import SKIPPED, collect_futures, refuse_iterators, replace_futures
 from ..future import Future, cannot_load, kept, load_error, load_result
-from ..options import chosen_workers, normalize_workers
+from ..packing.calls import unique_suffix
+from ..packing.nested_futures import (
+    SKIPPED,
+    collect_futures,
+    refuse_iterators,
+    replace_futures,
+)
+from ..packing.task_options import chosen_workers, normalize_workers
 from ..state import FutureState
-from .base import ClientBase, no_default
+from .group import ClientBase, no_default
 
 logger = logging.getLogger("distributed.client")
 

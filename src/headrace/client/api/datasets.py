@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..values import Packed, pack, settled, unpack
-from .base import ClientBase, no_default
+from ..packing.values import (
+    Packed,
+    pack,
+    settled,
+    unpack,
+)
+from .group import ClientBase, no_default
 
 if TYPE_CHECKING:
-    from ..datasets import Datasets
+    from ..shown.datasets_mapping import Datasets
 
 
 class DatasetMethods(ClientBase):
@@ -98,6 +103,6 @@ class DatasetMethods(ClientBase):
     @property
     def datasets(self) -> Datasets:
         """The published datasets as a mapping."""
-        from ..datasets import Datasets
+        from ..shown.datasets_mapping import Datasets
 
         return Datasets(self)

@@ -13,10 +13,10 @@ from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 
-from ..describe import ask_scheduler_info
-from ..objects import HasWhat, WhoHas
-from ..options import chosen_workers
-from .base import ClientBase
+from ..packing.task_options import chosen_workers
+from ..shown.answer_tables import HasWhat, WhoHas
+from ..shown.client_card import ask_scheduler_info
+from .group import ClientBase
 
 
 class InfoMethods(ClientBase):
@@ -147,7 +147,7 @@ class InfoMethods(ClientBase):
         return self.sync(self._get_versions, check, list(packages or ()))
 
     async def _get_versions(self, check: bool, packages: list[Any]) -> dict[str, Any]:
-        from ..versions import difference, own_versions
+        from ..link.version_check import difference, own_versions
 
         scheduler = await self._call("versions", packages=packages)
         workers = await self._call("broadcast", msg={"op": "versions", "packages": packages}, on_error="ignore")

@@ -17,19 +17,33 @@ from headrace.messages.base import NO_OPTIONS, TaskOptions
 from headrace.messages.client import CancelKeys, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
-from ..arguments import Walker
-from ..calls import CHUNK, MapChunk, MapPacker, pack_submit, rows_of, submit_message, token_of, unique_suffix
-from ..containers import refuse_iterators
 from ..current import task_key
-from ..expressions import materialize
 from ..future import Future
-from ..graph import GraphPacker, plan_graph
-from ..options import OptionTable, has_callables, make_options, resolve_callables
-from ..pacing import Pace
-from ..retrying import Retry, takes_timeout, time_limit
-from ..session import release_messages
-from ..source_code import calling_code, frames_wanted
-from .base import ClientBase
+from ..link.session import release_messages
+from ..packing.arguments import Walker
+from ..packing.calls import (
+    CHUNK,
+    MapChunk,
+    MapPacker,
+    pack_submit,
+    rows_of,
+    submit_message,
+    token_of,
+    unique_suffix,
+)
+from ..packing.expressions import materialize
+from ..packing.graph import GraphPacker, plan_graph
+from ..packing.nested_futures import refuse_iterators
+from ..packing.pacing import Pace
+from ..packing.retry_options import Retry, takes_timeout, time_limit
+from ..packing.task_options import (
+    OptionTable,
+    has_callables,
+    make_options,
+    resolve_callables,
+)
+from ..packing.user_frames import calling_code, frames_wanted
+from .group import ClientBase
 
 #: Beginnings of the names of modules whose lines are no user's.
 _OURS = ("headrace.", "distributed.", "dask.")

@@ -1,6 +1,6 @@
 """What a client knows about the keys it holds: pure, synchronous, without locks, clocks or sockets.
 
-The shell (`headrace.client.session`) guards it with one lock, feeds it messages, and sends what it returns.
+The shell (`headrace.client.link.session`) guards it with one lock, feeds it messages, and sends what it returns.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import Any
 
 from headrace import protocol
 from headrace.common.facade import PackageModule
-from headrace.protocol.core import dumps as dumps
-from headrace.protocol.core import loads as loads
+from headrace.compat.protocol.core import dumps as dumps
+from headrace.compat.protocol.core import loads as loads
 
 __all__ = sorted({*protocol.__all__, "dumps", "loads"})
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .stream import name_of, span_of
+from .stream_drawings import name_of, span_of
 
 
 class WorkerLine(NamedTuple):
@@ -124,7 +124,7 @@ def totals(runs: Sequence[Any]) -> tuple[Total, dict[str, Total], dict[str, Tota
 #: Ends of the names of files whose functions only run the event loop.
 _LOOP_FILES = (
     "asyncio/runners.py", "asyncio/base_events.py", "asyncio/events.py", "asyncio/unix_events.py", "selectors.py",
-    "threading.py", "uvloop/__init__.py", "headrace/rpc/loop.py", "runpy.py",
+    "threading.py", "uvloop/__init__.py", "headrace/rpc/loops/loop.py", "runpy.py",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.profile import color_of
 
 from .page import chart, number_in_words, page, seconds_in_words, section, table
-from .stream import Figure
+from .stream_drawings import Figure
 
 #: Calls that were seen in a smaller share of all samples are left out.
 SMALLEST = 0.0015

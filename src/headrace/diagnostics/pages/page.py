@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from headrace.common.units import bytes_in_words
+from headrace.common.display.units import bytes_in_words
 
 _FRAME = """<!doctype html>
 <html lang="en">

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 
-from ..waiting import Waiting
+from ..waiting_requests import Waiting
 
 
 class EventExtension:

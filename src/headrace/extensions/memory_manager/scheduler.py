@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace import config
-from headrace.common.functions import import_term
+from headrace.common.callables import import_term
 from headrace.containment import log_raised
-from headrace.rpc.periodic import PeriodicCallback
-from headrace.scheduler.memory import MEASURES
-from headrace.scheduler.state.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
+from headrace.rpc.loops.periodic import PeriodicCallback
+from headrace.scheduler.memory_settings import MEASURES
+from headrace.scheduler.state.data.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
 
 PREFIX = "distributed.scheduler.active-memory-manager"
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.rpc.holding import gave, took
+from headrace.rpc.loops.holding import gave, took
 
 from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 

@@ -8,7 +8,7 @@ from headrace.comm import Comm
 from headrace.config import parse_seconds
 
 from ..leases.scheduler import LeaseKeeper
-from ..waiting import Waiting
+from ..waiting_requests import Waiting
 from .core import MultiLocks
 
 

@@ -7,7 +7,12 @@ import uuid
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from headrace.client.values import Packed, pack, settled, unpack
+from headrace.client.packing.values import (
+    Packed,
+    pack,
+    settled,
+    unpack,
+)
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 

@@ -10,7 +10,7 @@ from headrace.comm import Comm
 from headrace.config import parse_seconds
 
 from ..keeping import Keeping
-from ..waiting import Waiting
+from ..waiting_requests import Waiting
 from .core import Item, QueueState
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.client import Future, futures_of
 from headrace.common.keys import from_wire, to_wire
 from headrace.protocol import loads
-from headrace.worker.run_spec import resolve
+from headrace.worker.execution.run_spec import resolve
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 

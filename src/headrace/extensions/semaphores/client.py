@@ -11,8 +11,8 @@ from typing import Any
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.rpc import PeriodicCallback
-from headrace.rpc.holding import gave, took
-from headrace.rpc.sync_methods import SyncMethodMixin
+from headrace.rpc.loops.holding import gave, took
+from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 

@@ -5,6 +5,5 @@ from __future__ import annotations
 from .client import span
 from .records import Span, SpanMetadata
 from .scheduler import SpansSchedulerExtension
-from .worker import SpansWorkerExtension
 
-__all__ = ["Span", "SpanMetadata", "SpansSchedulerExtension", "SpansWorkerExtension", "span"]
+__all__ = ["Span", "SpanMetadata", "SpansSchedulerExtension", "span"]

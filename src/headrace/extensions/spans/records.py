@@ -8,7 +8,7 @@ from itertools import pairwise
 from time import time
 from typing import Any
 
-from headrace.scheduler.state.tasks import STATES, TaskGroup
+from headrace.scheduler.state.records.tasks import STATES, TaskGroup
 
 
 class SpanMetadata(dict[str, Any]):

@@ -1,4 +1,4 @@
-"""The clock and the log of work stealing. What is stolen by whom is decided in `headrace.scheduler.state.stealing`."""
+"""The clock and the log of work stealing. `headrace.scheduler.state.balance.stealing` decides who steals what."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 
 from headrace import clock, config
 from headrace.common.keys import to_wire
+from headrace.extensions.stealing.plugin_hooks import PluginHooks
 from headrace.messages.worker import StealAnswer
-from headrace.rpc.periodic import PeriodicCallback
-from headrace.scheduler.state import steals
-from headrace.scheduler.state.load import change_cost
-from headrace.scheduler.state.occupancy import expected_cost
-from headrace.scheduler.state.stealing import EVEN_LEVEL, LAST_LEVEL, balance, level, transfer_seconds
-from headrace.scheduler.state.tasks import TaskState
-from headrace.scheduler.state.workers import WorkerState
-
-from .hooks import PluginHooks
+from headrace.rpc.loops.periodic import PeriodicCallback
+from headrace.scheduler.state.balance import steal_requests
+from headrace.scheduler.state.balance.stealing import (
+    EVEN_LEVEL,
+    LAST_LEVEL,
+    balance,
+    level,
+    transfer_seconds,
+)
+from headrace.scheduler.state.placing.load import change_cost
+from headrace.scheduler.state.placing.occupancy import expected_cost
+from headrace.scheduler.state.records.tasks import TaskState
+from headrace.scheduler.state.records.workers import WorkerState
 
 #: A worker that runs idle is noticed in this share of the interval.
 LOOKS_PER_INTERVAL = 20
@@ -105,7 +110,7 @@ class WorkStealing(PluginHooks):
             return
         state = self.scheduler.state
         state.look_around("steal", clock.now())
-        steals.request(state, ts, thief, expected_cost(state, ts, victim), expected_cost(state, ts, thief))
+        steal_requests.request(state, ts, thief, expected_cost(state, ts, victim), expected_cost(state, ts, thief))
         self.scheduler.flush()
 
     def steal_time_ratio(self, ts: TaskState) -> tuple[float | None, int | None]:
@@ -170,7 +175,7 @@ class WorkStealing(PluginHooks):
             lines, log[:] = list(log), []
             self.log(lines)
 
-    def story(self, *keys_or_ts: Any) -> list[steals.StealLine]:
+    def story(self, *keys_or_ts: Any) -> list[steal_requests.StealLine]:
         """What was logged about these tasks: (what, time, key, victim's address, thief's address), oldest first."""
         self._log_outcomes()
         keys = {getattr(key, "key", key) for key in keys_or_ts}

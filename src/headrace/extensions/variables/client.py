@@ -5,7 +5,12 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from headrace.client.values import Packed, pack, settled, unpack
+from headrace.client.packing.values import (
+    Packed,
+    pack,
+    settled,
+    unpack,
+)
 
 from ..asking import Shared, seconds_of
 

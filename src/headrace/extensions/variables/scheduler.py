@@ -9,7 +9,7 @@ from headrace.comm import Comm
 from headrace.config import parse_seconds
 
 from ..keeping import Keeping
-from ..waiting import Waiting
+from ..waiting_requests import Waiting
 
 
 class VariableExtension:

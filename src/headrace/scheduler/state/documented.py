@@ -10,18 +10,18 @@ import msgspec
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
-from .copies import replicated as replicated
-from .load import check_load as check_load
-from .load import comm_cost
-from .placement import is_root_like
-from .replicas import add_replica as add_replica
-from .replicas import drop_replica as drop_replica
-from .restrictions import all_allowed, may_run
+from .data.copies import replicated as replicated
+from .data.replicas import add_replica as add_replica
+from .data.replicas import drop_replica as drop_replica
+from .placing.load import check_load as check_load
+from .placing.load import comm_cost
+from .placing.placement import is_root_like
+from .placing.restrictions import all_allowed, may_run
 
 if TYPE_CHECKING:
-    from .state import SchedulerState
-    from .tasks import Computation, TaskState
-    from .workers import WorkerState
+    from .core import SchedulerState
+    from .records.tasks import Computation, TaskState
+    from .records.workers import WorkerState
 
 
 def valid_workers(state: SchedulerState, task: TaskState) -> set[WorkerState] | None:

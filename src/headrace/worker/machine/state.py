@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from headrace.common.keys import Key
 from headrace.messages import worker as messages
-from headrace.worker.sizes import nbytes_of, type_name_of
+from headrace.worker.execution.result_sizes import nbytes_of, type_name_of
 from headrace.worker.state import WorkerState as Core
 from headrace.worker.state import events as core
 from headrace.worker.state.invariants import InvariantViolation, check

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .buffer import SpillBuffer, SpilledValues, UnreadableError
 from .manager import WorkerMemoryManager, off_the_loop
-from .options import KEYWORDS, MemoryOptions
+from .memory_options import KEYWORDS, MemoryOptions
 from .protocols import ManualEvictProto
-from .sizes import SpilledSize
+from .spilled_sizes import SpilledSize
 
 __all__ = [
     "KEYWORDS",

@@ -14,7 +14,7 @@ from headrace.common.keys import Key
 from headrace.machine import process_memory
 
 from .buffer import SpillBuffer
-from .monitor import Relief
+from .relief import Relief
 
 
 class Admission:

@@ -25,8 +25,8 @@ from headrace.containment import contained, described
 from headrace.exceptions import DeserializationError
 from headrace.protocol import Frames
 
-from ..sizes import nbytes_of
-from .sizes import SpilledSize
+from ..execution.result_sizes import nbytes_of
+from .spilled_sizes import SpilledSize
 from .spiller import Spiller
 from .storage import Storage, StoredFile
 

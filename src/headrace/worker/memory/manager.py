@@ -12,17 +12,17 @@ import os
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from headrace.comm.memory import bound_kept, drop_kept
+from headrace.comm.frame_memory import bound_kept, drop_kept
+from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import Key
 from headrace.common.status import Status
-from headrace.common.units import bytes_in_words
 from headrace.containment import log_raised
 from headrace.machine import parse_memory_limit, process_memory
 
 from .admission import Admission
 from .buffer import SpillBuffer, UnreadableError
-from .monitor import Relief
-from .options import MemoryOptions
+from .memory_options import MemoryOptions
+from .relief import Relief
 
 if TYPE_CHECKING:
     from ..server import Worker

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from headrace.comm.memory import allocate
+from headrace.comm.frame_memory import allocate
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 #: Task → the state that it should move to; the latest word on a task counts.
 Recommendations: TypeAlias = "dict[TaskState, str]"

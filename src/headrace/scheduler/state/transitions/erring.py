@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.messages.client import TaskErred, TaskRetried
-from headrace.scheduler.state.interest import let_go_when_done
-from headrace.scheduler.state.promises import end_unfinished
-from headrace.scheduler.state.story import ErredTask
+from headrace.scheduler.state.checks.story import ErredTask
+from headrace.scheduler.state.flow.interest import let_go_when_done
+from headrace.scheduler.state.placing.promises import end_unfinished
 
 from .engine import Recommendations
 from .releasing import memory_released
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 
 def processing_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

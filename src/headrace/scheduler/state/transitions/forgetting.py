@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from headrace.messages.client import CancelledKeys
 from headrace.messages.worker import ForgetFunction
-from headrace.scheduler.state.replicas import drop_all_replicas
-from headrace.scheduler.state.tasks import LOST, NOTHING
+from headrace.scheduler.state.data.replicas import drop_all_replicas
+from headrace.scheduler.state.records.tasks import LOST, NOTHING
 
 from .engine import Recommendations
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 
 def released_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.messages.client import LostData
-from headrace.scheduler.state.promises import end_unfinished, withdraw
-from headrace.scheduler.state.replicas import drop_all_replicas
+from headrace.scheduler.state.data.replicas import drop_all_replicas
+from headrace.scheduler.state.placing.promises import end_unfinished, withdraw
 
 from .engine import Recommendations
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 
 def _then(task: TaskState, recommendations: Recommendations) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.messages.client import KeyInMemory
-from headrace.scheduler.state import placement
-from headrace.scheduler.state.interest import let_go_when_done
-from headrace.scheduler.state.promises import end_unfinished, join_chain, keep, note_result
+from headrace.scheduler.state.flow.interest import let_go_when_done
+from headrace.scheduler.state.placing import placement
+from headrace.scheduler.state.placing.promises import (
+    end_unfinished,
+    join_chain,
+    keep,
+    note_result,
+)
 
 from .engine import Recommendations
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 
 def released_wanted(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:

@@ -16,8 +16,8 @@ from .releasing import memory_released, parked_released, processing_released, wa
 from .running import released_wanted, to_memory, to_processing
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.state import SchedulerState
-    from headrace.scheduler.state.tasks import TaskState
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskState
 
 Transition = Callable[["SchedulerState", "TaskState", Recommendations], None]
 

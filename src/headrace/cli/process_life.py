@@ -1,0 +1,153 @@
+"""How a server's process lives: until it closes by itself, or a signal closes it; a second signal forces.
+
+One place, so that scheduler and worker end alike and with an exit status that says how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from headrace import config
+from headrace.cli.logging_setup import initialize_logging
+from headrace.nanny.environment import STOP_WITH_STDIN
+from headrace.rpc import run
+from headrace.rpc.loops import signals
+from headrace.rpc.server_life import Node
+
+#: Exit status after a second signal.
+FORCED = 1
+
+
+def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
+    """Run `start` (returns servers that run) in this process until one has finished or a signal asks to stop.
+
+    Args:
+        start: returns the servers; each has `finished()` and `close()`.
+        kind: what this process is, for the user: "scheduler" or "worker".
+
+    Raises:
+        SystemExit: with status 1 if the start failed.
+    """
+    try:
+        signalled = run(_serve(start, kind))
+    except click.ClickException:
+        raise
+    except Exception as error:
+        logging.getLogger("distributed").debug("start failed", exc_info=True)
+        raise click.ClickException(f"the {kind} did not start: {str(error) or repr(error)}") from error
+    click.echo(f"End {kind}", err=True)
+    if signalled is not None and signalled != signal.SIGINT:
+        sys.exit(0)
+
+
+async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> int | None:
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[int] = loop.create_future()
+
+    def on_signal(number: int) -> None:
+        if received.done():
+            click.echo(f"Forced: the {kind} ends without closing", err=True)
+            os._exit(FORCED)
+        received.set_result(number)
+
+    with _handlers(loop, on_signal), _parent(loop, received):
+        starting = asyncio.ensure_future(start())
+        await asyncio.wait([starting, received], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+            return received.result()
+        servers = starting.result()
+        finishing = [asyncio.ensure_future(server.finished()) for server in servers]
+        finished_all: asyncio.Future[Any] = asyncio.gather(*finishing)
+        await asyncio.wait([finished_all, received], return_when=asyncio.FIRST_COMPLETED)
+        name = signal.Signals(received.result()).name if received.done() else None
+        if name is not None:
+            click.echo(f"Received {name}: the {kind} closes", err=True)
+        await asyncio.gather(*[_close(server, name) for server in servers], return_exceptions=True)
+        finished_all.cancel()
+        await asyncio.wait([finished_all])
+        return received.result() if received.done() else None
+
+
+async def _close(server: Any, name: str | None) -> None:
+    """Close a server, which tells others why if a signal of this name asks for that."""
+    await (server.close(reason=f"received {name}") if name is not None and isinstance(server, Node) else server.close())
+
+
+@contextlib.contextmanager
+def _handlers(loop: asyncio.AbstractEventLoop, on_signal: Callable[[int], None]) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signals.handle(loop, number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signals.release(loop, number)
+
+
+@contextlib.contextmanager
+def _parent(loop: asyncio.AbstractEventLoop, received: asyncio.Future[int]) -> Iterator[None]:
+    """Close when the standard input does, if the environment asks for that; what this starts is not asked the same."""
+    if not os.environ.pop(STOP_WITH_STDIN, None):
+        yield
+        return
+
+    def on_input() -> None:
+        if not os.read(0, 1 << 16):
+            loop.remove_reader(0)
+            if not received.done():
+                received.set_result(signal.SIGTERM)
+
+    loop.add_reader(0, on_input)
+    try:
+        yield
+    finally:
+        loop.remove_reader(0)
+
+
+def start_logging() -> None:
+    """Log as configured (`distributed.logging` or `distributed.logging-file-config`, `distributed.admin.log-format`).
+
+    Raises:
+        click.UsageError: the configuration asks for what there is not.
+    """
+    names = ("logging", "logging-file-config")
+    chosen: dict[str, Any] = {name: config.get(name, None) for name in names}
+    section = {name: value for name in names if (value := config.get(f"distributed.{name}", None)) is not None}
+    try:
+        initialize_logging({**chosen, "distributed": section})
+    except (OSError, RuntimeError, ValueError) as error:
+        raise click.UsageError(f"logging as configured: {error}") from error
+
+
+@contextlib.contextmanager
+def pid_file(path: str | None) -> Iterator[None]:
+    """Keep this process's id in a file while it runs.
+
+    Raises:
+        click.ClickException: the file cannot be written.
+    """
+    if not path:
+        yield
+        return
+    file = Path(path)
+    try:
+        file.write_text(str(os.getpid()))
+    except OSError as error:
+        raise click.ClickException(f"cannot write the file that --pid-file names: {error}") from error
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""What the groups of methods need of a client, in one place for them to inherit from."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from headrace.containment import log_raised
+from headrace.exceptions import CommClosedError
+from headrace.rpc import IOLoop
+from headrace.rpc.loops.sync_methods import SyncMethodMixin
+
+from ..errors import ClosedClientError
+from ..link.lanes import Lanes
+from ..link.latest_info import LatestInfo
+from ..link.losses import Losses
+from ..link.session import Session
+
+if TYPE_CHECKING:
+    from ..future import Future
+    from ..packing.value_families import ChosenFamilies
+
+no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
+
+#: Questions that change nothing, and how often one is asked again when its connection breaks.
+READS = frozenset(
+    {
+        *("call_stack", "events", "gather", "get_cluster_state", "get_metadata", "get_story", "has_what", "identity"),
+        *(
+            "logs",
+            "nbytes",
+            "ncores",
+            "ncores_running",
+            "processing",
+            "profile",
+            "result_deaths",
+            "versions",
+            "who_has",
+        ),
+        "worker_logs",
+    }
+)
+#: What may be asked twice as well: the second time it does nothing.
+REPEATABLE = READS | {"semaphore_release", "multi_lock_release"}
+READ_AGAIN = 2
+
+
+class ClientBase(SyncMethodMixin):
+    """State that all groups of methods share."""
+
+    session: Session
+    _losses: Losses
+    _lanes: Lanes
+    _latest_info: LatestInfo
+    id: str
+    cluster: Any
+    scheduler_file: str | None
+    direct_to_workers: bool | None
+    _asynchronous: bool
+    _source_frames: int
+    _families: ChosenFamilies | None = None
+    _timeout: float
+    _io_loop: IOLoop | None
+    _callback_thread: _CallbackThread | None = None
+    _starting: asyncio.Task[Any] | None = None
+
+    @property
+    def loop(self) -> IOLoop:
+        """The event loop that this client lives on."""
+        if self._io_loop is None:
+            raise ClosedClientError("this client has no event loop yet: await it, or use it with `async with`")
+        return self._io_loop
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether methods return awaitables here: on the client's loop, or before it runs if so constructed."""
+        running = asyncio._get_running_loop()
+        loop = self.session.loop
+        if running is not None and running is loop:
+            return True
+        return self._asynchronous and (loop is None or not loop.is_running())
+
+    @property
+    def scheduler(self) -> Any:
+        """Proxy for requests to the scheduler: `await client.scheduler.identity()`; `None` before the connection."""
+        return self.session.scheduler
+
+    @property
+    def scheduler_id(self) -> Any:
+        """The scheduler's own id; `None` before the connection."""
+        return self.session.scheduler_id
+
+    def sync(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        asynchronous: bool | None = None,
+        callback_timeout: float | str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Call a coroutine function on the client's loop: wait for its result, or return it as an awaitable.
+
+        Args:
+            asynchronous: return an awaitable; by default whether this is called on the loop.
+            callback_timeout: seconds (or text such as "5s") to wait.
+        """
+        if asynchronous is None:
+            asynchronous = self.asynchronous
+        if not asynchronous and self.loop.asyncio_loop.is_closed():
+            raise ClosedClientError("Client is closed: its event loop is.")
+        return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
+
+    async def _call(self, op: str, **kwargs: Any) -> Any:
+        """Ask the scheduler; what does nothing twice is asked again if the connection breaks meanwhile."""
+        self.session.check_open()
+        if self.session.scheduler is None and self._starting is not None:
+            await self._starting
+        if self.session.scheduler is None:
+            raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
+        for _ in range(READ_AGAIN if op in REPEATABLE else 0):
+            try:
+                return await self.session.scheduler.call(op, **kwargs)
+            except CommClosedError:  # cut off; nothing is done twice by asking once more
+                if not await self.session.reconnected():
+                    raise
+        return await self.session.scheduler.call(op, **kwargs)
+
+    def _ask(self, op: str, **kwargs: Any) -> Any:
+        """Ask the scheduler, waiting or not as `sync` does."""
+        return self.sync(self._call, op, **kwargs)
+
+    def ask_in_background(self, op: str, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
+        loop = self.session.loop
+        question = self._call(op, **kwargs)
+        try:
+            if loop is None:
+                raise RuntimeError("not connected")
+            return asyncio.run_coroutine_threadsafe(question, loop)
+        except RuntimeError:  # the loop is closed
+            question.close()
+            nobody: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            nobody.cancel()
+            return nobody
+
+    def _run_callback(self, function: Callable[[Future[Any]], Any], future: Future[Any]) -> None:
+        """Run a done callback in the thread for these."""
+        if self._callback_thread is None:
+            self._callback_thread = _CallbackThread()
+        self._callback_thread.run(function, future)
+
+
+class _CallbackThread:
+    """Runs callbacks one after the other, in a daemon thread that ends when there is nothing to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Callable[[Any], Any], Any]] = []
+        self._running = False
+
+    def run(self, function: Callable[[Any], Any], future: Any) -> None:
+        """Call `function(future)` soon."""
+        with self._lock:
+            self._waiting.append((function, future))
+            if self._running:
+                return
+            self._running = True
+        threading.Thread(target=self._work, name="headrace-callbacks", daemon=True).start()
+
+    def _work(self) -> None:
+        import logging
+
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._running = False
+                    return
+                function, future = self._waiting.pop(0)
+            try:
+                function(future)
+            except BaseException as raised:
+                log_raised(logging.getLogger("distributed.client"), raised, "A done callback failed")
+            del function, future

@@ -1,0 +1,1 @@
+"""Large frames within one machine: the receiver reads the sender's memory (`memory_link` says how)."""

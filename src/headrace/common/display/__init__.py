@@ -1,0 +1,1 @@
+"""How things are shown to people in notebooks: pieces of HTML, without a page or a server."""

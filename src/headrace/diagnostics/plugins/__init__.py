@@ -1,0 +1,1 @@
+"""Plugins that come with headrace, and the base classes of users' own (`distributed.diagnostics.plugin`)."""

@@ -1,0 +1,257 @@
+"""The client's half of progress: asks the scheduler to push counts, and hands them on as they come.
+
+Runs on the client's loop; comes back when the connection breaks, and ends with the client. Shows nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.common.keys import Key
+from headrace.exceptions import CommClosedError
+from headrace.protocol import dumps
+from headrace.rpc.requests import UNCAUGHT_ERROR, remote_exception
+
+__all__ = ["Group", "ProgressFeed", "Snapshot"]
+
+#: Keys in one message.
+CHUNK = 20_000
+#: Seconds between two attempts to connect again, first and longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: Seconds after which whoever shows the time is called although nothing has changed.
+TICK = 1.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """How far the tasks of a group are; see `headrace.diagnostics.progress.tally.GroupCount`."""
+
+    name: str
+    total: int = 0
+    done: int = 0
+    erred: int = 0
+    lost: int = 0
+    processing: int = 0
+    before: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Done, erred or lost."""
+        return self.done + self.erred + self.lost
+
+    @property
+    def finished(self) -> bool:
+        """Whether all have ended."""
+        return self.ended >= self.total
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far all that is watched is.
+
+    Attributes:
+        groups: those that have tasks.
+        total: all tasks, also those that the scheduler does not know yet.
+        running: tasks that run in the cluster, whoever wants them; `None` while the scheduler has not said.
+        errors: by group, the key and the text of some failures.
+        finished: whether all that is wanted has ended.
+        elapsed: seconds since the watch began.
+        problem: why nothing more will come, if that is so before the end.
+    """
+
+    groups: tuple[Group, ...] = ()
+    total: int = 0
+    running: int | None = None
+    errors: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    finished: bool = False
+    elapsed: float = 0.0
+    problem: str = ""
+
+    @classmethod
+    def of(cls, message: dict[str, Any], elapsed: float) -> Snapshot:
+        """What the scheduler sent."""
+        groups = tuple([Group(*numbers) for numbers in message["groups"] if numbers[1]])
+        total = sum(group.total for group in groups) + message["coming"]
+        errors = {name: [(key, text) for key, text in told] for name, told in message["errors"].items()}
+        return cls(groups, total, message["running"], errors, message["finished"], elapsed)
+
+    @property
+    def done(self) -> int:
+        return sum(group.done for group in self.groups)
+
+    @property
+    def erred(self) -> int:
+        return sum(group.erred for group in self.groups)
+
+    @property
+    def lost(self) -> int:
+        return sum(group.lost for group in self.groups)
+
+    @property
+    def ended(self) -> int:
+        """Done, erred or lost."""
+        return sum(group.ended for group in self.groups)
+
+    @property
+    def fraction(self) -> float:
+        return self.ended / self.total if self.total else float(self.finished)
+
+    @property
+    def rate(self) -> float:
+        """Tasks that ended per second since the watch began."""
+        ended = self.ended - sum(group.before for group in self.groups)
+        return ended / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left at the rate so far; `None` while there is none."""
+        return (self.total - self.ended) / self.rate if self.rate else None
+
+
+class ProgressFeed:
+    """Follows futures until all have ended.
+
+    Args:
+        futures: all of one scheduler.
+        group_by: "prefix", "spans", or a function of a key that gives its group's name.
+        complete: count what is done already as well.
+        interval: seconds between two news, at least.
+        on_news: called with each `Snapshot`, on the client's loop; once a second if nothing is new.
+
+    Attributes:
+        latest: what came last.
+        client: of the first of the futures; `None` if there are none.
+        end: done when nothing more will come; its result is the last `Snapshot`.
+    """
+
+    def __init__(
+        self,
+        futures: Sequence[Any],
+        *,
+        group_by: Any = "prefix",
+        complete: bool = True,
+        interval: float = 0.1,
+        on_news: Callable[[Snapshot], None] | None = None,
+    ) -> None:
+        if not (callable(group_by) or group_by in ("prefix", "spans")):
+            raise ValueError(f"group_by must be 'prefix', 'spans' or a function of a key, not {group_by!r}")
+        self.client: Any = _client_of(futures)
+        self._futures: Sequence[Any] | None = futures
+        self._question = {
+            "op": "watch_progress",
+            "group_by": dumps(group_by) if callable(group_by) else group_by,
+            "complete": complete,
+            "interval": interval,
+        }
+        self._interval = interval
+        self._on_news = on_news
+        self._started = time.monotonic()
+        self.latest = Snapshot()
+        self.end: concurrent.futures.Future[Snapshot] = concurrent.futures.Future()
+        if self.client is None:
+            self._tell(Snapshot(finished=True))
+            self.end.set_result(self.latest)
+            return
+        self.client.session.check_open()
+        # In a context of its own: a kernel would take all that is shown later for output of the cell that began it,
+        # which who executes notebooks no longer listens to.
+        loop = self.client.loop.asyncio_loop
+        self.end = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._follow(), loop)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this was made."""
+        return time.monotonic() - self._started
+
+    def stop(self) -> None:
+        """Follow no more."""
+        self.end.cancel()
+
+    def now(self) -> Snapshot:
+        """What came last, with the time that has passed since."""
+        latest = self.latest
+        if latest.finished or latest.problem:
+            return latest
+        return Snapshot(latest.groups, latest.total, latest.running, latest.errors, elapsed=self.elapsed)
+
+    async def _follow(self) -> Snapshot:
+        ticking = asyncio.ensure_future(self._tick())
+        try:
+            await self._follow_through_breaks()
+        except Exception as error:
+            self._tell(Snapshot(**{**vars(self.now()), "problem": f"{type(error).__name__}: {error}"}))
+        finally:
+            ticking.cancel()
+            self._futures = None
+        return self.latest
+
+    async def _follow_through_breaks(self) -> None:
+        client, pause = self.client, FIRST_PAUSE
+        while not self.latest.finished:
+            try:
+                await self._follow_once()
+            except OSError as error:
+                if client.status in ("closing", "closed"):
+                    raise CommClosedError("the client was closed") from error
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _follow_once(self) -> None:
+        session = self.client.session
+        comm = await session.pool.connect(session.address)
+        telling: asyncio.Future[None] | None = None
+        try:
+            await comm.write(self._question)
+            reply = await comm.read()
+            if reply.get("status") == UNCAUGHT_ERROR:
+                raise remote_exception(reply)
+            telling = asyncio.ensure_future(self._tell_keys(comm))
+            while not self.latest.finished:
+                self._tell(Snapshot.of(await comm.read(), self.elapsed))
+        finally:
+            if telling is not None:
+                telling.cancel()
+            session.pool.forget(comm)
+            comm.abort()
+
+    async def _tell_keys(self, comm: Any) -> None:
+        """Say what is wanted; and when the scheduler must know all of it, since it came another way."""
+        with contextlib.suppress(OSError):
+            for keys in _chunks(self._futures or ()):
+                await comm.write({"keys": keys})
+            await self.client.session.barrier()
+            await comm.write({"last": True})
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            if self.elapsed - self.latest.elapsed > 0.9 * TICK:
+                self._tell(self.now())
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        self.latest = snapshot
+        if self._on_news is not None:
+            self._on_news(snapshot)
+
+
+def _client_of(futures: Sequence[Any]) -> Any:
+    clients = list(dict.fromkeys([future.client for future in futures]))
+    for other in clients[1:]:
+        if not other.session.same_scheduler(clients[0].session):
+            raise ValueError(
+                f"one bar follows the futures of one scheduler, not of {clients[0].session.address} and "
+                f"{other.session.address}: make a bar for each"
+            )
+    return clients[0] if clients else None
+
+
+def _chunks(futures: Sequence[Any]) -> Iterator[list[Key]]:
+    for start in range(0, len(futures), CHUNK):
+        yield [future._bound().key for future in futures[start : start + CHUNK]]

@@ -1,0 +1,1 @@
+"""Functions as payloads: pickled once for thousands of calls, and anew when something that they reach has changed."""

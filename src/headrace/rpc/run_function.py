@@ -1,0 +1,106 @@
+"""Runs functions that a client sends to a server itself, and answers with their results or exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+from types import TracebackType
+from typing import Any
+
+from headrace.containment import can_be_raised, described, let_pass, log_raised, traceback_of
+from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
+from headrace.protocol.marks import Serialized
+
+from .server_life import Node
+
+logger = logging.getLogger("distributed.core")
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_GRAPH_NODES = os.path.join("dask", "_task_spec.py")
+
+
+async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any] | None:
+    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
+
+    Args:
+        wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
+    """
+    try:
+        function = opened(function)
+        args, kwargs = opened(args), dict(opened(kwargs) or {})
+        if _takes(function, "dask_worker"):
+            kwargs["dask_worker"] = node
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            if not wait:
+                node.run_in_background(_log_errors(result))
+                return None
+            result = await result
+    except BaseException as error:  # not even sys.exit() in there ends this server
+        if is_own_cancellation(error):
+            raise
+        _log_run(function, error)
+        return error_reply(error)
+    return {"status": "OK", "result": Serialize(result)} if wait else None
+
+
+def _log_run(function: Any, error: BaseException) -> None:
+    shown = error if can_be_raised(error) else None
+    try:
+        logger.warning("Run failed: %r", function, exc_info=shown)
+    except BaseException as raised:  # what was sent, or its exception, fails when it is shown
+        let_pass(raised)
+        logger.warning("Run failed: %s", described(error))
+
+
+def is_own_cancellation(error: BaseException) -> bool:
+    """Whether an exception out of a user's function means that the calling task is being cancelled."""
+    task = asyncio.current_task()
+    return issubclass(type(error), asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def opened(value: Any) -> Any:
+    """A value that came as itself, as a `Serialize`, or as a pickle."""
+    if isinstance(value, (bytes, Frames)):
+        return loads(value)
+    return unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
+
+
+def _takes(function: Any, name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def error_reply(error: BaseException) -> dict[str, Any]:
+    """The reply that stands for an exception in what a user sent."""
+    dumped = dumps_exception(error, users_part(traceback_of(error)))
+    return {
+        "status": "error",
+        "exception": Serialized.of(dumped.exception),
+        "traceback": Serialized.of(dumped.traceback),
+        "exception_text": dumped.exception_text,
+        "traceback_text": dumped.traceback_text,
+        "text": dumped.exception_text,
+    }
+
+
+async def _log_errors(awaitable: Any) -> None:
+    try:
+        await awaitable
+    except BaseException as error:
+        log_raised(logger, error, "A function that was run without waiting has failed", awaited=True)
+
+
+def users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without our frames, and those of graph nodes, above the user's; all of it if there are no others."""
+    inner = traceback
+    while inner is not None:
+        filename = inner.tb_frame.f_code.co_filename
+        if not (filename.startswith(_PACKAGE) or filename.endswith(_GRAPH_NODES)):
+            return inner
+        inner = inner.tb_next
+    return traceback

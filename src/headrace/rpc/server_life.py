@@ -1,0 +1,318 @@
+"""The life of schedulers, workers and nannies: made cheaply, started by `await`, closed once, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from typing import Any, Self
+
+from headrace import config
+from headrace.comm import get_address_host, get_address_host_port
+from headrace.common.ports import ports_of
+from headrace.common.status import Status
+from headrace.security import Security
+
+from .documented import DocumentedNode
+from .loops.loop import IOLoop
+from .loops.periodic import PeriodicCallback
+from .loops.ticks import Ticks
+from .pool import ConnectionPool
+from .scheduler_file import read_scheduler_file
+from .server import Server
+from .server_logs import LogLines
+
+
+class Node(DocumentedNode):
+    """A server with a life. Subclasses give `_start` and `_close`.
+
+    Args:
+        kind: "Scheduler", "Worker" or "Nanny"; for names and messages.
+        handlers, takeovers: see `Server`.
+        security: certificates.
+        log_of: the logger whose lines `get_logs` gives.
+        deserialize: whether pickles that reach it are loaded.
+
+    Attributes:
+        status: where it is in its life.
+        rpc: calls other servers: `await node.rpc(address).identity()`.
+        loop: facade of the event loop it runs on; None until it starts.
+    """
+
+    #: operations to refuse; None means those of the configuration
+    blocked_handlers: list[str] | None = None
+
+    def __init__(
+        self,
+        kind: str,
+        handlers: Mapping[str, Callable[..., Any]],
+        security: Security | Mapping[str, Any] | None,
+        log_of: str,
+        *,
+        takeovers: Mapping[str, Callable[..., Any]] | None = None,
+        deserialize: bool = True,
+    ) -> None:
+        self.kind = kind
+        self.id = f"{kind}-{uuid.uuid4()}"
+        self.status = Status.created
+        self.security = security if isinstance(security, Security) else Security(**(security or {}))
+        role = "scheduler" if kind == "Scheduler" else "worker"
+        self.connection_args = self.security.get_connection_args(role)
+        self.rpc = ConnectionPool(deserialize=deserialize, connection_args=self.connection_args)
+        self.server = Server(
+            handlers,
+            takeovers,
+            deserialize=deserialize,
+            connection_args=self.security.get_listen_args(role),
+            name=kind.lower(),
+            timeout=1,
+        )
+        self.periodic_callbacks: dict[str, PeriodicCallback] = {}
+        self.loop: IOLoop | None = None
+        self.prepare_documented()
+        self._log_lines = LogLines(log_of)
+        self._ticks = Ticks(kind)
+        self._finished: asyncio.Event | None = None
+        self._starting: asyncio.Task[Any] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._detached: set[asyncio.Task[Any]] = set()
+
+    def __getstate__(self) -> Any:
+        raise TypeError(f"a {self.kind} cannot be pickled: send its address")
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> Self:
+        """Start, if that has not been done; whoever else awaits it meanwhile waits for the same start.
+
+        Raises:
+            RuntimeError: it has been closed.
+            Exception: whatever prevented the start; it is closed then.
+        """
+        if self.status in (Status.closing, Status.closed, Status.failed):
+            raise RuntimeError(f"this {self.kind} has been closed and cannot be started again; make a new one")
+        if self._starting is None:
+            self.status = Status.starting
+            self.loop = IOLoop.current()
+            self._finished = asyncio.Event()
+            self._log_lines.start()
+            self._ticks.start()
+            self._block_operations()
+            self._starting = asyncio.ensure_future(self.start_unsafe())
+        starting = self._starting
+        try:
+            await asyncio.shield(starting)
+        except BaseException as error:
+            if not starting.done():  # the caller gave up
+                starting.cancel()
+                await asyncio.wait([starting])
+            await self._shut(f"it did not start: {type(error).__name__}", {"failed": True})
+            raise
+        return self
+
+    def _block_operations(self) -> None:
+        """Refuse what the owner or the configuration does not allow others to ask for."""
+        blocked = self.blocked_handlers
+        if blocked is None:
+            blocked = config.texts(f"distributed.{self.kind.lower()}.blocked-handlers")
+        self.server.block(blocked or ())
+
+    async def _listen_at_first(self, ports: Any, addresses: Callable[[Any], list[str]]) -> None:
+        """Listen at the first port that can be had.
+
+        Args:
+            ports: as `ports_of` takes them.
+            addresses: where to listen with a port.
+
+        Raises:
+            OSError: none can be had; with the last cause.
+        """
+        failure: OSError | None = None
+        tried = ports_of(ports)
+        for port in tried:
+            try:
+                for address in addresses(port):
+                    await self.server.listen(address)
+                return
+            except OSError as error:
+                failure = error
+        listed = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
+        raise OSError(f"Could not listen at any of the ports {listed}: {failure}") from failure
+
+    async def _close(self, **options: Any) -> None:
+        raise NotImplementedError
+
+    async def close(self, timeout: float | None = None, reason: str = "closed by its owner") -> str:
+        """Close; waits for a close that is under way. Returns "OK".
+
+        Args:
+            timeout: seconds to wait for requests under way.
+        """
+        return await self._shut(reason, {} if timeout is None else {"timeout": timeout})
+
+    async def _shut(self, reason: str, options: dict[str, Any]) -> str:
+        if self._closing is None:
+            if self.status is Status.created:
+                self.status = Status.closed
+                return "OK"
+            self.status = Status.closing
+            self._closing = asyncio.ensure_future(self._run_close(reason, options))
+        await asyncio.shield(self._closing)
+        return "OK"
+
+    async def _run_close(self, reason: str, options: dict[str, Any]) -> None:
+        failed = options.pop("failed", False)
+        try:
+            for callback in self.periodic_callbacks.values():
+                callback.stop()
+            self.server.stop_listening()
+            self.stop_services()
+            await self._close(reason=reason, **options)
+            for task in list(self._background):
+                task.cancel()
+            if self._background:
+                await asyncio.wait(list(self._background), timeout=1)
+            await self.rpc.close()
+            await self.server.close_comms()
+        finally:
+            self._log_lines.stop()
+            self._ticks.stop()
+            self.status = Status.failed if failed else Status.closed
+            assert self._finished is not None
+            self._finished.set()
+
+    async def finished(self) -> None:
+        """Wait until it has closed.
+
+        Raises:
+            RuntimeError: it has not been started.
+        """
+        if self._finished is None:
+            raise RuntimeError(f"this {self.kind} has not been started; await it first")
+        await self._finished.wait()
+
+    async def wait_until_closed(self) -> None:
+        """As `finished`."""
+        await self.finished()
+
+    def run_in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine until it ends or this closes."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def run_detached(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine that outlives the closing of this: the closing itself, asked for from within."""
+        task = asyncio.ensure_future(work)
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has started and not begun to close."""
+        return self.status in (Status.running, Status.paused, Status.closing_gracefully)
+
+    @property
+    def io_loop(self) -> IOLoop | None:
+        """As `loop`."""
+        return self.loop
+
+    @property
+    def address(self) -> str:
+        """Where others reach it.
+
+        Raises:
+            ValueError: it does not listen yet.
+        """
+        return self.server.address
+
+    @property
+    def address_safe(self) -> str:
+        """The address, or a text that says that there is none yet."""
+        return self.address if self.server.listeners else "not-running"
+
+    @property
+    def listen_address(self) -> str:
+        """What it is bound to."""
+        return self.server.listen_address
+
+    @property
+    def listener(self) -> Any:
+        """Its first listener, or None."""
+        return self.server.listeners[0] if self.server.listeners else None
+
+    @property
+    def port(self) -> int:
+        """Port of its address."""
+        return get_address_host_port(self.address)[1]
+
+    @property
+    def ip(self) -> str:
+        """Host of its address."""
+        return get_address_host(self.address)
+
+    @property
+    def host(self) -> str:
+        """Host of its address."""
+        return get_address_host(self.address)
+
+    def get_logs(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
+        """The latest lines of its log, newest first: (level, text), with `timestamps` (seconds, level, text).
+
+        Args:
+            start: only lines since then, in seconds since the epoch.
+            n: at most so many.
+        """
+        return self._log_lines.lines(start, n, timestamps)
+
+    def versions(self, packages: Any = None) -> dict[str, Any]:
+        """Versions of Python and of packages here; `packages` names further ones."""
+        from headrace.common.package_versions import get_versions
+
+        return get_versions(packages)
+
+    def echo(self, data: Any = None) -> Any:
+        """Give back what came; for tests of the connection."""
+        return data
+
+
+def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:
+    """The scheduler's address as the constructor's arguments give it; empty while its file is not there.
+
+    Raises:
+        ValueError: none of them does, or the file does not name one.
+        TypeError: the address is not text.
+    """
+    if scheduler_file is not None:
+        return read_scheduler_file(scheduler_file) or ""
+    if ip is None:
+        ip = _configured_address()
+    if ip is None:
+        raise ValueError(
+            "name the scheduler: its address (Worker('tcp://host:8786')), host and port, or scheduler_file=..."
+        )
+    if hasattr(ip, "scheduler_address"):  # a cluster
+        ip = ip.scheduler_address
+    if not isinstance(ip, str):
+        raise TypeError(f"the scheduler's address must be text such as 'tcp://host:8786', not {type(ip).__name__}")
+    if port is not None:
+        return f"{ip}:{int(port)}" if "://" in ip else f"tcp://{ip}:{int(port)}"
+    from headrace.comm.addressing import normalize_address
+
+    return normalize_address(ip)
+
+
+def _configured_address() -> str | None:
+    from headrace import config
+
+    address = config.get("scheduler-address", None)
+    return str(address) if address else None

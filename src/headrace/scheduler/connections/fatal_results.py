@@ -1,0 +1,69 @@
+"""What workers died of while they alone held results: for clients that fetch such a result again and again.
+
+A worker near its memory limit may die of giving a result away, and the next one, which computes it anew, likewise. No
+task runs then, so that none is suspected; the client, who knows what it was fetching, asks here and gives up in time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from headrace.common.keys import Key
+from headrace.scheduler.shell import Operations, SchedulerBase
+from headrace.scheduler.state.records.workers import WorkerState
+
+#: Deaths that are remembered, and of each the largest results that were lost with it: what may have been its cause.
+DEATHS_KEPT = 200
+RESULTS_KEPT = 100
+
+
+class Death(NamedTuple):
+    """A worker that died while it was the only one to hold some results.
+
+    Attributes:
+        time: when, on the monotonic clock.
+        address, cause: of the worker.
+        keys: the largest of those results.
+    """
+
+    time: float
+    address: str
+    cause: str
+    keys: frozenset[Key]
+
+
+class DeathHandlers(SchedulerBase):
+    """Remembers deaths and answers for them."""
+
+    _deaths: deque[Death]
+
+    def death_operations(self) -> Operations:
+        self._deaths = deque(maxlen=DEATHS_KEPT)
+        return {"result_deaths": self.result_deaths}
+
+    def note_death(self, worker: WorkerState, cause: str) -> None:
+        """A worker has died; to be called while it is still on record."""
+        alone = [task for task in worker.has_what if len(task.who_has) == 1]
+        if alone:
+            largest = heapq.nlargest(RESULTS_KEPT, alone, key=lambda task: task.get_nbytes())
+            self._deaths.append(
+                Death(time.monotonic(), worker.address, cause, frozenset([task.key for task in largest]))
+            )
+
+    def result_deaths(self, keys: Iterable[Key]) -> dict[str, Any]:
+        """Deaths that results were lost with.
+
+        Returns:
+            `{"allowed": deaths that are put down to chance, "deaths": {key: [(seconds ago, address, cause)]}}`, the
+            latest last.
+        """
+        now = time.monotonic()
+        deaths = {
+            key: [(now - death.time, death.address, death.cause) for death in self._deaths if key in death.keys]
+            for key in keys
+        }
+        return {"allowed": self.state.options.allowed_failures, "deaths": deaths}

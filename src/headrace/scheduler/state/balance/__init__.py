@@ -1,0 +1,1 @@
+"""Work and workers in balance: stealing, and how many workers are needed."""

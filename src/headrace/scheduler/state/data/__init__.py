@@ -1,0 +1,1 @@
+"""Where results are: copies, scattered data, actors, and the active memory manager."""

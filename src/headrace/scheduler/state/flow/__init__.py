@@ -1,0 +1,1 @@
+"""The way of tasks: graphs in, reports of workers, interest of clients, workers that come and go."""

@@ -1,0 +1,271 @@
+"""Where tasks run.
+
+A task with dependencies goes to the worker where it is expected to start earliest, looking at the workers that hold
+some of what it needs and a few idle ones. One without goes to an idle worker. Root-like tasks (many of a kind, needing
+little) go in runs of neighbours to one worker, so that what is reduced together lies together, and those for which no
+worker has room are queued here. Policy: documented `worker_objective`, `worker-saturation` and co-assignment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from headrace.common.keys import Key
+from headrace.messages.base import NO_OPTIONS
+from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
+
+from .load import begin_processing, comm_cost
+from .pinned_results import candidates_among
+from .promises import promise_next
+from .restrictions import lanes, restricted_workers
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+    from headrace.scheduler.state.records.workers import WorkerState
+    from headrace.scheduler.state.transitions.engine import Recommendations
+
+#: What a task that has to fetch anything is expected to lose, in seconds, whatever its size.
+TRANSFER_LATENCY = 0.003
+#: Beside the holders of its dependencies, a task is weighed against so many idle workers; one without dependencies,
+#: where nobody is idle, against so many others.
+IDLE_SAMPLE = 3
+BUSY_SAMPLE = 20
+#: Columns of a message about a task without dependencies, shared by all.
+_NOTHING_NEEDED: tuple[list[Key], list[list[str]], list[int]] = ([], [], [])
+
+
+def place(state: SchedulerState, task: TaskState) -> None:
+    """Send a task that is ready to a worker, or park it."""
+    candidates = restricted_workers(state, task) if task.options is not NO_OPTIONS else None
+    if state.staying:
+        candidates = candidates_among(state, task, candidates)
+    if candidates is None:
+        if is_root_like(state, task):
+            worker = _open_worker_for(state, task.group)
+            if worker is None and state.running:
+                _queue(state, task)
+                return
+        elif task._dependencies:
+            worker = _best_for(state, task, None)
+        else:
+            worker = _least_busy(state)
+    elif not candidates:
+        worker = None
+    else:
+        worker = _best_for(state, task, candidates)
+    if worker is None:
+        _park(state, task)
+    else:
+        assign(state, task, worker)
+
+
+def is_root_like(state: SchedulerState, task: TaskState) -> bool:
+    """Whether the task is one of many that need little: over two a thread, on few results in all."""
+    group = task.group
+    if group.count <= 2 * state.total_nthreads:
+        return False
+    dependencies = group.dependencies
+    if not dependencies:
+        return not task._dependencies
+    options = state.options
+    few = len(dependencies) < options.rootish_groups
+    return few and sum([dependency.count for dependency in dependencies]) < options.rootish_tasks
+
+
+def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | None:
+    """The worker for the next root-like task of a group: that of the current run, or the next one with room."""
+    worker = group.last_worker
+    if worker is not None and group.last_worker_tasks_left > 0 and worker in state.open_workers:
+        group.last_worker_tasks_left -= 1
+        return worker
+    if not state.open_workers:
+        return None
+    worker = next(iter(state.open_workers))
+    # To the end of the line, so that runs go round.
+    state.open_workers.move_to_end(worker)
+    share = max(1, math.ceil(group.count / max(1, state.total_nthreads)) * worker.nthreads)
+    group.last_worker = worker
+    group.last_worker_tasks_left = int(min(share, worker.slots)) - 1
+    return worker
+
+
+def _least_busy(state: SchedulerState) -> WorkerState | None:
+    """An idle worker, in turn, or the least occupied of some."""
+    for worker in state.idle:
+        if not worker.processing or len(state.idle) == 1:
+            state.idle.move_to_end(worker)
+            return worker
+        break
+    if state.idle:
+        return min(_some(state.idle, BUSY_SAMPLE), key=_load)
+    if not state.running:
+        return None
+    return min(_some(state.running, BUSY_SAMPLE), key=_load)
+
+
+def _load(worker: WorkerState) -> tuple[float, float, int]:
+    return (worker.occupancy / worker.nthreads, len(worker.processing) / worker.nthreads, worker.nbytes)
+
+
+def _some(workers: OrderedDict[WorkerState, None], number: int) -> Iterable[WorkerState]:
+    """So many of the workers, other ones each time; all if there are not more."""
+    if len(workers) <= number:
+        return workers
+    window = list(islice(workers, number))
+    for worker in window:
+        workers.move_to_end(worker)
+    return window
+
+
+def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
+    """The worker on which the task is expected to start earliest (`worker_objective`)."""
+    dependencies = task._dependencies
+    if candidates is None and len(dependencies) == 1 and len(dependencies[0].who_has) == 1:
+        (worker,) = dependencies[0].who_has
+        if worker in state.running and worker.occupancy <= TRANSFER_LATENCY * worker.nthreads:
+            return worker
+    total = 0
+    here: dict[WorkerState, int] = {}
+    for dependency in dependencies:
+        nbytes = dependency.get_nbytes()
+        total += nbytes
+        for holder in dependency.who_has:
+            here[holder] = here.get(holder, 0) + nbytes
+    if candidates is None:
+        pool = [worker for worker in here if worker in state.running]
+        pool += [worker for worker in _some(state.idle, IDLE_SAMPLE) if worker not in here]
+        if not pool:
+            return _least_busy(state)
+    else:
+        pool = candidates
+    best: WorkerState | None = None
+    best_cost: tuple[float, float, int] | None = None
+    scarce = task.options if candidates is not None and task.options.resources else None
+    for worker in pool:
+        missing = total - here.get(worker, 0)
+        start = worker.occupancy / (worker.nthreads if scarce is None else lanes(worker, scarce))
+        if missing:
+            start += TRANSFER_LATENCY + missing / state.bandwidth
+        cost = (start, len(worker.processing) / worker.nthreads, worker.nbytes)
+        if best_cost is None or cost < best_cost:
+            best, best_cost = worker, cost
+    return best
+
+
+def _queue(state: SchedulerState, task: TaskState) -> None:
+    if task.state == "queued":
+        return
+    if task.state == "no-worker":
+        del state.unrunnable[task]
+    state.move(task, "queued")
+    state.queued.push(task)
+
+
+def _park(state: SchedulerState, task: TaskState) -> None:
+    if task.state == "no-worker":
+        return
+    if task.state == "queued":
+        state.queued.left()
+    state.unrunnable[task] = state.now
+    state.move(task, "no-worker")
+
+
+def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+    """Send the task to the worker."""
+    start = task.state
+    if start == "no-worker":
+        del state.unrunnable[task]
+    state.move(task, "processing")
+    if start == "queued":
+        state.queued.left()
+    duration = task.group.prefix.duration_average
+    cost = duration if duration >= 0 else state.options.unknown_duration
+    if task._dependencies:
+        cost += comm_cost(state, worker, task)
+    begin_processing(state, worker, task, cost)
+    send_task(state, task, worker)
+    if task._dependents is not None:
+        promise_next(state, task, worker)
+
+
+def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+    """Tell the worker what to compute, and where what that takes is now."""
+    state.attempts += 1
+    task.attempt = state.attempts
+    function = task.function
+    assert function is not None
+    if worker not in function.known_by:
+        function.known_by.add(worker)
+        state.send(worker, DefineFunction(function.number, function.pickled))
+    keys, who_has, nbytes = _NOTHING_NEEDED
+    if task._dependencies:
+        keys, who_has, nbytes = [], [], []
+        for dependency in task._dependencies:
+            keys.append(dependency.key)
+            who_has.append([holder.address for holder in dependency.who_has])
+            nbytes.append(dependency.get_nbytes())
+    message = ComputeTask(
+        task.key,
+        task.attempt,
+        task.priority,
+        function.number,
+        task.arguments,
+        task.group.prefix.duration_average,
+        _somebody_listens(task),
+        keys,
+        who_has,
+        nbytes,
+        extras_of(task) if task.options is not NO_OPTIONS else None,
+    )
+    outbox = worker.outbox
+    if not outbox:
+        state.dirty.append(worker)
+    outbox.append(message)
+
+
+def _somebody_listens(task: TaskState) -> bool:
+    """Whether a client wants the result itself, and not only its being kept."""
+    wanting = task.who_wants
+    if len(wanting) == 1:
+        (client,) = wanting
+        return not client.silent
+    return any(not client.silent for client in wanting)
+
+
+def extras_of(task: TaskState) -> TaskExtras | None:
+    """What few tasks have, for the worker."""
+    options = task.options
+    if options.resources or options.actor or options.annotations:
+        return TaskExtras(options.resources, options.actor, options.annotations)
+    return None
+
+
+def fill(state: SchedulerState, worker: WorkerState) -> None:
+    """Give a worker queued tasks while it has room: neighbours in priority, which are neighbours in the graph."""
+    queued = state.queued
+    while queued and worker in state.open_workers:
+        task = queued.peek()
+        if task is None:
+            break
+        assign(state, task, worker)
+
+
+def fill_all(state: SchedulerState) -> None:
+    """Give queued tasks to all workers that have room, in turn."""
+    while state.queued and state.open_workers:
+        worker = next(iter(state.open_workers))
+        task = state.queued.peek()
+        if task is None:
+            break
+        state.open_workers.move_to_end(worker)
+        assign(state, task, worker)
+
+
+def park_queued(state: SchedulerState) -> Recommendations:
+    """With no worker left, queued tasks are parked like all others, to be seen as what they are."""
+    return {} if state.running else dict.fromkeys(state.queued, "processing")

@@ -1,0 +1,160 @@
+"""Looking at work from outside: the stream of finished tasks, what one submission left behind, reports, logs of tasks.
+
+Nothing here costs a task anything until somebody asks. What records and draws is in `headrace.diagnostics`, which
+stands above this layer: it is loaded by name, when it is needed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+from headrace.common.keys import from_wire, to_wire
+from headrace.exceptions import BadRequestError
+from headrace.scheduler.shell import Operations, SchedulerBase, logger
+
+
+def _diagnostics(module: str) -> Any:
+    return import_module(f"headrace.diagnostics.{module}")
+
+
+class LookHandlers(SchedulerBase):
+    """Requests about what has been done."""
+
+    broadcast: Callable[..., Any]
+    add_plugin: Callable[..., None]
+    remove_plugin: Callable[..., None]
+
+    def look_operations(self) -> Operations:
+        return {
+            "get_task_stream": self.get_task_stream,
+            "task_stream": self.task_stream_runs,
+            "task_stream_index": self.get_task_stream_index,
+            "start_task_metadata": self.start_task_metadata,
+            "stop_task_metadata": self.stop_task_metadata,
+            "performance_report_start": self.performance_report_start,
+            "performance_report_stop": self.performance_report_stop,
+            "performance_report": self.performance_report,
+            "benchmark_hardware": self.benchmark_hardware,
+            "get_task_logs": self.get_task_logs,
+        }
+
+    # The stream of tasks
+
+    def _task_stream(self) -> Any:
+        """The plugin that records finished tasks; it begins now if it was not there."""
+        module = _diagnostics("task_stream")
+        name = module.TaskStreamPlugin.name
+        if name not in self.plugins:
+            self.add_plugin(module.TaskStreamPlugin(self), name=name)
+        return self.plugins[name]
+
+    def get_task_stream(
+        self,
+        start: float | str | None = None,
+        stop: float | str | None = None,
+        count: int | None = None,
+        start_index: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Tasks that have ended since somebody asked for the first time; see `TaskStreamPlugin.collect`."""
+        return list(self._task_stream().collect(start, stop, count, start_index))
+
+    def get_task_stream_index(self) -> int:
+        """How many tasks the stream has seen, for `start_index` of a later question."""
+        return int(self._task_stream().index)
+
+    async def task_stream_runs(self, **question: Any) -> dict[str, Any]:
+        """As `get_task_stream`, as compact tuples, since there may be many; and the workers' names by address."""
+        runs = self._task_stream().runs(**question)
+        names = {address: worker.name for address, worker in self.workers.items()}
+        return {"runs": [tuple(run) for run in runs], "names": names}
+
+    # What one submission leaves behind
+
+    def start_task_metadata(self, name: str) -> None:
+        """Begin to collect metadata and states of the tasks that are submitted from now on.
+
+        Raises:
+            ValueError: a plugin of that name is there already.
+        """
+        self.add_plugin(_diagnostics("task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
+
+    def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:
+        """What was collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.
+
+        Raises:
+            ValueError: nothing is collected under it.
+        """
+        plugin = self.plugins.get(name or "")
+        if plugin is None:
+            raise BadRequestError(f"no metadata of tasks is collected under the name {name!r}")
+        self.remove_plugin(name)
+        return {"metadata": dict(plugin.metadata), "state": dict(plugin.state)}
+
+    # Reports
+
+    def _reports(self) -> Any:
+        reports = self.extensions.get("reports")
+        if reports is None:
+            reports = self.extensions["reports"] = _diagnostics("report").Reports(self)
+        return reports
+
+    def performance_report_start(self, client: str) -> dict[str, Any]:
+        """Begin to observe for a report; the answer names it."""
+        self.get_task_stream_index()
+        return dict(self._reports().begin(client))
+
+    async def performance_report_stop(self, report: str, code: str = "", asked_by: dict[str, Any] | None = None) -> str:
+        """The page about what happened since `performance_report_start`."""
+        return str(await self._reports().finish(report, code, asked_by or {}))
+
+    async def performance_report(self, start: float, last_count: int, code: str = "", mode: str | None = None) -> str:
+        """A page of HTML about the work since a moment.
+
+        Args:
+            start: seconds since the epoch.
+            last_count: `get_task_stream_index` of that moment.
+            code: the source text that did the work.
+            mode: accepted for compatibility: the page needs nothing from elsewhere.
+        """
+        return str(await self._reports().page(start, last_count, code))
+
+    # Hardware and logs
+
+    async def benchmark_hardware(self) -> dict[str, dict[str, float]]:
+        """What disks, memories and the network of the workers do, measured one worker after the other.
+
+        Returns:
+            {"disk", "memory", "network": {size of a block: bytes a second}}; means over the workers.
+        """
+        addresses = list(self.workers)
+        found: dict[str, dict[str, list[float]]] = {"disk": {}, "memory": {}, "network": {}}
+        questions: list[tuple[str, str, dict[str, str]]] = [
+            (kind, address, {}) for address in addresses for kind in ("disk", "memory")
+        ]
+        questions += [("network", one, {"address": other}) for one, other in pairwise(addresses)]
+        for kind, address, arguments in questions:
+            try:
+                measured = await self.worker_rpc(address).call(f"benchmark_{kind}", **arguments)
+            except OSError as error:
+                logger.info("Could not measure the %s of %s: %s", kind, address, error)
+                continue
+            for size, speed in measured.items():
+                found[kind].setdefault(size, []).append(speed)
+        return {
+            kind: {size: sum(speeds) / len(speeds) for size, speeds in sizes.items()} for kind, sizes in found.items()
+        }
+
+    async def get_task_logs(self, keys: Iterable[Any]) -> dict[Any, list[tuple[Any, ...]]]:
+        """What tasks printed and logged: {key: [(time, worker, source, level, text), …]}, oldest first."""
+        wanted = [to_wire(key) for key in keys]
+        found = await self.broadcast({"op": "get_task_logs", "keys": wanted}, on_error="ignore")
+        logs: dict[Any, list[tuple[Any, ...]]] = {from_wire(key): [] for key in wanted}
+        for address, by_key in found.items():
+            for key, lines in by_key.items():
+                logs[from_wire(key)] += [(line[0], address, *line[1:]) for line in lines]
+        for lines in logs.values():
+            lines.sort(key=lambda line: line[0])
+        return logs

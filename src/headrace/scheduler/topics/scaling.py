@@ -1,0 +1,200 @@
+"""Fewer and more workers: how many are needed, which can go, and their going without a result being lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from headrace import clock, config
+from headrace.common.status import Status
+from headrace.exceptions import BadRequestError
+from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
+from headrace.scheduler.state.data.memory_manager import MemoryManager, RetireWorker
+from headrace.scheduler.state.records.workers import WorkerState
+
+#: Seconds between looks at whether a worker that leaves has given everything away: at first, and at most.
+FIRST_LOOK = 0.005
+LAST_LOOK = 0.1
+#: Seconds after which what is still missing is asked for again.
+ASK_AGAIN = 1.0
+#: A worker stays when nothing has moved for so many seconds, and so many more for each byte of the next result.
+STALLED = 60.0
+STALLED_PER_BYTE = 1e-7
+
+
+class ScalingHandlers(SchedulerBase):
+    """The scheduler's side of adaptive deployments, and of workers that are sent away."""
+
+    about_to_leave: Callable[[], set[WorkerState]]
+    workers_list: Callable[..., list[str]]
+    coerce_address: Callable[..., str]
+    drop_worker: Callable[..., str]
+    valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
+
+    def scaling_operations(self) -> Operations:
+        return {
+            "retire_workers": self.retire_workers,
+            "workers_to_close": self._workers_to_close_request,
+            "adaptive_target": self.adaptive_target,
+        }
+
+    def adaptive_target(self, target_duration: float | str | None = None) -> int:
+        """The number of workers that the work there is now calls for.
+
+        Args:
+            target_duration: seconds (or text such as "5s") in which that work should be done; by default what the
+                configuration says under `distributed.adaptive.target-duration`.
+
+        Raises:
+            ValueError: the duration is not positive.
+        """
+        chosen = (
+            config.get("distributed.adaptive.target-duration", "5s") if target_duration is None else target_duration
+        )
+        seconds = config.parse_seconds(chosen)
+        if seconds <= 0:
+            raise BadRequestError(f"target_duration must be a positive time such as '5s', not {chosen!r}")
+        return target_workers(self.state, seconds)
+
+    def workers_to_close(
+        self,
+        memory_ratio: float | None = None,
+        n: int | None = None,
+        key: Callable[[WorkerState], Any] | None = None,
+        minimum: int | None = None,
+        target: int | None = None,
+        attribute: str = "address",
+    ) -> list[Any]:
+        """Workers that can be closed at little cost, the cheapest first: without work, and with the least data.
+
+        Args:
+            memory_ratio: memory to keep, as a multiple of the data held (2 if no number is given).
+            n, target, minimum: how many to close, to have afterwards, or to keep at least.
+            key: workers for which this has the same value go together; a function, or its pickle.
+            attribute: what of each worker to return.
+        """
+        chosen = plan_closing(
+            self.state,
+            memory_ratio=memory_ratio,
+            n=n,
+            key=self.open_sent(key) if isinstance(key, bytes) else key,
+            minimum=minimum,
+            target=target,
+            allowed=self.valid_downscaling(self.workers.values()) if self.plugins else None,
+        )
+        return [getattr(worker, attribute) for worker in chosen]
+
+    def _workers_to_close_request(self, key: Any = None, **options: Any) -> list[Any]:
+        return self.workers_to_close(key=self.open_sent(key), **options)
+
+    async def retire_workers(
+        self,
+        workers: Iterable[str] | None = None,
+        names: Iterable[Any] | None = None,
+        close_workers: bool = False,
+        remove: bool = True,
+        stimulus_id: str | None = None,
+        **kwargs: Any,
+    ) -> dict[str, dict[str, Any]]:
+        """Send workers away once what only they hold has been copied to others.
+
+        Tasks that they have not started are run elsewhere at once; those that run there go on, and what they compute
+        until the worker leaves is kept. A worker whose data nobody can take stays and goes on working.
+
+        Args:
+            workers: addresses, names or hosts.
+            names: names, instead of `workers`.
+            close_workers: whether to shut the workers down.
+            remove: whether to forget them (otherwise they stay known, without being given anything).
+            kwargs: for `workers_to_close`, which chooses if neither `workers` nor `names` is given.
+
+        Returns:
+            {address: what `identity` says of it} of those that went.
+
+        Raises:
+            ValueError: both `workers` and `names` were given.
+        """
+        chosen = self._chosen_to_retire(workers, names, kwargs)
+        logger.info("Retire workers: %s", [worker.address for worker in chosen])
+        now = clock.now()
+        before = {}
+        for worker in chosen:
+            before[worker] = worker.status
+            self.state.set_worker_status(worker, Status.closing_gracefully.name, now)
+        self.flush()
+        manager = self._retirement_manager()
+        # All are marked before any moves data, so that none gives its data to another that leaves.
+        answers = await asyncio.gather(*[self._retire(worker, manager, close_workers or remove) for worker in chosen])
+        retired = {worker.address: answer for worker, answer in zip(chosen, answers, strict=True) if answer is not None}
+        # Only now do those that stay run on: the data of all others would have gone to the first of them.
+        for worker, status in before.items():
+            if worker.address not in retired and worker.status is Status.closing_gracefully:
+                again = status if status is Status.paused else Status.running
+                self.state.set_worker_status(worker, again.name, clock.now())
+        self.flush()
+        requested = [worker.address for worker in chosen]
+        self.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
+        return retired
+
+    async def _retire(self, worker: WorkerState, manager: MemoryManager, remove: bool) -> dict[str, Any] | None:
+        """Send one worker away; what `identity` says of it if it went."""
+        moved = await self._move_data_away(worker, manager)
+        if not moved or self.workers.get(worker.address) is not worker:
+            return None  # it stays, or left on its own account meanwhile
+        # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
+        identity = worker.identity()
+        if remove:
+            self.drop_worker(worker.address, expected=True, close=True, reason="retired")
+        return identity
+
+    def _chosen_to_retire(
+        self, workers: Iterable[str] | None, names: Iterable[Any] | None, options: dict[str, Any]
+    ) -> list[WorkerState]:
+        if names is not None:
+            if workers is not None:
+                raise BadRequestError("give either 'workers' or 'names', not both")
+            addresses = [self.aliases[name] for name in names if name in self.aliases]
+        elif workers is not None:
+            named = list(workers)
+            addresses = self.workers_list(named) + [self.coerce_address(name) for name in named]
+        else:
+            addresses = self._workers_to_close_request(**options)
+        return list(dict.fromkeys(self.workers[address] for address in addresses if address in self.workers))
+
+    def _retirement_manager(self) -> MemoryManager:
+        """The active memory manager, or one for this occasion."""
+        manager = self.extensions.get("amm")
+        return manager if isinstance(manager, MemoryManager) else MemoryManager(self.state, scheduler=self)
+
+    async def _move_data_away(self, worker: WorkerState, manager: MemoryManager) -> bool:
+        """Have others copy what only this worker holds; whether that is done, so that it can go."""
+        policy = RetireWorker(worker.address, avoid=self.about_to_leave)
+        manager.add_policy(policy)
+        loop = asyncio.get_running_loop()
+        pause, asked, moved = FIRST_LOOK, 0.0, loop.time()
+        endangered: Any = None
+        try:
+            while not policy.done():
+                now = loop.time()
+                first = next(iter(policy.endangered(worker)), None)
+                if first is not endangered:
+                    endangered, moved = first, now
+                if now - moved > STALLED + STALLED_PER_BYTE * (first.get_nbytes() if first is not None else 0):
+                    logger.warning("Cannot retire worker %s: nobody has taken %s for too long", worker.address, first)
+                    return False
+                if now - asked >= ASK_AGAIN or not asked:
+                    manager.run_policies([policy])
+                    self.flush()
+                    asked = now
+                    if policy.no_recipients:
+                        logger.warning("Cannot retire worker %s: %s", worker.address, policy.reason)
+                        return False
+                if worker.status is not Status.closing_gracefully:
+                    return False  # someone has changed their mind, or it has gone
+                await asyncio.sleep(pause)
+                pause = min(LAST_LOOK, pause * 1.5)
+        finally:
+            manager.policies.discard(policy)
+        return True
