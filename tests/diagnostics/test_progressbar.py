@@ -15,8 +15,8 @@ import pytest
 
 from headrace import Client, LocalCluster, progress, span, wait
 from headrace.compat.diagnostics import progress as progress_plugins
-from headrace.compat.diagnostics.progress import wording
 from headrace.diagnostics import plugin, progressbar
+from headrace.diagnostics.progress import wording
 from headrace.diagnostics.progress.feed import Group, Snapshot
 from headrace.diagnostics.progress.watch import grouping
 from headrace.diagnostics.progress.wording import (

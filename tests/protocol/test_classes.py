@@ -84,7 +84,7 @@ def test_a_class_from_elsewhere_is_what_the_last_pickle_says() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_a_forked_process_owns_no_classes(script: dict[str, Any]) -> None:
-    from headrace.protocol.functions.shareable import classes
+    from headrace.protocol.functions import classes
 
     kind = script["Rule"]
     dumps(kind())

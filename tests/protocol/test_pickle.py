@@ -24,7 +24,7 @@ from headrace.protocol import (
     loads_function,
 )
 from headrace.protocol import pickling as headrace_pickle
-from headrace.protocol.functions.shareable import shareable as kept_functions
+from headrace.protocol.functions import shareable as kept_functions
 
 LARGE = 2 * OUT_OF_BAND_BYTES
 

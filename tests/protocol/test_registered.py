@@ -40,7 +40,7 @@ from headrace.protocol import (
 )
 from headrace.protocol import pickling as plain
 from headrace.protocol.families import dumps_by_family, families, loads_by_family
-from headrace.protocol.functions.shareable import by_value
+from headrace.protocol.functions import by_value
 from headrace.protocol.pieces import dumps_in_pieces
 from headrace.protocol.registered import RegisteredPickler
 from headrace.protocol.serialization_context import serialization_context
