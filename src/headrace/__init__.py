@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .alias import Facade, install
 
@@ -71,6 +71,67 @@ _NAMES = {
     "warn": "headrace.worker",
     "worker_client": "headrace.worker",
 }
+
+if TYPE_CHECKING:  # what type checkers see; a test compares it with the table
+    from headrace import config as config
+    from headrace.actor import Actor as Actor
+    from headrace.actor import ActorFuture as ActorFuture
+    from headrace.actor import BaseActorFuture as BaseActorFuture
+    from headrace.client import CancelledError as CancelledError
+    from headrace.client import Client as Client
+    from headrace.client import CompatibleExecutor as CompatibleExecutor
+    from headrace.client import Future as Future
+    from headrace.client import Retry as Retry
+    from headrace.client import as_completed as as_completed
+    from headrace.client import default_client as default_client
+    from headrace.client import fire_and_forget as fire_and_forget
+    from headrace.client import futures_of as futures_of
+    from headrace.client import get_task_metadata as get_task_metadata
+    from headrace.client import performance_report as performance_report
+    from headrace.client import wait as wait
+    from headrace.comm import connect as connect
+    from headrace.common.status import Status as Status
+    from headrace.deploy import Adaptive as Adaptive
+    from headrace.deploy import LocalCluster as LocalCluster
+    from headrace.deploy import SpecCluster as SpecCluster
+    from headrace.deploy import SSHCluster as SSHCluster
+    from headrace.deploy import SubprocessCluster as SubprocessCluster
+    from headrace.diagnostics.plugin import CondaInstall as CondaInstall
+    from headrace.diagnostics.plugin import Environ as Environ
+    from headrace.diagnostics.plugin import InstallPlugin as InstallPlugin
+    from headrace.diagnostics.plugin import NannyPlugin as NannyPlugin
+    from headrace.diagnostics.plugin import PipInstall as PipInstall
+    from headrace.diagnostics.plugin import SchedulerPlugin as SchedulerPlugin
+    from headrace.diagnostics.plugin import UploadDirectory as UploadDirectory
+    from headrace.diagnostics.plugin import UploadFile as UploadFile
+    from headrace.diagnostics.plugin import WorkerPlugin as WorkerPlugin
+    from headrace.diagnostics.progressbar import progress as progress
+    from headrace.diagnostics.task_stream import get_task_stream as get_task_stream
+    from headrace.exceptions import Reschedule as Reschedule
+    from headrace.exceptions import TaskCancelled as TaskCancelled
+    from headrace.exceptions import TaskTimeout as TaskTimeout
+    from headrace.extensions.events import Event as Event
+    from headrace.extensions.locks import Lock as Lock
+    from headrace.extensions.multi_locks import MultiLock as MultiLock
+    from headrace.extensions.queues import Queue as Queue
+    from headrace.extensions.semaphores import Semaphore as Semaphore
+    from headrace.extensions.spans import span as span
+    from headrace.extensions.variables import Variable as Variable
+    from headrace.nanny import Nanny as Nanny
+    from headrace.rpc import rpc as rpc
+    from headrace.rpc import sync as sync
+    from headrace.scheduler import KilledWorker as KilledWorker
+    from headrace.scheduler import Scheduler as Scheduler
+    from headrace.security import Security as Security
+    from headrace.worker import Worker as Worker
+    from headrace.worker import get_client as get_client
+    from headrace.worker import get_worker as get_worker
+    from headrace.worker import local_client as local_client
+    from headrace.worker import print as print
+    from headrace.worker import rejoin as rejoin
+    from headrace.worker import secede as secede
+    from headrace.worker import warn as warn
+    from headrace.worker import worker_client as worker_client
 
 #: What `from distributed import *`, and with it `import dask.distributed`, takes.
 __all__ = sorted([*_NAMES, "TimeoutError"])

@@ -13,8 +13,8 @@ import pytest
 from headrace import Client, Scheduler, Worker
 from headrace.deploy import LocalCluster
 from headrace.exceptions import DeserializationError
-from headrace.protocol import dumps, register_serialization_family
-from headrace.protocol.families import families
+from headrace.protocol import dumps
+from headrace.protocol.families import families, register_serialization_family
 
 MODULE = '''
 from distributed.protocol import dask_deserialize, dask_serialize

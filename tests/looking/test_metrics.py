@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headrace.compat.utils_test.meters import captured_context_meter
 from headrace.metrics import (
     ContextMeter,
     DelayedMetricsLedger,
@@ -18,7 +19,6 @@ from headrace.metrics import (
     context_meter_to_server_digest,
     meter,
 )
-from headrace.testing.helpers.meters import captured_context_meter
 
 
 class Clock:

@@ -13,8 +13,20 @@ from typing import Any
 import numpy
 import pytest
 
-from headrace import protocol
-from headrace.compat.protocol import serialize
+from headrace.compat import protocol
+from headrace.compat.protocol import (
+    dask_deserialize,
+    dask_serialize,
+    deserialize,
+    deserialize_bytes,
+    register_generic,
+    register_serialization,
+    register_serialization_family,
+    register_serialization_lazy,
+    serialize,
+    serialize_bytelist,
+    serialize_bytes,
+)
 from headrace.exceptions import SerializationError
 from headrace.protocol import (
     Frames,
@@ -22,21 +34,11 @@ from headrace.protocol import (
     Serialize,
     Serialized,
     ToPickle,
-    dask_deserialize,
-    dask_serialize,
     decode,
-    deserialize,
-    deserialize_bytes,
     dumps,
     dumps_function,
     encode,
     loads,
-    register_generic,
-    register_serialization,
-    register_serialization_family,
-    register_serialization_lazy,
-    serialize_bytelist,
-    serialize_bytes,
 )
 from headrace.protocol import pickling as plain
 from headrace.protocol.families import dumps_by_family, families, loads_by_family
@@ -396,7 +398,7 @@ class TestPublicModule:
 
 
 class TestFrameCompression:
-    module = importlib.import_module("distributed.protocol.compression")
+    module = importlib.import_module("headrace.compat.protocol.compression")
 
     @pytest.mark.parametrize("name", ["auto", "lz4", "zstd", "zlib"])
     def test_a_frame_comes_back(self, name: str) -> None:

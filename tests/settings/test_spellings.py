@@ -171,7 +171,7 @@ def _kind_of_loop() -> str:
 
 
 def _mp_method() -> str | None:
-    from headrace.compat.toolbox.thread_calls import get_mp_context
+    from headrace.compat.utils.thread_calls import get_mp_context
 
     return get_mp_context().get_start_method()
 

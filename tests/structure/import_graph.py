@@ -48,6 +48,16 @@ def imports_of(name: str, source: str, is_package: bool) -> list[Import]:
     return list(_walk(ast.parse(source), name, package, lazy=False))
 
 
+def dotted_strings(source: str) -> list[str]:
+    """Dotted paths that stand as text in a module, as lazy imports have them; of "a.b:C" the part before the colon."""
+    texts = [
+        node.value.partition(":")[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return [text for text in texts if "." in text and all(part.isidentifier() for part in text.split("."))]
+
+
 def _walk(node: ast.AST, name: str, package: str, lazy: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):

@@ -13,10 +13,10 @@ import dask.config
 import pytest
 
 from headrace import Client
+from headrace.compat.utils_test.child_processes import popen
+from headrace.compat.utils_test.fixtures import cleanup, loop, loop_in_thread  # noqa: F401
 from headrace.testing.clusters import cluster, gen_cluster, gen_test
 from headrace.testing.configuration import new_config, reset_config
-from headrace.testing.fixtures import cleanup, loop, loop_in_thread  # noqa: F401
-from headrace.testing.helpers.child_processes import popen
 from headrace.testing.helpers.log_reading import captured_handler, captured_logger
 from headrace.testing.helpers.polling import poll_for
 from headrace.testing.helpers.sample_functions import (

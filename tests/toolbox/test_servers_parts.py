@@ -45,7 +45,7 @@ from distributed.utils_comm import (
 )
 from headrace import Client, Scheduler, Worker, wait
 from headrace.comm import connect, listen
-from headrace.compat.toolbox import titles
+from headrace.compat import proctitle
 from headrace.exceptions import CommClosedError
 from headrace.protocol import decode, encode
 from headrace.rpc import ConnectionPool
@@ -327,7 +327,7 @@ class TestExecutor:
 class TestTitles:
     @pytest.fixture(autouse=True)
     def restored(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        monkeypatch.setattr(titles, "_enabled", False)
+        monkeypatch.setattr(proctitle, "_enabled", False)
         monkeypatch.delenv("HEADRACE_SET_TITLE", raising=False)
         yield
         os.environ.pop("HEADRACE_SET_TITLE", None)

@@ -56,7 +56,7 @@ def names_before(package: str, home: str) -> Callable[[str], Any]:
             except ModuleNotFoundError as error:
                 if error.name != f"{parent}.{name}":
                     raise
-        public = package.replace("headrace.compat", "distributed")
+        public = ".".join(["distributed", *package.split(".")[2:]])  # below headrace.compat
         raise AttributeError(f"module {public!r} has no attribute {name!r}")
 
     return load

@@ -10,19 +10,26 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypedDict, TypeVar
 
 import cloudpickle
 import dask.config
 
+import headrace
 from headrace.common.status import Status
 from headrace.nanny.environment import SEED_VARIABLE, hash_seed
 from headrace.rpc import new_event_loop
 from headrace.security import Security
 
 from .leaks import clean
-from .stories import check_invalid_task_states, check_invalid_worker_transitions, validate_state
+from .record_checks import check_invalid_task_states, check_invalid_worker_transitions, validate_state
+
+T = TypeVar("T")
+#: Host and threads of a worker, and keywords for it.
+WorkerOptions = tuple[str, int] | tuple[str, int, dict[str, Any]]
+#: A class of workers, or of nannies, which have one each.
+WorkerClass = type[headrace.Worker] | type[headrace.Nanny]
 
 #: Seconds that a scheduler or worker of `cluster` has to start, and to end.
 _PROCESS_TIMEOUT = 30
@@ -30,15 +37,22 @@ _PROCESS_TIMEOUT = 30
 _CLOSE_TIMEOUT = 10
 
 
+class StartedServer(TypedDict):
+    """A server in a process of its own."""
+
+    address: str
+    proc: subprocess.Popen[bytes]
+
+
 async def start_cluster(
-    nthreads: list[Any],
+    nthreads: Sequence[WorkerOptions],
     scheduler_addr: str,
     security: Security | dict[str, Any] | None = None,
-    Worker: Any = None,
+    Worker: WorkerClass | None = None,
     scheduler_kwargs: dict[str, Any] | None = None,
     worker_kwargs: dict[str, Any] | None = None,
     timeout: float = 7,
-) -> tuple[Any, list[Any]]:
+) -> tuple[headrace.Scheduler, list[headrace.Worker | headrace.Nanny]]:
     """A Scheduler and Workers on this event loop.
 
     Args:
@@ -49,11 +63,8 @@ async def start_cluster(
     Raises:
         TimeoutError: they did not. Nothing is left open.
     """
-    from headrace.scheduler import Scheduler
-    from headrace.worker import Worker as DefaultWorker
-
-    worker_class = Worker or DefaultWorker
-    scheduler = await Scheduler(
+    worker_class: Callable[..., headrace.Worker | headrace.Nanny] = Worker or headrace.Worker
+    scheduler = await headrace.Scheduler(
         **{"validate": True, "security": security, "port": 0, "host": scheduler_addr, **(scheduler_kwargs or {})}
     )
     workers = [
@@ -82,7 +93,7 @@ async def start_cluster(
     return scheduler, workers
 
 
-async def end_cluster(s: Any, workers: list[Any]) -> None:
+async def end_cluster(s: headrace.Scheduler, workers: Sequence[headrace.Worker | headrace.Nanny]) -> None:
     """Close what `start_cluster` made."""
     await asyncio.gather(*[worker.close() for worker in workers], return_exceptions=True)
     await s.close()
@@ -101,7 +112,7 @@ def gen_test(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def test(*args: Any, **kwargs: Any) -> Any:
+        def test(*args: object, **kwargs: object) -> object:
             with clean(**(clean_kwargs or {})), dask.config.set(config or {}):
                 return _run(_bounded(function(*args, **kwargs), timeout))
 
@@ -111,11 +122,11 @@ def gen_test(
 
 
 def gen_cluster(
-    nthreads: list[Any] | None = None,
+    nthreads: Sequence[WorkerOptions] | None = None,
     scheduler: str = "127.0.0.1",
     timeout: float = 30,
     security: Security | dict[str, Any] | None = None,
-    Worker: Any = None,
+    Worker: WorkerClass | None = None,
     client: bool = False,
     scheduler_kwargs: dict[str, Any] | None = None,
     worker_kwargs: dict[str, Any] | None = None,
@@ -151,17 +162,15 @@ def gen_cluster(
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"gen_cluster decorates coroutine functions, and {function.__qualname__} is none")
 
-        async def work(outer: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async def work(outer: tuple[object, ...], kwargs: dict[str, object]) -> Any:
             server, workers = await start_cluster(
                 nthreads, scheduler, security, Worker, scheduler_kwargs, worker_kwargs
             )
-            given = [server, *workers]
-            connected = None
+            given: list[object] = [server, *workers]
+            connected: headrace.Client | None = None
             try:
                 if client:
-                    from headrace.client import Client
-
-                    connected = await Client(
+                    connected = await headrace.Client(
                         server.address, security=security, asynchronous=True, **(client_kwargs or {})
                     )
                     given.insert(0, connected)
@@ -176,7 +185,7 @@ def gen_cluster(
                     await end_cluster(server, workers)
 
         @functools.wraps(function)
-        def test(*outer: Any, **kwargs: Any) -> Any:
+        def test(*outer: object, **kwargs: object) -> object:
             with clean(**(clean_kwargs or {})), dask.config.set(config or {}):
                 return _run(work(outer, kwargs))
 
@@ -185,7 +194,7 @@ def gen_cluster(
     return decorate
 
 
-def _check(scheduler: Any, workers: list[Any]) -> None:
+def _check(scheduler: headrace.Scheduler, workers: Sequence[headrace.Worker | headrace.Nanny]) -> None:
     """Fail if records contradict each other, or a worker reported that its own did."""
     check_invalid_worker_transitions(scheduler)
     check_invalid_task_states(scheduler)
@@ -207,12 +216,12 @@ def _plain(test: Callable[..., Any], function: Callable[..., Any], given: int) -
     return test
 
 
-def _run(work: Any) -> Any:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 
 
-async def _bounded(work: Any, timeout: float) -> Any:
+async def _bounded(work: Coroutine[Any, Any, T], timeout: float) -> T:
     try:
         async with asyncio.timeout(timeout) as bound:
             return await work
@@ -231,7 +240,7 @@ def cluster(
     scheduler_kwargs: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
     should_check_state: bool = True,
-) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+) -> Iterator[tuple[StartedServer, list[StartedServer]]]:
     """A scheduler and workers, each in a process of its own.
 
     Yields `({"address": …}, [{"address": …, "proc": …}, …])`.
@@ -245,11 +254,11 @@ def cluster(
     """
     with contextlib.ExitStack() as stack:
         keywords = {"host": "127.0.0.1", "port": 0, **(scheduler_kwargs or {})}
-        scheduler = stack.enter_context(server_process("headrace.scheduler:Scheduler", (), keywords, config))
-        kind = "headrace.nanny:Nanny" if nanny else "headrace.worker:Worker"
+        scheduler = stack.enter_context(server_process("headrace:Scheduler", (), keywords, config))
+        kind = "headrace:Nanny" if nanny else "headrace:Worker"
         keywords = {"nthreads": 1, **(worker_kwargs or {})}
         starting = [
-            stack.enter_context(_Child(kind, (scheduler["address"],), {"name": name, **keywords}, config))
+            stack.enter_context(_ServerProcess(kind, (scheduler["address"],), {"name": name, **keywords}, config))
             for name in range(nworkers)
         ]
         yield scheduler, [child.ready() for child in starting]
@@ -258,20 +267,20 @@ def cluster(
 @contextlib.contextmanager
 def server_process(
     kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], config: dict[str, Any] | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[StartedServer]:
     """One server ("module:Class") in a process of its own: its address and the process."""
-    with _Child(kind, args, kwargs, config) as child:
+    with _ServerProcess(kind, args, kwargs, config) as child:
         yield child.ready()
 
 
-class _Child:
+class _ServerProcess:
     """A process that runs `headrace.testing.cluster_child`; it ends when its standard input is closed."""
 
     def __init__(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], config: dict[str, Any] | None) -> None:
         self.kind = kind
         self._work = base64.b64encode(cloudpickle.dumps((kind, args, kwargs, config or {})))
 
-    def __enter__(self) -> _Child:
+    def __enter__(self) -> _ServerProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headrace.testing.cluster_child"],
             stdin=subprocess.PIPE,
@@ -287,7 +296,7 @@ class _Child:
         self.process.stdin.flush()
         return self
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> StartedServer:
         """Wait until the server has started.
 
         Raises:

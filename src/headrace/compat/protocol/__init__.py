@@ -1,45 +1,60 @@
-"""`distributed.protocol`: `headrace.protocol`, but for `dumps` and `loads`, which make and take lists of frames there.
+"""`distributed.protocol`: `headrace.protocol`, and the names that only users' own serialization needs.
 
-Headrace's own functions of these names, which make one payload, are the inside's. Modules below are the same objects.
+`dumps` and `loads` make and take lists of frames here. Headrace's own functions of these names, which make one payload,
+stay in `headrace.protocol`; its modules are the same objects under both paths.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from types import ModuleType
-from typing import Any
 
 from headrace import protocol
-from headrace.common.facade import PackageModule
-from headrace.compat.protocol.core import dumps as dumps
-from headrace.compat.protocol.core import loads as loads
+from headrace.alias import Facade
+from headrace.common.facade import names_before
+from headrace.protocol.families import register_serialization_family
+from headrace.protocol.registered import (
+    cuda_deserialize,
+    cuda_serialize,
+    dask_deserialize,
+    dask_serialize,
+    register_serialization,
+    register_serialization_lazy,
+)
 
-__all__ = sorted({*protocol.__all__, "dumps", "loads"})
+from .compression import decompress, maybe_compress
+from .core import dumps, loads
+from .generic import register_generic
+from .serialize import deserialize, serialize, to_serialize
+from .split import deserialize_bytes, serialize_bytelist, serialize_bytes
 
+__all__ = [
+    "cuda_deserialize",
+    "cuda_serialize",
+    "dask_deserialize",
+    "dask_serialize",
+    "decompress",
+    "deserialize",
+    "deserialize_bytes",
+    "dumps",
+    "loads",
+    "maybe_compress",
+    "register_generic",
+    "register_serialization",
+    "register_serialization_family",
+    "register_serialization_lazy",
+    "serialize",
+    "serialize_bytelist",
+    "serialize_bytes",
+    "to_serialize",
+]
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(protocol, name)
-    except AttributeError:
-        try:
-            return import_module(f"headrace.protocol.{name}")
-        except ModuleNotFoundError:
-            raise AttributeError(f"module 'distributed.protocol' has no attribute {name!r}") from None
+__all__ += [name for name in protocol.__all__ if name not in __all__]
+
+__getattr__ = names_before(__name__, "headrace.protocol")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)
 
 
-class _Package(PackageModule):
-    """Keeps `serialize` the function when the module of that name is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (isinstance(value, ModuleType) and name in __all__):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+sys.modules[__name__].__class__ = Facade  # `serialize` stays the function when the module of that name is imported

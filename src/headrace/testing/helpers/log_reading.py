@@ -13,7 +13,7 @@ from typing import IO
 def captured_logger(
     logger: logging.Logger | str, level: int = logging.INFO, propagate: bool | None = None
 ) -> Iterator[io.StringIO]:
-    """What a logger says inside the block, as text.
+    """The lines that a logger writes inside the block, as text.
 
     >>> with captured_logger("distributed.example") as log:
     ...     logging.getLogger("distributed.example").info("hello")
@@ -37,7 +37,7 @@ def captured_logger(
 
 @contextlib.contextmanager
 def captured_handler(handler: logging.StreamHandler[io.StringIO]) -> Iterator[io.StringIO]:
-    """What a stream handler writes inside the block, as text."""
+    """The text that a stream handler writes inside the block."""
     text = io.StringIO()
     before = handler.setStream(text)
     try:

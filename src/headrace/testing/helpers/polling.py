@@ -6,7 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any
+from typing import TYPE_CHECKING
+
+from headrace.common.keys import Key
+
+if TYPE_CHECKING:
+    from headrace import Scheduler, Worker
 
 
 def poll_for(
@@ -32,7 +37,7 @@ async def async_poll_for(
     fail_func: Callable[[], None] | None = None,
     period: float = 0.05,
 ) -> None:
-    """As `poll_for`, without blocking the event loop."""
+    """Wait as `poll_for` does, without blocking the event loop."""
     deadline = time.monotonic() + timeout
     while True:
         value = predicate()
@@ -46,7 +51,9 @@ async def async_poll_for(
         await asyncio.sleep(period)
 
 
-async def wait_for_state(key: Any, state: str | tuple[str, ...], dask_worker: Any, *, interval: float = 0.01) -> None:
+async def wait_for_state(
+    key: Key, state: str | tuple[str, ...], dask_worker: Worker | Scheduler, *, interval: float = 0.01
+) -> None:
     """Wait until a task of a Worker or Scheduler is in a state (or one of several)."""
     wanted = {state} if isinstance(state, str) else set(state)
     tasks = dask_worker.state.tasks if hasattr(dask_worker, "state") else dask_worker.tasks

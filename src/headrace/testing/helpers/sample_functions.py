@@ -6,7 +6,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from headrace import Event
 
 
 def inc(x: Any) -> Any:
@@ -29,7 +33,7 @@ def double(x: Any) -> Any:
     return x * 2
 
 
-def throws(x: Any) -> Any:
+def throws(x: object) -> NoReturn:
     """Raise a RuntimeError."""
     raise RuntimeError("hello!")
 
@@ -59,7 +63,7 @@ def slowsum(seq: Iterable[Any], delay: float = 0.02) -> Any:
     return sum(seq)
 
 
-def slowidentity(*args: Any, **kwargs: Any) -> Any:
+def slowidentity(*args: object, **kwargs: float) -> object:
     time.sleep(kwargs.get("delay", 0.02))
     return args[0] if len(args) == 1 else args
 
@@ -75,12 +79,12 @@ async def asyncinc(x: Any, delay: float = 0.02) -> Any:
     return x + 1
 
 
-def lock_inc(x: Any, lock: Any) -> Any:
+def lock_inc(x: Any, lock: AbstractContextManager[object]) -> Any:
     with lock:
         return x + 1
 
 
-def block_on_event(event: Any) -> None:
+def block_on_event(event: Event) -> None:
     event.wait()
 
 
@@ -91,7 +95,7 @@ class _Varying:
         self.items = list(items)
         self.calls = 0
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         if self.calls >= len(self.items):
             raise IndexError("called more often than there are items")
         item = self.items[self.calls]
@@ -118,9 +122,9 @@ def map_varying(itemslists: Iterable[Iterable[Any]]) -> tuple[Callable[..., Any]
     return _call, [varying(items) for items in itemslists]
 
 
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _call(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
     return function(*args, **kwargs)
 
 
-def _call_varying(number: int, items: list[Any], *args: Any, **kwargs: Any) -> Any:
+def _call_varying(number: int, items: list[Any], *args: object, **kwargs: object) -> Any:
     return _varying.setdefault(number, _Varying(items))(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`distributed.utils`."""
+"""`distributed.utils`: small helpers that other libraries import; each file here has one subject."""
 
 from __future__ import annotations
 
@@ -18,23 +18,30 @@ from headrace.common.callables import (
 from headrace.common.display.notebook import is_kernel
 from headrace.common.keys import key_group as key_split_group
 from headrace.common.ports import ports_of as parse_ports
-from headrace.compat.toolbox.awaitables import All, Any, NoOpAwaitable
-from headrace.compat.toolbox.blocks import (
+from headrace.deploy.dashboard import format_dashboard_link
+from headrace.deploy.foldable_logs import Log, Logs
+from headrace.rpc import LoopRunner, sync
+from headrace.rpc.files import import_file
+from headrace.rpc.loops.sync_methods import SyncMethodMixin
+from headrace.worker.context import thread_state
+
+from .awaitables import All, Any, NoOpAwaitable
+from .blocks import (
     ensure_memoryview,
     json_load_robust,
     read_block,
     seek_delimiter,
     tmp_text,
 )
-from headrace.compat.toolbox.commands import (
+from .commands import (
     clean_dashboard_address,
     cli_keywords,
     command_has_keyword,
     get_fileno_limit,
     open_port,
 )
-from headrace.compat.toolbox.deadlines import Deadline, EmptyContext, warn_on_duration
-from headrace.compat.toolbox.describing import (
+from .deadlines import Deadline, EmptyContext, warn_on_duration
+from .describing import (
     TupleComparable,
     asciitable,
     get_traceback,
@@ -43,26 +50,20 @@ from headrace.compat.toolbox.describing import (
     truncate_exception,
     url_escape,
 )
-from headrace.compat.toolbox.log_handlers import (
+from .log_handlers import (
     DequeHandler,
     RateLimiterFilter,
     log_errors,
     reset_logger_locks,
     silence_logging_cmgr,
 )
-from headrace.compat.toolbox.thread_calls import (
+from .thread_calls import (
     get_mp_context,
     in_async_call,
     offload,
     run_in_executor_with_context,
     set_thread_state,
 )
-from headrace.deploy.dashboard import format_dashboard_link
-from headrace.deploy.foldable_logs import Log, Logs
-from headrace.rpc import LoopRunner, sync
-from headrace.rpc.files import import_file
-from headrace.rpc.loops.sync_methods import SyncMethodMixin
-from headrace.worker.context import thread_state
 
 
 def nbytes(frame: AnyType, _bytes_like: AnyType = (bytes, bytearray)) -> int:

@@ -1,4 +1,4 @@
-"""What code that is tested measures, captured."""
+"""Measurements of code under test, captured."""
 
 from __future__ import annotations
 

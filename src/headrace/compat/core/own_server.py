@@ -1,4 +1,4 @@
-"""`distributed.core.Server` and `distributed.node.ServerNode`: a server of one's own, with the life of ours.
+"""A server of one's own, with the life of ours.
 
 Schedulers, workers and nannies count as such servers, too. None of them is made from these classes.
 """
@@ -16,13 +16,13 @@ from headrace.rpc.server_life import Node
 
 
 class _EveryNode(type):
-    """Makes every `Node` an instance of `Server` and `ServerNode`."""
+    """Makes every `Node` an instance of `Server` and `ServerNode`, but not of what users derive from them."""
 
-    def __instancecheck__(cls, instance: Any) -> bool:
-        return super().__instancecheck__(instance) or (cls.__module__ == __name__ and isinstance(instance, Node))
+    def __instancecheck__(cls, instance: object) -> bool:
+        return super().__instancecheck__(instance) or ("_counts_every_node" in vars(cls) and isinstance(instance, Node))
 
     def __subclasscheck__(cls, subclass: type) -> bool:
-        return super().__subclasscheck__(subclass) or (cls.__module__ == __name__ and Node in subclass.__mro__)
+        return super().__subclasscheck__(subclass) or ("_counts_every_node" in vars(cls) and Node in subclass.__mro__)
 
 
 class Server(Node, metaclass=_EveryNode):
@@ -41,6 +41,8 @@ class Server(Node, metaclass=_EveryNode):
         needs_workdir: whether it does; the folder is removed when it closes.
         serializers, deserializers: accepted for compatibility.
     """
+
+    _counts_every_node = True
 
     def __init__(
         self,
@@ -103,12 +105,5 @@ class Server(Node, metaclass=_EveryNode):
         return await super().close(timeout, reason)
 
     def identity(self) -> dict[str, Any]:
-        """What this is."""
+        """The class and the id of this server."""
         return {"type": type(self).__name__, "id": self.id}
-
-
-class ServerNode(Server):
-    """A server that also tells of its log and of the versions of packages here."""
-
-    def _own_handlers(self) -> dict[str, Callable[..., Any]]:
-        return {**super()._own_handlers(), "get_logs": self.get_logs, "versions": self.versions}

@@ -9,27 +9,33 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
+from headrace import Nanny, Worker
 from headrace.comm import Comm
 from headrace.comm.connections import OnBatch, OnClose
 from headrace.common.keys import Key, to_wire
 from headrace.diagnostics.plugin import WorkerPlugin
 from headrace.exceptions import CommClosedError
-from headrace.nanny import Nanny
 from headrace.rpc import Stream
-from headrace.worker import Worker
+
+
+def _event() -> cached_property[asyncio.Event]:
+    """An attribute that is an event of the object's own, made when it is first used."""
+    return cached_property(lambda owner: asyncio.Event())
 
 
 class BarrierGetData(Worker):
     """Answers no request for data until so many (`barrier_count`) are there at the same time."""
 
+    wait_get_data = _event()
+
     def __init__(self, *args: Any, barrier_count: int, **kwargs: Any) -> None:
         self.barrier_count = barrier_count
-        self.wait_get_data = asyncio.Event()
         super().__init__(*args, **kwargs)
 
-    async def get_data(self, comm: Comm, *args: Any, **kwargs: Any) -> Any:
+    async def get_data(self, comm: Comm, *args: Any, **kwargs: Any) -> object:
         self.barrier_count -= 1
         if self.barrier_count > 0:
             await self.wait_get_data.wait()
@@ -41,12 +47,10 @@ class BarrierGetData(Worker):
 class BlockedGetData(Worker):
     """Answers no request for data until `block_get_data` is set; `in_get_data` is set at the first one."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.in_get_data = asyncio.Event()
-        self.block_get_data = asyncio.Event()
-        super().__init__(*args, **kwargs)
+    in_get_data = _event()
+    block_get_data = _event()
 
-    async def get_data(self, comm: Comm, *args: Any, **kwargs: Any) -> Any:
+    async def get_data(self, comm: Comm, *args: Any, **kwargs: Any) -> object:
         self.in_get_data.set()
         await self.block_get_data.wait()
         return await super().get_data(comm, *args, **kwargs)
@@ -61,10 +65,8 @@ class BlockedGatherDep(Worker):
     ...     x.block_gather_dep.set()
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.in_gather_dep = asyncio.Event()
-        self.block_gather_dep = asyncio.Event()
-        super().__init__(*args, **kwargs)
+    in_gather_dep = _event()
+    block_gather_dep = _event()
 
     async def gather_dep(self, *args: Any, **kwargs: Any) -> None:
         self.in_gather_dep.set()
@@ -79,12 +81,10 @@ class BlockedExecute(Worker):
     state does not know of it yet.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.in_execute = asyncio.Event()
-        self.block_execute = asyncio.Event()
-        self.in_execute_exit = asyncio.Event()
-        self.block_execute_exit = asyncio.Event()
-        super().__init__(*args, **kwargs)
+    in_execute = _event()
+    block_execute = _event()
+    in_execute_exit = _event()
+    block_execute_exit = _event()
 
     async def execute(self, key: Key, *, stimulus_id: str) -> None:
         self.in_execute.set()
@@ -100,10 +100,8 @@ class BlockedExecute(Worker):
 class BlockedInstantiateNanny(Nanny):
     """Starts no worker until `wait_instantiate` is set; `in_instantiate` is set when it is about to."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.in_instantiate = asyncio.Event()
-        self.wait_instantiate = asyncio.Event()
-        super().__init__(*args, **kwargs)
+    in_instantiate = _event()
+    wait_instantiate = _event()
 
     async def instantiate(self) -> str:
         self.in_instantiate.set()
@@ -114,10 +112,8 @@ class BlockedInstantiateNanny(Nanny):
 class BlockedKillNanny(Nanny):
     """Ends its worker only when `wait_kill` is set; `in_kill` is set when it is about to."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.in_kill = asyncio.Event()
-        self.wait_kill = asyncio.Event()
-        super().__init__(*args, **kwargs)
+    in_kill = _event()
+    wait_kill = _event()
 
     async def kill(self, *args: Any, **kwargs: Any) -> None:
         self.in_kill.set()
@@ -138,10 +134,10 @@ class NoSchedulerDelayWorker(Worker):
 class TaskStateMetadataPlugin(WorkerPlugin):
     """Notes in the `metadata` of a worker's tasks when each began and ended, in seconds since the epoch."""
 
-    def setup(self, worker: Any) -> None:
+    def setup(self, worker: Worker) -> None:
         self.worker = worker
 
-    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+    def transition(self, key: Key, start: str, finish: str, **kwargs: object) -> None:
         task = self.worker.tasks.get(to_wire(key))
         if task is None:
             return
@@ -152,7 +148,7 @@ class TaskStateMetadataPlugin(WorkerPlugin):
 
 
 @contextlib.contextmanager
-def freeze_data_fetching(w: Any, *, jump_start: bool = False) -> Iterator[None]:
+def freeze_data_fetching(w: Worker, *, jump_start: bool = False) -> Iterator[None]:
     """Within the block a worker asks no further peers for data, as if all its connections were taken.
 
     Args:
@@ -178,16 +174,16 @@ class BrokenComm(Comm):
         self.deserialize = deserialize
         self.peer_info = {}
 
-    def read(self, deserializers: Any = None) -> Any:
+    def read(self, deserializers: object = None) -> Any:
         raise CommClosedError("this connection is broken")
 
-    def write(self, msg: Any, serializers: Any = None, on_error: Any = None) -> Any:
+    def write(self, msg: object, serializers: object = None, on_error: object = None) -> Any:
         raise CommClosedError("this connection is broken")
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         raise CommClosedError("this connection is broken")
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: type, on_batch: OnBatch, on_close: OnClose) -> None:
         on_close(CommClosedError("this connection is broken"))
 
     def close(self) -> Any:
@@ -213,18 +209,18 @@ class LockedComm(Comm):
         self,
         comm: Comm,
         read_event: asyncio.Event | None,
-        read_queue: asyncio.Queue[Any] | None,
+        read_queue: asyncio.Queue[tuple[str, Any]] | None,
         write_event: asyncio.Event | None,
-        write_queue: asyncio.Queue[Any] | None,
+        write_queue: asyncio.Queue[tuple[str, Any]] | None,
     ) -> None:
         self.comm = comm
         self.read_event, self.read_queue = read_event, read_queue
         self.write_event, self.write_queue = write_event, write_queue
         self.local_address, self.peer_address, self.peer_info = comm.local_address, comm.peer_address, comm.peer_info
         self.deserialize = comm.deserialize
-        self._held: list[Any] = []
+        self._held: list[object] = []
 
-    async def read(self, deserializers: Any = None) -> Any:
+    async def read(self, deserializers: object = None) -> Any:
         if self.read_event is not None:
             await self.read_event.wait()
         message = await self.comm.read()
@@ -232,14 +228,14 @@ class LockedComm(Comm):
             self.read_queue.put_nowait((self.peer_address, message))
         return message
 
-    async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> None:
+    async def write(self, msg: object, serializers: object = None, on_error: object = "message") -> None:
         if self.write_queue is not None:
             self.write_queue.put_nowait((self.peer_address, msg))
         if self.write_event is not None:
             await self.write_event.wait()
         await self.comm.write(msg)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         if self.write_queue is not None:
             self.write_queue.put_nowait((self.peer_address, message))
         if self.write_event is None or (self.write_event.is_set() and not self._held):
@@ -256,7 +252,7 @@ class LockedComm(Comm):
             if not self.comm.closed():
                 self.comm.send(message)
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: type, on_batch: OnBatch, on_close: OnClose) -> None:
         self.comm.start_stream(incoming, on_batch, on_close)
 
     async def close(self) -> None:

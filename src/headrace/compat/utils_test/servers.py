@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from multiprocessing.queues import Queue
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import dask.config
 
+from headrace import Client, Nanny, Scheduler, Worker
 from headrace.rpc import run
 
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
-def run_scheduler(q: Any, nputs: int, config: dict[str, Any], port: int = 0, **kwargs: Any) -> None:
+
+def run_scheduler(q: Queue[str], nputs: int, config: dict[str, Any], port: int = 0, **kwargs: Any) -> None:
     """Run a scheduler in this process until it closes; the target of a `multiprocessing.Process`.
 
     Args:
@@ -20,7 +25,6 @@ def run_scheduler(q: Any, nputs: int, config: dict[str, Any], port: int = 0, **k
         config: configuration of this process.
         port, kwargs: for the Scheduler.
     """
-    from headrace.scheduler import Scheduler
 
     async def serve() -> None:
         async with Scheduler(host="127.0.0.1", port=port, **kwargs) as scheduler:
@@ -32,7 +36,7 @@ def run_scheduler(q: Any, nputs: int, config: dict[str, Any], port: int = 0, **k
         run(serve())
 
 
-def run_worker(q: Any, scheduler_q: Any, config: dict[str, Any], **kwargs: Any) -> None:
+def run_worker(q: Queue[str], scheduler_q: Queue[str], config: dict[str, Any], **kwargs: Any) -> None:
     """Likewise a worker.
 
     Args:
@@ -41,22 +45,25 @@ def run_worker(q: Any, scheduler_q: Any, config: dict[str, Any], **kwargs: Any) 
         config: configuration of this process.
         kwargs: for the Worker.
     """
-    from headrace.worker import Worker
-
     _run_under(Worker, q, scheduler_q, config, kwargs)
 
 
-def run_nanny(q: Any, scheduler_q: Any, config: dict[str, Any], **kwargs: Any) -> None:
+def run_nanny(q: Queue[str], scheduler_q: Queue[str], config: dict[str, Any], **kwargs: Any) -> None:
     """Likewise a nanny; see `run_worker`. The queue gets the worker's address."""
-    from headrace.nanny import Nanny
-
     _run_under(Nanny, q, scheduler_q, config, kwargs)
 
 
-def _run_under(kind: Any, q: Any, scheduler_q: Any, config: dict[str, Any], kwargs: dict[str, Any]) -> None:
+def _run_under(
+    kind: type[Worker] | type[Nanny],
+    q: Queue[str],
+    scheduler_q: Queue[str],
+    config: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> None:
     async def serve() -> None:
         address = await asyncio.get_running_loop().run_in_executor(None, scheduler_q.get)
         async with kind(address, **{"host": "127.0.0.1", **kwargs}) as server:
+            assert server.worker_address is not None
             q.put(server.worker_address)
             await server.finished()
 
@@ -65,7 +72,7 @@ def _run_under(kind: Any, q: Any, scheduler_q: Any, config: dict[str, Any], kwar
 
 
 async def fetch_metrics_body(port: int) -> str:
-    """What a server of this machine answers at `/metrics`.
+    """The answer of a server of this machine at `/metrics`.
 
     Raises:
         OSError: nothing listens at the port.
@@ -84,7 +91,7 @@ async def fetch_metrics_body(port: int) -> str:
     return body.decode()
 
 
-async def fetch_metrics(port: int, prefix: str | None = None) -> dict[str, Any]:
+async def fetch_metrics(port: int, prefix: str | None = None) -> dict[str, Metric]:
     """The families of metrics at a port by name, parsed by `prometheus_client`.
 
     Args:
@@ -103,7 +110,7 @@ async def fetch_metrics_sample_names(port: int, prefix: str | None = None) -> se
     return {sample.name for family in families for sample in family.samples}
 
 
-def get_dashboard_port(client: Any) -> int:
+def get_dashboard_port(client: Client) -> int:
     """Port of the scheduler's dashboard.
 
     Raises:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
 from headrace.comm import connect
 from headrace.comm.interfaces import get_ip, get_ipv6
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 async def assert_can_connect(addr: str, timeout: float = 0.5, **kwargs: Any) -> None:
@@ -88,6 +91,6 @@ def has_ipv6() -> bool:
     return True
 
 
-def requires_ipv6(test_func: Any) -> Any:
+def requires_ipv6(test_func: Callable[P, T]) -> Callable[P, T]:
     """Skip a test where there is no IPv6."""
     return pytest.mark.skipif(not has_ipv6(), reason="ipv6 required")(test_func)

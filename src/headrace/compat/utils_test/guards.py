@@ -12,13 +12,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from types import FrameType, ModuleType
+from typing import Any, ParamSpec, TypeVar
 
 import dask.config
 import pytest
 
 from headrace.testing.configuration import reset_config
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: The variable that makes asyncio check itself, which takes time.
 _DEBUG = "PYTHONASYNCIODEBUG"
@@ -28,7 +31,7 @@ _DEFAULT_PORTS = (8786, 8787)
 _PORT_PATIENCE = 10
 
 
-def has_pytestmark(test_func: Any, name: str) -> bool:
+def has_pytestmark(test_func: Callable[..., object], name: str) -> bool:
     """Whether a test function is marked by `@pytest.mark.<name>`."""
     marks = getattr(test_func, "pytestmark", [])
     return any(mark.name == name for mark in (marks if isinstance(marks, list) else [marks]))
@@ -36,7 +39,11 @@ def has_pytestmark(test_func: Any, name: str) -> bool:
 
 @contextlib.contextmanager
 def raises_with_cause(
-    expected_exception: Any, match: str | None, expected_cause: Any, match_cause: str | None, *more_causes: Any
+    expected_exception: type[BaseException],
+    match: str | None,
+    expected_cause: type[BaseException],
+    match_cause: str | None,
+    *more_causes: Any,
 ) -> Iterator[None]:
     """Expect an exception with a cause.
 
@@ -50,7 +57,7 @@ def raises_with_cause(
     with pytest.raises(expected_exception, match=match) as raised:
         yield
     error: BaseException | None = raised.value
-    pairs = [expected_cause, match_cause, *more_causes]
+    pairs: list[Any] = [expected_cause, match_cause, *more_causes]
     for kind, pattern in zip(pairs[::2], pairs[1::2], strict=True):
         assert error is not None
         error = error.__cause__
@@ -59,7 +66,7 @@ def raises_with_cause(
 
 
 def relative_frame_linenumber(frame: FrameType) -> int:
-    """How many lines below the start of its function a frame stands."""
+    """The number of lines between the start of its function and a frame."""
     return frame.f_lineno - frame.f_code.co_firstlineno
 
 
@@ -76,7 +83,7 @@ def save_sys_modules() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def config_for_cluster_tests(**extra_config: Any) -> Iterator[None]:
+def config_for_cluster_tests(**extra_config: object) -> Iterator[None]:
     """Configuration that suits tests with clusters: records are checked, and short times apply."""
     with (
         reset_config(),
@@ -157,7 +164,7 @@ async def cleanup_global_workers() -> None:
         await worker.close(executor_wait=False, nanny=False, reason="cleanup")
 
 
-def wait_active_children(timeout: float) -> list[Any]:
+def wait_active_children(timeout: float) -> list[multiprocessing.process.BaseProcess]:
     """Wait until the processes that `multiprocessing` started have ended; returns those that have not in time."""
     deadline = time.monotonic() + timeout
     while (children := multiprocessing.active_children()) and time.monotonic() < deadline:
@@ -178,11 +185,11 @@ def term_or_kill_active_children(timeout: float) -> None:
 # Surroundings
 
 
-def nodebug(func: Callable[..., Any]) -> Callable[..., Any]:
+def nodebug(func: Callable[P, T]) -> Callable[P, T]:
     """Switch the event loops' self-checks off while a function runs."""
 
     @functools.wraps(func)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         before = os.environ.pop(_DEBUG, None)
         try:
             return func(*args, **kwargs)
@@ -193,15 +200,16 @@ def nodebug(func: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def nodebug_setup_module(module: Any) -> None:
+def nodebug_setup_module(module: ModuleType) -> None:
     """Likewise for all tests of a module: call it in `setup_module`, and `nodebug_teardown_module` at the end."""
-    module._debug_before = os.environ.pop(_DEBUG, None)
+    vars(module)["_debug_before"] = os.environ.pop(_DEBUG, None)
 
 
-def nodebug_teardown_module(module: Any) -> None:
+def nodebug_teardown_module(module: ModuleType) -> None:
     """See `nodebug_setup_module`."""
-    if module._debug_before is not None:
-        os.environ[_DEBUG] = module._debug_before
+    before: str | None = vars(module)["_debug_before"]
+    if before is not None:
+        os.environ[_DEBUG] = before
 
 
 def wait_for_default_ports() -> None:

@@ -1,11 +1,14 @@
-"""`distributed.core`."""
+"""`distributed.core`: comms, requests and servers by their older names, and a server of one's own."""
 
 from __future__ import annotations
 
 from headrace.comm.addressing import addr_from_args, coerce_to_address
 from headrace.common.status import Status
-from headrace.compat.server_node import Server
-from headrace.compat.toolbox.error_messages import (
+from headrace.exceptions import CommClosedError, RPCClosed
+from headrace.metrics import context_meter_to_server_digest
+from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
+
+from .error_messages import (
     ErrorMessage,
     OKMessage,
     clean_exception,
@@ -14,9 +17,7 @@ from headrace.compat.toolbox.error_messages import (
     pingpong,
     raise_later,
 )
-from headrace.exceptions import CommClosedError, RPCClosed
-from headrace.metrics import context_meter_to_server_digest
-from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
+from .own_server import Server
 
 __all__ = [
     "CommClosedError",

@@ -1,31 +1,10 @@
-"""`distributed.utils_test`: help for tests. Everything is made in `headrace.testing`."""
+"""`distributed.utils_test`: help for the tests of libraries, and pytest fixtures to be imported into test modules.
+
+What headrace's own tests stand on is in `headrace.testing`; the rest is here.
+"""
 
 from __future__ import annotations
 
-from headrace.testing.blocking import (
-    BarrierGetData,
-    BlockedExecute,
-    BlockedGatherDep,
-    BlockedGetData,
-    BlockedInstantiateNanny,
-    BlockedKillNanny,
-    BrokenComm,
-    LockedComm,
-    NoSchedulerDelayWorker,
-    TaskStateMetadataPlugin,
-    freeze_batched_send,
-    freeze_data_fetching,
-)
-from headrace.testing.certificates import (
-    get_cert,
-    get_client_ssl_context,
-    get_server_ssl_context,
-    tls_cluster_context,
-    tls_config,
-    tls_only_config,
-    tls_only_security,
-    xfail_ssl_issue5601,
-)
 from headrace.testing.clusters import (
     cluster,
     end_cluster,
@@ -39,61 +18,11 @@ from headrace.testing.configuration import (
     new_config_file,
     reset_config,
 )
-from headrace.testing.connections import (
-    assert_can_connect,
-    assert_can_connect_from_everywhere_4,
-    assert_can_connect_from_everywhere_4_6,
-    assert_can_connect_from_everywhere_6,
-    assert_can_connect_locally_4,
-    assert_can_connect_locally_6,
-    assert_cannot_connect,
-    requires_ipv6,
-)
-from headrace.testing.fixtures import (
-    a,
-    b,
-    c,
-    cleanup,
-    client,
-    client_no_amm,
-    client_secondary,
-    cluster_fixture,
-    loop,
-    loop_in_thread,
-    name_of_test,
-    no_time_resync,
-    requires_default_ports,
-    s,
-    security,
-    tls_client,
-    tls_cluster,
-    tls_security,
-    ws,
-    ws_with_running_task,
-)
-from headrace.testing.helpers.child_processes import popen
-from headrace.testing.helpers.guards import (
-    bump_rlimit,
-    check_instances,
-    cleanup_global_workers,
-    config_for_cluster_tests,
-    ensure_no_new_clients,
-    has_pytestmark,
-    nodebug,
-    nodebug_setup_module,
-    nodebug_teardown_module,
-    raises_with_cause,
-    relative_frame_linenumber,
-    save_sys_modules,
-    term_or_kill_active_children,
-    wait_active_children,
-)
 from headrace.testing.helpers.log_reading import (
     captured_handler,
     captured_logger,
     wait_for_log_line,
 )
-from headrace.testing.helpers.meters import captured_context_meter
 from headrace.testing.helpers.polling import (
     async_poll_for,
     padded_time,
@@ -121,16 +50,93 @@ from headrace.testing.helpers.sample_functions import (
     throws,
     varying,
 )
-from headrace.testing.helpers.sized_values import (
-    SizeOf,
-    gen_nbytes,
-)
 from headrace.testing.leaks import (
     check_process_leak,
     check_thread_leak,
     clean,
 )
-from headrace.testing.servers import (
+from headrace.testing.record_checks import (
+    check_invalid_task_states,
+    check_invalid_worker_transitions,
+    check_worker_fail_hard,
+    validate_state,
+)
+
+from .blocking import (
+    BarrierGetData,
+    BlockedExecute,
+    BlockedGatherDep,
+    BlockedGetData,
+    BlockedInstantiateNanny,
+    BlockedKillNanny,
+    BrokenComm,
+    LockedComm,
+    NoSchedulerDelayWorker,
+    TaskStateMetadataPlugin,
+    freeze_batched_send,
+    freeze_data_fetching,
+)
+from .certificates import (
+    get_cert,
+    get_client_ssl_context,
+    get_server_ssl_context,
+    tls_cluster_context,
+    tls_config,
+    tls_only_config,
+    tls_only_security,
+    xfail_ssl_issue5601,
+)
+from .child_processes import popen
+from .fixtures import (
+    a,
+    b,
+    c,
+    cleanup,
+    client,
+    client_no_amm,
+    client_secondary,
+    cluster_fixture,
+    loop,
+    loop_in_thread,
+    name_of_test,
+    no_time_resync,
+    requires_default_ports,
+    s,
+    security,
+    tls_client,
+    tls_cluster,
+    tls_security,
+    ws,
+    ws_with_running_task,
+)
+from .guards import (
+    bump_rlimit,
+    check_instances,
+    cleanup_global_workers,
+    config_for_cluster_tests,
+    ensure_no_new_clients,
+    has_pytestmark,
+    nodebug,
+    nodebug_setup_module,
+    nodebug_teardown_module,
+    raises_with_cause,
+    relative_frame_linenumber,
+    save_sys_modules,
+    term_or_kill_active_children,
+    wait_active_children,
+)
+from .meters import captured_context_meter
+from .reachability import (
+    assert_can_connect,
+    assert_can_connect_from_everywhere_4,
+    assert_can_connect_from_everywhere_4_6,
+    assert_can_connect_from_everywhere_6,
+    assert_can_connect_locally_4,
+    assert_can_connect_locally_6,
+    assert_cannot_connect,
+    requires_ipv6,
+)
+from .servers import (
     fetch_metrics,
     fetch_metrics_body,
     fetch_metrics_sample_names,
@@ -139,13 +145,13 @@ from headrace.testing.servers import (
     run_scheduler,
     run_worker,
 )
-from headrace.testing.stories import (
+from .sized_values import (
+    SizeOf,
+    gen_nbytes,
+)
+from .stories import (
     assert_story,
     assert_valid_story,
-    check_invalid_task_states,
-    check_invalid_worker_transitions,
-    check_worker_fail_hard,
-    validate_state,
     wait_for_stimulus,
 )
 

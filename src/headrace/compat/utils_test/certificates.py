@@ -16,8 +16,7 @@ import dask.config
 import pytest
 
 from headrace.security import Security
-
-from .clusters import cluster
+from headrace.testing.clusters import StartedServer, cluster
 
 
 @functools.cache
@@ -102,7 +101,7 @@ def tls_cluster_context(
     scheduler_kwargs: dict[str, Any] | None = None,
     security: Security | None = None,
     **kwargs: Any,
-) -> Iterator[Any]:
+) -> Iterator[tuple[StartedServer, list[StartedServer]]]:
     """A `cluster` with TLS, of processes of their own; `kwargs` as of `cluster`."""
     keywords = {"security": security or tls_only_security(), "protocol": "tls"}
     with cluster(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from headrace import Client
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 from headrace.rpc import LoopRunner
+from headrace.rpc.loops.loop import IOLoop
 from headrace.security import Security
+from headrace.testing.clusters import StartedServer, cluster
+from headrace.testing.leaks import clean
 from headrace.worker.machine.state import WorkerState
 from headrace.worker.state.events import ExecuteSeceded
 
-from .clusters import cluster
-from .helpers.guards import wait_for_default_ports
-from .leaks import clean
+from .guards import wait_for_default_ports
+
+#: A scheduler and its workers, each in a process of its own.
+TwoWorkers = tuple[StartedServer, list[StartedServer]]
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def cleanup() -> Iterator[None]:
 
 
 @pytest.fixture
-def loop_in_thread(cleanup: None) -> Iterator[Any]:
+def loop_in_thread(cleanup: None) -> Iterator[IOLoop]:
     """An event loop that runs in a thread."""
     runner = LoopRunner()
     runner.start()
@@ -37,41 +41,39 @@ def loop_in_thread(cleanup: None) -> Iterator[Any]:
 
 
 @pytest.fixture
-def loop(loop_in_thread: Any) -> Any:
+def loop(loop_in_thread: IOLoop) -> IOLoop:
     """An event loop that runs in a thread."""
     return loop_in_thread
 
 
 @pytest.fixture
-def cluster_fixture(loop: Any) -> Iterator[Any]:
+def cluster_fixture(loop: IOLoop) -> Iterator[TwoWorkers]:
     """A scheduler and two workers, each in a process of its own."""
     with cluster() as servers:
         yield servers
 
 
 @pytest.fixture
-def s(cluster_fixture: Any) -> Any:
+def s(cluster_fixture: TwoWorkers) -> StartedServer:
     """The scheduler of `cluster_fixture`: `{"address": …}`."""
     return cluster_fixture[0]
 
 
 @pytest.fixture
-def a(cluster_fixture: Any) -> Any:
+def a(cluster_fixture: TwoWorkers) -> StartedServer:
     """The first worker of `cluster_fixture`."""
     return cluster_fixture[1][0]
 
 
 @pytest.fixture
-def b(cluster_fixture: Any) -> Any:
+def b(cluster_fixture: TwoWorkers) -> StartedServer:
     """The second worker of `cluster_fixture`."""
     return cluster_fixture[1][1]
 
 
 @pytest.fixture
-def client(loop: Any, cluster_fixture: Any) -> Iterator[Any]:
+def client(loop: IOLoop, cluster_fixture: TwoWorkers) -> Iterator[Client]:
     """A client of `cluster_fixture`."""
-    from headrace.client import Client
-
     with Client(cluster_fixture[0]["address"], loop=loop) as connected:
         yield connected
 
@@ -80,7 +82,7 @@ c = client
 
 
 @pytest.fixture
-def client_no_amm(client: Any) -> Iterator[Any]:
+def client_no_amm(client: Client) -> Iterator[Client]:
     """`client`, with the active memory manager stopped while the test runs."""
     was_running = client.amm.running()
     if was_running:
@@ -91,10 +93,8 @@ def client_no_amm(client: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def client_secondary(loop: Any, cluster_fixture: Any) -> Iterator[Any]:
+def client_secondary(loop: IOLoop, cluster_fixture: TwoWorkers) -> Iterator[Client]:
     """Another client of `cluster_fixture`."""
-    from headrace.client import Client
-
     with Client(cluster_fixture[0]["address"], loop=loop) as connected:
         yield connected
 
@@ -111,7 +111,7 @@ def security() -> Security:
 
 
 @pytest.fixture
-def tls_cluster(loop: Any, security: Security) -> Iterator[Any]:
+def tls_cluster(loop: IOLoop, security: Security) -> Iterator[TwoWorkers]:
     """A scheduler and two workers with TLS, each in a process of its own."""
     keywords = {"security": security, "protocol": "tls"}
     with cluster(scheduler_kwargs=keywords, worker_kwargs=keywords) as servers:
@@ -119,16 +119,14 @@ def tls_cluster(loop: Any, security: Security) -> Iterator[Any]:
 
 
 @pytest.fixture
-def tls_client(tls_cluster: Any, loop: Any, security: Security) -> Iterator[Any]:
+def tls_client(tls_cluster: TwoWorkers, loop: IOLoop, security: Security) -> Iterator[Client]:
     """A client of `tls_cluster`."""
-    from headrace.client import Client
-
     with Client(tls_cluster[0]["address"], security=security, loop=loop) as connected:
         yield connected
 
 
 @pytest.fixture
-def name_of_test(request: Any) -> str:
+def name_of_test(request: pytest.FixtureRequest) -> str:
     """The name of the test that runs."""
     return str(request.node.nodeid)
 
@@ -154,7 +152,7 @@ def ws() -> WorkerState:
 
 
 @pytest.fixture(params=["executing", "long-running"])
-def ws_with_running_task(ws: WorkerState, request: Any) -> WorkerState:
+def ws_with_running_task(ws: WorkerState, request: pytest.FixtureRequest) -> WorkerState:
     """The state of a worker that runs a task `x` with the resource `R`; the test runs with it seceded as well."""
     ws.total_resources["R"] = ws.available_resources["R"] = 1
     ws.handle(DefineFunction(1, b""))

@@ -1,10 +1,13 @@
-"""What happened to tasks, compared with what should have happened; and servers whose records must hold together."""
+"""Stories of tasks, compared with those that a test expects."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace import Worker
 
 
 def assert_valid_story(story: list[tuple[Any, ...]], ordered_timestamps: bool = True) -> None:
@@ -63,7 +66,7 @@ def _fits(line: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
 
 
 async def wait_for_stimulus(
-    type_: type | tuple[type, ...], dask_worker: Any, *, interval: float = 0.01, **matches: Any
+    type_: type | tuple[type, ...], dask_worker: Worker, *, interval: float = 0.01, **matches: object
 ) -> Any:
     """Wait until a worker's state has taken an event of a type (or one of several), and return the latest.
 
@@ -81,34 +84,3 @@ async def wait_for_stimulus(
             if isinstance(event, wanted) and all(getattr(event, name) == value for name, value in matches.items()):
                 return event
         await asyncio.sleep(interval)
-
-
-def validate_state(*servers: Any) -> None:
-    """Check the records of schedulers and workers; those of nannies are in other processes.
-
-    Raises:
-        AssertionError: they contradict each other.
-    """
-    for server in servers:
-        if hasattr(server, "validate_state") and getattr(server, "validate", True):
-            server.validate_state()
-
-
-def _check_no_events(s: Any, topic: str, what: str) -> None:
-    events = s.get_events(topic)
-    assert not events, f"workers reported {what}: " + "; ".join(str(event) for _, event in events)
-
-
-def check_invalid_worker_transitions(s: Any) -> None:
-    """Fail if a worker has told the scheduler of a transition of a task that must not be."""
-    _check_no_events(s, "invalid-worker-transition", "transitions that must not be")
-
-
-def check_invalid_task_states(s: Any) -> None:
-    """Fail if a worker has told the scheduler of a task in a state that contradicts the rest."""
-    _check_no_events(s, "invalid-worker-task-state", "tasks whose records contradict each other")
-
-
-def check_worker_fail_hard(s: Any) -> None:
-    """Fail if a worker has told the scheduler that it closed because of a failure of its own."""
-    _check_no_events(s, "worker-fail-hard", "failures of their own")

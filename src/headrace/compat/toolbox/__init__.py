@@ -1,1 +1,0 @@
-"""Helpers that other libraries import from public paths (`distributed.utils` and others). Nothing here needs them."""
