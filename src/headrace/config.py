@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,13 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
         return float(parse_timedelta(value))
     except (LookupError, ValueError):  # the former for a unit that it does not know, and for no text
         raise ValueError(f"{value!r} is no time: give seconds, or a text such as '500ms' or '2 minutes'") from None
+
+
+def seconds_of(value: float | str | timedelta | None) -> float | None:
+    """Seconds in a number, a text such as "500ms" or a `timedelta`; None, which stands for no limit, stays None."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return None if value is None else parse_seconds(value)
 
 
 def parse_bytes(value: float | str) -> int:

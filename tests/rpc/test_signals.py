@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 SCRIPT = """
 import asyncio, os, signal, sys, threading, time
-from headrace.rpc import signals
+from headrace.rpc.loops import signals
 from headrace.rpc.loops.loop import new_event_loop
 
 heard = []

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, Self, TypeAlias
 
+from headrace.config import CommOptions, parse_seconds
 from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
 
 from .addressing import normalize_address, parse_address
@@ -178,6 +179,39 @@ class Comm(ABC):
         return f"<{type(self).__name__}{name}{state} local={self.local_address} remote={self.peer_address}>"
 
 
+class Arrivals:
+    """Lets the one reader of a comm wait until something has arrived or the connection has ended.
+
+    Does not refer to the comm, which would then wait for the cyclic collector.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def wait(self, comm: Comm) -> None:
+        """Wait for the next `announce`.
+
+        Raises:
+            RuntimeError: another reader of the comm waits already.
+        """
+        if self._waiting is not None:
+            raise RuntimeError(f"{comm!r} is being read already")
+        self._waiting = self._loop.create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def announce(self) -> None:
+        """Wake the reader, if one waits. On the comm's loop."""
+        waiting = self._waiting
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+
 class Listener(ABC):
     """Accepts connections at an address; each is given to `handle_comm` in a task of its own."""
 
@@ -200,6 +234,15 @@ class Listener(ABC):
         Args:
             handshake_overrides: accepted for compatibility.
         """
+
+    async def serve(self, comm: Comm, handle_comm: HandleComm) -> None:
+        """Hand a connection over to its handler; abort it if the handler, or `on_connection`, fails."""
+        try:
+            await self.on_connection(comm)
+            await handle_comm(comm)
+        except BaseException:
+            comm.abort()
+            raise
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self.__aenter__().__await__()
@@ -302,8 +345,6 @@ def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwarg
 def _connect_seconds(timeout: float | str | None) -> float:
     if isinstance(timeout, (int, float)):
         return timeout
-    from headrace.config import CommOptions, parse_seconds
-
     return CommOptions.from_config().connect_timeout if timeout is None else parse_seconds(timeout)
 
 

@@ -21,6 +21,7 @@ from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
 from .connections import (
+    Arrivals,
     Comm,
     CommTasks,
     HandleComm,
@@ -67,7 +68,8 @@ class InProc(Comm):
         self._arrived: deque[Any] = deque()
         #: requests that were read without waiting since others had their turn
         self._in_a_row = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._arrivals = Arrivals(loop)
+        self._wake = self._arrivals.announce
         self._closed = False
         self._ended = False
         self._error: Exception | None = None
@@ -145,13 +147,7 @@ class InProc(Comm):
                 continue
             if self._closed:
                 raise CommClosedError(f"{self!r}: the connection is closed")
-            if self._waiting is not None:
-                raise RuntimeError(f"{self!r} is being read already")
-            self._waiting = self._loop.create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
+            await self._arrivals.wait(self)
         self._in_a_row += 1
         return _received(self._arrived.popleft(), self.deserialize)
 
@@ -212,11 +208,6 @@ class InProc(Comm):
     def closed(self) -> bool:
         """Whether either side has closed it."""
         return self._closed
-
-    def _wake(self) -> None:
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
 
 
 def _copied(message: Any) -> Any:
@@ -302,15 +293,7 @@ class InProcListener(Listener):
         return near
 
     def _welcome(self, comm: InProc) -> None:
-        self._tasks.start(self._handle(comm), f"connection from {comm.peer_address}")
-
-    async def _handle(self, comm: InProc) -> None:
-        try:
-            await self.on_connection(comm)
-            await self._handle_comm(comm)
-        except BaseException:
-            comm.abort()
-            raise
+        self._tasks.start(self.serve(comm, self._handle_comm), f"connection from {comm.peer_address}")
 
 
 class InProcBackend(Backend):

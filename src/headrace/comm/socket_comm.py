@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,7 +20,6 @@ from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
     MalformedDataError,
-    MessageTooLargeError,
     ProtocolVersionError,
 )
 from headrace.protocol.codec import StreamCodec, decode, encode
@@ -30,9 +27,8 @@ from headrace.protocol.compression import Compressor, choose_compression, offere
 from headrace.protocol.frames import Frame
 from headrace.protocol.marks import mark_by_families, open_by_families
 
-from .addressing import unparse_host_port
 from .complaints import Complaints
-from .connections import Comm, OnBatch, OnClose
+from .connections import Arrivals, Comm, OnBatch, OnClose
 from .forks import Kept, end_keeping, keep_from_children
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .lent_memory.memory_link import (
@@ -41,6 +37,7 @@ from .lent_memory.memory_link import (
     link_memory,
     offer,
 )
+from .outgoing import check_count, check_lengths, compressed, write_nowhere, writer_of
 from .packets import (
     COMPRESSED,
     CONTROL,
@@ -51,8 +48,8 @@ from .packets import (
     PacketError,
     PacketReader,
     buffers_to_write,
-    too_many,
 )
+from .sockets import address_text, set_options
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -110,7 +107,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._takes_turns = True
         #: packets that were handled, or read without waiting, since others had their turn
         self._in_a_row = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._arrivals = Arrivals(self._loop)
+        self._wake = self._arrivals.announce
         self._drain: asyncio.Future[None] | None = None
         #: packets behind one that waits to hear whether it can be read from memory
         self._waiting_packets: deque[list[Frame]] | None = None
@@ -127,14 +125,14 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """Called by the loop."""
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self._write_buffers = self._choose_writer(transport)
+        self._write_buffers = writer_of(transport)
         self._takes_turns = transport.get_extra_info("sslcontext") is None
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            _set_socket_options(sock)
+            set_options(sock)
             self._kept = keep_from_children(sock.fileno())
-        self.local_address = _address(self.scheme, transport.get_extra_info("sockname"))
-        self.peer_address = _address(self.scheme, transport.get_extra_info("peername"))
+        self.local_address = address_text(self.scheme, transport.get_extra_info("sockname"))
+        self.peer_address = address_text(self.scheme, transport.get_extra_info("peername"))
         transport.write(encode_handshake(self._own_info))
         if self._on_connected is not None:
             self._on_connected(self)
@@ -208,7 +206,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         # Comm and reader refer to each other: what is held of half a message would wait for the cyclic collector.
         self._reader.close()
         self._on_connected = self._handshake_buffer = None
-        self._write_buffers = _write_nowhere
+        self._write_buffers = write_nowhere
         self._waiting_packets = None
         if self._memory is not None:
             self._memory.revoke()
@@ -252,7 +250,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             CommClosedError, ProtocolVersionError: it did not come, or is not one of ours.
         """
         while self._handshake is not None and not self._closed:
-            await self._wait()
+            await self._arrivals.wait(self)
         # Once both have introduced themselves, what was sent can be read even if the other side has closed since.
         if self._handshake is not None or isinstance(self._error, ProtocolVersionError):
             raise self._closed_error()
@@ -409,7 +407,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             elif self._closed:
                 raise self._closed_error()
             else:
-                await self._wait()
+                await self._arrivals.wait(self)
         self._in_a_row += 1
         frames = self._packets.popleft()
         if self._paused & _UNREAD and not self._packets and not self._closed:
@@ -470,16 +468,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         frames = encode(message) if codec is None else codec.encode(message)
         large = self._large
         if len(frames) > FREE_FRAMES:
-            self._check_count(frames)
+            check_count(frames)
         lengths = None
         for frame in frames:
             if len(frame) >= large:
-                self._check_limit(frames)
+                check_lengths(frames, self._reader.max_frame_bytes)
                 break
         else:
             large = 0
         if self._compressor is not None:
-            frames, lengths = self._compress(self._compressor, frames)
+            frames, lengths = compressed(self._compressor, frames)
         if large and self._memory is not None and self._waiting_packets is None and len(frames) <= FREE_FRAMES:
             if not self._paused & _UNREAD and self._memory.should_wait(frames):
                 self._wait_for_answer(self._memory, frames, lengths)
@@ -503,31 +501,6 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
         memory.when_answered = send_waiting
 
-    @staticmethod
-    def _compress(compressor: Compressor, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:
-        """Frames as they should travel, and their lengths with flags, if any has one."""
-        shorter, flags = compressor.compress_frames(frames)
-        # The other side counts bytes as they come: of very many frames, too few may be left for it to take them.
-        if flags is None or too_many(len(shorter), sum(map(len, shorter))):
-            return frames, None
-        return shorter, [len(frame) | flag for frame, flag in zip(shorter, flags, strict=True)]
-
-    def _check_count(self, frames: list[Frame]) -> None:
-        if too_many(len(frames), sum(map(len, frames))):
-            raise MessageTooLargeError(
-                f"{len(frames)} short pieces in one message are more than the other side accepts: "
-                "split the value into several"
-            )
-
-    def _check_limit(self, frames: list[Frame]) -> None:
-        limit = self._reader.max_frame_bytes
-        for frame in frames:
-            if len(frame) > limit:  # the other side, most likely with the same settings, would close the connection
-                raise MessageTooLargeError(
-                    f"{len(frame)} bytes in one piece are more than the limit of {limit} (setting "
-                    "distributed.comm.max-frame-bytes, on both sides): split the value into several"
-                )
-
     async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send, and wait while too much is unsent."""
         self.send(msg if serializers is None else mark_by_families(msg, serializers))
@@ -537,17 +510,6 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 await asyncio.shield(drain)
                 if self._closed and self._error is not None:
                     raise self._closed_error()
-
-    @staticmethod
-    def _choose_writer(transport: Any) -> Callable[[list[Frame]], None]:
-        if type(transport).__module__.startswith("uvloop") or sys.version_info >= (3, 12):
-            return transport.writelines  # type: ignore[no-any-return]
-
-        def write_each(buffers: list[Frame]) -> None:  # asyncio's own writelines joins the buffers
-            for buffer in buffers:
-                transport.write(buffer)
-
-        return write_each
 
     # -- the end
 
@@ -643,47 +605,3 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         fresh = kind(str(error))
         fresh.__cause__ = error.__cause__
         return fresh
-
-    def _wake(self) -> None:
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    async def _wait(self) -> None:
-        if self._waiting is not None:
-            raise RuntimeError(f"{self!r} is being read already")
-        self._waiting = self._loop.create_future()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
-
-def _write_nowhere(buffers: list[Frame]) -> None:
-    """What is written after the end."""
-
-
-def comm_options() -> Any:
-    """`CommOptions` as configured now. Late import: dask takes a tenth of a second."""
-    from headrace.config import CommOptions
-
-    return CommOptions.from_config()
-
-
-def _set_socket_options(sock: Any) -> None:
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        timeout = max(3, int(comm_options().tcp_timeout))
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, timeout // 4))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, timeout // 10))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 7)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout * 1000)
-
-
-def _address(scheme: str, name: Any) -> str:
-    if not name:
-        return f"{scheme}://"
-    return f"{scheme}://{unparse_host_port(name[0], name[1])}"

@@ -9,6 +9,7 @@ import ssl
 import sys
 from typing import Any
 
+from headrace.config import CommOptions
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 
 from .accepting import Acceptor
@@ -24,7 +25,7 @@ from .connections import (
 )
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
-from .socket_comm import SocketComm, comm_options
+from .socket_comm import SocketComm
 from .sockets import bound_sockets
 
 logger = logging.getLogger("distributed.comm.tcp")
@@ -50,7 +51,7 @@ class SocketConnector(Connector):
         context = self.ssl_context(address, connection_args)
         if host in ("", "0.0.0.0"):
             host = "127.0.0.1"
-        options = comm_options()
+        options = CommOptions.from_config()
         arguments = dict(connection_args.get("extra_conn_args") or {})
         if context is not None:
             arguments.setdefault("server_hostname", host)
@@ -105,7 +106,7 @@ class SocketListener(BaseListener):
         self._handle_comm = handle_comm
         self._deserialize = deserialize
         self._listen_args = listen_args
-        self._options = comm_options()
+        self._options = CommOptions.from_config()
         self._acceptors: list[Acceptor | asyncio.Server] = []
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
@@ -191,12 +192,7 @@ class SocketListener(BaseListener):
             return
         finally:
             self.beginning.discard(comm)
-        try:
-            await self.on_connection(comm)
-            await self._handle_comm(comm)
-        except BaseException:
-            comm.abort()
-            raise
+        await self.serve(comm, self._handle_comm)
 
 
 class TCPBackend(Backend):

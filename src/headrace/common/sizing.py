@@ -57,28 +57,3 @@ def workers_and_threads(
     if threads_per_worker is None:
         return n_workers, math.ceil(cpus / n_workers) if n_workers else cpus
     return n_workers, threads_per_worker
-
-
-def workers_for(
-    workers: int, memory: float | None, cores: int | None, memory_per_worker: int, threads_per_worker: int
-) -> int:
-    """The number of workers that was asked for in one way or several: the largest.
-
-    Args:
-        workers: a number of workers.
-        memory: bytes in total.
-        cores: threads in total.
-        memory_per_worker: a worker's limit in bytes; 0 for none.
-        threads_per_worker: a worker's threads.
-
-    Raises:
-        ValueError: memory was asked for, and the workers have no limit by which to count.
-    """
-    wanted = [workers]
-    if cores is not None:
-        wanted.append(math.ceil(cores / threads_per_worker))
-    if memory is not None:
-        if not memory_per_worker:
-            raise ValueError("cannot scale to an amount of memory: the workers have no memory limit")
-        wanted.append(math.ceil(memory / memory_per_worker))
-    return max(wanted)

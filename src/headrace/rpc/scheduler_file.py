@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from .loops.notice import say_if_slow
+from .slow_waits import say_if_slow
 
 logger = logging.getLogger("distributed.core")
 

@@ -21,29 +21,12 @@ from .html import (
     short,
     table,
 )
-from .units import bytes_in_words
+from .units import ago, bytes_in_words, counted
 
 #: Workers that are listed; the rest are counted.
 SHOWN = 20
 
 Info = Mapping[str, Any]
-
-
-def ago(seconds: float) -> str:
-    """How long ago something was.
-
-    >>> ago(0.5), ago(75), ago(7300), ago(200_000)
-    ('just now', '1 min ago', '2 h ago', '2 days ago')
-    """
-    if seconds < 2:
-        return "just now"
-    if seconds < 60:
-        return f"{seconds:.0f} s ago"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
-    if seconds < 2 * 86400:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
 
 
 def totals(info: Info) -> dict[str, int]:
@@ -67,14 +50,10 @@ def summary(info: Info) -> str:
     '1 worker · 2 threads · 1 GiB'
     """
     found = totals(info)
-    parts = [_many(found["workers"], "worker"), _many(found["threads"], "thread")]
+    parts = [counted(found["workers"], "worker"), counted(found["threads"], "thread")]
     if found["memory"]:
         parts.append(bytes_in_words(found["memory"]))
     return " · ".join(parts)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def sizes(info: Info) -> dict[str, Any]:
