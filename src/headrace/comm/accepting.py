@@ -13,7 +13,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
 
 from headrace.exceptions import CommClosedError
 
@@ -22,6 +21,7 @@ from .complaints import Complaints
 from .connections import CommTasks
 from .forks import end_keeping, keep_from_children
 from .handshake import MAGIC, TLS_ALERT
+from .sockets import SocketAddress
 
 #: Connections that are accepted before others get their turn.
 ACCEPT_TURN = 100
@@ -47,7 +47,7 @@ class Acceptor:
         self,
         sock: socket.socket,
         address: str,
-        make_protocol: Callable[[], Any],
+        make_protocol: Callable[[], asyncio.BufferedProtocol],
         *,
         context: ssl.SSLContext | None,
         backlog: int,
@@ -112,7 +112,7 @@ class Acceptor:
         self._loop.add_reader(self.sock.fileno(), self._accept)
         self._accept()
 
-    async def _connect(self, accepted: socket.socket, peer: Any) -> None:
+    async def _connect(self, accepted: socket.socket, peer: SocketAddress) -> None:
         speaks = False
         try:
             async with asyncio.timeout(self._timeout):
@@ -123,7 +123,7 @@ class Acceptor:
             accepted.close()
             if not speaks and not isinstance(error, CommClosedError):
                 return  # it has gone, or said nothing
-            name, reason = unparse_host_port(*peer[:2]), str(error) or "the TLS handshake broke off"
+            name, reason = unparse_host_port(peer[0], peer[1]), str(error) or "the TLS handshake broke off"
             text = "Refused the connection from %s to %s: %s"
             kind = f"a refused connection: {type(error).__name__}"
             self._complaints.say(kind, f"tls://{name}", text, name, self._address, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.config import get
@@ -188,7 +189,7 @@ def address_from_user_args(
     interface: str | None = None,
     protocol: str | None = None,
     peer: str | None = None,
-    security: Any = None,
+    security: object = None,
     default_port: int = 0,
 ) -> str:
     """An address to listen at, from the documented keywords of servers.
@@ -224,12 +225,12 @@ def address_from_user_args(
 
 
 def addresses_from_user_args(
-    host: Any = None,
-    port: Any = None,
+    host: str | list[str] | tuple[str, ...] | None = None,
+    port: int | str | list[int | None] | tuple[int | None, ...] | None = None,
     interface: str | None = None,
     protocol: str | None = None,
     peer: str | None = None,
-    security: Any = None,
+    security: object = None,
     default_port: int = 0,
 ) -> list[str]:
     """As `address_from_user_args`; several addresses when several hosts or ports are given, in lists."""
@@ -242,7 +243,7 @@ def addresses_from_user_args(
     ]
 
 
-def ports_of(port: Any) -> list[Any]:
+def ports_of(port: int | str | Iterable[int | None] | None) -> list[int | None]:
     """The ports to try, in order.
 
     Args:
@@ -265,7 +266,7 @@ def _bare_ipv6(host: str) -> bool:
     return host.count(":") > 1 and not host.startswith("[")
 
 
-def _ports_in(text: str) -> list[int]:
+def _ports_in(text: str) -> list[int | None]:
     first, colon, last = text.partition(":")
     try:
         ports = range(int(first), int(last if colon else first) + 1)

@@ -11,7 +11,7 @@ import pickle
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, Self, TypeAlias
 
 from headrace.config import CommOptions, parse_seconds
@@ -89,7 +89,7 @@ class Comm(ABC):
         """
 
     @abstractmethod
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send a message (a list of messages after `start_stream`), waiting while too much is unsent.
 
         Args:
@@ -102,11 +102,11 @@ class Comm(ABC):
         """
 
     @abstractmethod
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         """As `write`, without waiting. Only on the thread of the comm's loop."""
 
     @abstractmethod
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         """From here on packets are lists of messages, delivered by callback on the loop; no `read` any more.
 
         Args:
@@ -273,7 +273,7 @@ async def connect(
     deserialize: bool = True,
     handshake_overrides: dict[str, Any] | None = None,
     retry_refused: bool = True,
-    **connection_args: Any,
+    **connection_args: object,
 ) -> Comm:
     """Connect, trying again until it works or the time is over (the other side may still be starting).
 
@@ -330,7 +330,7 @@ async def connect(
     ) from cause
 
 
-def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwargs: Any) -> Listener:
+def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwargs: object) -> Listener:
     """A listener at an address, which starts when it is awaited or used with `async with`.
 
     Args:
@@ -354,7 +354,7 @@ class CommTasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Any, what: str) -> None:
+    def start(self, work: Coroutine[Any, Any, None], what: str) -> None:
         """Run a coroutine; `what` names it in the log."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=what)
         self._tasks.add(task)

@@ -47,7 +47,7 @@ _CLOSE = object()
 _MARKS = frozenset({Serialize, SerializeBy, Serialized})
 
 
-_running_loop: Any = asyncio._get_running_loop  # the only way to ask without an exception when there is none
+_running_loop = asyncio._get_running_loop  # the only way to ask without an exception when there is none
 
 
 def new_address() -> str:
@@ -58,7 +58,9 @@ def new_address() -> str:
 class InProc(Comm):
     """One end of a pair."""
 
-    def __init__(self, local_address: str, peer_address: str, loop: Any, deserialize: bool = True) -> None:
+    def __init__(
+        self, local_address: str, peer_address: str, loop: asyncio.AbstractEventLoop, deserialize: bool = True
+    ) -> None:
         super().__init__(deserialize)
         self.local_address = local_address
         self.peer_address = peer_address
@@ -78,13 +80,13 @@ class InProc(Comm):
 
     # -- what the peer calls, on any thread
 
-    def _post(self, message: Any) -> None:
+    def _post(self, message: object) -> None:
         """Have a message (or `_CLOSE`) delivered on this end's loop.
 
         Raises:
             CommClosedError: this end's loop is closed.
         """
-        loop: Any = self._loop
+        loop = self._loop
         try:
             if loop is _running_loop():
                 loop.call_soon(self._deliver, message)
@@ -151,7 +153,7 @@ class InProc(Comm):
         self._in_a_row += 1
         return _received(self._arrived.popleft(), self.deserialize)
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         """Deliver messages by callback from here on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
@@ -171,13 +173,13 @@ class InProc(Comm):
         if self._ended:
             self._let_go()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         """Hand a message over."""
         if self._closed:
             raise CommClosedError(f"{self!r}: the connection is closed")
         self._peer._post(message if self._on_batch is not None else _copied(message))
 
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Hand a message over and let others run."""
         self.send(msg)
 
@@ -243,7 +245,7 @@ def _received(message: Any, deserialize: bool | None) -> Any:
 class InProcConnector(Connector):
     """Connects to listeners of this process."""
 
-    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: object) -> Comm:
         """One attempt."""
         with _lock:
             listener = _listeners.get(address)
@@ -257,11 +259,11 @@ class InProcConnector(Connector):
 class InProcListener(Listener):
     """Accepts connections from the same process."""
 
-    def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **_: Any) -> None:
+    def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **_: object) -> None:
         self._location = location or new_address()
         self._handle_comm = handle_comm
         self._deserialize = deserialize
-        self._loop: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks = CommTasks()
         self.listen_address = self.contact_address = f"inproc://{self._location}"
 
@@ -281,12 +283,14 @@ class InProcListener(Listener):
 
     def accept(self, deserialize: bool) -> InProc:
         """Make a pair and return the connecting end. Called on the connecting side's loop."""
+        loop = self._loop
+        assert loop is not None
         far_address = f"inproc://{new_address()}"
         near = InProc(far_address, self.listen_address, asyncio.get_running_loop(), deserialize)
-        far = InProc(self.listen_address, far_address, self._loop, self._deserialize)
+        far = InProc(self.listen_address, far_address, loop, self._deserialize)
         near._peer, far._peer = far, near
         try:
-            self._loop.call_soon_threadsafe(self._welcome, far)
+            loop.call_soon_threadsafe(self._welcome, far)
         except RuntimeError:
             self.stop()
             raise OSError(f"nothing listens at {self.listen_address}: its event loop is closed") from None
@@ -303,7 +307,7 @@ class InProcBackend(Backend):
         """What makes connections."""
         return InProcConnector()
 
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
         return InProcListener(loc, handle_comm, deserialize, **args)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .connections import Comm, HandleComm, Listener
@@ -14,7 +14,7 @@ class Connector(ABC):
     """Makes one attempt to connect."""
 
     @abstractmethod
-    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: object) -> Comm:
         """A connected comm after its handshake; OSError when there is none. The address has no `scheme://`."""
 
 
@@ -26,7 +26,7 @@ class Backend(ABC):
         """What makes connections."""
 
     @abstractmethod
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -52,6 +52,8 @@ from .packets import (
 from .sockets import address_text, set_options
 
 logger = logging.getLogger("distributed.comm.tcp")
+
+T = TypeVar("T")
 
 #: Unsent bytes above which `write` waits, and below which it goes on.
 HIGH_WATER = 4 << 20
@@ -121,8 +123,9 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     # -- asyncio's side
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self._write_buffers = writer_of(transport)
@@ -150,7 +153,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._in_a_row = 0
         self._guard(self._reader.buffer_updated if self._handshake is None else self._feed_handshake, nbytes)
 
-    def _guard(self, handle: Callable[[Any], None], what: Any) -> None:
+    def _guard(self, handle: Callable[[T], None], what: T) -> None:
         """Handle something that came; whatever is wrong with it ends this connection, and nothing else."""
         try:
             handle(what)
@@ -172,10 +175,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def _complain(self, what: str, error: Exception) -> None:
         self._say(what, "Closing the connection from %s: %s: %s", self.peer_address, what, error)
 
-    def _say(self, kind: str, text: str, *args: object, **how: Any) -> None:
+    def _say(
+        self, kind: str, text: str, *args: object, level: int = logging.WARNING, error: Exception | None = None
+    ) -> None:
         if self._complaints is None:  # this end has connected: nobody can make it do so over and over
             self._complaints = Complaints(logger)
-        self._complaints.say(kind, self.peer_address, text, *args, **how)
+        self._complaints.say(kind, self.peer_address, text, *args, level=level, error=error)
 
     def _say_unhandled(self, error: Exception) -> None:
         self._say(
@@ -422,7 +427,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(failure)
             raise failure from error
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         """Deliver packets by callback from here on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
@@ -501,7 +506,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
         memory.when_answered = send_waiting
 
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send, and wait while too much is unsent."""
         self.send(msg if serializers is None else mark_by_families(msg, serializers))
         returned = None if self._memory is None or self._paused & _UNREAD else self._memory.drain

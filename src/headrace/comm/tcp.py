@@ -205,7 +205,7 @@ class TCPBackend(Backend):
         """What makes connections."""
         return self.connector()
 
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
         return self.listener(loc, handle_comm, deserialize, **args)
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 
-def iscoroutinefunction(f: Any) -> bool:
+def iscoroutinefunction(f: object) -> bool:
     """Whether calling it gives a coroutine; looks through `functools.partial`."""
     while isinstance(f, functools.partial):
         f = f.func

@@ -16,7 +16,7 @@ def does_nothing(function: F) -> F:
     return function
 
 
-def hook_of(plugin: Any, name: str) -> Callable[..., Any] | None:
+def hook_of(plugin: object, name: str) -> Callable[..., Any] | None:
     """A plugin's hook, or None if it has none, or only that of the base class.
 
     >>> class Base:

@@ -49,8 +49,7 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
     if kind is tuple:
         if not depth:
             raise TypeError(f"a task's key must not be nested more than {MAX_DEPTH} tuples deep: …{_short(key)}")
-        parts: Any = tuple([to_wire(part, depth - 1) for part in key])
-        return cast(Key, parts)
+        return cast(Key, tuple([to_wire(part, depth - 1) for part in key]))
     if isinstance(key, bytes):
         return _BYTES_PREFIX + key.decode("latin-1")
     if isinstance(key, bool):
@@ -75,11 +74,11 @@ def _text(key: str) -> str:
     return key
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
-        text = hex(value)
+        text = f"{value:#x}"
     return text if len(text) <= 200 else text[:200] + "…"
 
 

@@ -30,7 +30,7 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
     return repr(value)
 
 
-def attributes(record: Any, names: Iterable[str], exclude: Iterable[str] = ()) -> dict[str, Any]:
+def attributes(record: object, names: Iterable[str], exclude: Iterable[str] = ()) -> dict[str, Any]:
     """Some attributes of a record as plain data."""
     left_out = frozenset(exclude)
     return {name: plain(getattr(record, name)) for name in names if name not in left_out}

@@ -26,18 +26,22 @@ def policy_of(annotations: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def problem_of_policy(policy: Mapping[str, Any]) -> str | None:
     """What is wrong with a policy that came over the wire, or None."""
     for name in _NUMBERS:
-        value: Any = policy.get(name)
-        if type(value) not in (int, float) or not value >= 0:
-            return f"a retry policy's {name!r} must be a number that is not negative, not {value!r}"
+        if not _is_amount(policy.get(name)):
+            return f"a retry policy's {name!r} must be a number that is not negative, not {policy.get(name)!r}"
     maximum = policy.get("maximum_delay")
-    if maximum is not None and (type(maximum) not in (int, float) or not maximum >= 0):
+    if maximum is not None and not _is_amount(maximum):
         return f"a retry policy's 'maximum_delay' must be a number that is not negative, or None, not {maximum!r}"
     if type(policy.get("count")) is not int or policy["count"] < 0:
         return f"a retry policy's 'count' must be a whole number that is not negative, not {policy.get('count')!r}"
     return None
 
 
-def seconds_before(policy: Mapping[str, Any], attempt: int, key: Any) -> float:
+def _is_amount(value: object) -> bool:
+    """Whether a value is a number that is not negative; True, False and nan are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def seconds_before(policy: Mapping[str, Any], attempt: int, key: object) -> float:
     """How long a task waits before it is tried again.
 
     `delay * backoff ** (attempt - 1)`, at most `maximum_delay`, and then longer or shorter by a share of it, up to

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from contextlib import suppress
+from typing import SupportsIndex
 
 
 def split_cpus(cpus: int) -> tuple[int, int]:
@@ -19,7 +20,7 @@ def split_cpus(cpus: int) -> tuple[int, int]:
     return processes, cpus // processes
 
 
-def whole_number(name: str, value: Any) -> int:
+def whole_number(name: str, value: object) -> int:
     """An integer that the user gave: numpy's are fine, and quotients such as 4 / 2.
 
     Raises:
@@ -27,10 +28,10 @@ def whole_number(name: str, value: Any) -> int:
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+    if isinstance(value, SupportsIndex):
+        with suppress(TypeError):  # an array has the method, and no index unless it is one integer
+            return operator.index(value)
+    raise TypeError(f"{name} must be an integer, not {value!r}")
 
 
 def workers_and_threads(

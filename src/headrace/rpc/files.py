@@ -18,7 +18,7 @@ from .run_function import error_reply
 logger = logging.getLogger("distributed.core")
 
 
-def take_file(directory: str, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+def take_file(directory: str, filename: str, data: object, load: bool = True) -> dict[str, Any]:
     """Write a file into a directory and, with `load`, import it (a module, egg or zip) anew; the reply to the client.
 
     Raises:
@@ -39,11 +39,11 @@ def take_file(directory: str, filename: str, data: Any, load: bool = True) -> di
     return {"status": "OK", "nbytes": len(data)}
 
 
-def _file_content(value: Any) -> bytes:
-    value = unwrap(value)
-    if isinstance(value, Frames):
-        return bytes(loads(value))
-    return value.encode() if isinstance(value, str) else bytes(value)
+def _file_content(value: object) -> bytes:
+    content = unwrap(value)
+    if isinstance(content, Frames):
+        return bytes(loads(content))
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
 def import_file(path: str) -> list[ModuleType]:

@@ -43,7 +43,7 @@ class PatientCalls:
         #: for peers that were given up on: the next patience
         self._next: dict[str, float] = {}
 
-    async def call(self, address: str, op: str, **kwargs: Any) -> Any:
+    async def call(self, address: str, op: str, **kwargs: object) -> Any:
         """Call an operation of the server at an address.
 
         Raises:

@@ -37,12 +37,12 @@ class ConnectionPool:
         self,
         limit: int = IDLE_LIMIT,
         deserialize: bool = True,
-        serializers: Any = None,
+        serializers: object = None,
         allow_offload: bool = True,
-        deserializers: Any = None,
+        deserializers: object = None,
         connection_args: dict[str, Any] | None = None,
         timeout: float | str | None = None,
-        server: Any = None,
+        server: object = None,
     ) -> None:
         self.limit = limit
         self.deserialize = deserialize
@@ -265,7 +265,9 @@ class PooledRPCCall(_Calls):
         address: what others are told; may be set to another address of the same server than calls go to.
     """
 
-    def __init__(self, addr: str, pool: ConnectionPool, serializers: Any = None, deserializers: Any = None) -> None:
+    def __init__(
+        self, addr: str, pool: ConnectionPool, serializers: object = None, deserializers: object = None
+    ) -> None:
         self.address = self._reached = normalize_address(addr)
         self.pool = pool
 
@@ -309,8 +311,8 @@ class rpc(_Calls, metaclass=_BesidePackage):
         deserialize: bool = True,
         timeout: float | str | None = None,
         connection_args: dict[str, Any] | None = None,
-        serializers: Any = None,
-        deserializers: Any = None,
+        serializers: object = None,
+        deserializers: object = None,
     ) -> None:
         if arg is None and comm is None:
             raise ValueError("rpc needs the address of a server, or a comm to it")

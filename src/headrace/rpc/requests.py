@@ -20,7 +20,7 @@ async def send_recv(
     reply: bool = True,
     serializers: Iterable[str] | None = None,
     deserializers: Iterable[str] | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Send a request and return the reply.
 

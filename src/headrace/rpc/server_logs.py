@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from headrace import config
 
@@ -19,6 +20,8 @@ OPEN = logging.INFO - 1
 LONGEST_TEXT = 32 * 1024
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _formatter = logging.Formatter()
+#: `LogRecord.exc_info` of a record that has it.
+_ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -38,7 +41,7 @@ def as_text(record: logging.LogRecord) -> logging.LogRecord:
     return logging.makeLogRecord(values)
 
 
-def _traceback_text(exc_info: Any) -> str:
+def _traceback_text(exc_info: _ExceptionInfo) -> str:
     try:
         return _formatter.formatException(exc_info)
     except Exception as error:  # of the user's `__str__`

@@ -43,7 +43,7 @@ class Stream:
     def __init__(
         self,
         comm: Comm,
-        incoming: Any,
+        incoming: object,
         on_batch: OnBatch,
         on_close: OnClose,
         on_unsendable: OnUnsendable | None = None,
@@ -64,7 +64,7 @@ class Stream:
         """Whether either side has closed it."""
         return self.comm.closed()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         """Send a message with the batch of this turn of the loop. On a closed stream it is dropped: see `on_close`."""
         self._outbox.append(message)
         if not self._scheduled:

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.comm.frame_memory import allocate
 from headrace.comm.packets import (
@@ -111,7 +111,7 @@ def proof(challenge: bytes, holder: str, reader: str) -> bytes:
 
 
 def link_memory(
-    offered: dict[str, bytes] | None, answer: Any, own_name: str, peer_name: str, write: Callable[[bytes], object]
+    offered: dict[str, bytes] | None, answer: object, own_name: str, peer_name: str, write: Callable[[bytes], object]
 ) -> MemoryLink | None:
     """A link, if the other end's handshake says that it may be on this machine.
 
@@ -236,7 +236,7 @@ class MemoryLink:
             return frames, lengths
         lengths = list(map(len, frames)) if lengths is None else lengths
         frames = list(frames)
-        system = _same_machine()
+        system = same_machine
         for place, (frame, length) in enumerate(zip(frames, lengths, strict=True)):
             if not LEND_BYTES <= length < FLAGGED:
                 continue
@@ -252,7 +252,7 @@ class MemoryLink:
 
     def _ask(self) -> None:
         self._has_asked = True
-        system = _same_machine()
+        system = same_machine
         try:
             slot = system.take_slot()
             readable = system.is_readable(slot.address, len(self._own))
@@ -271,7 +271,7 @@ class MemoryLink:
         self._revoked = True
         slot, self._slot = self._slot, None
         if slot is not None:
-            _same_machine().give_back(slot)  # first of all, see above
+            same_machine.give_back(slot)  # first of all, see above
         self._lent.clear()
         self._lent_bytes = 0
         self.when_answered = None  # which holds packets
@@ -328,7 +328,7 @@ class MemoryLink:
             return None
         failure: OSError | None = None
         try:
-            _same_machine().read_memory(pid, parts)
+            same_machine.read_memory(pid, parts)
         except OSError as error:
             failure = error
         self._confirm(failure, len(parts))
@@ -380,7 +380,7 @@ class MemoryLink:
         assert self._source is not None
         shown = bytearray(len(self._expected))
         try:
-            _same_machine().read_memory(self._source[0], [(self._source[1], shown)])
+            same_machine.read_memory(self._source[0], [(self._source[1], shown)])
         except OSError:
             return False
         return shown == self._expected
@@ -429,7 +429,7 @@ class Reading:
         self._pieces.clear()
 
     def _run(self) -> None:
-        read_memory = _same_machine().read_memory
+        read_memory = same_machine.read_memory
         while True:
             try:
                 piece = self._pieces.popleft()
@@ -466,8 +466,3 @@ def cut(parts: list[tuple[int, memoryview]], nbytes: int) -> list[list[tuple[int
             pieces[-1].append((address + start, target[start : start + size]))
             start, room = start + size, room - size
     return pieces
-
-
-def _same_machine() -> Any:
-    """The module, which is there from the start: a process without a descriptor left cannot load anything."""
-    return same_machine

@@ -12,7 +12,6 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 #: Bytes of a proof.
 PROOF_BYTES = 16
@@ -51,16 +50,16 @@ class _Buffer(ctypes.Structure):
 @lru_cache
 def _process_vm_readv() -> Callable[..., int]:
     try:
-        function: Any = ctypes.CDLL(None, use_errno=True).process_vm_readv
+        function = ctypes.CDLL(None, use_errno=True).process_vm_readv
     except AttributeError as error:
         raise OSError(errno.ENOSYS, "this system has no process_vm_readv") from error
     ranges = ctypes.POINTER(_Range)
     function.argtypes = (ctypes.c_int, ranges, ctypes.c_ulong, ranges, ctypes.c_ulong, ctypes.c_ulong)
     function.restype = ctypes.c_ssize_t
-    return function  # type: ignore[no-any-return]
+    return function
 
 
-def address_of(buffer: Any) -> int:
+def address_of(buffer: object) -> int:
     """Where the bytes of a buffer lie. Holds nothing: whoever uses it keeps a `memoryview`.
 
     Raises:

@@ -64,7 +64,7 @@ class Html(str):
         return self
 
 
-def short(value: Any, length: int = 200) -> str:
+def short(value: object, length: int = 200) -> str:
     """A text of bounded length.
 
     >>> short("abcdef", 4)
@@ -74,7 +74,7 @@ def short(value: Any, length: int = 200) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _safe(value: Any) -> str:
+def _safe(value: object) -> str:
     return value if isinstance(value, Html) else escape(str(value))
 
 
@@ -87,7 +87,7 @@ def join(parts: Iterable[Any], between: str = "") -> Html:
     return Html(between.join(_safe(part) for part in parts))
 
 
-def code(value: Any, wrap: bool = True) -> Html:
+def code(value: object, wrap: bool = True) -> Html:
     """Text as it was written: addresses, keys, types; without `wrap`, on one line whatever its length."""
     style = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.92em;background:none;color:inherit;padding:0"
     return Html(
@@ -104,14 +104,14 @@ def link(address: str, text: str | None = None) -> Html:
     )
 
 
-def badge(status: Any) -> Html:
+def badge(status: object) -> Html:
     """How something is doing: a dot and the word."""
     colour = STATUS_COLOURS.get(str(status), GREY)
     dot = f'<span style="color:{colour};font-size:1.1em;line-height:1">&#9679;</span>'
     return Html(f'<span style="white-space:nowrap">{dot}&nbsp;{_safe(status)}</span>')
 
 
-def chip(text: Any, colour: str = GREY) -> Html:
+def chip(text: object, colour: str = GREY) -> Html:
     """A short word in a frame."""
     return Html(
         f'<span style="border:1px solid {colour};border-radius:9px;padding:0 7px;font-size:.85em;white-space:nowrap">'
@@ -152,7 +152,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], more: int = 0) ->
     )
 
 
-def fold(summary: Any, body: Any, opened: bool = False, above: int = 8) -> Html:
+def fold(summary: object, body: object, opened: bool = False, above: int = 8) -> Html:
     """Something that is shown when its summary is clicked; `above`: pixels between it and what comes before."""
     return Html(
         f'<details style="margin-top:{above}px"{" open" if opened else ""}>'
@@ -161,7 +161,7 @@ def fold(summary: Any, body: Any, opened: bool = False, above: int = 8) -> Html:
     )
 
 
-def card(title: Any, body: Any = "", *, subtitle: Any = "", status: Any = None, colour: str = BLUE) -> Html:
+def card(title: object, body: object = "", *, subtitle: object = "", status: object = None, colour: str = BLUE) -> Html:
     """A frame with a title and a coloured edge.
 
     Args:
@@ -193,7 +193,7 @@ def bar(parts: Iterable[tuple[float, str]], height: int = 10) -> Html:
     )
 
 
-def line(title: Any, values: Mapping[str, Any], status: Any = None) -> Html:
+def line(title: object, values: Mapping[str, Any], status: object = None) -> Html:
     """A small thing on one line: its kind, how it is, and names with values; values that are `None` are left out."""
     said = [badge(status)] if status is not None else []
     said += [
@@ -208,7 +208,7 @@ def line(title: Any, values: Mapping[str, Any], status: Any = None) -> Html:
     )
 
 
-def meter(used: float, limit: float, text: Any) -> Html:
+def meter(used: float, limit: float, text: object) -> Html:
     """How much of something is used: a text over a thin bar, which warns from 70 % on."""
     if not limit:
         return join([text])

@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from headrace.containment import log_raised
@@ -76,7 +77,7 @@ class IOLoop:
 
     def __init__(self, asyncio_loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.asyncio_loop = asyncio_loop if asyncio_loop is not None else new_event_loop()
-        self._tasks: set[Any] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     @classmethod
     def current(cls, instance: bool = True) -> IOLoop | None:
@@ -94,7 +95,7 @@ class IOLoop:
         return cls.of(loop)
 
     @classmethod
-    def of(cls, loop: Any) -> IOLoop:
+    def of(cls, loop: object) -> IOLoop:
         """The facade of whatever a user gave as `loop`: an asyncio loop, or anything with `.asyncio_loop`.
 
         Raises:
@@ -115,33 +116,39 @@ class IOLoop:
         """Whether the caller is on this loop."""
         return asyncio._get_running_loop() is self.asyncio_loop
 
-    def add_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def add_callback(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Call a function (or run a coroutine function) on the loop soon; from any thread. Exceptions are logged."""
         self.asyncio_loop.call_soon_threadsafe(self._run_callback, callback, args, kwargs)
 
-    def add_callback_from_signal(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def add_callback_from_signal(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """As `add_callback`."""
         self.add_callback(callback, *args, **kwargs)
 
-    def spawn_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def spawn_callback(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """As `add_callback`."""
         self.add_callback(callback, *args, **kwargs)
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
         """Call a function after `delay` seconds; returns a handle with `cancel()`. On the loop's thread."""
         return self.asyncio_loop.call_later(delay, self._run_callback, callback, args, kwargs)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
         """Call a function when `time()` is `when`."""
         return self.asyncio_loop.call_at(when, self._run_callback, callback, args, kwargs)
 
-    def add_timeout(self, deadline: Any, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def add_timeout(
+        self, deadline: float | timedelta, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
         """As `call_at`, or as `call_later` if the deadline is a `timedelta`."""
-        if hasattr(deadline, "total_seconds"):
+        if isinstance(deadline, timedelta):
             return self.call_later(deadline.total_seconds(), callback, *args, **kwargs)
         return self.call_at(deadline, callback, *args, **kwargs)
 
-    def remove_timeout(self, handle: Any) -> None:
+    def remove_timeout(self, handle: asyncio.TimerHandle) -> None:
         """Cancel what `call_later` and the like returned."""
         handle.cancel()
 
@@ -185,7 +192,7 @@ class IOLoop:
 
         return self.asyncio_loop.run_until_complete(work())
 
-    def _run_callback(self, callback: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _run_callback(self, callback: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         try:
             result = callback(*args, **kwargs)
             if not inspect.isawaitable(result):
@@ -197,18 +204,18 @@ class IOLoop:
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
-    def _task_done(self, task: Any) -> None:
+    def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (raised := task.exception()) is not None:
             log_raised(logger, raised, "Exception in callback %r", task)
 
 
 def sync(
-    loop: Any,
+    loop: object,
     func: Callable[..., Any],
-    *args: Any,
+    *args: object,
     callback_timeout: float | str | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Run a coroutine function on a loop that runs in another thread, and return its result.
 
@@ -272,7 +279,7 @@ class LoopRunner:
     _shared: _LoopThread | None = None
     _users = 0
 
-    def __init__(self, loop: Any = None, asynchronous: bool = False) -> None:
+    def __init__(self, loop: object = None, asynchronous: bool = False) -> None:
         self._asynchronous = asynchronous
         self._given = IOLoop.of(loop) if loop is not None else None
         self._thread: _LoopThread | None = None
@@ -341,7 +348,7 @@ class LoopRunner:
             LoopRunner._shared = None
         thread.stop(timeout)
 
-    def run_sync(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_sync(self, func: Callable[..., Any], *args: object, **kwargs: Any) -> Any:
         """Start, run a coroutine function from this thread, stop."""
         self.start()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.containment import contained, log_raised
@@ -74,7 +74,7 @@ class PeriodicCallback:
             assert self._loop is not None
             self._task = self._loop.create_task(self._await(result))
 
-    async def _await(self, result: Any) -> None:
+    async def _await(self, result: Awaitable[object]) -> None:
         try:
             await result
         except BaseException as raised:

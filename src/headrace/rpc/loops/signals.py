@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 #: Signals that this process handles.
@@ -20,7 +21,7 @@ _handled: set[int] = set()
 _forking = threading.local()
 
 
-def handle(loop: asyncio.AbstractEventLoop, number: int, callback: Callable[..., Any], *args: Any) -> None:
+def handle(loop: asyncio.AbstractEventLoop, number: int, callback: Callable[..., Any], *args: object) -> None:
     """Have the loop of the main thread call a function when a signal comes."""
     loop.add_signal_handler(number, callback, *args)
     _handled.add(number)
@@ -38,7 +39,7 @@ def take_no_notice(number: int) -> None:
     _handled.add(number)
 
 
-def _do_nothing(number: int, frame: Any) -> None:
+def _do_nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 

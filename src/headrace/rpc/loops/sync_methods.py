@@ -32,10 +32,10 @@ class SyncMethodMixin:
     def sync(
         self,
         func: Callable[..., Any],
-        *args: Any,
+        *args: object,
         asynchronous: bool | None = None,
         callback_timeout: float | str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Run a coroutine function on the object's loop and return its result; an awaitable when asynchronous.
 
