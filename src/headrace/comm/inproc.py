@@ -1,7 +1,7 @@
 """Comms within a process, between loops of any of its threads: messages are handed over as objects, never encoded.
 
-Lists given to a stream are handed over as they are and must not be changed afterwards; RPC messages are copied down
-to their values, and `Serialize` becomes its value.
+The lists that a stream sends are handed over themselves, and the sender must not change them afterwards. The containers
+of an RPC message are copied, its values are shared, and a `Serialize` arrives as its value.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _numbers = itertools.count(1)
 _listeners: dict[str, InProcListener] = {}
 _lock = threading.Lock()
 
-#: Requests that are read before others get their turn.
+#: Requests that are read in a row before the loop's other callbacks get their turn.
 REQUEST_TURN = 8
 
 _CLOSE = object()
@@ -51,12 +51,12 @@ _running_loop = asyncio._get_running_loop  # the only way to ask without an exce
 
 
 def new_address() -> str:
-    """A location that no other has."""
+    """A new, unique location."""
     return f"{get_ip()}/{os.getpid()}/{next(_numbers)}"
 
 
 class InProc(Comm):
-    """One end of a pair."""
+    """An end of a connection within the process; `_peer` is the other end."""
 
     def __init__(
         self, local_address: str, peer_address: str, loop: asyncio.AbstractEventLoop, deserialize: bool = True
@@ -68,7 +68,7 @@ class InProc(Comm):
         self._loop = loop
         self._peer: InProc
         self._arrived: deque[Any] = deque()
-        #: requests that were read without waiting since others had their turn
+        #: requests that were read without waiting since the loop's other callbacks had their turn
         self._in_a_row = 0
         self._arrivals = Arrivals(loop)
         self._wake = self._arrivals.announce
@@ -132,12 +132,13 @@ class InProc(Comm):
         self._let_go()
 
     def _let_go(self) -> None:
-        """The two ends refer to each other, and to those whom they are for: what has not been read would wait for the
-        cyclic collector.
+        """Drop the references to the other end and to the stream's owner.
+
+        They refer back, and messages that nobody has read would wait for the cyclic collector.
         """
         if hasattr(self, "_peer"):
             del self._peer
-        if not (self._on_batch and self._arrived):  # else they are still to be delivered
+        if not (self._on_batch and self._arrived):  # else `_deliver_waiting` still has to deliver these messages
             self._on_batch = None
 
     async def read(self, deserializers: Iterable[str] | None = None) -> Any:
@@ -154,7 +155,7 @@ class InProc(Comm):
         return _received(self._arrived.popleft(), self.deserialize)
 
     def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
-        """Deliver messages by callback from here on."""
+        """Become a stream: deliver messages by callback from now on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
         self._on_batch = on_batch
@@ -180,11 +181,11 @@ class InProc(Comm):
         self._peer._post(message if self._on_batch is not None else _copied(message))
 
     async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
-        """Hand a message over and let others run."""
+        """Hand a message over."""
         self.send(msg)
 
     async def close(self) -> None:
-        """Close; what was sent is delivered before."""
+        """Close; the other end still gets the messages that were sent before."""
         self.abort()
         await asyncio.sleep(0)
 
@@ -204,16 +205,16 @@ class InProc(Comm):
 
     @property
     def unread(self) -> int:
-        """Messages that have come and were not read."""
+        """Number of messages that have arrived and were not read."""
         return len(self._arrived)
 
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the connection."""
         return self._closed
 
 
 def _copied(message: Any) -> Any:
-    """A message as the other end may keep it: its own containers, values shared."""
+    """A message that the other end may keep: containers are copied, values are shared."""
     kind = type(message)
     if kind is dict:
         return {key: _copied(value) for key, value in message.items()}
@@ -227,7 +228,7 @@ def _copied(message: Any) -> Any:
 
 
 def _received(message: Any, deserialize: bool | None) -> Any:
-    """A message as this end wants it. With `deserialize=False`, `Serialize` stands for `Serialized`."""
+    """A message as this end wants it (`Comm.deserialize`). With False, `Serialize` is left in for `Serialized`."""
     if deserialize is None:
         return message
     kind = type(message)
@@ -246,7 +247,7 @@ class InProcConnector(Connector):
     """Connects to listeners of this process."""
 
     async def connect(self, address: str, deserialize: bool = True, **connection_args: object) -> Comm:
-        """One attempt."""
+        """Connect to the listener at an address, if there is one."""
         with _lock:
             listener = _listeners.get(address)
         if listener is None:
@@ -268,7 +269,7 @@ class InProcListener(Listener):
         self.listen_address = self.contact_address = f"inproc://{self._location}"
 
     async def start(self) -> None:
-        """Begin to listen; nothing if it does."""
+        """Begin to listen, unless the listener does already."""
         self._loop = asyncio.get_running_loop()
         with _lock:
             if _listeners.get(self._location, self) is not self:
@@ -276,13 +277,13 @@ class InProcListener(Listener):
             _listeners[self._location] = self
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         with _lock:
             if _listeners.get(self._location) is self:
                 del _listeners[self._location]
 
     def accept(self, deserialize: bool) -> InProc:
-        """Make a pair and return the connecting end. Called on the connecting side's loop."""
+        """Make a pair of ends and return the connecting one. Called on the connecting side's loop."""
         loop = self._loop
         assert loop is not None
         far_address = f"inproc://{new_address()}"
@@ -304,7 +305,7 @@ class InProcBackend(Backend):
     """`inproc://host/pid/number`."""
 
     def get_connector(self) -> InProcConnector:
-        """What makes connections."""
+        """A connector."""
         return InProcConnector()
 
     def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
@@ -316,7 +317,7 @@ class InProcBackend(Backend):
         return loc.split("/")[0]
 
     def get_address_host_port(self, loc: str) -> tuple[str, int]:
-        """There is no port."""
+        """Raise NotImplementedError: such a location has no port."""
         raise NotImplementedError
 
     def resolve_address(self, loc: str) -> str:

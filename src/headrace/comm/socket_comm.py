@@ -1,6 +1,6 @@
 """Comms over sockets: asyncio protocols that read large frames into their final memory and write without joining.
 
-How they come to be connected is `tcp` and `tls`.
+Knows nothing of how sockets are connected: see `tcp` and `tls`.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ T = TypeVar("T")
 #: Unsent bytes above which `write` waits, and below which it goes on.
 HIGH_WATER = 4 << 20
 LOW_WATER = 1 << 20
-#: Requests that may wait to be read before the socket is no longer read.
+#: Requests that may wait for `read` before the comm stops reading its socket.
 MAX_UNREAD = 64
-#: Packets of a stream that are handled before others get their turn, and requests that are read.
+#: Packets of a stream, and requests, that are handled in a row before the loop's other callbacks get their turn.
 STREAM_TURN, REQUEST_TURN = 128, 8
 #: Seconds that `close` waits for unsent bytes to leave.
 CLOSE_TIMEOUT = 10
-#: Why the socket is not read: too much has not been read by the user, threads read what a packet refers to, or it is
-#: the turn of others; or it has ended.
+#: Reasons why the comm does not read its socket: too many requests wait for `read`; threads read a packet from the
+#: sender's memory; the loop's other callbacks have their turn; the connection has ended.
 _UNREAD, _IN_THREADS, _TURN, _ENDED = 1, 2, 4, 8
 
 
@@ -96,7 +96,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if share_memory and (offered := offer()) is not None:
             self._own_info["memory"] = offered
         self._memory: MemoryLink | None = None
-        #: from this length on, `send` has to look at a frame
+        #: frames from this length on may be lent, or are too long: `send` has to look at them
         self._large = max_frame_bytes + 1
         self._compressor: Compressor | None = None
         self._handshake: HandshakeReader | None = HandshakeReader()
@@ -104,15 +104,15 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._reader = PacketReader(self._on_packet, max_frame_bytes)
         self._packets: deque[list[Frame]] = deque()
         self._paused = 0
-        #: whether a stream leaves turns to others. Not over TLS: what has come for a paused protocol of asyncio, and
-        #: was not read, is lost when the other side closes.
+        #: whether a stream pauses to leave turns to others. Not over TLS: bytes that asyncio has received for a paused
+        #: protocol are lost when the other side closes.
         self._takes_turns = True
-        #: packets that were handled, or read without waiting, since others had their turn
+        #: packets that were handled, or read without waiting, since the loop's other callbacks had their turn
         self._in_a_row = 0
         self._arrivals = Arrivals(self._loop)
         self._wake = self._arrivals.announce
         self._drain: asyncio.Future[None] | None = None
-        #: packets behind one that waits to hear whether it can be read from memory
+        #: packets behind one that waits for the answer whether its frames may be lent
         self._waiting_packets: deque[list[Frame]] | None = None
         self._lost = asyncio.Event()
         self._closed = False
@@ -124,7 +124,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
+        """Open with a handshake; called by the loop."""
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
@@ -141,7 +141,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._on_connected(self)
 
     def get_buffer(self, sizehint: int) -> Any:
-        """Called by the loop: where to read to."""
+        """Memory to read the next bytes into; called by the loop."""
         if self._handshake is not None:
             if self._handshake_buffer is None:
                 self._handshake_buffer = memoryview(bytearray(4096))
@@ -149,16 +149,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return self._reader.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Called by the loop: so much was read."""
+        """Take `nbytes` that were read; called by the loop."""
         self._in_a_row = 0
         self._guard(self._reader.buffer_updated if self._handshake is None else self._feed_handshake, nbytes)
 
     def _guard(self, handle: Callable[[T], None], what: T) -> None:
-        """Handle something that came; whatever is wrong with it ends this connection, and nothing else."""
+        """Handle what came; any error in it ends this connection, and nothing else."""
         try:
             handle(what)
         except ProtocolVersionError as error:
-            self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
+            self._fail(error, abort=False)  # this side's handshake has to leave first, for the other to notice as well
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             self._complain("malformed data", error)
             kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
@@ -192,7 +192,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         )
 
     def eof_received(self) -> bool:
-        """Called by the loop: the other side has closed."""
+        """Note that the other side has closed; called by the loop."""
         if self._error is None and not self._closed:
             if self._handshake is not None:
                 self._error = CommClosedError(f"{self.peer_address} closed the connection before its handshake")
@@ -202,13 +202,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the loop, once."""
-        if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # came before the end
+        """Let go of everything, and report the end; called once by the loop."""
+        if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # packets before the end
             self._paused = _ENDED
             self._guard(self._take_held, None)
         self._closed = True
         end_keeping(self._kept)
-        # Comm and reader refer to each other: what is held of half a message would wait for the cyclic collector.
+        # Comm and reader refer to each other: half a message would wait for the cyclic collector.
         self._reader.close()
         self._on_connected = self._handshake_buffer = None
         self._write_buffers = write_nowhere
@@ -227,16 +227,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self.when_closed()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
-            # A drain of packets that came before the stream may be scheduled; these come first.
+            # `_deliver_waiting` may be scheduled: packets come before the end.
             self._loop.call_soon(self._report_close, on_close)
 
     def pause_writing(self) -> None:
-        """Called by the loop: too much is unsent."""
+        """Have writers wait: too many bytes are unsent; called by the loop."""
         if self._drain is None:
             self._drain = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Called by the loop: enough has left."""
+        """Let writers go on: enough bytes have left; called by the loop."""
         drain, self._drain = self._drain, None
         if drain is not None and not drain.done():
             drain.set_result(None)
@@ -252,11 +252,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """Wait for the other side's handshake.
 
         Raises:
-            CommClosedError, ProtocolVersionError: it did not come, or is not one of ours.
+            CommClosedError: the handshake did not come, or is not one of headrace's.
+            ProtocolVersionError: the other side speaks another version.
         """
         while self._handshake is not None and not self._closed:
             await self._arrivals.wait(self)
-        # Once both have introduced themselves, what was sent can be read even if the other side has closed since.
+        # After both handshakes, messages can still be read, even if the other side has closed since.
         if self._handshake is not None or isinstance(self._error, ProtocolVersionError):
             raise self._closed_error()
 
@@ -296,13 +297,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def _on_packet(self, frames: list[Frame], lengths: list[int] | None) -> None:
         if lengths is None:
             self._deliver(frames)
-        elif self._closed:  # what was lent is still to come back
+        elif self._closed:  # this end only waits for the return of its lent frames
             self._take_leave(frames, lengths)
         elif (found := self._resolve(frames, lengths)) is not None:
             self._deliver(found)
 
     def _resolve(self, frames: list[Frame], lengths: list[int]) -> list[Frame] | None:
-        """Frames that have flags as they were sent; None if there is nothing to deliver, or not yet."""
+        """The frames of a packet with flags, decompressed and read from memory.
+
+        None for a control packet, and for one whose frames threads still read.
+        """
         flags, memory = 0, self._memory
         for length in lengths:
             flags |= length
@@ -350,7 +354,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._wake()
 
     def _on_taken(self, frames: list[Frame]) -> None:
-        """Threads have read what a packet refers to."""
+        """Deliver a packet that threads have read from the sender's memory."""
         assert self._transport is not None
         if not self._lost.is_set() and not self._transport.is_closing():
             self._guard(self._go_on_with, frames)
@@ -364,11 +368,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _on_control(self, memory: MemoryLink, frames: list[Frame], lengths: list[int]) -> None:
         if len(frames) != 1 or lengths[0] & REFERENCE:
-            raise PacketError("what ends say to each other among other frames")
+            raise PacketError("a control frame among other frames")
         memory.on_control(frames[0])
 
     def _take_leave(self, frames: list[Frame], lengths: list[int]) -> None:
-        """Closing, until what was lent has come back: nothing is delivered, and nothing taken."""
+        """Act on a packet while this end closes and waits for its lent frames: take control packets, refuse others."""
         assert self._memory is not None
         if lengths[0] & CONTROL:
             self._on_control(self._memory, frames, lengths)
@@ -382,13 +386,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._reader.hold()
         self._paused |= reason
         if self._memory is not None and reason == _UNREAD:
-            # Nobody waits for what is not read now: an answer, or that what was lent comes back.
+            # While the socket is not read, no answer and no return of lent frames arrives: let waiting senders go on.
             if self._memory.when_answered is not None:
                 self._memory.when_answered()
             self._memory.let_go_on()
 
     def _resume(self, reason: int) -> None:
-        """A reason not to read is gone."""
+        """Take back a reason not to read the socket, and read on if there is no other."""
         self._paused &= ~reason
         assert self._transport is not None
         if self._paused or self._transport.is_closing():
@@ -428,7 +432,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             raise failure from error
 
     def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
-        """Deliver packets by callback from here on."""
+        """Become a stream: deliver packets by callback from now on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
         self._codec = StreamCodec(incoming)
@@ -441,7 +445,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._on_close = on_close
 
     def _deliver_waiting(self) -> None:
-        """Packets that came before `start_stream`; those that come meanwhile queue up behind them."""
+        """Deliver the packets that came before `start_stream`; packets that come meanwhile queue up behind them."""
         assert self._codec is not None
         assert self._on_batch is not None
         try:
@@ -466,7 +470,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     # -- sending
 
     def send(self, message: Any) -> None:
-        """Send without waiting."""
+        """Send a message without waiting."""
         if self._closed:
             raise self._closed_error()
         codec = self._codec
@@ -491,7 +495,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._write_buffers(buffers_to_write(frames, lengths))
 
     def _wait_for_answer(self, memory: MemoryLink, frames: list[Frame], lengths: list[int] | None) -> None:
-        """Send this packet, and what comes after it, when it is known whether the other side reads from memory."""
+        """Send a packet, and those behind it, once the other side has answered whether it reads from memory."""
         waiting = self._waiting_packets = deque()
         write, self._write_buffers = self._write_buffers, waiting.append
 
@@ -507,7 +511,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         memory.when_answered = send_waiting
 
     async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
-        """Send, and wait while too much is unsent."""
+        """Send a message, and wait while too many bytes are unsent."""
         self.send(msg if serializers is None else mark_by_families(msg, serializers))
         returned = None if self._memory is None or self._paused & _UNREAD else self._memory.drain
         for drain in (self._drain, returned):
@@ -519,7 +523,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     # -- the end
 
     async def close(self) -> None:
-        """Close once what was sent has left."""
+        """Close once all that was sent has left."""
         self._packets.clear()
         if not self._closed:
             self._closed = True
@@ -554,12 +558,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._transport.abort()
 
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the connection."""
         return self._closed
 
     @property
     def unsent(self) -> int:
-        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        """Bytes that were sent and have not left, if there are so many that `write` would wait; else 0."""
         transport, memory = self._transport, self._memory
         lent = memory.lent_bytes if memory is not None and memory.drain is not None else 0
         if self._drain is None or transport is None or self._closed:
@@ -568,12 +572,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     @property
     def unread(self) -> int:
-        """Messages that have come and were not read."""
+        """Number of messages that have arrived and were not read."""
         return len(self._packets)
 
     @property
     def progress(self) -> Any:
-        """Differs from what it was when anything has come since, in the middle of a message, too."""
+        """A value that changes whenever bytes arrive, in the middle of a message, too."""
         read = 0 if self._memory is None else self._memory.progress
         return len(self._packets), read, *self._reader.position
 
@@ -599,7 +603,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _report_close(self, on_close: OnClose) -> None:
         on_close(self._error)
-        self._on_batch = None  # which holds whom it was for
+        self._on_batch = None  # the callback refers to the stream's owner
 
     def _closed_error(self) -> Exception:
         error = self._error

@@ -21,10 +21,10 @@ SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 
 async def bound_sockets(host: str, port: int) -> list[socket.socket]:
-    """Sockets to listen with: one if the host is an IP address, else one for each address of its name.
+    """Sockets bound to an address: one if the host is an IP address, else one for each address of its name.
 
-    uvloop looks everything up in libuv's threads, and a process that is forked afterwards dies of SIGSEGV when it
-    ends, since libuv waits there for threads that are the parent's. So nothing is looked up that need not be.
+    uvloop looks up any host, even a number, in libuv's threads. A process that is forked afterwards dies of SIGSEGV
+    when it ends, since libuv waits there for threads that are the parent's. So IP addresses are not looked up.
 
     Raises:
         OSError: the address cannot be had.

@@ -1,4 +1,4 @@
-"""Hooks of plugins: which of them a plugin really has, so that those it does not override cost nothing."""
+"""Hooks that plugins override. A hook that a plugin does not override is not called, and so costs nothing."""
 
 from __future__ import annotations
 

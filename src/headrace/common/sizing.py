@@ -1,4 +1,4 @@
-"""How many workers with how many threads a machine gets when the user does not say."""
+"""The number of workers, and of threads of each, that a machine gets where the user leaves them open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import SupportsIndex
 
 
 def split_cpus(cpus: int) -> tuple[int, int]:
-    """Workers and threads each: a process per CPU when there are few, else a split near the square root that uses all.
+    """Numbers of workers and of threads each: a worker per CPU if there are few, else a split near the square root.
+
+    All CPUs are used.
 
     >>> split_cpus(4), split_cpus(8), split_cpus(64)
     ((4, 1), (4, 2), (8, 8))
@@ -21,10 +23,10 @@ def split_cpus(cpus: int) -> tuple[int, int]:
 
 
 def whole_number(name: str, value: object) -> int:
-    """An integer that the user gave: numpy's are fine, and quotients such as 4 / 2.
+    """The integer that a user gave; numpy's integers count, and quotients such as 4 / 2.
 
     Raises:
-        TypeError: it is none; `name` says of what.
+        TypeError: the value is no integer; the message begins with `name`.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -37,10 +39,10 @@ def whole_number(name: str, value: object) -> int:
 def workers_and_threads(
     n_workers: int | None, threads_per_worker: int | None, processes: bool, cpus: int
 ) -> tuple[int, int]:
-    """Complete what the user left open, so that the CPUs are used.
+    """Numbers of workers and of threads each, where the user may have left either open; all CPUs are used.
 
     Raises:
-        TypeError: a number is no integer; names it.
+        TypeError: a number is no integer; the message names it.
         ValueError: the number of workers is negative, or that of threads not positive.
     """
     n_workers = None if n_workers is None else whole_number("n_workers", n_workers)

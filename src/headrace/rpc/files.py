@@ -1,4 +1,4 @@
-"""Files that clients upload to a server's process, imported there anew."""
+"""Files that clients upload: a server's process writes them into a directory and imports them anew."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def import_file(path: str) -> list[ModuleType]:
         if directory not in sys.path:
             sys.path.insert(0, directory)
         cached = os.path.join(directory, "__pycache__", f"{name}.{sys.implementation.cache_tag}.pyc")
-        if os.path.exists(cached):  # made from an older upload within the same second
+        if os.path.exists(cached):  # it may stem from an older upload within the same second
             os.unlink(cached)
     elif extension in (".egg", ".zip", ".pyz"):
         if path not in sys.path:

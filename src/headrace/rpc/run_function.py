@@ -1,4 +1,4 @@
-"""Runs functions that a client sends to a server itself, and answers with their results or exceptions."""
+"""Runs functions that a client sends to a server process, and answers with their results or exceptions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ _GRAPH_NODES = os.path.join("dask", "_task_spec.py")
 
 
 async def run_function(node: Node, function: object, args: object, kwargs: object, wait: bool) -> dict[str, Any] | None:
-    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
+    """Call a function, or run a coroutine function, on a node's loop; `dask_worker`, if it takes that, is the node.
 
     Args:
+        node: the server.
+        function, args, kwargs: the call; each may be pickled.
         wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
     """
     called: Any = function
@@ -41,7 +43,7 @@ async def run_function(node: Node, function: object, args: object, kwargs: objec
                 node.run_in_background(_log_errors(result))
                 return None
             result = await result
-    except BaseException as error:  # not even sys.exit() in there ends this server
+    except BaseException as error:  # not even sys.exit() in the function ends this server
         if is_own_cancellation(error):
             raise
         _log_run(called, error)
@@ -53,7 +55,7 @@ def _log_run(function: object, error: BaseException) -> None:
     shown = error if can_be_raised(error) else None
     try:
         logger.warning("Run failed: %r", function, exc_info=shown)
-    except BaseException as raised:  # what was sent, or its exception, fails when it is shown
+    except BaseException as raised:  # the function's or the exception's own `__repr__` fails
         let_pass(raised)
         logger.warning("Run failed: %s", described(error))
 
@@ -65,14 +67,14 @@ def is_own_cancellation(error: BaseException) -> bool:
 
 
 def opened(value: object) -> Any:
-    """A value that came as itself, as a `Serialize`, or as a pickle."""
+    """The value itself, whether it came as such, as a `Serialize`, or as a pickle."""
     if isinstance(value, (bytes, Frames)):
         return loads(value)
     return unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
 
 
 def error_reply(error: BaseException) -> dict[str, Any]:
-    """The reply that stands for an exception in what a user sent."""
+    """The reply that stands for an exception in a user's function or file."""
     dumped = dumps_exception(error, users_part(traceback_of(error)))
     return {
         "status": "error",
@@ -92,7 +94,7 @@ async def _log_errors(awaitable: Awaitable[object]) -> None:
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback without our frames, and those of graph nodes, above the user's; all of it if there are no others."""
+    """A traceback without headrace's and dask's frames above the user's; all of it if the user has none in it."""
     inner = traceback
     while inner is not None:
         filename = inner.tb_frame.f_code.co_filename

@@ -1,4 +1,4 @@
-"""A scheduler and its workers as HTML, from what `identity` says of them. Pure: the time is an argument."""
+"""A scheduler and its workers as HTML, from the scheduler's `identity`. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Info = Mapping[str, Any]
 
 
 def totals(info: Info) -> dict[str, int]:
-    """Workers, threads and bytes of memory that a scheduler has, also where not all workers are listed.
+    """The scheduler's numbers of workers, threads and bytes of memory, also where not all workers are listed.
 
     >>> totals({"workers": {"tcp://a:1": {"nthreads": 2, "memory_limit": None}}})
     {'workers': 1, 'threads': 2, 'memory': 0}
@@ -44,7 +44,7 @@ def totals(info: Info) -> dict[str, int]:
 
 
 def summary(info: Info) -> str:
-    """The same in words.
+    """The totals in words.
 
     >>> summary({"n_workers": 1, "total_threads": 2, "total_memory": 2**30})
     '1 worker · 2 threads · 1 GiB'
@@ -67,12 +67,12 @@ def sizes(info: Info) -> dict[str, Any]:
 
 
 def render_scheduler(info: Info, now: float, dashboard: str = "", more: Mapping[str, Any] | None = None) -> Html:
-    """A scheduler with its workers.
+    """A card about a scheduler and its workers.
 
     Args:
-        info: what `identity` says.
+        info: the scheduler's `identity`.
         now: seconds since the epoch.
-        dashboard: where it is, if there is one.
+        dashboard: the dashboard's address, if there is one.
         more: facts beside the usual ones.
     """
     started = info.get("started")
@@ -89,7 +89,7 @@ def render_scheduler(info: Info, now: float, dashboard: str = "", more: Mapping[
 
 
 def render_workers(info: Info, now: float) -> Html:
-    """The workers of a scheduler, to be unfolded; nothing if there are none."""
+    """A table of a scheduler's workers, to be unfolded; a line instead if there are none."""
     workers = info.get("workers", {})
     count = totals(info)["workers"]
     if not count:
@@ -102,7 +102,7 @@ def render_workers(info: Info, now: float) -> Html:
 
 
 def worker_row(address: str, worker: Info, now: float) -> list[Any]:
-    """What the table of workers says of one."""
+    """A worker's row in the table."""
     metrics = worker.get("metrics") or {}
     counts = [
         f"{metrics[name]:,} {said}"

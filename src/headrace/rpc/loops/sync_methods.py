@@ -26,7 +26,7 @@ class SyncMethodMixin:
 
     @property
     def asynchronous(self) -> bool:
-        """Whether `sync` gives awaitables here."""
+        """Whether `sync` returns awaitables to this caller."""
         return self.called_from_running_loop
 
     def sync(
