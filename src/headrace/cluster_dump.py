@@ -22,7 +22,7 @@ def path_of(filename: str, format: str) -> str:
     return filename if filename.endswith(suffix) else filename + suffix
 
 
-def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", **storage_options: Any) -> None:
+def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", **storage_options: object) -> None:
     """Write a dump.
 
     Args:
@@ -50,7 +50,7 @@ def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", *
             file.write(msgspec.msgpack.encode(state))
 
 
-def load_cluster_dump(url: str, **storage_options: Any) -> dict[str, Any]:
+def load_cluster_dump(url: str, **storage_options: object) -> dict[str, Any]:
     """Read a dump back.
 
     Args:

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 #: The environment variable in which dask hands its configuration to processes that it starts.
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
 #: Stands for a value that there is not.
-MISSING: Any = object()
+MISSING = object()
 #: Settings of dask where work goes to a cluster, unless the user has others: it would shuffle from peer to peer, which
 #: there is not yet. Without a client they are dask's own business.
 WITH_A_CLUSTER = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
@@ -84,7 +85,7 @@ def _values() -> dict[str, Any]:
     return register_defaults().config  # type: ignore[no-any-return]
 
 
-def _find(values: Any, name: str) -> Any:
+def _find(values: object, name: str) -> Any:
     """The value under a dotted name, be it spelled with hyphens or underscores; MISSING if there is none."""
     for part in name.split("."):
         if not isinstance(values, dict):
@@ -97,7 +98,7 @@ def _find(values: Any, name: str) -> Any:
     return values
 
 
-def get(name: str, default: Any = None) -> Any:
+def get(name: str, default: object = None) -> Any:
     """A value by its dotted name, from the user's configuration or else our defaults.
 
     A section comes as a dictionary with the names that `headrace.yaml` has, however the user spelled them, and with our
@@ -228,6 +229,13 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
         return float(parse_timedelta(value))
     except (LookupError, ValueError):  # the former for a unit that it does not know, and for no text
         raise ValueError(f"{value!r} is no time: give seconds, or a text such as '500ms' or '2 minutes'") from None
+
+
+def seconds_of(value: float | str | timedelta | None) -> float | None:
+    """Seconds in a number, a text such as "500ms" or a `timedelta`; None, which stands for no limit, stays None."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return None if value is None else parse_seconds(value)
 
 
 def parse_bytes(value: float | str) -> int:

@@ -12,7 +12,6 @@ import logging
 import signal
 import threading
 from types import TracebackType
-from typing import Any
 
 from headrace.exceptions import TaskCancelled, UserCodeError
 
@@ -99,7 +98,7 @@ def traceback_of(error: BaseException) -> TracebackType | None:
     return BaseException.__dict__["__traceback__"].__get__(error)  # type: ignore[no-any-return]
 
 
-def class_name_of(value: Any) -> str:
+def class_name_of(value: object) -> str:
     """The class of a value with its module, without asking the value."""
     kind = type(value)
     try:
@@ -122,7 +121,7 @@ def described(error: BaseException) -> str:
 
 
 def log_raised(
-    logger: logging.Logger, raised: BaseException, message: str, *args: Any, awaited: bool = False
+    logger: logging.Logger, raised: BaseException, message: str, *args: object, awaited: bool = False
 ) -> Exception:
     """Log, with its traceback, what user's code raised; returns it as `contained` does.
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from typing import IO, Any
+from typing import IO
 
 from headrace import config
 from headrace.private_directories import chosen_directory, private_directory
@@ -74,7 +74,7 @@ class WorkSpace:
         self.base_dir = chosen_directory(os.path.abspath(base_dir))
         self._purge_leftovers()
 
-    def new_work_dir(self, **kwargs: Any) -> WorkDir:
+    def new_work_dir(self, **kwargs: str | None) -> WorkDir:
         """A new directory in it; see `WorkDir` for the keywords. What dead processes have left is removed before.
 
         Raises:
@@ -170,7 +170,7 @@ class WorkDir:
         self._finalizer()
 
 
-def _release(path: str, lock_path: str, lock_file: Any, pid: int) -> None:
+def _release(path: str, lock_path: str, lock_file: IO[str] | None, pid: int) -> None:
     if os.getpid() != pid:  # a forked child has the same object and no right to it
         return
     _remove_tree(path)
@@ -181,7 +181,7 @@ def _release(path: str, lock_path: str, lock_file: Any, pid: int) -> None:
 
 
 def _remove_tree(path: str) -> None:
-    def report(function: Any, failed: str, info: Any) -> None:
+    def report(function: object, failed: str, info: tuple[type[BaseException], BaseException, object]) -> None:
         error = info[1]
         if not isinstance(error, FileNotFoundError):
             logger.error("Failed to remove %r (failed in %r): %s", failed, function, error)

@@ -98,7 +98,7 @@ class KilledWorker(Exception):
         cause: what the last one died of, as far as is known.
     """
 
-    def __init__(self, task: Any, last_worker: Any, allowed_failures: int, cause: str = "") -> None:
+    def __init__(self, task: object, last_worker: object, allowed_failures: int, cause: str = "") -> None:
         super().__init__(task, last_worker, allowed_failures, cause)
         self.task = task
         self.last_worker = last_worker
@@ -148,7 +148,7 @@ class NoWorkerError(Exception):
         timeout: seconds waited.
     """
 
-    def __init__(self, task: Any, timeout: float) -> None:
+    def __init__(self, task: object, timeout: float) -> None:
         super().__init__(task, timeout)
         self.task = task
         self.timeout = timeout
@@ -169,7 +169,7 @@ class NoValidWorkerError(Exception):
 
     def __init__(
         self,
-        task: Any,
+        task: object,
         host_restrictions: set[str],
         worker_restrictions: set[str],
         resource_restrictions: dict[str, float],
@@ -203,7 +203,7 @@ class TaskTimeout(TimeoutError):
         worker: address of the worker it ran on.
     """
 
-    def __init__(self, task: Any, timeout: float, worker: str) -> None:
+    def __init__(self, task: object, timeout: float, worker: str) -> None:
         # one text: of two arguments and more, an OSError, which every TimeoutError is, takes the first for its number
         super().__init__(f"task {task!r} ran longer than its limit of {timeout:g} s on the worker at {worker}")
         self.task = task
@@ -232,7 +232,7 @@ class TaskCancelled(BaseException):
         task: its key.
     """
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: object) -> None:
         super().__init__(task)
         self.task = task
 

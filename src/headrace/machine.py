@@ -9,7 +9,6 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 _CGROUP_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -72,7 +71,7 @@ def cpu_count() -> int:
     return count
 
 
-def memory_fraction(name: str, value: Any) -> float | bool:
+def memory_fraction(name: str, value: float | str | None) -> float | bool:
     """A share of the memory limit at which something happens; False for never.
 
     Args:

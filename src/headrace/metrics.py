@@ -182,7 +182,7 @@ def context_meter_to_server_digest(digest_tag: str) -> Callable[[Method], Method
 
     def decorate(function: Method) -> Method:
         @wraps(function)
-        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        async def call(self: Any, *args: object, **kwargs: object) -> Any:
             def tell(label: Hashable, value: float, unit: str) -> None:
                 parts = label if isinstance(label, tuple) else (label,)
                 self.digest_metric((digest_tag, *parts, unit), value)

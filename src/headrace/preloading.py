@@ -16,9 +16,12 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from headrace.containment import log_raised
+
+if TYPE_CHECKING:
+    import click
 
 logger = logging.getLogger("distributed.preloading")
 
@@ -36,7 +39,7 @@ class Preload:
         file_dir: directory to keep a downloaded file in; by default it is kept in memory.
     """
 
-    def __init__(self, dask_object: Any, name: str, argv: Iterable[str], file_dir: str | None) -> None:
+    def __init__(self, dask_object: object, name: str, argv: Iterable[str], file_dir: str | None) -> None:
         self.dask_object = dask_object
         self.name = str(name)
         self.argv = list(argv)
@@ -87,7 +90,7 @@ class Preload:
             await result
         logger.info("Run preload teardown: %s", self.name)
 
-    def _call_command(self, click: Any, command: Any) -> Any:
+    def _call_command(self, click: ModuleType, command: click.Command) -> Any:
         try:
             context = command.make_context("dask_setup", list(self.argv), allow_extra_args=False)
         except click.ClickException as error:
@@ -162,7 +165,7 @@ class PreloadManager(Sequence[Preload]):
 
 
 def process_preloads(
-    dask_server: Any,
+    dask_server: object,
     preload: str | Iterable[str] | None,
     preload_argv: Iterable[Any] | None,
     file_dir: str | None = None,
@@ -192,7 +195,9 @@ def process_preloads(
     )
 
 
-def configured_preloads(dask_server: Any, kind: str, preload: Any, preload_argv: Any) -> PreloadManager:
+def configured_preloads(
+    dask_server: object, kind: str, preload: str | Iterable[str] | None, preload_argv: Iterable[Any] | None
+) -> PreloadManager:
     """As `process_preloads`; what is None is as configured for a "scheduler", "worker", "nanny" or "client"."""
     from headrace import config
 
@@ -203,7 +208,7 @@ def configured_preloads(dask_server: Any, kind: str, preload: Any, preload_argv:
     return process_preloads(dask_server, preload, preload_argv)
 
 
-def validate_preload_argv(ctx: Any, param: Any, value: Any) -> Any:
+def validate_preload_argv(ctx: click.Context, param: object, value: Sequence[object]) -> Sequence[object]:
     """A click callback for arguments that are meant for preloads: there must be one.
 
     Raises:

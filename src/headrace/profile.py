@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, cast
 
 from headrace.config import parse_seconds
 from headrace.containment import let_pass
@@ -153,7 +153,7 @@ def _outwards(frame: FrameType | None) -> list[FrameType]:
 
 def process(
     frame: FrameType | None,
-    child: Any,
+    child: object,
     state: dict[str, Any],
     *,
     stop: str | None = None,
@@ -204,7 +204,7 @@ def ll_get_stack(tid: int) -> Any:
     return package.get_thread_stack(tid, show_python=False)
 
 
-def llprocess(frames: Any, child: Any, state: dict[str, Any] | None) -> dict[str, Any] | None:
+def llprocess(frames: Iterable[Any] | None, child: object, state: dict[str, Any] | None) -> dict[str, Any] | None:
     """Count a stack of low-level frames in a profile.
 
     Args:
@@ -250,10 +250,10 @@ def merge(*args: dict[str, Any]) -> dict[str, Any]:
 
 def get_profile(
     history: Iterable[tuple[float, Any]],
-    recent: Any = None,
+    recent: dict[str, Any] | None = None,
     start: float | None = None,
     stop: float | None = None,
-    key: Any = None,
+    key: object = None,
 ) -> dict[str, Any]:
     """The profile of a span of time.
 
@@ -326,7 +326,7 @@ def format_time(seconds: float) -> str:
     return f"{seconds * 1e6:.2f} us"
 
 
-def plot_figure(data: dict[str, list[Any]], **kwargs: Any) -> Any:
+def plot_figure(data: dict[str, list[Any]], **kwargs: object) -> Any:
     """A bokeh figure of `plot_data`, and the source of its data.
 
     Raises:
@@ -401,14 +401,14 @@ class Watcher:
             self._thread.join()
 
 
-_default_length: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
+_default_length = cast(int, type("no_default", (), {"__repr__": lambda self: "<no_default>"})())
 
 
 def watch(
     thread_id: int | None = None,
     interval: str | float = "20ms",
     cycle: str | float = "2s",
-    maxlen: Any = _default_length,
+    maxlen: int | None = _default_length,
     omit: Sequence[str] | str = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> deque[tuple[float, dict[str, Any]]]:

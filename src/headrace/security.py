@@ -208,7 +208,7 @@ class Security:
         return shown
 
 
-def _version(name: str, value: Any) -> ssl.TLSVersion | None:
+def _version(name: str, value: float | str | ssl.TLSVersion | None) -> ssl.TLSVersion | None:
     if value is None or isinstance(value, ssl.TLSVersion):
         return value
     try:

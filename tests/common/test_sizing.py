@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headrace.common import callables, sizing
-from headrace.common.sizing import split_cpus, workers_and_threads, workers_for
+from headrace.common.sizing import split_cpus, workers_and_threads
 
 
 class Index:
@@ -85,11 +85,3 @@ def test_integers_of_numpy_are_integers() -> None:
     found = workers_and_threads(Index(2), Index(3), True, 4)  # type: ignore[arg-type]
     assert found == (2, 3)
     assert list(map(type, found)) == [int, int]
-
-
-def test_scaling_by_memory_or_cores() -> None:
-    assert workers_for(0, 10e9, None, 4_000_000_000, 2) == 3
-    assert workers_for(0, None, 5, 0, 2) == 3
-    assert workers_for(4, None, 2, 0, 2) == 4
-    with pytest.raises(ValueError, match="no memory limit"):
-        workers_for(0, 1.0, None, 0, 1)

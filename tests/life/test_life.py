@@ -13,7 +13,7 @@ import pytest
 
 from headrace import Client, Nanny, Scheduler, Worker
 from headrace.exceptions import NoValidWorkerError, NoWorkerError
-from headrace.rpc.loops import notice
+from headrace.rpc import slow_waits
 from headrace.testing.clusters import gen_cluster, gen_test
 from headrace.testing.helpers.polling import async_poll_for
 
@@ -69,7 +69,7 @@ async def test_nobody_waits_longer_than_the_time_allows(tmp_path: Path) -> None:
 async def test_whoever_waits_for_the_scheduler_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(notice, "NOTICE_SECONDS", 0)
+    monkeypatch.setattr(slow_waits, "NOTICE_SECONDS", 0)
     caplog.set_level("INFO", "distributed")
     for waiting in (Worker, Nanny):
         with pytest.raises((TimeoutError, RuntimeError)):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from headrace.common.ports import ports_of
+from headrace.comm.addressing import ports_of
 from headrace.security import Security
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -59,7 +59,7 @@ def scheduler(
     idle_timeout: str | None,
     preload: tuple[str, ...],
     preload_argv: tuple[str, ...],
-    **ignored: Any,
+    **ignored: object,
 ) -> None:
     """Launch a scheduler. PRELOAD_ARGV are for the scripts that --preload names."""
     check_preload_arguments(preload_argv, preload, "distributed.scheduler.preload")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common_options import version_option
 from .process_life import serve, start_logging
+
+if TYPE_CHECKING:
+    from headrace.deploy.spec import SpecCluster
 
 #: What is run on the workers' machines by default: `headrace.cli.dask_worker`, by the name that it is known under.
 WORKER_COMMAND = "distributed.cli.dask_worker"
@@ -58,7 +61,7 @@ def _lines(file: str) -> list[str]:
     return [line for line in lines if line]
 
 
-async def _start(scheduler: str, hosts: list[str], **given: Any) -> Any:
+async def _start(scheduler: str, hosts: list[str], **given: Any) -> SpecCluster:
     from headrace.deploy.spec import SpecCluster
     from headrace.deploy.ssh import specifications
 
@@ -91,7 +94,7 @@ async def _start(scheduler: str, hosts: list[str], **given: Any) -> Any:
 class _Running:
     """A cluster as something that runs until it is closed."""
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, cluster: SpecCluster) -> None:
         self._cluster = cluster
         self._closed = asyncio.Event()
 

@@ -62,7 +62,7 @@ def _set_levels(levels: Mapping[str, Any]) -> None:
         logger.propagate = False
 
 
-def _level(name: str, level: Any) -> int:
+def _level(name: str, level: object) -> int:
     known = logging.getLevelNamesMapping()
     if isinstance(level, str) and level.upper() in known:
         return known[level.upper()]

@@ -11,9 +11,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -28,7 +28,17 @@ from headrace.rpc.server_life import Node
 FORCED = 1
 
 
-def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
+class Running(Protocol):
+    """A server, or a cluster, as the main work of a process."""
+
+    async def finished(self) -> object:
+        """Wait until it has closed."""
+
+    async def close(self) -> object:
+        """Close it."""
+
+
+def serve(start: Callable[[], Coroutine[Any, Any, Sequence[Running]]], kind: str) -> None:
     """Run `start` (returns servers that run) in this process until one has finished or a signal asks to stop.
 
     Args:
@@ -50,7 +60,7 @@ def serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> None:
         sys.exit(0)
 
 
-async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> int | None:
+async def _serve(start: Callable[[], Coroutine[Any, Any, Sequence[Running]]], kind: str) -> int | None:
     loop = asyncio.get_running_loop()
     received: asyncio.Future[int] = loop.create_future()
 
@@ -61,13 +71,13 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
         received.set_result(number)
 
     with _handlers(loop, on_signal), _parent(loop, received):
-        starting = asyncio.ensure_future(start())
+        starting: asyncio.Future[Any] = asyncio.ensure_future(start())
         await asyncio.wait([starting, received], return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
             await asyncio.wait([starting])
             return received.result()
-        servers = starting.result()
+        servers: Sequence[Running] = starting.result()
         finishing = [asyncio.ensure_future(server.finished()) for server in servers]
         finished_all: asyncio.Future[Any] = asyncio.gather(*finishing)
         await asyncio.wait([finished_all, received], return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +90,7 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Any]], kind: str) -> in
         return received.result() if received.done() else None
 
 
-async def _close(server: Any, name: str | None) -> None:
+async def _close(server: Running, name: str | None) -> None:
     """Close a server, which tells others why if a signal of this name asks for that."""
     await (server.close(reason=f"received {name}") if name is not None and isinstance(server, Node) else server.close())
 

@@ -1,4 +1,7 @@
-"""Connections: `connect`, `listen`, and what they give. The transports register themselves by scheme."""
+"""Connections: `connect` and `listen`, the comms and listeners that they return, and functions of addresses.
+
+Each transport registers itself under its scheme when it is first needed (`registry`).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Accepts connections on one listening socket: says so when it cannot, goes on when it can, and refuses in one line.
+"""Accepts connections on one listening socket, and logs one line for each thing that keeps it from doing so.
 
-The event loops' own servers drop connections without a word when descriptors are used up (uvloop), or tell of it and of
-each failed TLS handshake in a dozen lines (asyncio). Knows no messages.
+When the process has no descriptor left, the acceptor logs that and tries again until it can accept. A peer that it
+refuses costs one line. The event loops' own servers drop connections silently when descriptors are used up (uvloop), or
+log a dozen lines for that and for each failed TLS handshake (asyncio). Knows no messages.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
 
 from headrace.exceptions import CommClosedError
 
@@ -22,32 +22,33 @@ from .complaints import Complaints
 from .connections import CommTasks
 from .forks import end_keeping, keep_from_children
 from .handshake import MAGIC, TLS_ALERT
+from .sockets import SocketAddress
 
-#: Connections that are accepted before others get their turn.
+#: Connections that are accepted before the loop's other callbacks get their turn.
 ACCEPT_TURN = 100
-#: Seconds until the next attempt when the system has nothing left for another connection.
+#: Seconds until the next attempt when the system has no descriptor or memory left for another connection.
 PAUSE = 0.2
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Acceptor:
-    """One listening socket.
+    """Listens on one socket, from when it is made until `close`.
 
     Args:
         sock: bound, not blocking.
-        address: how it is called in the log.
-        make_protocol: gives the protocol of each connection.
+        address: the listener's address, for the log.
+        make_protocol: makes the protocol of each connection.
         context: for TLS.
         backlog: connections that may wait to be accepted.
         timeout: seconds for a TLS handshake.
-        complaints: says what is wrong.
+        complaints: writes the log lines about peers.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         address: str,
-        make_protocol: Callable[[], Any],
+        make_protocol: Callable[[], asyncio.BufferedProtocol],
         *,
         context: ssl.SSLContext | None,
         backlog: int,
@@ -68,7 +69,7 @@ class Acceptor:
         self._loop.add_reader(sock.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept no more; what has been accepted and is not connected yet is dropped."""
+        """Accept no more connections, and drop those that are accepted and not connected yet."""
         if self._pause is not None:
             self._pause.cancel()
         if self.sock.fileno() >= 0:
@@ -94,7 +95,7 @@ class Acceptor:
             self._tasks.start(self._connect(accepted, peer), f"connection from {peer}")
 
     def _wait_for_better_times(self, error: OSError) -> None:
-        """The listening socket stays readable: without a pause this would be all that the loop does."""
+        """Pause: the listening socket stays readable, so that the loop would do nothing but try to accept."""
         self._complaints.say(
             "accept",
             self._address,
@@ -112,7 +113,7 @@ class Acceptor:
         self._loop.add_reader(self.sock.fileno(), self._accept)
         self._accept()
 
-    async def _connect(self, accepted: socket.socket, peer: Any) -> None:
+    async def _connect(self, accepted: socket.socket, peer: SocketAddress) -> None:
         speaks = False
         try:
             async with asyncio.timeout(self._timeout):
@@ -122,8 +123,8 @@ class Acceptor:
         except (OSError, ssl.SSLError, ssl.CertificateError) as error:
             accepted.close()
             if not speaks and not isinstance(error, CommClosedError):
-                return  # it has gone, or said nothing
-            name, reason = unparse_host_port(*peer[:2]), str(error) or "the TLS handshake broke off"
+                return  # the peer has gone, or has sent nothing
+            name, reason = unparse_host_port(peer[0], peer[1]), str(error) or "the TLS handshake broke off"
             text = "Refused the connection from %s to %s: %s"
             kind = f"a refused connection: {type(error).__name__}"
             self._complaints.say(kind, f"tls://{name}", text, name, self._address, reason)
@@ -132,10 +133,13 @@ class Acceptor:
             raise
 
     async def _expect_tls(self, accepted: socket.socket) -> bool:
-        """Tell a peer that speaks without TLS so, in the way in which a TLS server refuses. Returns whether it speaks.
+        """Wait for the peer's first bytes; a peer that does not use TLS gets the alert with which TLS servers refuse.
+
+        Returns:
+            Whether the peer has sent anything.
 
         Raises:
-            CommClosedError: it speaks without TLS.
+            CommClosedError: the peer speaks headrace's protocol without TLS.
         """
         readable = self._loop.create_future()
         self._loop.add_reader(accepted.fileno(), _settle, readable)
@@ -146,7 +150,8 @@ class Acceptor:
         first = accepted.recv(len(MAGIC), socket.MSG_PEEK)
         if first == MAGIC:
             with contextlib.suppress(OSError):
-                accepted.recv(1 << 16)  # a socket that is closed with something unread takes back what it has sent
+                # Closing a socket with unread bytes resets the connection, and the peer would lose the alert.
+                accepted.recv(1 << 16)
                 accepted.send(TLS_ALERT)
             raise CommClosedError("it does not use TLS; use a tls:// address there")
         return bool(first)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from headrace.config import get
 
 from .registry import get_backend
 
@@ -10,7 +13,7 @@ DEFAULT_SCHEME = "tcp"
 
 
 def parse_address(addr: str, strict: bool = False) -> tuple[str, str]:
-    """Scheme and location.
+    """Scheme and location of an address; the configured default scheme if the address has none.
 
     >>> parse_address("tcp://127.0.0.1:8786")
     ('tcp', '127.0.0.1:8786')
@@ -19,8 +22,8 @@ def parse_address(addr: str, strict: bool = False) -> tuple[str, str]:
         strict: whether an address without a scheme is an error.
 
     Raises:
-        TypeError: not text.
-        ValueError: `strict` and no scheme.
+        TypeError: the address is not text.
+        ValueError: the address has no scheme, and `strict` is true.
     """
     if not isinstance(addr, str):
         raise TypeError(f"expected an address as text, not {type(addr).__name__}: {addr!r}")
@@ -36,7 +39,7 @@ def unparse_address(scheme: str, loc: str) -> str:
 
 
 def normalize_address(addr: str) -> str:
-    """The address with its scheme."""
+    """The address with its scheme, which is the configured default one if the address has none."""
     return unparse_address(*parse_address(addr))
 
 
@@ -47,7 +50,7 @@ def parse_host_port(address: str, default_port: int | None = None) -> tuple[str,
     ('::1', 80)
 
     Raises:
-        ValueError: malformed, or no port and no default.
+        ValueError: the address is malformed, or has no port and there is no default.
     """
     if isinstance(address, tuple):
         return address
@@ -82,17 +85,17 @@ def unparse_host_port(host: str, port: int | None = None) -> str:
 
 
 def coerce_to_address(o: str | tuple[str, int | None] | list[Any]) -> str:
-    """The address with its scheme, of an address or of (host, port)."""
+    """The address with its scheme, from an address or a pair of host and port."""
     return normalize_address(o if isinstance(o, str) else unparse_host_port(*o))
 
 
 def addr_from_args(
     addr: str | tuple[str, int | None] | None = None, ip: str | None = None, port: int | None = None
 ) -> str:
-    """The address with its scheme, of what is given in one of two ways.
+    """The address with its scheme, from either an address or an ip with its port.
 
     Raises:
-        TypeError: in both, or in none.
+        TypeError: both are given, or neither.
     """
     if (addr is None) == (ip is None):
         raise TypeError("give an address, or an ip (and its port)")
@@ -100,14 +103,13 @@ def addr_from_args(
 
 
 def full_contact_address(given: str, listening: str) -> str:
-    """The address that others are told of a server, from what its owner says: with the scheme, and the port, of the
-    address where it listens if this has none.
+    """A server's contact address: the one that its owner gave, completed by the scheme and the port that it listens at.
 
     >>> full_contact_address("gateway", "tls://10.0.0.1:9000")
     'tls://gateway:9000'
 
     Raises:
-        TypeError, ValueError: it is no address; says so.
+        TypeError, ValueError: `given` is no address.
     """
     if not isinstance(given, str):
         raise TypeError(f"contact_address must be an address as text, not {given!r}")
@@ -135,7 +137,7 @@ def get_address_host_port(addr: str, strict: bool = False) -> tuple[str, int]:
     """Host and port of an address.
 
     Raises:
-        ValueError: its scheme has no ports (`inproc`).
+        ValueError: the address has a scheme without ports (`inproc`).
     """
     scheme, location = parse_address(addr, strict=strict)
     try:
@@ -163,7 +165,7 @@ def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default
     'tcp://:8786'
 
     Raises:
-        ValueError: two ports that differ.
+        ValueError: host and port name two different ports.
     """
     scheme, location = parse_address(host_arg or "")
     port_arg = int(port_arg) if port_arg not in (None, "") else None
@@ -176,7 +178,7 @@ def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default
 
 
 def has_port(host: str | None) -> bool:
-    """Whether a host to listen at, as command lines give it, has a port in it."""
+    """Whether a host to listen at, as command lines give it, includes a port."""
     return bool(host) and parse_host_port(parse_address(host or "")[1], default_port=-1)[1] != -1
 
 
@@ -186,7 +188,7 @@ def address_from_user_args(
     interface: str | None = None,
     protocol: str | None = None,
     peer: str | None = None,
-    security: Any = None,
+    security: object = None,
     default_port: int = 0,
 ) -> str:
     """An address to listen at, from the documented keywords of servers.
@@ -197,7 +199,7 @@ def address_from_user_args(
         peer: an address that must be reachable from the result.
 
     Raises:
-        ValueError: contradictory arguments, or no such interface.
+        ValueError: the arguments contradict each other, or there is no such interface.
     """
     if security is not None and getattr(security, "require_encryption", None) and not protocol:
         protocol = "tls"
@@ -222,15 +224,15 @@ def address_from_user_args(
 
 
 def addresses_from_user_args(
-    host: Any = None,
-    port: Any = None,
+    host: str | list[str] | tuple[str, ...] | None = None,
+    port: int | str | list[int | None] | tuple[int | None, ...] | None = None,
     interface: str | None = None,
     protocol: str | None = None,
     peer: str | None = None,
-    security: Any = None,
+    security: object = None,
     default_port: int = 0,
 ) -> list[str]:
-    """As `address_from_user_args`; several addresses when several hosts or ports are given, in lists."""
+    """Addresses to listen at, from the keywords of `address_from_user_args`; lists of hosts or ports give several."""
     hosts = list(host) if isinstance(host, (list, tuple)) else [host]
     ports = list(port) if isinstance(port, (list, tuple)) else [port]
     return [
@@ -240,11 +242,39 @@ def addresses_from_user_args(
     ]
 
 
+def ports_of(port: int | str | Iterable[int | None] | None) -> list[int | None]:
+    """The ports to try to listen at, in order, as options give them.
+
+    Args:
+        port: a port, a text such as "9000" or "9000:9002" (both included), several ports, or None for any.
+
+    >>> ports_of("9000:9002"), ports_of("9000"), ports_of(None)
+    ([9000, 9001, 9002], [9000], [None])
+
+    Raises:
+        ValueError: the text is neither a port nor a range of ports.
+    """
+    if port is None or port == "":
+        return [None]
+    if isinstance(port, str):
+        return _ports_in(port)
+    return [port] if isinstance(port, int) else list(port)
+
+
 def _bare_ipv6(host: str) -> bool:
     return host.count(":") > 1 and not host.startswith("[")
 
 
-def _default_scheme() -> str:
-    from headrace import config
+def _ports_in(text: str) -> list[int | None]:
+    first, colon, last = text.partition(":")
+    try:
+        ports = range(int(first), int(last if colon else first) + 1)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a port nor a range such as 9000:9010") from None
+    if not ports or not 0 <= ports[0] <= ports[-1] < 1 << 16:
+        raise ValueError(f"{text!r} is no range of ports between 0 and 65535")
+    return list(ports)
 
-    return str(config.get("distributed.comm.default-scheme", DEFAULT_SCHEME))
+
+def _default_scheme() -> str:
+    return str(get("distributed.comm.default-scheme", DEFAULT_SCHEME))

@@ -1,8 +1,8 @@
-"""Log lines about what peers do wrong: one a second for each peer and kind, and how many there were beside.
+"""Log lines about faults of peers: one a second for each peer and kind of fault, with the number of those left out.
 
-A peer with a new connection for each of its faults is told by its host, of which there are some lines at once at most.
+A peer may open a new connection for each of its faults; so all peers of a host share a budget of a few lines at once.
 
-Whoever sends garbage decides how much of it, and must not decide how long the log gets. Knows no connections.
+A peer that sends garbage decides how much it sends, and must not decide how long the log gets. Knows no connections.
 """
 
 from __future__ import annotations
@@ -17,16 +17,24 @@ from .addressing import get_address_host
 
 #: Seconds between two lines of one kind about one host.
 SECONDS = 1.0
-#: Lines of one kind about several peers of one host at once, if there have been none for as many seconds.
+#: Lines of one kind about several peers of one host at once, after as many seconds without any.
 AT_ONCE = 5
 #: Characters of a line.
 LONGEST_LINE = 2000
-#: Hosts and kinds that are remembered; beyond, the oldest are forgotten, and may be told of again at once.
+#: Hosts and kinds that are remembered; beyond, the oldest are forgotten, and may get another line at once.
 MOST_REMEMBERED = 1000
 
 
 class _Said:
-    """What was said last about one host and kind, of whom and when, and how often it was not said since."""
+    """The latest line about one host and kind of fault, and the number of lines left out since.
+
+    Attributes:
+        at: time of the latest line, in monotonic seconds.
+        address: the peer of the latest line.
+        lines_left: lines that the host may still get now.
+        left_out: lines left out since.
+        text: the latest line that was left out.
+    """
 
     __slots__ = ("address", "at", "left_out", "lines_left", "text")
 
@@ -38,7 +46,7 @@ class _Said:
         self.text = ""
 
     def allows(self, address: str, now: float) -> bool:
-        """Whether there may be a line about a peer now; if so, it is taken for said."""
+        """Whether a line about a peer may be logged now; if so, the line is counted."""
         elapsed = now - self.at
         if elapsed < SECONDS and (address == self.address or self.lines_left + elapsed / SECONDS < 1):
             return False
@@ -48,12 +56,13 @@ class _Said:
 
 
 class Complaints:
-    """Says what is wrong with peers, on one logger. Any thread; with a running loop, what was left out is told after
-    a second, else with the next line.
+    """Logs faults of peers on one logger, from any thread.
+
+    With a running loop, the number of lines left out is logged after a second; without one, with the next line.
 
     Args:
-        logger: where.
-        clock: monotonic seconds.
+        logger: gets the lines.
+        clock: gives monotonic seconds.
     """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,10 +84,10 @@ class Complaints:
         """Log a line, unless there was one of its kind about this peer, or several about its host, a moment ago.
 
         Args:
-            kind: what the line is about, in words of ours: never anything that the peer chose.
-            address: of the peer.
+            kind: the kind of fault, in our own words: nothing that the peer chose.
+            address: the peer's.
             text, args: as for a logger.
-            error: shown with its traceback.
+            error: an exception to log with its traceback.
         """
         key = (_host(address), kind)
         now = self._clock()
@@ -99,14 +108,14 @@ class Complaints:
         self._logger.log(level, "%s", line, exc_info=error)
 
     def _arm(self) -> None:
-        """Have what was left out told in a second."""
+        """Have `catch_up` called in a second, if a loop runs."""
         loop = asyncio._get_running_loop()
         if loop is not None and self._loop is not loop:
             self._loop = loop
             loop.call_later(SECONDS, self.catch_up)
 
     def catch_up(self) -> None:
-        """Tell what was left out and a second old."""
+        """Log the lines that were left out, once the latest line about their host is a second old."""
         now = self._clock()
         lines = []
         with self._lock:
@@ -126,7 +135,7 @@ class Complaints:
 
 
 def _one_line(text: str) -> str:
-    """What peers send may be in it, and is not to look like lines of ours."""
+    """The text on one line, cut to `LONGEST_LINE`: parts that a peer sent must not look like log lines of ours."""
     text = text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + "…"
     return text.replace("\r", "\\r").replace("\n", "\\n")
 

@@ -1,6 +1,6 @@
-"""What every connection looks like, whatever carries it, and the two doors: `connect` and `listen`.
+"""The interfaces `Comm` and `Listener`, which every transport implements, and the two doors: `connect` and `listen`.
 
-Knows no transport: these are registered by scheme in `registry`.
+Knows no transport: they are registered by scheme in `registry`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import pickle
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, Self, TypeAlias
 
+from headrace.config import CommOptions, parse_seconds
 from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
 
 from .addressing import normalize_address, parse_address
@@ -36,33 +37,34 @@ __all__ = [
 
 logger = logging.getLogger("distributed.comm")
 
-#: Attempts after which a peer that drops each connection once TLS has been agreed on is taken at its word.
+#: Attempts after which a peer that drops each connection right after TLS is believed to refuse our certificate.
 DROPS = 3
 
 
 class DroppedError(CommClosedError):
-    """A peer has closed a connection right after TLS, without a word: most likely for our certificate."""
+    """A peer has closed a connection right after TLS without an alert, most likely because of our certificate."""
 
 
 OnBatch: TypeAlias = Callable[[list[Any]], None]
 OnClose: TypeAlias = "Callable[[Exception | None], None]"
 HandleComm: TypeAlias = "Callable[[Comm], Awaitable[None]]"
 
-#: Seconds between attempts to connect: the first, and the longest.
+#: Seconds between two attempts to connect, at first and at most.
 FIRST_RETRY = 0.01
 LONGEST_RETRY = 1.5
 
 
 class Comm(ABC):
-    """One connection. Starts in request mode (`read`, `write`); `start_stream` switches it for good.
+    """A connection. It starts in request mode (`read`, `write`); `start_stream` switches it to a stream for good.
 
     Attributes:
         local_address, peer_address: with scheme.
         peer_info: the other side's handshake.
-        deserialize: whether pickles in messages are loaded by `read`, or come as `Serialized`; with None, nothing is.
+        deserialize: True to have `read` load the pickles in messages, False to get them as `Serialized`, None to get
+            everything as it came.
         name: free text that shows in the repr.
-        when_closed: called on the loop once the connection has ended, whoever ended it; for a request that waits and
-            so does not read.
+        when_closed: called on the loop once the connection has ended, whichever side ended it; for the handler of a
+            request that waits and so does not read.
     """
 
     local_address: str
@@ -80,7 +82,7 @@ class Comm(ABC):
         """The next RPC message.
 
         Args:
-            deserializers: names of the families from which values in it are accepted; all by default.
+            deserializers: names of the families from which values in the message are accepted; all by default.
 
         Raises:
             CommClosedError: the connection is closed, by either side.
@@ -88,70 +90,70 @@ class Comm(ABC):
         """
 
     @abstractmethod
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send a message (a list of messages after `start_stream`), waiting while too much is unsent.
 
         Args:
-            serializers: names of the families by which marked values in it are serialized.
-            on_error: accepted for compatibility: what cannot be serialized is always raised.
+            serializers: names of the families by which marked values in the message are serialized.
+            on_error: accepted for compatibility: a value that cannot be serialized always raises.
 
         Raises:
             CommClosedError: the connection is closed.
-            TypeError, SerializationError: the message cannot be sent; nothing of it was.
+            TypeError, SerializationError: the message cannot be encoded, and no part of it was sent.
         """
 
     @abstractmethod
-    def send(self, message: Any) -> None:
-        """As `write`, without waiting. Only on the thread of the comm's loop."""
+    def send(self, message: object) -> None:
+        """Send a message as `write` does, without waiting. Only on the thread of the comm's loop."""
 
     @abstractmethod
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
-        """From here on packets are lists of messages, delivered by callback on the loop; no `read` any more.
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
+        """Become a stream: from now on packets are lists of messages, which a callback on the loop gets, not `read`.
 
         Args:
             incoming: type of the messages that arrive, usually a union of `Message`s.
-            on_batch: called with each packet's messages, in order. An exception in it closes the comm.
+            on_batch: called with each packet's messages, in order. An exception in the callback closes the comm.
             on_close: called once when the comm ends: with `None` after an orderly end by either side, else the error.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Close after what was sent has left; returns when it has, or after a few seconds."""
+        """Close once all that was sent has left this process; returns then, or after a few seconds."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Close at once; what has not left is dropped."""
+        """Close at once, and drop the bytes that have not left this process."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        """Bytes that were sent and have not left, if there are so many that `write` would wait; else 0."""
         return 0
 
     @property
     def unread(self) -> int:
-        """Messages that have come and were not read."""
+        """Number of messages that have arrived and were not read."""
         return 0
 
     @property
     def progress(self) -> Any:
-        """Differs from what it was when anything has come since; None where that is not known."""
+        """A value that changes whenever bytes arrive; None where the transport does not tell."""
         return None
 
     @abstractmethod
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the connection."""
 
     @staticmethod
     def handshake_info() -> dict[str, Any]:
-        """What this end says of itself when a connection opens."""
+        """This end's entries in the handshake, under their documented names."""
         return {"compression": None, "python": tuple(sys.version_info[:3]), "pickle-protocol": pickle.HIGHEST_PROTOCOL}
 
     @staticmethod
     def handshake_configuration(local: dict[str, Any], remote: dict[str, Any]) -> dict[str, Any]:
-        """What two ends that say so of themselves agree on.
+        """The settings that two ends agree on, from the handshakes of both.
 
         Raises:
-            ValueError: they say nothing of their pickles.
+            ValueError: a handshake does not name its pickle protocol.
         """
         try:
             protocol = min(local["pickle-protocol"], remote["pickle-protocol"])
@@ -162,7 +164,7 @@ class Comm(ABC):
 
     @property
     def extra_info(self) -> dict[str, Any]:
-        """What the transport knows beside (certificates, ciphers)."""
+        """Further facts from the transport, such as certificate and cipher of a TLS connection."""
         return {}
 
     @property
@@ -178,28 +180,74 @@ class Comm(ABC):
         return f"<{type(self).__name__}{name}{state} local={self.local_address} remote={self.peer_address}>"
 
 
+class Arrivals:
+    """Lets the one reader of a comm wait until something has arrived or the connection has ended.
+
+    Does not refer to the comm, which would then wait for the cyclic collector.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: asyncio.Future[None] | None = None
+
+    async def wait(self, comm: Comm) -> None:
+        """Wait for the next `announce`.
+
+        Raises:
+            RuntimeError: another reader of the comm waits already.
+        """
+        if self._waiting is not None:
+            raise RuntimeError(f"{comm!r} is being read already")
+        self._waiting = self._loop.create_future()
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def announce(self) -> None:
+        """Wake the reader, if one waits. On the comm's loop."""
+        waiting = self._waiting
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+
 class Listener(ABC):
-    """Accepts connections at an address; each is given to `handle_comm` in a task of its own."""
+    """Accepts connections at an address, and handles each with `handle_comm` in a task of its own."""
 
     listen_address: str
     contact_address: str
 
     @abstractmethod
     async def start(self) -> None:
-        """Begin to listen; nothing if it does. OSError if the address cannot be had."""
+        """Begin to listen, unless the listener does already.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
 
     @abstractmethod
     def stop(self) -> None:
-        """Accept no more; open comms live on."""
+        """Accept no more connections; open ones live on."""
 
     async def on_connection(  # noqa: B027 - a hook, which need not be overridden
         self, comm: Comm, handshake_overrides: dict[str, Any] | None = None
     ) -> None:
-        """Called with each connection after its handshake, before it is handled; for subclasses.
+        """Look at a connection after its handshake, before it is handled; a hook for subclasses.
 
         Args:
             handshake_overrides: accepted for compatibility.
         """
+
+    async def serve(self, comm: Comm, handle_comm: HandleComm) -> None:
+        """Hand a connection over to its handler; abort it if the handler, or `on_connection`, fails."""
+        try:
+            await self.on_connection(comm)
+            await handle_comm(comm)
+        except BaseException:
+            comm.abort()
+            raise
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self.__aenter__().__await__()
@@ -213,7 +261,7 @@ class Listener(ABC):
 
 
 class BaseListener(Listener):
-    """A listener that knows which of its connections are not handled yet: subclasses keep them in `beginning`."""
+    """A listener that knows its connections that are not handled yet; subclasses keep them in `beginning`."""
 
     def __init__(self) -> None:
         self.beginning: set[Comm] = set()
@@ -230,21 +278,21 @@ async def connect(
     deserialize: bool = True,
     handshake_overrides: dict[str, Any] | None = None,
     retry_refused: bool = True,
-    **connection_args: Any,
+    **connection_args: object,
 ) -> Comm:
-    """Connect, trying again until it works or the time is over (the other side may still be starting).
+    """Connect, trying again until it works or the time is over, since the other side may still be starting.
 
     Args:
         addr: `tcp://host:port`, `tls://host:port` or `inproc://…`.
         timeout: seconds or text such as "5s"; `None` means `distributed.comm.timeouts.connect`.
         handshake_overrides: accepted for compatibility.
-        retry_refused: whether to try again also where nothing listens. Not for a peer that was there before.
+        retry_refused: whether to try again where nothing listens; false for a peer that has been there before.
         connection_args: what `Security.get_connection_args` gives.
 
     Raises:
         ConnectionRefusedError: nothing listens there, without `retry_refused`.
         ConnectTimeoutError: no connection in time; an OSError and a TimeoutError that names address, time and cause.
-        FatalCommClosedError: trying again would not help (`ProtocolVersionError`, a bad certificate).
+        FatalCommClosedError: another attempt would fail as well (`ProtocolVersionError`, a bad certificate).
         ValueError: the address is malformed.
     """
     seconds = _connect_seconds(timeout)
@@ -287,7 +335,7 @@ async def connect(
     ) from cause
 
 
-def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwargs: Any) -> Listener:
+def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwargs: object) -> Listener:
     """A listener at an address, which starts when it is awaited or used with `async with`.
 
     Args:
@@ -302,25 +350,23 @@ def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwarg
 def _connect_seconds(timeout: float | str | None) -> float:
     if isinstance(timeout, (int, float)):
         return timeout
-    from headrace.config import CommOptions, parse_seconds
-
     return CommOptions.from_config().connect_timeout if timeout is None else parse_seconds(timeout)
 
 
 class CommTasks:
-    """The tasks in which a listener's comms are handled: kept alive, their faults logged."""
+    """The tasks in which a listener handles its comms. Keeps them alive, and logs their failures."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Any, what: str) -> None:
-        """Run a coroutine; `what` names it in the log."""
+    def start(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Run a coroutine in a task; `what` names it in the log."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=what)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     def cancel(self) -> None:
-        """Cancel those that run."""
+        """Cancel the tasks that still run."""
         for task in list(self._tasks):
             task.cancel()
 

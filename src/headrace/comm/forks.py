@@ -1,8 +1,9 @@
-"""What is this process's own end of a socket or pipe, and no business of children that it forks.
+"""Descriptors of sockets and pipes that forked children must not keep open.
 
-A child has all of its parent's descriptors. While it lived, nobody would see that its parent has died: a connection
-ends with the last descriptor of it, a port is free with the last, and a worker hears of its nanny's end by a pipe. So a
-child lets go of them at once. In their places it has `/dev/null`, since objects in it know them by their numbers.
+A child inherits all of its parent's descriptors. As long as the child lived, nobody would notice that its parent has
+died: a connection ends, and a port becomes free, only when the last descriptor is closed, and a worker notices the end
+of its nanny by a pipe. So a child closes these descriptors at once. It opens `/dev/null` under the same numbers, since
+objects in the child still refer to them.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ import contextlib
 import os
 from typing import TypeAlias
 
-#: A descriptor, and the number of what it stood for: by the time of a fork it may have been closed and used again.
+#: A descriptor and the inode it stood for: by the time of a fork it may have been closed and used for another file.
 Kept: TypeAlias = tuple[int, int]
 
 _kept: set[Kept] = set()
 
 
 def keep_from_children(descriptor: int) -> Kept:
-    """Children that are forked from now on are to let go of it, until `end_keeping` gets what this returns."""
+    """Have children that are forked from now on close a descriptor, until `end_keeping` gets the returned value."""
     kept = (descriptor, os.fstat(descriptor).st_ino if hasattr(os, "fork") else 0)
     _kept.add(kept)
     return kept
 
 
 def end_keeping(kept: Kept | None) -> None:
-    """It is closed, or about to be."""
+    """Leave a descriptor alone again: this process has closed it, or is about to."""
     if kept is not None:
         _kept.discard(kept)
 

@@ -1,10 +1,10 @@
-"""Memory for frames: writable, not touched before bytes arrive, and used again while it is warm.
+"""Memory for frames: writable, not touched before bytes arrive, and used again while its pages are warm.
 
-Nothing is cleared: a peer that announces a frame and sends nothing of it must not cost anything, and clearing memory
-that is written to next is work for nothing.
+Memory is not cleared: a peer that announces a frame and sends none of it must not cost anything, and bytes that arrive
+overwrite the memory anyway.
 
-First use of a page can cost more than receiving it (measured: 200 MB took 60 ms into warm pages, 600 ms into fresh ones
-of a virtual machine), so that mappings whose frames are gone are kept for a moment in case more comes.
+The first use of a page can cost more than receiving its bytes (measured: 200 MB took 60 ms into warm pages, 600 ms into
+fresh ones of a virtual machine). So mappings are kept for some seconds after their frames are gone, for the next frame.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import threading
 
 #: From this size on a frame gets pages of its own from the system, which are not cleared or touched in advance.
 MAPPED_BYTES = 8 * 1024 * 1024
-#: From this size on memory is not cleared; numpy's is preferred if that is loaded, since it comes in huge pages.
+#: From this size on memory is not cleared. If numpy is loaded, its memory is preferred, since it comes in huge pages.
 _UNCLEARED_BYTES = 64 * 1024
 #: Bytes of unused mappings kept, at most, in a thread.
 KEPT_BYTES = 512 * 1024 * 1024
-#: Seconds between looks at what is unused; it is given back when `IDLE_LOOKS` of them found it so.
+#: Seconds between two looks for unused mappings.
 LOOK_EVERY = 0.5
-#: Looks that find a mapping unused before it is given back: a result, its use and its release take seconds.
+#: Looks that find a mapping unused before it is given back: to fetch, use and release a result takes seconds.
 IDLE_LOOKS = 10
 #: Looks after which a mapping in use is no longer followed.
 _FOLLOWED_LOOKS = 20
-#: References to a mapping that is not in use: the record's, the loop variable's of who asks, and the call's.
+#: References to a mapping that is not in use: by its record, by the caller's local variable, and by `getrefcount`.
 _UNUSED_REFERENCES = 3
 
 
@@ -42,7 +42,7 @@ def allocate(nbytes: int) -> memoryview:
     """Writable memory for a frame.
 
     Raises:
-        MemoryError: the system does not have as much.
+        MemoryError: the system does not have so much memory.
     """
     if nbytes >= MAPPED_BYTES:
         return _kept.take(nbytes)
@@ -54,13 +54,18 @@ def allocate(nbytes: int) -> memoryview:
 
 
 def discard(frame: memoryview) -> None:
-    """Keep the mapping of a frame that was allocated in this thread no longer than the frame: no more is expected."""
+    """Do not keep the mapping of a frame that was allocated in this thread beyond the frame: no other will follow."""
     mapping = frame.obj
     _kept.records = [record for record in _kept.records if record.mapping is not mapping]
 
 
 class _Record:
-    """A mapping that was handed out."""
+    """A mapping that this thread has handed out.
+
+    Attributes:
+        looks: how often `look` has seen it since.
+        idle_looks: how often in a row `look` found it unused.
+    """
 
     __slots__ = ("idle_looks", "looks", "mapping")
 
@@ -71,9 +76,9 @@ class _Record:
 
 
 class _Kept(threading.local):
-    """Mappings that this thread handed out, whether in use or not.
+    """The mappings that this thread has handed out, in use or not.
 
-    Every buffer that is exported by a mapping refers to it, so that its count of references tells whether it is in use.
+    Each buffer that a mapping exports refers to the mapping; so its reference count tells whether it is in use.
     """
 
     def __init__(self) -> None:
@@ -99,7 +104,7 @@ class _Kept(threading.local):
         return memoryview(mapping)
 
     def look(self) -> None:
-        """Give back what has been unused for a while, or is too much."""
+        """Give back mappings that have been unused for `IDLE_LOOKS` looks, and the oldest beyond the bound."""
         still: list[_Record] = []
         unused = 0
         for record in reversed(self.records):
@@ -118,7 +123,7 @@ class _Kept(threading.local):
         self._timer = self._loop.call_later(LOOK_EVERY, self.look) if self._loop is not None and still else None
 
     def drop(self) -> None:
-        """Give back everything that is unused now."""
+        """Give back all mappings that are unused now."""
         still = []
         while self.records:
             record = self.records.pop()

@@ -1,6 +1,6 @@
 """The opening of every connection: magic bytes, then `u32 length` and a msgpack dictionary, both ways at once.
 
-This format never changes, so that any two versions can tell each other what they are.
+The format of the opening never changes, so that any two versions can tell each other which they are.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import msgspec
 from headrace.exceptions import CommClosedError, FatalCommClosedError, ProtocolVersionError
 
 MAGIC = b"headrace"
-#: Changes whenever two ends of different numbers could misunderstand each other.
+#: Number of the protocol; raised whenever ends of the old and the new one could misunderstand each other.
 PROTOCOL_VERSION = 1
 #: Longest handshake, in bytes.
 MAX_HANDSHAKE_BYTES = 64 * 1024
 
-#: What a TLS server says to whom it refuses: a fatal alert, "handshake failure".
+#: The fatal alert "handshake failure", with which a TLS server refuses a peer.
 TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 
 _length = struct.Struct("<I")
@@ -31,7 +31,7 @@ _OPENING = len(MAGIC) + _length.size
 
 @lru_cache
 def package_version() -> str:
-    """This package's version, for messages."""
+    """The version of the installed package, for messages."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -41,7 +41,7 @@ def package_version() -> str:
 
 
 def handshake_info(compression: str | None = None) -> dict[str, Any]:
-    """What this end says of itself."""
+    """This end's handshake."""
     return {
         "protocol": PROTOCOL_VERSION,
         "package": package_version(),
@@ -62,8 +62,8 @@ class HandshakeReader:
     """Collects the other side's opening.
 
     Attributes:
-        info: its handshake once it is complete.
-        rest: bytes that came after it.
+        info: the other side's handshake once it is complete.
+        rest: bytes that came after the handshake.
     """
 
     def __init__(self) -> None:
@@ -73,14 +73,14 @@ class HandshakeReader:
 
     @property
     def started(self) -> bool:
-        """Whether any byte came."""
+        """Whether any byte has come."""
         return bool(self._data)
 
     def feed(self, data: bytes | memoryview) -> bool:
-        """Take bytes; whether the handshake is complete.
+        """Take bytes, and tell whether the handshake is complete.
 
         Raises:
-            CommClosedError: this is not headrace's protocol; says what it looks like.
+            CommClosedError: the other side does not speak headrace's protocol; the message says what it looks like.
         """
         self._data += data
         seen = self._data
@@ -106,7 +106,7 @@ def check_versions(own: dict[str, Any], peer: dict[str, Any], peer_address: str)
     """Refuse a peer of another protocol version.
 
     Raises:
-        ProtocolVersionError: names both versions and what to do.
+        ProtocolVersionError: the versions differ; the message names both, and says what to do.
     """
     if peer.get("protocol") != own["protocol"]:
         raise ProtocolVersionError(

@@ -1,7 +1,7 @@
 """Comms within a process, between loops of any of its threads: messages are handed over as objects, never encoded.
 
-Lists given to a stream are handed over as they are and must not be changed afterwards; RPC messages are copied down
-to their values, and `Serialize` becomes its value.
+The lists that a stream sends are handed over themselves, and the sender must not change them afterwards. The containers
+of an RPC message are copied, its values are shared, and a `Serialize` arrives as its value.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.protocol.marks import Pickled, Serialize, SerializeBy, Serialized, ToPickle
 
 from .connections import (
+    Arrivals,
     Comm,
     CommTasks,
     HandleComm,
@@ -38,7 +39,7 @@ _numbers = itertools.count(1)
 _listeners: dict[str, InProcListener] = {}
 _lock = threading.Lock()
 
-#: Requests that are read before others get their turn.
+#: Requests that are read in a row before the loop's other callbacks get their turn.
 REQUEST_TURN = 8
 
 _CLOSE = object()
@@ -46,18 +47,20 @@ _CLOSE = object()
 _MARKS = frozenset({Serialize, SerializeBy, Serialized})
 
 
-_running_loop: Any = asyncio._get_running_loop  # the only way to ask without an exception when there is none
+_running_loop = asyncio._get_running_loop  # the only way to ask without an exception when there is none
 
 
 def new_address() -> str:
-    """A location that no other has."""
+    """A new, unique location."""
     return f"{get_ip()}/{os.getpid()}/{next(_numbers)}"
 
 
 class InProc(Comm):
-    """One end of a pair."""
+    """An end of a connection within the process; `_peer` is the other end."""
 
-    def __init__(self, local_address: str, peer_address: str, loop: Any, deserialize: bool = True) -> None:
+    def __init__(
+        self, local_address: str, peer_address: str, loop: asyncio.AbstractEventLoop, deserialize: bool = True
+    ) -> None:
         super().__init__(deserialize)
         self.local_address = local_address
         self.peer_address = peer_address
@@ -65,9 +68,10 @@ class InProc(Comm):
         self._loop = loop
         self._peer: InProc
         self._arrived: deque[Any] = deque()
-        #: requests that were read without waiting since others had their turn
+        #: requests that were read without waiting since the loop's other callbacks had their turn
         self._in_a_row = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._arrivals = Arrivals(loop)
+        self._wake = self._arrivals.announce
         self._closed = False
         self._ended = False
         self._error: Exception | None = None
@@ -76,13 +80,13 @@ class InProc(Comm):
 
     # -- what the peer calls, on any thread
 
-    def _post(self, message: Any) -> None:
+    def _post(self, message: object) -> None:
         """Have a message (or `_CLOSE`) delivered on this end's loop.
 
         Raises:
             CommClosedError: this end's loop is closed.
         """
-        loop: Any = self._loop
+        loop = self._loop
         try:
             if loop is _running_loop():
                 loop.call_soon(self._deliver, message)
@@ -128,12 +132,13 @@ class InProc(Comm):
         self._let_go()
 
     def _let_go(self) -> None:
-        """The two ends refer to each other, and to those whom they are for: what has not been read would wait for the
-        cyclic collector.
+        """Drop the references to the other end and to the stream's owner.
+
+        They refer back, and messages that nobody has read would wait for the cyclic collector.
         """
         if hasattr(self, "_peer"):
             del self._peer
-        if not (self._on_batch and self._arrived):  # else they are still to be delivered
+        if not (self._on_batch and self._arrived):  # else `_deliver_waiting` still has to deliver these messages
             self._on_batch = None
 
     async def read(self, deserializers: Iterable[str] | None = None) -> Any:
@@ -145,18 +150,12 @@ class InProc(Comm):
                 continue
             if self._closed:
                 raise CommClosedError(f"{self!r}: the connection is closed")
-            if self._waiting is not None:
-                raise RuntimeError(f"{self!r} is being read already")
-            self._waiting = self._loop.create_future()
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
+            await self._arrivals.wait(self)
         self._in_a_row += 1
         return _received(self._arrived.popleft(), self.deserialize)
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
-        """Deliver messages by callback from here on."""
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
+        """Become a stream: deliver messages by callback from now on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
         self._on_batch = on_batch
@@ -175,18 +174,18 @@ class InProc(Comm):
         if self._ended:
             self._let_go()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: object) -> None:
         """Hand a message over."""
         if self._closed:
             raise CommClosedError(f"{self!r}: the connection is closed")
         self._peer._post(message if self._on_batch is not None else _copied(message))
 
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
-        """Hand a message over and let others run."""
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+        """Hand a message over."""
         self.send(msg)
 
     async def close(self) -> None:
-        """Close; what was sent is delivered before."""
+        """Close; the other end still gets the messages that were sent before."""
         self.abort()
         await asyncio.sleep(0)
 
@@ -206,21 +205,16 @@ class InProc(Comm):
 
     @property
     def unread(self) -> int:
-        """Messages that have come and were not read."""
+        """Number of messages that have arrived and were not read."""
         return len(self._arrived)
 
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the connection."""
         return self._closed
-
-    def _wake(self) -> None:
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
 
 
 def _copied(message: Any) -> Any:
-    """A message as the other end may keep it: its own containers, values shared."""
+    """A message that the other end may keep: containers are copied, values are shared."""
     kind = type(message)
     if kind is dict:
         return {key: _copied(value) for key, value in message.items()}
@@ -234,7 +228,7 @@ def _copied(message: Any) -> Any:
 
 
 def _received(message: Any, deserialize: bool | None) -> Any:
-    """A message as this end wants it. With `deserialize=False`, `Serialize` stands for `Serialized`."""
+    """A message as this end wants it (`Comm.deserialize`). With False, `Serialize` is left in for `Serialized`."""
     if deserialize is None:
         return message
     kind = type(message)
@@ -252,8 +246,8 @@ def _received(message: Any, deserialize: bool | None) -> Any:
 class InProcConnector(Connector):
     """Connects to listeners of this process."""
 
-    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
-        """One attempt."""
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: object) -> Comm:
+        """Connect to the listener at an address, if there is one."""
         with _lock:
             listener = _listeners.get(address)
         if listener is None:
@@ -266,16 +260,16 @@ class InProcConnector(Connector):
 class InProcListener(Listener):
     """Accepts connections from the same process."""
 
-    def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **_: Any) -> None:
+    def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **_: object) -> None:
         self._location = location or new_address()
         self._handle_comm = handle_comm
         self._deserialize = deserialize
-        self._loop: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks = CommTasks()
         self.listen_address = self.contact_address = f"inproc://{self._location}"
 
     async def start(self) -> None:
-        """Begin to listen; nothing if it does."""
+        """Begin to listen, unless the listener does already."""
         self._loop = asyncio.get_running_loop()
         with _lock:
             if _listeners.get(self._location, self) is not self:
@@ -283,44 +277,38 @@ class InProcListener(Listener):
             _listeners[self._location] = self
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         with _lock:
             if _listeners.get(self._location) is self:
                 del _listeners[self._location]
 
     def accept(self, deserialize: bool) -> InProc:
-        """Make a pair and return the connecting end. Called on the connecting side's loop."""
+        """Make a pair of ends and return the connecting one. Called on the connecting side's loop."""
+        loop = self._loop
+        assert loop is not None
         far_address = f"inproc://{new_address()}"
         near = InProc(far_address, self.listen_address, asyncio.get_running_loop(), deserialize)
-        far = InProc(self.listen_address, far_address, self._loop, self._deserialize)
+        far = InProc(self.listen_address, far_address, loop, self._deserialize)
         near._peer, far._peer = far, near
         try:
-            self._loop.call_soon_threadsafe(self._welcome, far)
+            loop.call_soon_threadsafe(self._welcome, far)
         except RuntimeError:
             self.stop()
             raise OSError(f"nothing listens at {self.listen_address}: its event loop is closed") from None
         return near
 
     def _welcome(self, comm: InProc) -> None:
-        self._tasks.start(self._handle(comm), f"connection from {comm.peer_address}")
-
-    async def _handle(self, comm: InProc) -> None:
-        try:
-            await self.on_connection(comm)
-            await self._handle_comm(comm)
-        except BaseException:
-            comm.abort()
-            raise
+        self._tasks.start(self.serve(comm, self._handle_comm), f"connection from {comm.peer_address}")
 
 
 class InProcBackend(Backend):
     """`inproc://host/pid/number`."""
 
     def get_connector(self) -> InProcConnector:
-        """What makes connections."""
+        """A connector."""
         return InProcConnector()
 
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
         return InProcListener(loc, handle_comm, deserialize, **args)
 
@@ -329,7 +317,7 @@ class InProcBackend(Backend):
         return loc.split("/")[0]
 
     def get_address_host_port(self, loc: str) -> tuple[str, int]:
-        """There is no port."""
+        """Raise NotImplementedError: such a location has no port."""
         raise NotImplementedError
 
     def resolve_address(self, loc: str) -> str:

@@ -1,4 +1,4 @@
-"""This host's own addresses, as far as the system tells without looking names up on the network."""
+"""The addresses of this host, as far as the system tells without looking names up on the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def get_ip(host: str = "8.8.8.8", port: int = 80) -> str:
 
 @functools.lru_cache
 def get_ipv6(host: str = "2001:4860:4860::8888", port: int = 80) -> str:
-    """As `get_ip`, for IPv6; `::1` if there is none."""
+    """The IPv6 address of this host from which `host` would be reached (nothing is sent); `::1` if there is none."""
     return _source_address(host, port, socket.AF_INET6, "::1")
 
 
@@ -22,7 +22,7 @@ def get_ip_interface(ifname: str) -> str:
     """The first IPv4 address of a network interface.
 
     Raises:
-        ValueError: no such interface, or it has no IPv4 address; names those that there are.
+        ValueError: there is no such interface (the message names those that there are), or it has no IPv4 address.
     """
     import psutil
 
@@ -36,7 +36,11 @@ def get_ip_interface(ifname: str) -> str:
 
 
 def ensure_ip(host: str) -> str:
-    """The host as a number; OSError if a name cannot be looked up."""
+    """The IP address of a host.
+
+    Raises:
+        OSError: the host's name cannot be looked up.
+    """
     if host in ("", "*"):
         return get_ip()
     for family in (socket.AF_INET, socket.AF_INET6):

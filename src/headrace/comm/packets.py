@@ -1,9 +1,9 @@
 """Packets on a byte stream: `u32 count, u64 length of each frame, frames`, after an opening of magic bytes.
 
-No sockets: `PacketReader` hands out the memory to read into and is told how much came. Large frames are read straight
-into memory of their own, which is then the receiver's: no joins, no copies. Limits are checked before memory is taken,
-and memory is only touched as bytes arrive, so that announcing much costs nothing here. Many small frames cost much more
-than their bytes, so that from some number on a packet must have so many bytes for each.
+No sockets: `PacketReader` hands out the memory to read into and is told how many bytes came. Large frames are read
+straight into memory of their own, which is then the receiver's: no joins, no copies. The reader checks limits before it
+takes memory, and touches memory only as bytes arrive, so that a peer that announces much costs nothing. Many small
+frames cost much more than their bytes; so beyond some number a packet must have a number of bytes for each frame.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from headrace.protocol.frames import Frame
 
 from .frame_memory import allocate, discard
 
-#: Bytes that one read takes at most while no large frame is under way.
+#: Bytes of one read, at most, while no large frame is under way.
 SCRATCH_BYTES = 512 * 1024
-#: A packet no longer than this is read over when only a part of it came, instead of frame by frame.
+#: A packet no longer than this is parsed again from its start when more of it has come, instead of frame by frame.
 SMALL_PACKET_BYTES = 64 * 1024
-#: A frame from this size on is begun when so much of it has come as is read over for small ones: its memory may come in
-#: huge pages, of which the first byte takes a whole one.
+#: A frame from this size on gets its memory only once `SMALL_PACKET_BYTES` of it have come: the memory may come in huge
+#: pages, of which the first byte takes a whole one.
 HUGE_PAGE_BYTES = 2 << 20
 #: Frames in a packet, at most.
 MAX_FRAMES = 1 << 20
-#: Frames in a packet that may be of any size. With more, there must be so many bytes for each of the others.
+#: Frames in a packet that may be of any size; a packet with more must have so many bytes for each of the others.
 FREE_FRAMES = 1 << 15
 BYTES_PER_FRAME = 4096
 #: Longest frame by default (`distributed.comm.max-frame-bytes`).
 MAX_FRAME_BYTES = 64 << 30
 #: Set in the length of a frame that is compressed.
 COMPRESSED = 1 << 63
-#: Set in the length of a frame that is to be read from the sender's memory: in its place stands the address.
+#: Set in the length of a frame that the receiver reads from the sender's memory; the packet has its address instead.
 REFERENCE = 1 << 62
-#: Set in the length of the only frame of a packet that the connection's ends say to each other (see `memory_link`).
+#: Set in the length of the only frame of a control packet between the connection's ends (see `memory_link`).
 CONTROL = 1 << 61
-#: Lengths from here on have one of these set, and what a length is without them.
+#: Lengths from `FLAGGED` on have one of these flags; `LENGTH` masks the flags out.
 FLAGGED = CONTROL
 LENGTH = FLAGGED - 1
 #: Bytes of an address in a frame's place.
@@ -50,15 +50,15 @@ _head_of_one = struct.Struct("<IQ")
 
 
 class PacketError(Exception):
-    """What arrived is not a packet; the connection cannot go on."""
+    """The stream does not hold a packet where one should begin; the connection cannot go on."""
 
 
 class FrameLimitError(PacketError):
-    """A frame is announced that is longer than what is accepted."""
+    """The other side announces a frame that is longer than this side accepts."""
 
 
 def too_many(count: int, nbytes: int) -> bool:
-    """Whether so many frames are too many for a packet with so many bytes in all of them."""
+    """Whether a packet has too many frames for the number of bytes in all of them together."""
     return count > FREE_FRAMES and (count > MAX_FRAMES or nbytes < (count - FREE_FRAMES) * BYTES_PER_FRAME)
 
 
@@ -73,10 +73,10 @@ _scratch = _Scratch()
 
 
 def header(frames: list[Frame], lengths: list[int] | None = None) -> bytes:
-    """What goes before the frames of a packet.
+    """The beginning of a packet, before its frames.
 
     Args:
-        lengths: what to say of each frame, with flags; by default how long it is.
+        lengths: of each frame, with flags; by default the frames' own lengths.
     """
     if lengths is None:
         if len(frames) == 1:
@@ -86,7 +86,7 @@ def header(frames: list[Frame], lengths: list[int] | None = None) -> bytes:
 
 
 def buffers_to_write(frames: list[Frame], lengths: list[int] | None = None) -> list[Frame]:
-    """A packet as few buffers: small neighbours are joined, large frames stand as they are. `lengths`: see `header`."""
+    """A packet as few buffers: neighbouring small frames are joined, large ones stay alone. `lengths`: see `header`."""
     head = header(frames, lengths)
     if len(frames) == 1:
         frame = frames[0]
@@ -107,16 +107,16 @@ def buffers_to_write(frames: list[Frame], lengths: list[int] | None = None) -> l
 
 
 def _drop(frames: list[Frame], lengths: list[int] | None) -> None:
-    """Take a packet that is for nobody."""
+    """Drop a packet: its receiver is gone."""
 
 
 class PacketReader:
     """Cuts a byte stream into packets.
 
     Args:
-        on_packet: called with the frames of each packet and, if any has a flag, what the packet says of each: its
-            length and flags. Without flags, the first frame of a packet may lie in memory that is reused once the
-            callback returns; all others are the receiver's own.
+        on_packet: called with the frames of each packet and, if any frame has a flag, the lengths and flags of all.
+            Without flags, the first frame of a packet may lie in memory that the reader uses again once the callback
+            has returned; all others are the receiver's own.
         max_frame_bytes: longest frame that is accepted.
     """
 
@@ -139,10 +139,10 @@ class PacketReader:
     ) -> None:
         self._on_packet = on_packet
         self.max_frame_bytes = max_frame_bytes
-        #: bytes of a small packet's beginning, to be read over when more came
+        #: the beginning of a small packet, to be parsed again when more has come
         self._rest = b""
         self._scratch_start = 0
-        #: bytes that may be read over in the next read
+        #: bytes that the next read may take into the scratch memory
         self._window = SCRATCH_BYTES
         #: lengths and finished frames of the packet under way
         self._lengths: list[int] = []
@@ -152,7 +152,7 @@ class PacketReader:
         self._filled = 0
         #: set by the owner, possibly from within `on_packet`, to have the remaining bytes ignored
         self.stopped = False
-        #: whether what comes while stopped is kept for `resume`
+        #: whether bytes that come while the reader is stopped are kept for `resume`
         self._held = False
 
     @property
@@ -162,7 +162,7 @@ class PacketReader:
 
     @property
     def position(self) -> tuple[int, int, int]:
-        """How far the packet under way has come."""
+        """A value that changes with each byte that comes of the packet under way."""
         return len(self._rest), len(self._frames), self._filled
 
     def get_buffer(self) -> memoryview:
@@ -178,7 +178,7 @@ class PacketReader:
         return view[start : start + self._window]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """As many bytes came into the last buffer.
+        """Take note that `nbytes` came into the buffer that `get_buffer` returned last.
 
         Raises:
             PacketError: the stream is malformed.
@@ -200,7 +200,7 @@ class PacketReader:
             self._take_frames(target, 0, 0)  # nothing is left to take but empty frames
 
     def close(self) -> None:
-        """Nothing more comes: let go of what came, of the memory for the rest, and of whom it was for."""
+        """Drop the packet under way, its memory and the callback: no more bytes will come."""
         self.stopped, self._held = True, False
         if self._target is not None:
             discard(self._target)
@@ -209,18 +209,18 @@ class PacketReader:
 
     @property
     def held(self) -> bool:
-        """Whether it waits for `resume`."""
+        """Whether the reader waits for `resume`."""
         return self._held
 
     def hold(self) -> None:
-        """Deliver no packets until `resume`. No more may be read, beyond what the last buffer got."""
+        """Deliver no packets until `resume`. The owner must not read more than went into the last buffer."""
         self.stopped = self._held = True
 
     def resume(self) -> None:
-        """Deliver what came meanwhile, as far as nobody holds it up again.
+        """Deliver the packets that came meanwhile, until the reader is held again.
 
         Raises:
-            PacketError, MemoryError: as `buffer_updated`.
+            PacketError, MemoryError: as for `buffer_updated`.
         """
         self.stopped = self._held = False
         rest, self._rest = self._rest, b""
@@ -234,7 +234,7 @@ class PacketReader:
                 position = self._take_frames(view, position, end)
                 if self._target is not None or position == end:
                     return
-                if self._lengths:  # so little of a frame came that it is read over
+                if self._lengths:  # too little of a frame has come: it is parsed again with the next bytes
                     break
                 continue
             left = end - position
@@ -269,7 +269,7 @@ class PacketReader:
         self._rest = bytes(view[position:end])
 
     def _check(self, lengths: tuple[int, ...]) -> int:
-        """Bytes of all frames together, as they come."""
+        """Refuse lengths over the limits; returns the bytes of all frames together in the stream."""
         if too_many(len(lengths), sum(lengths)):  # without looking at each of a million
             self._refuse_count(len(lengths), sum(lengths))
         total = 0
@@ -302,14 +302,14 @@ class PacketReader:
         target[: self._filled] = first
 
     def _take_frames(self, view: memoryview, position: int, end: int) -> int:
-        """Take frames of the packet under way out of the scratch memory; returns where what was taken ends."""
+        """Take frames of the packet under way out of the scratch memory; returns the position behind them."""
         frames, lengths = self._frames, self._lengths
         while len(frames) < len(lengths):
             length = lengths[len(frames)]
             size = length if length < FLAGGED else ADDRESS_BYTES if length & REFERENCE else length & LENGTH
             stop = position + size
             if stop > end:
-                if size < SMALL_PACKET_BYTES:  # it may come together with what follows it
+                if size < SMALL_PACKET_BYTES:  # the rest may come together with the frames behind it
                     return position
                 if size >= HUGE_PAGE_BYTES and end - position < SMALL_PACKET_BYTES:
                     self._window = SMALL_PACKET_BYTES

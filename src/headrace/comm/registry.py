@@ -1,10 +1,10 @@
-"""Which transport serves which scheme."""
+"""The transports by scheme, each loaded when an address with its scheme is first used."""
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .connections import Comm, HandleComm, Listener
@@ -14,8 +14,15 @@ class Connector(ABC):
     """Makes one attempt to connect."""
 
     @abstractmethod
-    async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
-        """A connected comm after its handshake; OSError when there is none. The address has no `scheme://`."""
+    async def connect(self, address: str, deserialize: bool = True, **connection_args: object) -> Comm:
+        """A connected comm after its handshake.
+
+        Args:
+            address: without `scheme://`.
+
+        Raises:
+            OSError: the connection cannot be made.
+        """
 
 
 class Backend(ABC):
@@ -23,10 +30,10 @@ class Backend(ABC):
 
     @abstractmethod
     def get_connector(self) -> Connector:
-        """What makes connections."""
+        """A connector."""
 
     @abstractmethod
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
 
     @abstractmethod
@@ -35,7 +42,12 @@ class Backend(ABC):
 
     @abstractmethod
     def get_address_host_port(self, loc: str) -> tuple[str, int]:
-        """Host and port; ValueError where there is none."""
+        """Host and port in a location.
+
+        Raises:
+            ValueError: the location has no port.
+            NotImplementedError: the scheme has no ports.
+        """
 
     @abstractmethod
     def resolve_address(self, loc: str) -> str:
@@ -43,7 +55,7 @@ class Backend(ABC):
 
     @abstractmethod
     def get_local_address_for(self, loc: str) -> str:
-        """A location on this host that the given one can be reached from, without a port."""
+        """A location of this host, without a port, from which the given one can be reached."""
 
 
 #: Backends by scheme, or the module that registers them when first needed.
@@ -55,7 +67,7 @@ def get_backend(scheme: str) -> Backend:
     """The backend of a scheme.
 
     Raises:
-        ValueError: there is none; names those that there are.
+        ValueError: the scheme is unknown; the message names the known ones.
     """
     backend = backends.get(scheme)
     if backend is None:

@@ -1,6 +1,6 @@
 """Comms over sockets: asyncio protocols that read large frames into their final memory and write without joining.
 
-How they come to be connected is `tcp` and `tls`.
+Knows nothing of how sockets are connected: see `tcp` and `tls`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,7 +20,6 @@ from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
     MalformedDataError,
-    MessageTooLargeError,
     ProtocolVersionError,
 )
 from headrace.protocol.codec import StreamCodec, decode, encode
@@ -30,9 +27,8 @@ from headrace.protocol.compression import Compressor, choose_compression, offere
 from headrace.protocol.frames import Frame
 from headrace.protocol.marks import mark_by_families, open_by_families
 
-from .addressing import unparse_host_port
 from .complaints import Complaints
-from .connections import Comm, OnBatch, OnClose
+from .connections import Arrivals, Comm, OnBatch, OnClose
 from .forks import Kept, end_keeping, keep_from_children
 from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .lent_memory.memory_link import (
@@ -41,6 +37,7 @@ from .lent_memory.memory_link import (
     link_memory,
     offer,
 )
+from .outgoing import check_count, check_lengths, compressed, write_nowhere, writer_of
 from .packets import (
     COMPRESSED,
     CONTROL,
@@ -51,22 +48,24 @@ from .packets import (
     PacketError,
     PacketReader,
     buffers_to_write,
-    too_many,
 )
+from .sockets import address_text, set_options
 
 logger = logging.getLogger("distributed.comm.tcp")
+
+T = TypeVar("T")
 
 #: Unsent bytes above which `write` waits, and below which it goes on.
 HIGH_WATER = 4 << 20
 LOW_WATER = 1 << 20
-#: Requests that may wait to be read before the socket is no longer read.
+#: Requests that may wait for `read` before the comm stops reading its socket.
 MAX_UNREAD = 64
-#: Packets of a stream that are handled before others get their turn, and requests that are read.
+#: Packets of a stream, and requests, that are handled in a row before the loop's other callbacks get their turn.
 STREAM_TURN, REQUEST_TURN = 128, 8
 #: Seconds that `close` waits for unsent bytes to leave.
 CLOSE_TIMEOUT = 10
-#: Why the socket is not read: too much has not been read by the user, threads read what a packet refers to, or it is
-#: the turn of others; or it has ended.
+#: Reasons why the comm does not read its socket: too many requests wait for `read`; threads read a packet from the
+#: sender's memory; the loop's other callbacks have their turn; the connection has ended.
 _UNREAD, _IN_THREADS, _TURN, _ENDED = 1, 2, 4, 8
 
 
@@ -97,7 +96,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if share_memory and (offered := offer()) is not None:
             self._own_info["memory"] = offered
         self._memory: MemoryLink | None = None
-        #: from this length on, `send` has to look at a frame
+        #: frames from this length on may be lent, or are too long: `send` has to look at them
         self._large = max_frame_bytes + 1
         self._compressor: Compressor | None = None
         self._handshake: HandshakeReader | None = HandshakeReader()
@@ -105,14 +104,15 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._reader = PacketReader(self._on_packet, max_frame_bytes)
         self._packets: deque[list[Frame]] = deque()
         self._paused = 0
-        #: whether a stream leaves turns to others. Not over TLS: what has come for a paused protocol of asyncio, and
-        #: was not read, is lost when the other side closes.
+        #: whether a stream pauses to leave turns to others. Not over TLS: bytes that asyncio has received for a paused
+        #: protocol are lost when the other side closes.
         self._takes_turns = True
-        #: packets that were handled, or read without waiting, since others had their turn
+        #: packets that were handled, or read without waiting, since the loop's other callbacks had their turn
         self._in_a_row = 0
-        self._waiting: asyncio.Future[None] | None = None
+        self._arrivals = Arrivals(self._loop)
+        self._wake = self._arrivals.announce
         self._drain: asyncio.Future[None] | None = None
-        #: packets behind one that waits to hear whether it can be read from memory
+        #: packets behind one that waits for the answer whether its frames may be lent
         self._waiting_packets: deque[list[Frame]] | None = None
         self._lost = asyncio.Event()
         self._closed = False
@@ -123,24 +123,25 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     # -- asyncio's side
 
-    def connection_made(self, transport: Any) -> None:
-        """Called by the loop."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open with a handshake; called by the loop."""
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self._write_buffers = self._choose_writer(transport)
+        self._write_buffers = writer_of(transport)
         self._takes_turns = transport.get_extra_info("sslcontext") is None
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            _set_socket_options(sock)
+            set_options(sock)
             self._kept = keep_from_children(sock.fileno())
-        self.local_address = _address(self.scheme, transport.get_extra_info("sockname"))
-        self.peer_address = _address(self.scheme, transport.get_extra_info("peername"))
+        self.local_address = address_text(self.scheme, transport.get_extra_info("sockname"))
+        self.peer_address = address_text(self.scheme, transport.get_extra_info("peername"))
         transport.write(encode_handshake(self._own_info))
         if self._on_connected is not None:
             self._on_connected(self)
 
     def get_buffer(self, sizehint: int) -> Any:
-        """Called by the loop: where to read to."""
+        """Memory to read the next bytes into; called by the loop."""
         if self._handshake is not None:
             if self._handshake_buffer is None:
                 self._handshake_buffer = memoryview(bytearray(4096))
@@ -148,16 +149,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return self._reader.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Called by the loop: so much was read."""
+        """Take `nbytes` that were read; called by the loop."""
         self._in_a_row = 0
         self._guard(self._reader.buffer_updated if self._handshake is None else self._feed_handshake, nbytes)
 
-    def _guard(self, handle: Callable[[Any], None], what: Any) -> None:
-        """Handle something that came; whatever is wrong with it ends this connection, and nothing else."""
+    def _guard(self, handle: Callable[[T], None], what: T) -> None:
+        """Handle what came; any error in it ends this connection, and nothing else."""
         try:
             handle(what)
         except ProtocolVersionError as error:
-            self._fail(error, abort=False)  # what the other side needs to say the same has to leave first
+            self._fail(error, abort=False)  # this side's handshake has to leave first, for the other to notice as well
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             self._complain("malformed data", error)
             kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
@@ -174,10 +175,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def _complain(self, what: str, error: Exception) -> None:
         self._say(what, "Closing the connection from %s: %s: %s", self.peer_address, what, error)
 
-    def _say(self, kind: str, text: str, *args: object, **how: Any) -> None:
+    def _say(
+        self, kind: str, text: str, *args: object, level: int = logging.WARNING, error: Exception | None = None
+    ) -> None:
         if self._complaints is None:  # this end has connected: nobody can make it do so over and over
             self._complaints = Complaints(logger)
-        self._complaints.say(kind, self.peer_address, text, *args, **how)
+        self._complaints.say(kind, self.peer_address, text, *args, level=level, error=error)
 
     def _say_unhandled(self, error: Exception) -> None:
         self._say(
@@ -189,7 +192,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         )
 
     def eof_received(self) -> bool:
-        """Called by the loop: the other side has closed."""
+        """Note that the other side has closed; called by the loop."""
         if self._error is None and not self._closed:
             if self._handshake is not None:
                 self._error = CommClosedError(f"{self.peer_address} closed the connection before its handshake")
@@ -199,16 +202,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the loop, once."""
-        if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # came before the end
+        """Let go of everything, and report the end; called once by the loop."""
+        if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # packets before the end
             self._paused = _ENDED
             self._guard(self._take_held, None)
         self._closed = True
         end_keeping(self._kept)
-        # Comm and reader refer to each other: what is held of half a message would wait for the cyclic collector.
+        # Comm and reader refer to each other: half a message would wait for the cyclic collector.
         self._reader.close()
         self._on_connected = self._handshake_buffer = None
-        self._write_buffers = _write_nowhere
+        self._write_buffers = write_nowhere
         self._waiting_packets = None
         if self._memory is not None:
             self._memory.revoke()
@@ -224,16 +227,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self.when_closed()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
-            # A drain of packets that came before the stream may be scheduled; these come first.
+            # `_deliver_waiting` may be scheduled: packets come before the end.
             self._loop.call_soon(self._report_close, on_close)
 
     def pause_writing(self) -> None:
-        """Called by the loop: too much is unsent."""
+        """Have writers wait: too many bytes are unsent; called by the loop."""
         if self._drain is None:
             self._drain = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Called by the loop: enough has left."""
+        """Let writers go on: enough bytes have left; called by the loop."""
         drain, self._drain = self._drain, None
         if drain is not None and not drain.done():
             drain.set_result(None)
@@ -249,11 +252,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         """Wait for the other side's handshake.
 
         Raises:
-            CommClosedError, ProtocolVersionError: it did not come, or is not one of ours.
+            CommClosedError: the handshake did not come, or is not one of headrace's.
+            ProtocolVersionError: the other side speaks another version.
         """
         while self._handshake is not None and not self._closed:
-            await self._wait()
-        # Once both have introduced themselves, what was sent can be read even if the other side has closed since.
+            await self._arrivals.wait(self)
+        # After both handshakes, messages can still be read, even if the other side has closed since.
         if self._handshake is not None or isinstance(self._error, ProtocolVersionError):
             raise self._closed_error()
 
@@ -293,13 +297,16 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def _on_packet(self, frames: list[Frame], lengths: list[int] | None) -> None:
         if lengths is None:
             self._deliver(frames)
-        elif self._closed:  # what was lent is still to come back
+        elif self._closed:  # this end only waits for the return of its lent frames
             self._take_leave(frames, lengths)
         elif (found := self._resolve(frames, lengths)) is not None:
             self._deliver(found)
 
     def _resolve(self, frames: list[Frame], lengths: list[int]) -> list[Frame] | None:
-        """Frames that have flags as they were sent; None if there is nothing to deliver, or not yet."""
+        """The frames of a packet with flags, decompressed and read from memory.
+
+        None for a control packet, and for one whose frames threads still read.
+        """
         flags, memory = 0, self._memory
         for length in lengths:
             flags |= length
@@ -347,7 +354,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._wake()
 
     def _on_taken(self, frames: list[Frame]) -> None:
-        """Threads have read what a packet refers to."""
+        """Deliver a packet that threads have read from the sender's memory."""
         assert self._transport is not None
         if not self._lost.is_set() and not self._transport.is_closing():
             self._guard(self._go_on_with, frames)
@@ -361,11 +368,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _on_control(self, memory: MemoryLink, frames: list[Frame], lengths: list[int]) -> None:
         if len(frames) != 1 or lengths[0] & REFERENCE:
-            raise PacketError("what ends say to each other among other frames")
+            raise PacketError("a control frame among other frames")
         memory.on_control(frames[0])
 
     def _take_leave(self, frames: list[Frame], lengths: list[int]) -> None:
-        """Closing, until what was lent has come back: nothing is delivered, and nothing taken."""
+        """Act on a packet while this end closes and waits for its lent frames: take control packets, refuse others."""
         assert self._memory is not None
         if lengths[0] & CONTROL:
             self._on_control(self._memory, frames, lengths)
@@ -379,13 +386,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._reader.hold()
         self._paused |= reason
         if self._memory is not None and reason == _UNREAD:
-            # Nobody waits for what is not read now: an answer, or that what was lent comes back.
+            # While the socket is not read, no answer and no return of lent frames arrives: let waiting senders go on.
             if self._memory.when_answered is not None:
                 self._memory.when_answered()
             self._memory.let_go_on()
 
     def _resume(self, reason: int) -> None:
-        """A reason not to read is gone."""
+        """Take back a reason not to read the socket, and read on if there is no other."""
         self._paused &= ~reason
         assert self._transport is not None
         if self._paused or self._transport.is_closing():
@@ -409,7 +416,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             elif self._closed:
                 raise self._closed_error()
             else:
-                await self._wait()
+                await self._arrivals.wait(self)
         self._in_a_row += 1
         frames = self._packets.popleft()
         if self._paused & _UNREAD and not self._packets and not self._closed:
@@ -424,8 +431,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._fail(failure)
             raise failure from error
 
-    def start_stream(self, incoming: Any, on_batch: OnBatch, on_close: OnClose) -> None:
-        """Deliver packets by callback from here on."""
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
+        """Become a stream: deliver packets by callback from now on."""
         if self._on_batch is not None:
             raise RuntimeError(f"{self!r} is a stream already")
         self._codec = StreamCodec(incoming)
@@ -438,7 +445,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._on_close = on_close
 
     def _deliver_waiting(self) -> None:
-        """Packets that came before `start_stream`; those that come meanwhile queue up behind them."""
+        """Deliver the packets that came before `start_stream`; packets that come meanwhile queue up behind them."""
         assert self._codec is not None
         assert self._on_batch is not None
         try:
@@ -463,23 +470,23 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     # -- sending
 
     def send(self, message: Any) -> None:
-        """Send without waiting."""
+        """Send a message without waiting."""
         if self._closed:
             raise self._closed_error()
         codec = self._codec
         frames = encode(message) if codec is None else codec.encode(message)
         large = self._large
         if len(frames) > FREE_FRAMES:
-            self._check_count(frames)
+            check_count(frames)
         lengths = None
         for frame in frames:
             if len(frame) >= large:
-                self._check_limit(frames)
+                check_lengths(frames, self._reader.max_frame_bytes)
                 break
         else:
             large = 0
         if self._compressor is not None:
-            frames, lengths = self._compress(self._compressor, frames)
+            frames, lengths = compressed(self._compressor, frames)
         if large and self._memory is not None and self._waiting_packets is None and len(frames) <= FREE_FRAMES:
             if not self._paused & _UNREAD and self._memory.should_wait(frames):
                 self._wait_for_answer(self._memory, frames, lengths)
@@ -488,7 +495,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._write_buffers(buffers_to_write(frames, lengths))
 
     def _wait_for_answer(self, memory: MemoryLink, frames: list[Frame], lengths: list[int] | None) -> None:
-        """Send this packet, and what comes after it, when it is known whether the other side reads from memory."""
+        """Send a packet, and those behind it, once the other side has answered whether it reads from memory."""
         waiting = self._waiting_packets = deque()
         write, self._write_buffers = self._write_buffers, waiting.append
 
@@ -503,33 +510,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
         memory.when_answered = send_waiting
 
-    @staticmethod
-    def _compress(compressor: Compressor, frames: list[Frame]) -> tuple[list[Frame], list[int] | None]:
-        """Frames as they should travel, and their lengths with flags, if any has one."""
-        shorter, flags = compressor.compress_frames(frames)
-        # The other side counts bytes as they come: of very many frames, too few may be left for it to take them.
-        if flags is None or too_many(len(shorter), sum(map(len, shorter))):
-            return frames, None
-        return shorter, [len(frame) | flag for frame, flag in zip(shorter, flags, strict=True)]
-
-    def _check_count(self, frames: list[Frame]) -> None:
-        if too_many(len(frames), sum(map(len, frames))):
-            raise MessageTooLargeError(
-                f"{len(frames)} short pieces in one message are more than the other side accepts: "
-                "split the value into several"
-            )
-
-    def _check_limit(self, frames: list[Frame]) -> None:
-        limit = self._reader.max_frame_bytes
-        for frame in frames:
-            if len(frame) > limit:  # the other side, most likely with the same settings, would close the connection
-                raise MessageTooLargeError(
-                    f"{len(frame)} bytes in one piece are more than the limit of {limit} (setting "
-                    "distributed.comm.max-frame-bytes, on both sides): split the value into several"
-                )
-
-    async def write(self, msg: Any, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
-        """Send, and wait while too much is unsent."""
+    async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
+        """Send a message, and wait while too many bytes are unsent."""
         self.send(msg if serializers is None else mark_by_families(msg, serializers))
         returned = None if self._memory is None or self._paused & _UNREAD else self._memory.drain
         for drain in (self._drain, returned):
@@ -538,21 +520,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
                 if self._closed and self._error is not None:
                     raise self._closed_error()
 
-    @staticmethod
-    def _choose_writer(transport: Any) -> Callable[[list[Frame]], None]:
-        if type(transport).__module__.startswith("uvloop") or sys.version_info >= (3, 12):
-            return transport.writelines  # type: ignore[no-any-return]
-
-        def write_each(buffers: list[Frame]) -> None:  # asyncio's own writelines joins the buffers
-            for buffer in buffers:
-                transport.write(buffer)
-
-        return write_each
-
     # -- the end
 
     async def close(self) -> None:
-        """Close once what was sent has left."""
+        """Close once all that was sent has left."""
         self._packets.clear()
         if not self._closed:
             self._closed = True
@@ -587,12 +558,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             self._transport.abort()
 
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the connection."""
         return self._closed
 
     @property
     def unsent(self) -> int:
-        """Bytes that were sent and have not left, if these are so many that `write` would wait; else 0."""
+        """Bytes that were sent and have not left, if there are so many that `write` would wait; else 0."""
         transport, memory = self._transport, self._memory
         lent = memory.lent_bytes if memory is not None and memory.drain is not None else 0
         if self._drain is None or transport is None or self._closed:
@@ -601,12 +572,12 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     @property
     def unread(self) -> int:
-        """Messages that have come and were not read."""
+        """Number of messages that have arrived and were not read."""
         return len(self._packets)
 
     @property
     def progress(self) -> Any:
-        """Differs from what it was when anything has come since, in the middle of a message, too."""
+        """A value that changes whenever bytes arrive, in the middle of a message, too."""
         read = 0 if self._memory is None else self._memory.progress
         return len(self._packets), read, *self._reader.position
 
@@ -632,7 +603,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def _report_close(self, on_close: OnClose) -> None:
         on_close(self._error)
-        self._on_batch = None  # which holds whom it was for
+        self._on_batch = None  # the callback refers to the stream's owner
 
     def _closed_error(self) -> Exception:
         error = self._error
@@ -643,47 +614,3 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         fresh = kind(str(error))
         fresh.__cause__ = error.__cause__
         return fresh
-
-    def _wake(self) -> None:
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    async def _wait(self) -> None:
-        if self._waiting is not None:
-            raise RuntimeError(f"{self!r} is being read already")
-        self._waiting = self._loop.create_future()
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-
-
-def _write_nowhere(buffers: list[Frame]) -> None:
-    """What is written after the end."""
-
-
-def comm_options() -> Any:
-    """`CommOptions` as configured now. Late import: dask takes a tenth of a second."""
-    from headrace.config import CommOptions
-
-    return CommOptions.from_config()
-
-
-def _set_socket_options(sock: Any) -> None:
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        timeout = max(3, int(comm_options().tcp_timeout))
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, timeout // 4))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, timeout // 10))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 7)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout * 1000)
-
-
-def _address(scheme: str, name: Any) -> str:
-    if not name:
-        return f"{scheme}://"
-    return f"{scheme}://{unparse_host_port(name[0], name[1])}"

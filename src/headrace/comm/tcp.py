@@ -1,4 +1,4 @@
-"""Connecting and listening with TCP sockets. Also the base of `tls`, which only adds a context, and insists on one."""
+"""Connecting and listening with TCP sockets; also the base of `tls`, which requires an SSL context."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import ssl
 import sys
 from typing import Any
 
+from headrace.config import CommOptions
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 
 from .accepting import Acceptor
@@ -24,7 +25,7 @@ from .connections import (
 )
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
-from .socket_comm import SocketComm, comm_options
+from .socket_comm import SocketComm
 from .sockets import bound_sockets
 
 logger = logging.getLogger("distributed.comm.tcp")
@@ -36,7 +37,11 @@ class SocketConnector(Connector):
     scheme = "tcp"
 
     def ssl_context(self, location: str, connection_args: dict[str, Any]) -> ssl.SSLContext | None:
-        """The context to connect with; FatalCommClosedError if one is required and missing."""
+        """The context to connect with, if any.
+
+        Raises:
+            FatalCommClosedError: encryption is required, and this scheme has none.
+        """
         if connection_args.get("require_encryption"):
             raise FatalCommClosedError(
                 f"encryption is required by the configuration or Security object: refusing to connect to "
@@ -45,12 +50,12 @@ class SocketConnector(Connector):
         return None
 
     async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
-        """One attempt."""
+        """Connect to a host and a port, once."""
         host, port = parse_host_port(address)
         context = self.ssl_context(address, connection_args)
         if host in ("", "0.0.0.0"):
             host = "127.0.0.1"
-        options = comm_options()
+        options = CommOptions.from_config()
         arguments = dict(connection_args.get("extra_conn_args") or {})
         if context is not None:
             arguments.setdefault("server_hostname", host)
@@ -105,7 +110,7 @@ class SocketListener(BaseListener):
         self._handle_comm = handle_comm
         self._deserialize = deserialize
         self._listen_args = listen_args
-        self._options = comm_options()
+        self._options = CommOptions.from_config()
         self._acceptors: list[Acceptor | asyncio.Server] = []
         self._context = self.ssl_context(location, listen_args)
         self._tasks = CommTasks()
@@ -113,7 +118,11 @@ class SocketListener(BaseListener):
         self.listen_address = self.contact_address = f"{self.scheme}://{location}"
 
     def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
-        """The context to listen with; RuntimeError if one is required and missing."""
+        """The context to listen with, if any.
+
+        Raises:
+            RuntimeError: encryption is required, and this scheme has none.
+        """
         if listen_args.get("require_encryption"):
             raise RuntimeError(
                 f"encryption is required by the configuration or Security object: refusing to listen at "
@@ -122,7 +131,7 @@ class SocketListener(BaseListener):
         return None
 
     async def start(self) -> None:
-        """Begin to listen; nothing if it does."""
+        """Begin to listen, unless the listener does already."""
         if self._acceptors:
             return
         host = None if self._host in ("", "*") else self._host
@@ -139,7 +148,7 @@ class SocketListener(BaseListener):
         self.contact_address = f"{self.scheme}://{unparse_host_port(contact, bound_port)}"
 
     def stop(self) -> None:
-        """Accept no more; connections that have not shaken hands are dropped."""
+        """Accept no more connections, and drop those that have not shaken hands."""
         acceptors, self._acceptors = self._acceptors, []
         for acceptor in acceptors:
             acceptor.close()
@@ -191,12 +200,7 @@ class SocketListener(BaseListener):
             return
         finally:
             self.beginning.discard(comm)
-        try:
-            await self.on_connection(comm)
-            await self._handle_comm(comm)
-        except BaseException:
-            comm.abort()
-            raise
+        await self.serve(comm, self._handle_comm)
 
 
 class TCPBackend(Backend):
@@ -206,10 +210,10 @@ class TCPBackend(Backend):
     listener: type[SocketListener] = SocketListener
 
     def get_connector(self) -> SocketConnector:
-        """What makes connections."""
+        """A connector."""
         return self.connector()
 
-    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: Any) -> Listener:
+    def get_listener(self, loc: str, handle_comm: HandleComm, deserialize: bool, **args: object) -> Listener:
         """A listener that has not started."""
         return self.listener(loc, handle_comm, deserialize, **args)
 
@@ -227,7 +231,7 @@ class TCPBackend(Backend):
         return unparse_host_port(ensure_ip(host), None if port == -1 else port)
 
     def get_local_address_for(self, loc: str) -> str:
-        """A host of ours that the location can be reached from."""
+        """The address of this host from which the location can be reached."""
         host = ensure_ip(parse_host_port(loc, 0)[0])
         return unparse_host_port(get_ipv6(host) if ":" in host else get_ip(host))
 

@@ -1,4 +1,4 @@
-"""Comms over TLS: `tcp` with a context on both sides, and certificates checked on both sides."""
+"""Comms over TLS: `tcp` with an SSL context at both ends. Each end checks the other's certificate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about callables, and finding them by name."""
+"""Questions about callables, and the import of one by its dotted name."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import Any
 
 
-def iscoroutinefunction(f: Any) -> bool:
-    """Whether calling it gives a coroutine; looks through `functools.partial`."""
+def iscoroutinefunction(f: object) -> bool:
+    """Whether a call of the object gives a coroutine; looks through `functools.partial`."""
     while isinstance(f, functools.partial):
         f = f.func
     return inspect.iscoroutinefunction(f)
 
 
 def import_term(name: str) -> Any:
-    """What a dotted name stands for.
+    """The module, or the attribute of a module, with a dotted name.
 
     >>> import_term("operator.add")
     <built-in function add>

@@ -1,4 +1,4 @@
-"""Which worker's task or actor the caller runs in, for code that must not import the worker's package."""
+"""The worker whose task or actor the caller runs in, for code that must not import the worker's package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Public names of a package that are loaded when they are used, so that importing a pure part brings in no shell."""
+"""Public names of a package that are loaded when they are first used: the import of a pure part brings in no shell."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 
 class PackageModule(ModuleType):
-    """A base of modules with a class of their own, which cloudpickle does not know for modules: by name, as those."""
+    """A base for modules with a class of their own. Pickles them by name: cloudpickle only knows plain modules."""
 
     def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
         return import_module, (self.__name__,)
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package; a name that was used once is an ordinary attribute from then on.
+    """A `__getattr__` for a package. A name that was used once is an ordinary attribute from then on.
 
     Args:
         package: its `__name__`.
-        homes: per public name, the module that has it; relative to the package if it begins with a dot.
+        homes: the module of each public name, relative to the package if it begins with a dot.
     """
 
     def load(name: str) -> Any:
@@ -36,11 +36,11 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def names_before(package: str, home: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package of public modules that stands before another: it has that one's names as well.
+    """A `__getattr__` for a package of public modules that stands before another and has that one's names as well.
 
     Args:
         package: its `__name__`.
-        home: the package that has the names, and the modules that are not in this one.
+        home: the other package, which has the names, and the modules that the first one lacks.
     """
 
     def load(name: str) -> Any:

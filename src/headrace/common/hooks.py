@@ -1,4 +1,4 @@
-"""Hooks of plugins: which of them a plugin really has, so that those it does not override cost nothing."""
+"""Hooks that plugins override. A hook that a plugin does not override is not called, and so costs nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def does_nothing(function: F) -> F:
     return function
 
 
-def hook_of(plugin: Any, name: str) -> Callable[..., Any] | None:
+def hook_of(plugin: object, name: str) -> Callable[..., Any] | None:
     """A plugin's hook, or None if it has none, or only that of the base class.
 
     >>> class Base:

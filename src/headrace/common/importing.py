@@ -1,9 +1,10 @@
 """Imports that never meet a package in the middle of its import by another thread.
 
-Who imports `package.module` while another thread is importing `package` does not wait for that: it locks
-`package.module`, and begins. As soon as this needs something of `package`, it waits for the other thread, which may
-come to need `package.module`. The interpreter notices that the two wait for each other, and lets one go on with a
-half-made module, which fails. Here the package is waited for first, while nothing is locked that its import could need.
+A thread that imports `package.module` while another thread is importing `package` does not wait for the package: it
+locks `package.module`, and begins. As soon as the module needs something of `package`, its thread waits for the other,
+which may come to need `package.module`. The interpreter notices that the two wait for each other, and lets one go on
+with a half-made module, which fails. The functions here wait for the package first, while they hold no lock that its
+import could need.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-#: What workers need for most kinds of work and do not have from the start, since dask takes a tenth of a second.
+#: Modules that workers need for most kinds of work and do not import at their start, as dask takes a tenth of a second.
 LATE = ("dask._task_spec", "headrace.protocol.functions.by_value", "headrace.protocol.culprit", "headrace.actor")
-#: Of these, what clients and schedulers may need.
+#: Those of `LATE` that clients and schedulers may need.
 BY_VALUE = LATE[1:3]
 #: names of modules whose import is over
 imported: set[str] = set()
 
 
 def import_from_outside(name: str) -> ModuleType:
-    """Import a module; if it is not there yet, one after another the packages that it is in before it.
+    """Import a module, and before it, one after the other, the packages that it is in.
 
     Raises:
         ImportError: there is no such module, or it cannot be imported.
@@ -37,6 +38,6 @@ def import_from_outside(name: str) -> ModuleType:
 
 
 def import_late(names: tuple[str, ...] = LATE) -> None:
-    """Import what would be imported with work: a process that has used up its descriptors cannot load anything."""
+    """Import modules before work needs them: a process that has used up its descriptors could not load them then."""
     for name in names:
         import_from_outside(name)

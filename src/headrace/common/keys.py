@@ -1,4 +1,4 @@
-"""Task keys: what may be one, how it travels, and the group and prefix it belongs to.
+"""Task keys: the types that they may have, their form on the wire, and the group and prefix that they belong to.
 
 A key is a `str`, `bytes`, `int`, `float` or a tuple of keys (nested at most `MAX_DEPTH` deep). On the wire and in
 the state machines a `bytes` key is a string with a reserved prefix, because msgpack unions hold one text type only;
@@ -21,7 +21,7 @@ _Depth5: TypeAlias = _Atom | tuple[_Depth4, ...]
 Key: TypeAlias = _Atom | tuple[_Depth5, ...]
 
 MAX_DEPTH = 6
-#: What msgpack carries.
+#: The integers that msgpack can carry.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 _BYTES_PREFIX = "\x00bytes:"
 _HEX_LETTERS = re.compile("[a-f]+")
@@ -33,7 +33,7 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
 
     Raises:
         TypeError: the key, or a part of it, has a type that keys may not have, or is nested too deep.
-        ValueError: it is of such a type, but no message could carry it, or nobody could find it again.
+        ValueError: no message could carry the key, or nobody could find it again (nan, which equals nothing).
     """
     kind = type(key)
     if kind is str:
@@ -49,8 +49,7 @@ def to_wire(key: Any, depth: int = MAX_DEPTH) -> Key:
     if kind is tuple:
         if not depth:
             raise TypeError(f"a task's key must not be nested more than {MAX_DEPTH} tuples deep: …{_short(key)}")
-        parts: Any = tuple([to_wire(part, depth - 1) for part in key])
-        return cast(Key, parts)
+        return cast(Key, tuple([to_wire(part, depth - 1) for part in key]))
     if isinstance(key, bytes):
         return _BYTES_PREFIX + key.decode("latin-1")
     if isinstance(key, bool):
@@ -75,11 +74,11 @@ def _text(key: str) -> str:
     return key
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
-        text = hex(value)
+        text = f"{value:#x}"
     return text if len(text) <= 200 else text[:200] + "…"
 
 
@@ -101,7 +100,7 @@ def key_group(x: Key) -> str:
     'inc'
     """
     if type(x) is str:
-        # Keys of one function differ in their token only, so one cached answer serves all of them.
+        # Keys of one function differ in their tokens only, so that one cached answer serves all of them.
         head, dash, token = x.rpartition("-")
         if dash and not token.isalpha():
             return key_prefix(head + "-0")
@@ -115,7 +114,7 @@ def key_group(x: Key) -> str:
 
 @lru_cache(10_000)
 def key_prefix(group: str) -> str:
-    """The prefix of a group name: what is left without the token at its end.
+    """The prefix of a group: its name without the token at the end.
 
     Words of letters are kept up to the first that looks like a token: one with digits, or eight hexadecimal letters.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-#: Packages whose difference breaks things, and those whose difference may.
+#: Packages of which different versions cannot work together, and those of which they may not.
 REQUIRED = ("dask", "headrace", "msgspec", "cloudpickle")
 OPTIONAL = ("numpy", "pandas", "pyarrow", "lz4", "zstandard", "uvloop")
 
@@ -19,10 +19,10 @@ class VersionMismatchWarning(Warning):
 
 
 def get_versions(packages: Iterable[Any] | None = None) -> dict[str, Any]:
-    """This process's host and package versions; a package that is absent is `None`.
+    """Facts about this process's host, and the versions of packages in it; None for a package that is absent.
 
     Args:
-        packages: further names, or tuples that begin with one.
+        packages: names of further packages, or tuples that begin with a name.
     """
     further = [name if isinstance(name, str) else name[0] for name in packages or ()]
     return {"host": get_system_info(), "packages": get_package_info([*REQUIRED, *OPTIONAL, *further])}
@@ -40,7 +40,7 @@ def get_package_info(pkgs: Iterable[str]) -> dict[str, str | None]:
 
 
 def get_system_info() -> dict[str, Any]:
-    """What this process runs on."""
+    """The interpreter, operating system and machine of this process."""
     return {
         "python": sys.version,
         "python-bits": struct.calcsize("P") * 8,
@@ -57,11 +57,11 @@ def error_message(
     source: Mapping[str, Any],
     source_name: str = "Client",
 ) -> dict[str, str]:
-    """What differs between the parts of a cluster, for people.
+    """A text that lists the packages of which the parts of a cluster have different versions.
 
     Args:
         scheduler, workers, source: as `get_versions` returns them; those of workers by address.
-        source_name: what `source` is called.
+        source_name: the name of `source` in the text.
 
     Returns:
         `{"warning": a text, or "" if all agree, "error": ""}`

@@ -1,4 +1,4 @@
-"""Values as plain data that any format can hold: what dumps for people are made of."""
+"""Values as plain data that any file format can hold, for dumps of a cluster's state."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-#: What msgpack can carry.
+#: The integers that msgpack can carry.
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 #: Containers nested deeper are shown as text.
 MAX_DEPTH = 50
 
 
 def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """Text, numbers, None, and lists and dictionaries of these; everything else becomes its `repr`.
+    """A value as text, number, None, or lists and dictionaries of these; anything else becomes its `repr`.
 
     >>> plain({("x", 0): {1}, "y": range(2)})
     {"('x', 0)": [1], 'y': [0, 1]}
@@ -30,7 +30,7 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
     return repr(value)
 
 
-def attributes(record: Any, names: Iterable[str], exclude: Iterable[str] = ()) -> dict[str, Any]:
+def attributes(record: object, names: Iterable[str], exclude: Iterable[str] = ()) -> dict[str, Any]:
     """Some attributes of a record as plain data."""
     left_out = frozenset(exclude)
     return {name: plain(getattr(record, name)) for name in names if name not in left_out}

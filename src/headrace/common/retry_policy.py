@@ -1,8 +1,8 @@
-"""Retry policies as they travel, and how long a failed task waits by them. Pure.
+"""Retry policies as they travel, and the time that a failed task waits by them. Pure.
 
 On the wire a policy is a plain dictionary among a task's annotations, under "retries": `count`, `delay`, `backoff`,
-`maximum_delay` (None for none), `jitter` and `on` (names of exception classes; empty for all). The scheduler counts and
-waits, the worker says whether an exception is one of `on`: it alone may unpickle it.
+`maximum_delay` (None for none), `jitter` and `on` (names of exception classes; empty for all). The scheduler counts the
+attempts and waits; the worker tells whether an exception is one of `on`, since it alone may unpickle the exception.
 """
 
 from __future__ import annotations
@@ -11,37 +11,41 @@ from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
-#: Seconds that nothing waits longer than, whatever a policy multiplies up to.
+#: Seconds that no task waits longer than, whatever its policy multiplies up to.
 LONGEST = 10.0 * 365 * 24 * 3600
 
 _NUMBERS = ("delay", "backoff", "jitter")
 
 
 def policy_of(annotations: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The retry policy among a task's annotations, if it has one; a plain number of retries is none."""
+    """The retry policy among a task's annotations; None without one, or for a plain number of retries."""
     policy = annotations.get("retries")
     return policy if isinstance(policy, Mapping) else None
 
 
 def problem_of_policy(policy: Mapping[str, Any]) -> str | None:
-    """What is wrong with a policy that came over the wire, or None."""
+    """A text about the first fault of a policy that came over the wire; None if the policy is valid."""
     for name in _NUMBERS:
-        value: Any = policy.get(name)
-        if type(value) not in (int, float) or not value >= 0:
-            return f"a retry policy's {name!r} must be a number that is not negative, not {value!r}"
+        if not _is_amount(policy.get(name)):
+            return f"a retry policy's {name!r} must be a number that is not negative, not {policy.get(name)!r}"
     maximum = policy.get("maximum_delay")
-    if maximum is not None and (type(maximum) not in (int, float) or not maximum >= 0):
+    if maximum is not None and not _is_amount(maximum):
         return f"a retry policy's 'maximum_delay' must be a number that is not negative, or None, not {maximum!r}"
     if type(policy.get("count")) is not int or policy["count"] < 0:
         return f"a retry policy's 'count' must be a whole number that is not negative, not {policy.get('count')!r}"
     return None
 
 
-def seconds_before(policy: Mapping[str, Any], attempt: int, key: Any) -> float:
-    """How long a task waits before it is tried again.
+def _is_amount(value: object) -> bool:
+    """Whether a value is a number that is not negative; True, False and nan are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
-    `delay * backoff ** (attempt - 1)`, at most `maximum_delay`, and then longer or shorter by a share of it, up to
-    `jitter`, that is drawn from the key and the attempt: the same in every run of the same story.
+
+def seconds_before(policy: Mapping[str, Any], attempt: int, key: object) -> float:
+    """Seconds that a task waits before it is tried again.
+
+    They are `delay * backoff ** (attempt - 1)`, at most `maximum_delay`, and then more or less by a share of up to
+    `jitter`. The share is derived from key and attempt, so that the same events give the same times.
 
     Args:
         attempt: 1 for the first retry.
@@ -66,7 +70,7 @@ def names_of(kind: type) -> list[str]:
 def matches(policy: Mapping[str, Any], error: BaseException) -> bool:
     """Whether a policy has a task tried again after this exception.
 
-    By qualified names, so that a class that was pickled by value, or is defined in `__main__`, is recognised.
+    Classes are compared by qualified names: those pickled by value, or defined in `__main__`, are other objects here.
     """
     wanted = policy.get("on")
     return not wanted or any(name in wanted for name in names_of(type(error)))

@@ -1,14 +1,17 @@
-"""How many workers with how many threads a machine gets when the user does not say."""
+"""The number of workers, and of threads of each, that a machine gets where the user leaves them open."""
 
 from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from contextlib import suppress
+from typing import SupportsIndex
 
 
 def split_cpus(cpus: int) -> tuple[int, int]:
-    """Workers and threads each: a process per CPU when there are few, else a split near the square root that uses all.
+    """Numbers of workers and of threads each: a worker per CPU if there are few, else a split near the square root.
+
+    All CPUs are used.
 
     >>> split_cpus(4), split_cpus(8), split_cpus(64)
     ((4, 1), (4, 2), (8, 8))
@@ -19,27 +22,27 @@ def split_cpus(cpus: int) -> tuple[int, int]:
     return processes, cpus // processes
 
 
-def whole_number(name: str, value: Any) -> int:
-    """An integer that the user gave: numpy's are fine, and quotients such as 4 / 2.
+def whole_number(name: str, value: object) -> int:
+    """The integer that a user gave; numpy's integers count, and quotients such as 4 / 2.
 
     Raises:
-        TypeError: it is none; `name` says of what.
+        TypeError: the value is no integer; the message begins with `name`.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+    if isinstance(value, SupportsIndex):
+        with suppress(TypeError):  # an array has the method, and no index unless it is one integer
+            return operator.index(value)
+    raise TypeError(f"{name} must be an integer, not {value!r}")
 
 
 def workers_and_threads(
     n_workers: int | None, threads_per_worker: int | None, processes: bool, cpus: int
 ) -> tuple[int, int]:
-    """Complete what the user left open, so that the CPUs are used.
+    """Numbers of workers and of threads each, where the user may have left either open; all CPUs are used.
 
     Raises:
-        TypeError: a number is no integer; names it.
+        TypeError: a number is no integer; the message names it.
         ValueError: the number of workers is negative, or that of threads not positive.
     """
     n_workers = None if n_workers is None else whole_number("n_workers", n_workers)
@@ -57,28 +60,3 @@ def workers_and_threads(
     if threads_per_worker is None:
         return n_workers, math.ceil(cpus / n_workers) if n_workers else cpus
     return n_workers, threads_per_worker
-
-
-def workers_for(
-    workers: int, memory: float | None, cores: int | None, memory_per_worker: int, threads_per_worker: int
-) -> int:
-    """The number of workers that was asked for in one way or several: the largest.
-
-    Args:
-        workers: a number of workers.
-        memory: bytes in total.
-        cores: threads in total.
-        memory_per_worker: a worker's limit in bytes; 0 for none.
-        threads_per_worker: a worker's threads.
-
-    Raises:
-        ValueError: memory was asked for, and the workers have no limit by which to count.
-    """
-    wanted = [workers]
-    if cores is not None:
-        wanted.append(math.ceil(cores / threads_per_worker))
-    if memory is not None:
-        if not memory_per_worker:
-            raise ValueError("cannot scale to an amount of memory: the workers have no memory limit")
-        wanted.append(math.ceil(memory / memory_per_worker))
-    return max(wanted)

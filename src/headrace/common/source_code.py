@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class SourceCode(NamedTuple):
-    """One frame from which work was submitted.
+    """A frame of the user's code from which work was submitted.
 
     Attributes:
-        code: source text of its function or module; the function's name where there is no source.
-        lineno_frame: line of the file, counted from 1, in which the frame was.
-        lineno_relative: the same, counted from 0 at the first line of `code`.
+        code: source text of the frame's function or module; the function's name where there is no source.
+        lineno_frame: the frame's line in the file, counted from 1.
+        lineno_relative: the same line, counted from 0 at the first line of `code`.
         filename: the file.
     """
 

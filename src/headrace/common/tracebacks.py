@@ -1,4 +1,4 @@
-"""Exceptions that are kept: without the frames in which they arose, which hold whatever was in use there."""
+"""Exceptions that are kept: they must not hold the frames in which they arose, nor the values in these frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_frames(error: E) -> E:
-    """The same exception, with no traceback on it nor on what caused it; for one that is kept after it was logged."""
+    """The same exception, stripped of its traceback and of those of its causes; for one that is kept after logging."""
     left: list[BaseException | None] = [error]
     seen: set[int] = set()
     while left:

@@ -18,7 +18,7 @@ from .printed_report import (
     styled,
     table,
 )
-from .sources import SIZE_CLASSES, Summary, find_sources, merge, parse_file, summary_of, to_frame
+from .sources import SIZE_CLASSES, Source, Summary, find_sources, merge, parse_file, summary_of, to_frame
 
 #: Summaries merged by one task.
 FAN_IN = 8
@@ -58,7 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def parse_and_reduce(client: Any, sources: list[Any]) -> tuple[Summary, Any]:
+def parse_and_reduce(client: Client, sources: list[Source]) -> tuple[Summary, Any]:
     """Parse every file and merge the summaries in a tree, with the table beside it; shows the progress.
 
     Returns the merged summary, and a `dask.dataframe` whose partitions are on the workers.

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from inspect import isawaitable
 from typing import Any
 
 from headrace.common.status import Status
-from headrace.config import get, parse_seconds
+from headrace.config import get, parse_seconds, seconds_of
 from headrace.protocol import dumps
 from headrace.rpc import PeriodicCallback
 
@@ -45,13 +46,13 @@ class Adaptive(AdaptiveCore):
     def __init__(
         self,
         cluster: Any,
-        interval: Any = None,
+        interval: float | str | timedelta | None = None,
         minimum: int | None = None,
         maximum: float | None = None,
         wait_count: int | None = None,
-        target_duration: Any = None,
+        target_duration: float | str | timedelta | None = None,
         worker_key: Callable[[Any], Any] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         given = get("distributed.adaptive")
         super().__init__(
@@ -173,17 +174,15 @@ class Adaptive(AdaptiveCore):
             await _awaited(self.cluster.scale_down([name for name in names if name in retired]))
 
 
-async def _awaited(result: Any) -> None:
+async def _awaited(result: object) -> None:
     if isawaitable(result):
         await result
 
 
-def _bound(value: Any) -> Any:
+def _bound(value: object) -> Any:
     """A number of workers; infinity is a text in variables of the environment, and `.inf` in YAML."""
     return math.inf if value in ("inf", ".inf") else value
 
 
-def _seconds(value: Any) -> float:
-    if hasattr(value, "total_seconds"):
-        return float(value.total_seconds())
-    return parse_seconds(value)
+def _seconds(value: float | str | timedelta | None) -> float:
+    return parse_seconds(seconds_of(value))

@@ -20,7 +20,7 @@ logger = logging.getLogger("distributed.deploy.adaptive")
 _LOG_LENGTH = 1000
 
 
-def check_bounds(minimum: Any, maximum: Any, wait_count: Any) -> None:
+def check_bounds(minimum: float, maximum: float, wait_count: float) -> None:
     """Refuse bounds between which no number of workers lies.
 
     Raises:

@@ -33,6 +33,8 @@ from .foldable_logs import Logs, as_log
 from .link import LocalLink
 
 if TYPE_CHECKING:
+    from headrace.client import Client
+
     from .adaptive import Adaptive
     from .widget import ClusterWidget
 
@@ -73,10 +75,10 @@ class Cluster(SyncMethodMixin):
     def __init__(
         self,
         asynchronous: bool = False,
-        loop: Any = None,
+        loop: object = None,
         quiet: bool = False,
         name: str | None = None,
-        scheduler_sync_interval: Any = 1,
+        scheduler_sync_interval: float | str = 1,
     ) -> None:
         self._name = str(name) if name else uuid.uuid4().hex[:8]
         self.quiet = quiet
@@ -97,7 +99,7 @@ class Cluster(SyncMethodMixin):
         self._runner: LoopRunner | None = None
         if not asynchronous or loop is not None or asyncio._get_running_loop() is not None:
             self._runner = LoopRunner(loop=loop, asynchronous=asynchronous)
-        self._client: Any = None
+        self._client: Client | None = None
         #: whether this process was forked from the one whose cluster this is
         self._inherited = False
         self._starting: asyncio.Future[None] | None = None
@@ -452,7 +454,7 @@ class Cluster(SyncMethodMixin):
             self._shown = ClusterWidget(self)
         return None if self._shown is None else self._shown.box
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None, **kwargs: object) -> dict[str, Any]:
         bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
         if is_kernel() and self._is_up() and (box := self._widget()) is not None:
             bundle.update(box._repr_mimebundle_())

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Protocol
+
+from headrace.rpc import Server
+
+
+class HasOperations(Protocol):
+    """A scheduler as `LocalLink` sees it."""
+
+    server: Server
+
+    @property
+    def address(self) -> str: ...
 
 
 class LocalLink:
@@ -17,7 +28,7 @@ class LocalLink:
         scheduler: a Scheduler that runs on the same loop.
     """
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: HasOperations) -> None:
         self._scheduler = scheduler
 
     @property

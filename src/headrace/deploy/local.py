@@ -71,7 +71,7 @@ class LocalCluster(SpecCluster):
         n_workers: int | None = None,
         threads_per_worker: int | None = None,
         processes: bool | None = None,
-        loop: Any = None,
+        loop: object = None,
         start: bool | None = None,
         host: str | None = None,
         ip: str | None = None,
@@ -89,7 +89,7 @@ class LocalCluster(SpecCluster):
         interface: str | None = None,
         worker_class: Callable[..., Any] | None = None,
         scheduler_kwargs: dict[str, Any] | None = None,
-        scheduler_sync_interval: Any = 1,
+        scheduler_sync_interval: float | str = 1,
         **worker_kwargs: Any,
     ) -> None:
         if diagnostics := worker_kwargs.pop("diagnostics_port", None):
@@ -126,7 +126,7 @@ class LocalCluster(SpecCluster):
             scheduler_sync_interval=scheduler_sync_interval,
         )
 
-    def start_worker(self, *args: Any, **kwargs: Any) -> Any:
+    def start_worker(self, *args: object, **kwargs: object) -> Any:
         """Raise; kept for the message.
 
         Raises:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import Any
+from typing import Protocol
 
 from .cluster import logger
 
@@ -18,18 +18,25 @@ _KEPT = 1000
 _SHOWN = 20
 
 
+class LineReader(Protocol):
+    """The output of a process, such as `asyncio.StreamReader`."""
+
+    async def readline(self) -> str | bytes:
+        """The next line with its end; nothing at the end of the output."""
+
+
 class Output:
     """The lines of a process.
 
     Args:
-        reader: has an asynchronous `readline()` that gives text or bytes, and nothing at the end.
+        reader: what the process prints.
         name: of the process, for messages.
 
     Attributes:
         lines: the latest.
     """
 
-    def __init__(self, reader: Any, name: str) -> None:
+    def __init__(self, reader: LineReader, name: str) -> None:
         self.lines: deque[str] = deque(maxlen=_KEPT)
         self._reader = reader
         self._name = name

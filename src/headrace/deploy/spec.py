@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from asyncio import ALL_COMPLETED, FIRST_EXCEPTION
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from headrace.common.callables import import_term
 from headrace.common.sizing import whole_number
@@ -21,11 +21,23 @@ from headrace.security import Security
 
 from .cluster import Cluster, close_clusters, gather_or_cancel, logger, silence
 
+if TYPE_CHECKING:
+    from .adaptive import Adaptive
+
 __all__ = ["ProcessInterface", "SpecCluster", "close_clusters", "init_spec", "run_spec"]
 
 #: Names of the options that give a worker's threads, and its memory.
 _THREADS = ("nthreads", "ncores", "threads", "cores")
 _MEMORY = ("memory_limit", "memory")
+
+
+T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """What a specification has made, as far as a cluster closes it."""
+
+    def close(self) -> Awaitable[object]: ...
 
 
 class ProcessInterface:
@@ -43,7 +55,7 @@ class ProcessInterface:
         external_address: where it is reached from here, if that is another.
     """
 
-    def __init__(self, scheduler: Any = None, name: Any = None) -> None:
+    def __init__(self, scheduler: object = None, name: object = None) -> None:
         self.address: str | None = getattr(self, "address", None)
         self.external_address: str | None = None
         self.lock = asyncio.Lock()
@@ -135,12 +147,12 @@ class SpecCluster(Cluster):
         scheduler: dict[str, Any] | None = None,
         worker: dict[str, Any] | None = None,
         asynchronous: bool = False,
-        loop: Any = None,
-        security: Any = None,
-        silence_logs: Any = False,
+        loop: object = None,
+        security: Security | dict[str, Any] | None = None,
+        silence_logs: int | str | bool | None = False,
         name: str | None = None,
         shutdown_on_close: bool = True,
-        scheduler_sync_interval: Any = 1,
+        scheduler_sync_interval: float | str = 1,
         shutdown_scheduler: bool = True,
     ) -> None:
         super().__init__(
@@ -271,7 +283,7 @@ class SpecCluster(Cluster):
                 raise RuntimeError(f"{type(self).__name__} was closed while workers started")
             raise failure
 
-    async def _start_worker(self, name: Any) -> None:
+    async def _start_worker(self, name: Hashable) -> None:
         spec = self.worker_spec[name]
         self._log(f"starting worker {name}")
         try:
@@ -288,7 +300,7 @@ class SpecCluster(Cluster):
                 raise
             raise self._start_error(name, error) from error
 
-    def _start_error(self, name: Any, error: Exception) -> RuntimeError:
+    def _start_error(self, name: object, error: Exception) -> RuntimeError:
         return RuntimeError(f"worker {name} of {type(self).__name__} did not start: {error}")
 
     @property
@@ -312,7 +324,7 @@ class SpecCluster(Cluster):
             self._forget(name)
         await asyncio.gather(*[_close_quietly(worker) for worker in workers])
 
-    def _forget(self, name: Any) -> None:
+    def _forget(self, name: Hashable) -> None:
         self._missed.pop(name, None)
         self._seen.discard(name)
 
@@ -356,7 +368,7 @@ class SpecCluster(Cluster):
 
     # What there is, and shall be
 
-    def _members(self, name: Any) -> list[Any]:
+    def _members(self, name: Hashable) -> list[Any]:
         """Names of the workers that one specification makes."""
         spec = self.worker_spec.get(name) or self.new_spec or {}
         return [f"{name}{suffix}" for suffix in spec["group"]] if spec.get("group") else [name]
@@ -414,7 +426,7 @@ class SpecCluster(Cluster):
 
     # Scaling
 
-    def _count(self, n: Any, memory: Any, cores: Any) -> int:
+    def _count(self, n: float, memory: float | str | None, cores: float | None) -> int:
         """The number of workers that was asked for in one way or several: the largest."""
         wanted = [whole_number("the number of workers to scale to", n)]
         if wanted[0] < 0:
@@ -438,7 +450,7 @@ class SpecCluster(Cluster):
         while len(self.worker_spec) < count:
             self.worker_spec.update(self.new_worker_spec())
 
-    def scale(self, n: int = 0, memory: Any = None, cores: int | None = None) -> Any:
+    def scale(self, n: int = 0, memory: float | str | None = None, cores: int | None = None) -> Any:
         """Have that many workers, or as many as have that memory or those cores together. Does not wait for them.
 
         Before an asynchronous cluster was awaited, this says how many it starts with.
@@ -481,7 +493,7 @@ class SpecCluster(Cluster):
 
     def adapt(
         self,
-        Adaptive: Any = None,
+        Adaptive: type[Adaptive] | None = None,
         minimum: float = 0,
         maximum: float = math.inf,
         minimum_cores: int | None = None,
@@ -521,14 +533,14 @@ def _default_scheduler() -> dict[str, Any]:
     return {"cls": Scheduler, "options": {}}
 
 
-def _check(what: Any, spec: Any) -> None:
+def _check(what: object, spec: object) -> None:
     if spec is not None and not (isinstance(spec, dict) and spec.get("cls")):
         raise ValueError(
             f"the specification of {what!r} must be a dictionary with 'cls', and 'options' if needed, not {spec!r}"
         )
 
 
-def _init(spec: dict[str, Any], args: tuple[Any, ...], defaults: dict[str, Any]) -> Any:
+def _init(spec: dict[str, Any], args: tuple[object, ...], defaults: dict[str, Any]) -> Any:
     """What a specification makes, not started."""
     make = spec["cls"]
     if isinstance(make, str):
@@ -536,14 +548,14 @@ def _init(spec: dict[str, Any], args: tuple[Any, ...], defaults: dict[str, Any])
     return make(*args, **{**defaults, **spec.get("options", spec.get("opts", {}))})
 
 
-async def _close_quietly(worker: Any) -> None:
+async def _close_quietly(worker: Closable) -> None:
     try:
         await worker.close()
     except Exception:
         logger.warning("Could not close %r", worker, exc_info=True)
 
 
-def init_spec(spec: dict[str, Any], *args: Any) -> dict[str, Any]:
+def init_spec(spec: dict[str, Any], *args: object) -> dict[str, Any]:
     """What a specification means, not started: one object (under the name 0), or several by name.
 
     Args:
@@ -562,7 +574,7 @@ def init_spec(spec: dict[str, Any], *args: Any) -> dict[str, Any]:
     return made
 
 
-async def run_spec(spec: dict[str, Any], *args: Any) -> dict[str, Any]:
+async def run_spec(spec: dict[str, Any], *args: object) -> dict[str, Any]:
     """As `init_spec`, and started; if one does not start, all are closed."""
     made = init_spec(spec, *args)
     try:
@@ -573,5 +585,5 @@ async def run_spec(spec: dict[str, Any], *args: Any) -> dict[str, Any]:
     return made
 
 
-async def _started(server: Any) -> Any:
+async def _started(server: Awaitable[T]) -> T:
     return await server

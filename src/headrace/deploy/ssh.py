@@ -72,7 +72,7 @@ class Process(ProcessInterface):
         connect_options: dict[str, Any] | None = None,
         remote_python: str | None = None,
         log_directory: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.host = address
@@ -182,8 +182,8 @@ class Worker(Process):
         kwargs: dict[str, Any],
         worker_class: str = "distributed.Nanny",
         remote_python: str | None = None,
-        loop: Any = None,
-        name: Any = None,
+        loop: object = None,
+        name: object = None,
         command: str | None = None,
         log_directory: str | None = None,
     ) -> None:
@@ -291,12 +291,12 @@ def SSHCluster(
 
 def specifications(
     hosts: Sequence[str],
-    connect_options: Any = None,
+    connect_options: dict[str, Any] | list[dict[str, Any]] | None = None,
     worker_options: dict[str, Any] | None = None,
     scheduler_options: dict[str, Any] | None = None,
     *,
     worker_class: str = "distributed.Nanny",
-    remote_python: Any = None,
+    remote_python: str | list[str] | None = None,
     command: str | None = None,
     log_directory: str | None = None,
     tell_host: bool = False,
@@ -334,7 +334,9 @@ def specifications(
     return workers, {"cls": Scheduler, "options": made[0]}
 
 
-def _old_cluster(hosts: Any, worker_class: str, remote_python: Any, kwargs: dict[str, Any]) -> SpecCluster:
+def _old_cluster(
+    hosts: Sequence[str] | None, worker_class: str, remote_python: str | list[str] | None, kwargs: dict[str, Any]
+) -> SpecCluster:
     """`SSHCluster` with the keywords that it had long ago."""
     warnings.warn(
         "these keywords of SSHCluster are old: use SSHCluster([scheduler, worker, …], connect_options={…}, "

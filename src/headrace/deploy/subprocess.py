@@ -83,6 +83,7 @@ class Subprocess(ProcessInterface, ABC):
             env=process_environment({STOP_WITH_STDIN: "1"}),
             start_new_session=True,  # Ctrl-C is this process's business
         )
+        assert self.process.stderr is not None
         self.output = Output(self.process.stderr, name)
         return await self.output.wait_for(until, timeout)
 
@@ -140,7 +141,7 @@ class SubprocessWorker(Subprocess):
         self,
         scheduler: str,
         worker_class: str = "distributed.Nanny",
-        name: Any = None,
+        name: object = None,
         worker_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ def SubprocessCluster(
     n_workers: int | None = None,
     threads_per_worker: int | None = None,
     worker_kwargs: dict[str, Any] | None = None,
-    silence_logs: Any = 30,
+    silence_logs: int | str | bool | None = 30,
     **kwargs: Any,
 ) -> SpecCluster:
     """A cluster whose scheduler and workers are processes of this machine.

@@ -77,7 +77,7 @@ class ClusterWidget:
         except Exception:  # the notebook is gone: no reason to disturb the cluster
             logger.debug("Could not show the cluster", exc_info=True)
 
-    def _on_scale(self, _: Any) -> None:
+    def _on_scale(self, _: object) -> None:
         count = self.workers.value
 
         def scale() -> Any:
@@ -87,7 +87,7 @@ class ClusterWidget:
 
         self._do(scale, f"asked for {count} worker{'' if count == 1 else 's'}")
 
-    def _on_adapt(self, _: Any) -> None:
+    def _on_adapt(self, _: object) -> None:
         minimum, maximum = self.minimum.value, self.maximum.value or math.inf
         bound = f"to {maximum}" if self.maximum.value else "and more"
         self._do(lambda: self._cluster.adapt(minimum=minimum, maximum=maximum), f"adapts: {minimum} {bound} workers")

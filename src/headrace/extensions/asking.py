@@ -6,23 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from typing import Any
 
 from headrace.common.current_run import worker_here
-from headrace.config import parse_seconds
 
 logger = logging.getLogger("distributed.client")
 
 #: Tasks that withdraw requests or give up leases, until they are done.
 _withdrawing: set[asyncio.Task[Any]] = set()
-
-
-def seconds_of(timeout: Any) -> float | None:
-    """A user's timeout (number, text such as "200ms", `timedelta` or None for ever) in seconds."""
-    if isinstance(timeout, timedelta):
-        return timeout.total_seconds()
-    return None if timeout is None else parse_seconds(timeout)
 
 
 class Shared:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from headrace import config
 from headrace.exceptions import UnknownOperationError
 from headrace.preloading import PreloadManager, configured_preloads
-from headrace.rpc.loops.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
+from headrace.rpc.slow_waits import WAITS, say_if_slow
 
 if TYPE_CHECKING:
     from .server import Nanny

@@ -1,4 +1,4 @@
-"""Requests and replies, one-way streams, and the loops they run on."""
+"""Requests and replies, one-way streams, and the event loops on which they run."""
 
 from __future__ import annotations
 

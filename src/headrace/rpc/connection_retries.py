@@ -1,6 +1,6 @@
 """Operations that are tried again when the connection fails, as `distributed.comm.retry` configures it.
 
-Only for what may be done twice.
+Only operations that may be carried out twice may be given to these functions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """How often, and after how long.
+    """The number of further attempts, and the pauses between them.
 
     Attributes:
         count: attempts after the first; 0 for none.
@@ -36,7 +36,7 @@ class RetryOptions:
 
     @classmethod
     def from_config(cls) -> RetryOptions:
-        """As configured now."""
+        """The options as configured now."""
         values = config.get("distributed.comm.retry")
         return cls(
             count=int(values["count"]),
@@ -56,17 +56,17 @@ async def retry(
 ) -> T:
     """Call an async function again until it does not fail.
 
-    Between the attempts are 0, 1, 3, 7, … times `delay_min` seconds, at most `delay_max`.
+    The pauses between attempts are 0, 1, 3, 7, … times `delay_min` seconds, at most `delay_max`.
 
     Args:
         coro: called without arguments.
         count: attempts after the first; 0 for none.
-        jitter_fraction: up to so much of a pause is added at random, so that many do not come at once.
-        retry_on_exceptions: others are raised at once.
-        operation: what it does, for the log.
+        jitter_fraction: a random share of a pause, up to this, is added, so that many callers do not come at once.
+        retry_on_exceptions: exceptions after which there is another attempt; others are raised at once.
+        operation: name of the operation, for the log.
 
     Raises:
-        BaseException: what the last attempt raised.
+        BaseException: the exception of the last attempt.
     """
     for attempt in range(count):
         try:
@@ -84,7 +84,7 @@ async def retry(
 async def retry_operation(
     coro: Callable[..., Coroutine[Any, Any, T]], *args: object, operation: str | None = None, **kwargs: object
 ) -> T:
-    """`retry` as `distributed.comm.retry` configures it, of a function with these arguments."""
+    """Call an async function with these arguments, again if it fails, as `distributed.comm.retry` configures it."""
     options = RetryOptions.from_config()
     return await retry(
         partial(coro, *args, **kwargs), options.count, options.delay_min, options.delay_max, operation=operation

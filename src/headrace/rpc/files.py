@@ -1,4 +1,4 @@
-"""Files that clients upload to a server's process, imported there anew."""
+"""Files that clients upload: a server's process writes them into a directory and imports them anew."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .run_function import error_reply
 logger = logging.getLogger("distributed.core")
 
 
-def take_file(directory: str, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+def take_file(directory: str, filename: str, data: object, load: bool = True) -> dict[str, Any]:
     """Write a file into a directory and, with `load`, import it (a module, egg or zip) anew; the reply to the client.
 
     Raises:
@@ -39,11 +39,11 @@ def take_file(directory: str, filename: str, data: Any, load: bool = True) -> di
     return {"status": "OK", "nbytes": len(data)}
 
 
-def _file_content(value: Any) -> bytes:
-    value = unwrap(value)
-    if isinstance(value, Frames):
-        return bytes(loads(value))
-    return value.encode() if isinstance(value, str) else bytes(value)
+def _file_content(value: object) -> bytes:
+    content = unwrap(value)
+    if isinstance(content, Frames):
+        return bytes(loads(content))
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
 def import_file(path: str) -> list[ModuleType]:
@@ -56,7 +56,7 @@ def import_file(path: str) -> list[ModuleType]:
         if directory not in sys.path:
             sys.path.insert(0, directory)
         cached = os.path.join(directory, "__pycache__", f"{name}.{sys.implementation.cache_tag}.pyc")
-        if os.path.exists(cached):  # made from an older upload within the same second
+        if os.path.exists(cached):  # it may stem from an older upload within the same second
             os.unlink(cached)
     elif extension in (".egg", ".zip", ".pyz"):
         if path not in sys.path:

@@ -1,7 +1,7 @@
-"""Requests to peers that may have stopped without their connection breaking: given up on when nothing comes any more.
+"""Requests to peers that may have stopped while their connection stands: the caller gives up when no bytes come.
 
 A stopped process (or a host that has vanished) keeps its connections. As long as bytes come, the request goes on,
-however long it takes; a peer that was given up on gets twice the time at the next attempt: it may only be slow.
+however long it takes. A peer that was given up on gets twice the time at the next attempt, as it may only be slow.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class SilentPeerError(CommClosedError):
 
 
 class PatientCalls:
-    """Calls over a pool that give up when nothing comes, and at once where nothing listens any more.
+    """Calls over a pool that give up when no bytes come, and at once where nothing listens any more.
+
+    Only operations that may be carried out twice may be called: with `distributed.comm.retry.count`, a call whose
+    connection fails is tried again.
 
     Args:
-        pool: where connections come from.
+        pool: lends the connections.
         first: seconds without a byte after which a peer is given up on for the first time.
-
-    What is called must be such that it may be called twice: with `distributed.comm.retry.count`, a call that fails with
-    its connection is tried again.
     """
 
     def __init__(self, pool: ConnectionPool, first: float = FIRST_PATIENCE) -> None:
         self._pool = pool
         self.first = first
         self._retry = RetryOptions.from_config()
-        #: for peers that were given up on: the next patience
+        #: by address of a peer that was given up on: the patience of the next attempt, in seconds
         self._next: dict[str, float] = {}
 
-    async def call(self, address: str, op: str, **kwargs: Any) -> Any:
+    async def call(self, address: str, op: str, **kwargs: object) -> Any:
         """Call an operation of the server at an address.
 
         Raises:
-            SilentPeerError: an OSError; nothing has come for too long.
-            Exception: as `send_recv`.
+            SilentPeerError: an OSError; no byte has come for too long.
+            Exception: as for `send_recv`.
         """
         options = self._retry
         if not options.count:
@@ -88,10 +88,10 @@ class PatientCalls:
 
 
 class _Watch:
-    """Closes a comm over which nothing has come for so many seconds.
+    """Aborts a comm once no byte has come over it for `patience` seconds.
 
     Attributes:
-        silent: whether it has.
+        silent: whether it has aborted the comm.
     """
 
     def __init__(self, comm: Comm, patience: float) -> None:
@@ -111,5 +111,5 @@ class _Watch:
             self._timer = asyncio.get_running_loop().call_later(self._patience, self._look)
 
     def stop(self) -> None:
-        """The call is over."""
+        """Watch no more: the call is over."""
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Comms kept open per address for requests, and the proxies that make calls look like methods."""
+"""A pool of comms that stay open for requests to the same address, and proxies that make calls look like methods."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ConnectionPool:
     """Lends comms for requests; a comm that comes back is lent again.
 
     Args:
-        limit: idle comms that are kept; beyond it, the least recently used are closed.
+        limit: number of idle comms to keep; beyond it, the least recently used are closed.
         deserialize: whether pickles in replies are loaded, or come as `Serialized`.
         connection_args: what `Security.get_connection_args` gives, or a function that gives it.
         timeout: seconds to connect; `None` as configured.
@@ -37,12 +37,12 @@ class ConnectionPool:
         self,
         limit: int = IDLE_LIMIT,
         deserialize: bool = True,
-        serializers: Any = None,
+        serializers: object = None,
         allow_offload: bool = True,
-        deserializers: Any = None,
+        deserializers: object = None,
         connection_args: dict[str, Any] | None = None,
         timeout: float | str | None = None,
-        server: Any = None,
+        server: object = None,
     ) -> None:
         self.limit = limit
         self.deserialize = deserialize
@@ -57,12 +57,12 @@ class ConnectionPool:
 
     @property
     def active(self) -> int:
-        """Comms that are lent."""
+        """Number of comms that are lent."""
         return len(self._lent)
 
     @property
     def open(self) -> int:
-        """Comms that are lent or idle."""
+        """Number of comms that are lent or idle."""
         return len(self._lent) + len(self._idle)
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class ConnectionPool:
         return self.start().__await__()
 
     async def start(self) -> Self:
-        """Nothing needs to be done before comms are lent."""
+        """Return the pool, which needs no preparation; for compatibility."""
         return self
 
     def __call__(self, addr: str | None = None, ip: str | None = None, port: int | None = None) -> PooledRPCCall:
@@ -140,17 +140,17 @@ class ConnectionPool:
             return
         self._idle[comm] = address
         self._available.setdefault(address, []).append(comm)
-        # a turn later: whoever closes it may be about to look
+        # A turn later: the code that closes the comm may be about to look at the pool.
         comm.when_closed = partial(asyncio.get_running_loop().call_soon, self._forget_closed, comm)
         if len(self._idle) > self.limit:
             self.collect()
 
     def forget(self, comm: Comm) -> None:
-        """A lent comm will not come back: it is closed, or has become a stream."""
+        """Count a lent comm no more: it is closed, or has become a stream, and will not come back."""
         self._lent.pop(comm, None)
 
     def collect(self) -> None:
-        """Close the idle comms that are over the limit, and forget those that have closed."""
+        """Forget the idle comms that have closed, and close those beyond the limit."""
         for comm in [comm for comm in self._idle if comm.closed()]:
             self._drop(comm)
         while len(self._idle) > self.limit:
@@ -167,7 +167,7 @@ class ConnectionPool:
             comm.abort()
 
     def _forget_closed(self, comm: Comm) -> None:
-        """The other end of an idle comm has closed it."""
+        """Forget an idle comm that the other end has closed."""
         if comm in self._idle:
             self._drop(comm)
 
@@ -206,7 +206,7 @@ class ConnectionPool:
 
 
 class _Calls:
-    """Makes a server's operations look like methods."""
+    """A base of proxies: the server's operations look like methods."""
 
     address: str
     _closed = False
@@ -221,7 +221,12 @@ class _Calls:
         return call
 
     async def call(self, op: str, **kwargs: Any) -> Any:
-        """Call an operation by name; see `send_recv` for what is raised."""
+        """Call an operation by its name.
+
+        Raises:
+            RPCClosed: the proxy is closed.
+            Exception: as for `send_recv`.
+        """
         if self._closed:
             raise RPCClosed(f"this rpc is closed: cannot call {op!r} of {self.address}")
         comm = await self.live_comm()
@@ -233,14 +238,14 @@ class _Calls:
             self._give_back(comm)
 
     async def live_comm(self) -> Comm:
-        """A comm to the server on which nothing is outstanding, until the call that takes it is over."""
+        """A comm to the server without an outstanding reply, for one call alone."""
         raise NotImplementedError  # pragma: no cover - both kinds define it
 
     def _give_back(self, comm: Comm) -> None:
         raise NotImplementedError  # pragma: no cover - both kinds define it
 
     async def close_rpc(self) -> None:
-        """No more calls through this proxy."""
+        """Refuse further calls through this proxy."""
         self._closed = True
 
     async def __aenter__(self) -> Self:
@@ -254,18 +259,20 @@ class _Calls:
 
 
 class PooledRPCCall(_Calls):
-    """Calls to one server over comms that a pool lends.
+    """Calls to a server over comms that a pool lends.
 
     Args:
-        addr: of the server.
-        pool: where comms come from.
+        addr: the server's address.
+        pool: lends the comms.
         serializers, deserializers: accepted for compatibility.
 
     Attributes:
-        address: what others are told; may be set to another address of the same server than calls go to.
+        address: the server's address as others are told; its owner may set it to another than calls go to.
     """
 
-    def __init__(self, addr: str, pool: ConnectionPool, serializers: Any = None, deserializers: Any = None) -> None:
+    def __init__(
+        self, addr: str, pool: ConnectionPool, serializers: object = None, deserializers: object = None
+    ) -> None:
         self.address = self._reached = normalize_address(addr)
         self.pool = pool
 
@@ -277,9 +284,9 @@ class PooledRPCCall(_Calls):
 
 
 class _BesidePackage(type):
-    """Of a class that stands where one looks for the package of that name: finds the package's modules as well.
+    """A metaclass of a class that hides the package of the same name: gives the package's modules as attributes.
 
-    `import headrace.rpc.loops.loop as loop` asks `headrace.rpc`, which is the class, for what has been imported then.
+    `import headrace.rpc.loops.loop as loop` looks for `loops` in `headrace.rpc`, and finds the class `rpc` there.
     """
 
     def __getattr__(cls, name: str) -> Any:
@@ -290,11 +297,11 @@ class _BesidePackage(type):
 
 
 class rpc(_Calls, metaclass=_BesidePackage):
-    """Calls to one server: `await rpc("tcp://…").identity()`. `close_rpc` closes its connections.
+    """Calls to a server: `await rpc("tcp://…").identity()`. `close_rpc` closes the connections.
 
     Args:
-        arg: address of the server.
-        comm: a comm to it, instead: calls go over this one, one after another.
+        arg: the server's address.
+        comm: a comm to the server, instead of its address: calls go over this comm, one after another.
         deserialize, timeout, connection_args: see `ConnectionPool`.
         serializers, deserializers: accepted for compatibility.
 
@@ -309,8 +316,8 @@ class rpc(_Calls, metaclass=_BesidePackage):
         deserialize: bool = True,
         timeout: float | str | None = None,
         connection_args: dict[str, Any] | None = None,
-        serializers: Any = None,
-        deserializers: Any = None,
+        serializers: object = None,
+        deserializers: object = None,
     ) -> None:
         if arg is None and comm is None:
             raise ValueError("rpc needs the address of a server, or a comm to it")
@@ -321,14 +328,14 @@ class rpc(_Calls, metaclass=_BesidePackage):
 
     @property
     def comms(self) -> dict[Comm, bool]:
-        """Its comms, and whether each is free."""
+        """The comms to the server, each with whether it is free."""
         if self._comm is not None:
             return {self._comm: not self._turn.locked()}
         return {**dict.fromkeys(self._pool._idle, True), **dict.fromkeys(self._pool._lent, False)}
 
     @property
     def active(self) -> int:
-        """Calls under way."""
+        """Number of calls under way."""
         return sum(not free for free in self.comms.values())
 
     async def live_comm(self) -> Comm:
@@ -344,14 +351,14 @@ class rpc(_Calls, metaclass=_BesidePackage):
             self._turn.release()
 
     def close_comms(self) -> None:
-        """Close its connections; calls under way fail, later ones connect again."""
+        """Close the connections; calls under way fail, later ones connect again."""
         if self._comm is not None:
             self._comm.abort()
         else:
             self._pool.remove(self.address)
 
     async def close_rpc(self) -> None:
-        """No more calls through this proxy, and its connections are closed."""
+        """Refuse further calls through this proxy, and close its connections."""
         await super().close_rpc()
         await self._pool.close()
         if self._comm is not None:

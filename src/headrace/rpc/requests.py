@@ -1,4 +1,4 @@
-"""One request and its reply over one comm."""
+"""A request and its reply over a comm, and exceptions in replies."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ async def send_recv(
     reply: bool = True,
     serializers: Iterable[str] | None = None,
     deserializers: Iterable[str] | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Send a request and return the reply.
 
     Args:
-        reply: whether the other side should answer; without, returns `None` once the request is sent.
-        serializers: names of the families by which marked values in the request are serialized; the other side is
-            told them.
+        reply: whether the other side should answer; if not, this returns `None` once the request is sent.
+        serializers: names of the families by which marked values in the request are serialized; the other side learns
+            them for its reply.
         deserializers: names of the families from which values in the reply are accepted.
         kwargs: the operation's name, `op`, and its keywords.
 
     Raises:
         MessageTooLargeError: the reply is longer than what is accepted here.
-        CommClosedError: the connection ended; also when this call was cancelled the comm is closed, since the reply
-            that is under way would be taken for another's.
-        Exception: whatever the handler raised, with its traceback.
+        CommClosedError: the connection ended. A cancelled call closes the comm as well, since its reply, which may
+            still come, would be taken for that to the next request.
+        Exception: the handler's exception, with its traceback.
     """
     message = {"reply": reply, **kwargs}
     if serializers is not None:
@@ -47,7 +47,7 @@ async def send_recv(
         answer = await comm.read(deserializers)
     except (TypeError, ValueError, DeserializationError):  # nothing was sent, or all of the reply has come
         raise
-    except FrameTooLargeError as error:  # it would be again: not an OSError, after which one tries once more
+    except FrameTooLargeError as error:  # no OSError, after which callers try again: the reply would be as long again
         raise MessageTooLargeError(
             f"the answer of {comm.peer_address} to {kwargs.get('op')!r} is longer than accepted here: "
             f"{error.__cause__ or error}; "
@@ -61,7 +61,7 @@ async def send_recv(
             raise remote_exception(answer)
         return answer
     finally:
-        del answer  # the error has this frame, and must not be in it: nobody but the collector would free them
+        del answer  # the error's traceback holds this frame: if the frame held the error, only the collector freed them
 
 
 def error_message(exception: BaseException) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def error_message(exception: BaseException) -> dict[str, Any]:
 
 
 def remote_exception(message: dict[str, Any]) -> BaseException:
-    """The exception in an `error_message`, ready to be raised with the traceback of where it happened."""
+    """The exception in an `error_message`, with the traceback from the server, ready to be raised."""
     exception, traceback, text = message.get("exception"), message.get("traceback"), str(message.get("text", ""))
     if isinstance(exception, Serialized):
         exception = loads_exception(exception.payload, text)

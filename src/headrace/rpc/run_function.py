@@ -1,4 +1,4 @@
-"""Runs functions that a client sends to a server itself, and answers with their results or exceptions."""
+"""Runs functions that a client sends to a server process, and answers with their results or exceptions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import logging
 import os
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any
 
+from headrace.common.callables import has_arg
 from headrace.containment import can_be_raised, described, let_pass, log_raised, traceback_of
 from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
 from headrace.protocol.marks import Serialized
@@ -21,36 +23,39 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _GRAPH_NODES = os.path.join("dask", "_task_spec.py")
 
 
-async def run_function(node: Node, function: Any, args: Any, kwargs: Any, wait: bool) -> dict[str, Any] | None:
-    """Call a function, or run a coroutine function, on a node's loop; it gets `dask_worker` if it takes that.
+async def run_function(node: Node, function: object, args: object, kwargs: object, wait: bool) -> dict[str, Any] | None:
+    """Call a function, or run a coroutine function, on a node's loop; `dask_worker`, if it takes that, is the node.
 
     Args:
+        node: the server.
+        function, args, kwargs: the call; each may be pickled.
         wait: whether to answer with the result; else the answer is None and a coroutine goes on by itself.
     """
+    called: Any = function
     try:
-        function = opened(function)
-        args, kwargs = opened(args), dict(opened(kwargs) or {})
-        if _takes(function, "dask_worker"):
-            kwargs["dask_worker"] = node
-        result = function(*args, **kwargs)
+        called = opened(function)
+        positional, keywords = opened(args), dict(opened(kwargs) or {})
+        if has_arg(called, "dask_worker"):
+            keywords["dask_worker"] = node
+        result = called(*positional, **keywords)
         if inspect.isawaitable(result):
             if not wait:
                 node.run_in_background(_log_errors(result))
                 return None
             result = await result
-    except BaseException as error:  # not even sys.exit() in there ends this server
+    except BaseException as error:  # not even sys.exit() in the function ends this server
         if is_own_cancellation(error):
             raise
-        _log_run(function, error)
+        _log_run(called, error)
         return error_reply(error)
     return {"status": "OK", "result": Serialize(result)} if wait else None
 
 
-def _log_run(function: Any, error: BaseException) -> None:
+def _log_run(function: object, error: BaseException) -> None:
     shown = error if can_be_raised(error) else None
     try:
         logger.warning("Run failed: %r", function, exc_info=shown)
-    except BaseException as raised:  # what was sent, or its exception, fails when it is shown
+    except BaseException as raised:  # the function's or the exception's own `__repr__` fails
         let_pass(raised)
         logger.warning("Run failed: %s", described(error))
 
@@ -61,22 +66,15 @@ def is_own_cancellation(error: BaseException) -> bool:
     return issubclass(type(error), asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-def opened(value: Any) -> Any:
-    """A value that came as itself, as a `Serialize`, or as a pickle."""
+def opened(value: object) -> Any:
+    """The value itself, whether it came as such, as a `Serialize`, or as a pickle."""
     if isinstance(value, (bytes, Frames)):
         return loads(value)
     return unwrap(value) if isinstance(value, (Serialize, Serialized)) else value
 
 
-def _takes(function: Any, name: str) -> bool:
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-
-
 def error_reply(error: BaseException) -> dict[str, Any]:
-    """The reply that stands for an exception in what a user sent."""
+    """The reply that stands for an exception in a user's function or file."""
     dumped = dumps_exception(error, users_part(traceback_of(error)))
     return {
         "status": "error",
@@ -88,7 +86,7 @@ def error_reply(error: BaseException) -> dict[str, Any]:
     }
 
 
-async def _log_errors(awaitable: Any) -> None:
+async def _log_errors(awaitable: Awaitable[object]) -> None:
     try:
         await awaitable
     except BaseException as error:
@@ -96,7 +94,7 @@ async def _log_errors(awaitable: Any) -> None:
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback without our frames, and those of graph nodes, above the user's; all of it if there are no others."""
+    """A traceback without headrace's and dask's frames above the user's; all of it if the user has none in it."""
     inner = traceback
     while inner is not None:
         filename = inner.tb_frame.f_code.co_filename

@@ -1,4 +1,4 @@
-"""The file in which a scheduler tells workers and clients where it is: JSON, written whole, waited for."""
+"""The file in which a scheduler tells workers and clients its address, as JSON. They wait until the file is there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from .loops.notice import say_if_slow
+from .slow_waits import say_if_slow
 
 logger = logging.getLogger("distributed.core")
 
@@ -21,10 +21,10 @@ LOOK_SECONDS = 0.05
 
 
 def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
-    """Write a scheduler's identity; readers see the whole file or none.
+    """Write a scheduler's identity to a file; readers see the whole file or none.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     partial = f"{path}.{secrets.token_hex(8)}"  # where all may write, nobody can have put a link of that name
     try:
@@ -34,13 +34,13 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(partial)
-        if isinstance(error, OSError) and error.errno is not None:  # name the file that was asked for
+        if isinstance(error, OSError) and error.errno is not None:  # the message must name the user's file, not ours
             raise OSError(error.errno, f"cannot write the scheduler file: {error.strerror}", path) from error
         raise
 
 
 def remove_scheduler_file(path: str, identity: str) -> None:
-    """Remove the file if it is the scheduler's of this id: another may have written its own since."""
+    """Remove the file if the scheduler with this id has written it: another may have written its own since."""
     with contextlib.suppress(OSError, ValueError):
         with open(path, encoding="utf-8") as file:
             if json.load(file).get("id") != identity:
@@ -62,7 +62,7 @@ def read_scheduler_file(path: str) -> str | None:
     try:
         address = json.loads(text)["address"]
     except (ValueError, KeyError, TypeError):
-        if not text.strip():  # somebody else's way of writing it is not whole yet
+        if not text.strip():  # another program writes the file in place, and has not come to the text yet
             return None
         address = None
     if not isinstance(address, str) or not address:
@@ -77,7 +77,7 @@ async def wait_for_scheduler_file(path: str, timeout: float | None) -> str:
         timeout: seconds; None for as long as it takes.
 
     Raises:
-        TimeoutError: no file in time; names it.
+        TimeoutError: there was no file in time; the message names it.
         ValueError: the file does not name an address.
     """
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from headrace import config
 from headrace.comm import get_address_host, get_address_host_port
-from headrace.common.ports import ports_of
+from headrace.comm.addressing import ports_of
 from headrace.common.status import Status
 from headrace.security import Security
 

@@ -1,34 +1,38 @@
-"""The latest lines of a server's log, kept for `get_logs`, whatever of them is shown.
+"""The latest lines of a server's log, kept for `get_logs` whether or not any handler shows them.
 
-A tap keeps a logger open for lines of level INFO and filters from its handlers what they would not have got without it.
-What is kept is text: a record itself holds its arguments and, with an exception, all frames that this came through.
+A tap keeps a logger open for lines of level INFO, and withholds from its handlers the lines that they would not have
+got without the tap. It keeps text: a record itself holds its arguments and, with an exception, all frames of the
+traceback.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
 from headrace import config
 
-#: What a tapped logger's level is set to; one that is different was set by somebody else, who wants to see these lines.
+#: The level of a tapped logger. If a logger has another level, somebody else has set it and wants to see its lines.
 OPEN = logging.INFO - 1
 
 #: Characters of a message, and of a traceback, that are kept.
 LONGEST_TEXT = 32 * 1024
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 _formatter = logging.Formatter()
+#: `LogRecord.exc_info` of a record that has it.
+_ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
 def as_text(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy of a record that holds nothing but text and numbers."""
+    """A copy of a record that holds only text and numbers."""
     values = {name: value for name, value in record.__dict__.items() if type(value) in _PLAIN}
     try:
         message = record.getMessage()
-    except Exception as error:  # its handlers will say more about it
+    except Exception as error:  # the logger's handlers report the fault themselves
         message = f"{record.msg!s:.1000} (cannot be formatted: {type(error).__name__})"
     values.update(msg=_cut(message), args=None, exc_info=None)
     if record.exc_info and not record.exc_text:
@@ -38,7 +42,7 @@ def as_text(record: logging.LogRecord) -> logging.LogRecord:
     return logging.makeLogRecord(values)
 
 
-def _traceback_text(exc_info: Any) -> str:
+def _traceback_text(exc_info: _ExceptionInfo) -> str:
     try:
         return _formatter.formatException(exc_info)
     except Exception as error:  # of the user's `__str__`
@@ -50,7 +54,7 @@ def _cut(text: str) -> str:
 
 
 class _Tap(logging.Filter):
-    """Hands a logger's records to those who keep them."""
+    """Hands a logger's records to the objects that keep them."""
 
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ class _Tap(logging.Filter):
         self._before = logging.NOTSET
 
     def attach(self, keeper: LogLines) -> None:
-        if not self._logger.isEnabledFor(logging.INFO):  # as at first, or somebody has set the level since
+        if not self._logger.isEnabledFor(logging.INFO):  # at first, or if somebody has set the level since
             self._before = self._logger.level
             self._logger.setLevel(OPEN)
         if not self.keepers:
@@ -81,7 +85,7 @@ class _Tap(logging.Filter):
         return self._logger.level != OPEN or record.levelno >= self._level_without()
 
     def _level_without(self) -> int:
-        """From which level on handlers would get records if nobody kept them."""
+        """The level from which on handlers would get records without this tap."""
         parent = self._logger.parent
         return self._before or (parent.getEffectiveLevel() if parent is not None else logging.WARNING)
 
@@ -90,12 +94,12 @@ _taps: dict[str, _Tap] = {}
 
 
 class LogLines:
-    """The latest records of a logger.
+    """Keeps the latest records of a logger.
 
     Args:
         name: the logger's.
-        length, text_format: how many are kept, and what their text is like; as configured by default
-            (`distributed.admin.log-length`, `log-format`).
+        length: number of records to keep; by default `distributed.admin.log-length`.
+        text_format: format of their lines; by default `distributed.admin.log-format`.
     """
 
     def __init__(self, name: str, length: int | None = None, text_format: str | None = None) -> None:
@@ -106,22 +110,22 @@ class LogLines:
         self._formatter = logging.Formatter(text_format or config.get("distributed.admin.log-format", DEFAULT_FORMAT))
 
     def start(self) -> None:
-        """Begin to keep."""
+        """Begin to keep records."""
         if self._name not in _taps:
             _taps[self._name] = _Tap(logging.getLogger(self._name))
         _taps[self._name].attach(self)
 
     def stop(self) -> None:
-        """Keep no more; what was kept stays."""
+        """Keep no further records; those kept so far stay."""
         if self._name in _taps:
             _taps[self._name].detach(self)
 
     def lines(self, start: float = 0, n: int | None = None, timestamps: bool = False) -> list[tuple[Any, ...]]:
-        """The latest, newest first: (level, text), with `timestamps` (seconds, level, text).
+        """The latest lines, newest first, as (level, text); with `timestamps`, as (seconds, level, text).
 
         Args:
-            start: only lines since then, in seconds since the epoch.
-            n: at most so many.
+            start: only lines since this time, in seconds since the epoch.
+            n: at most so many lines.
         """
         found: list[tuple[Any, ...]] = []
         for record in reversed(list(self.records)):
@@ -133,9 +137,9 @@ class LogLines:
 
 
 def silence(logger: logging.Logger, level: int | str | None) -> None:
-    """Let a logger say nothing below a level; nothing is changed if the logger above it is that silent already.
+    """Let a logger drop lines below a level, unless the logger above it does so already.
 
-    So what a cluster does to the loggers of the user's process while it lives is not done a second time, for good.
+    A cluster silences the loggers of the user's process while it lives; its servers there must not do so for good.
     """
     if level:
         number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level

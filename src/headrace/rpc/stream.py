@@ -1,4 +1,4 @@
-"""One-way messages in batches: what is sent during a turn of the loop leaves as one packet at its end."""
+"""One-way messages in batches: the messages sent during a turn of the loop leave as one packet at its end."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OnUnsendable: TypeAlias = Callable[[Any, Exception], bool]
 class Stream:
     """Both directions of a comm that has become a stream. Only for the thread of its loop.
 
-    There is no back-pressure: what cannot leave is kept by the transport. Who sends to a peer that may not read looks
-    at how much that is (`on_unsent`), and sends less, or gives up.
+    There is no back-pressure: the transport keeps the bytes that cannot leave. A sender to a peer that may not read
+    looks at their number (`on_unsent`), and sends less, or gives up.
 
     Args:
         comm, incoming, on_batch, on_close: see `Comm.start_stream`.
-        on_unsendable: called with a message that cannot be encoded, and the error; whether the peer can do without it.
-            If not (or without such a function) the stream closes, since the peer would wait for it.
-        on_unsent: called before something is written, with how many bytes of what was written before have not left, if
-            they are many; and once with 0 when they are few again.
+        on_unsendable: called with a message that cannot be encoded, and the error; returns whether the peer can do
+            without the message. If not (or without this function) the stream closes, since the peer would wait for it.
+        on_unsent: called before a packet is written, with the number of bytes that have not left, if there are many;
+            and once with 0 when there are few again.
     """
 
     __slots__ = (
@@ -43,7 +43,7 @@ class Stream:
     def __init__(
         self,
         comm: Comm,
-        incoming: Any,
+        incoming: object,
         on_batch: OnBatch,
         on_close: OnClose,
         on_unsendable: OnUnsendable | None = None,
@@ -61,25 +61,25 @@ class Stream:
 
     @property
     def closed(self) -> bool:
-        """Whether either side has closed it."""
+        """Whether either side has closed the stream."""
         return self.comm.closed()
 
-    def send(self, message: Any) -> None:
-        """Send a message with the batch of this turn of the loop. On a closed stream it is dropped: see `on_close`."""
+    def send(self, message: object) -> None:
+        """Send a message with the batch of this turn of the loop; a closed stream drops it (see `on_close`)."""
         self._outbox.append(message)
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._flush)
 
     def send_all(self, messages: Iterable[Any]) -> None:
-        """As `send`, for several."""
+        """Send several messages, as `send` does with one."""
         self._outbox += messages
         if not self._scheduled and self._outbox:
             self._scheduled = True
             self._call_soon(self._flush)
 
     def flush(self) -> None:
-        """Write what is waiting now."""
+        """Write the messages that wait, now."""
         self._flush()
 
     def _flush(self) -> None:
@@ -102,7 +102,7 @@ class Stream:
             self._send_separately(messages)
 
     def _send_separately(self, messages: list[Any]) -> None:
-        """One message of a batch cannot be encoded: send the others."""
+        """Send the messages of a batch one by one: one of them cannot be encoded, and the others are to arrive."""
         for message in messages:
             try:
                 self.comm.send([message])
@@ -122,7 +122,7 @@ class Stream:
         self.comm.abort()
 
     async def close(self) -> None:
-        """Close after what was sent has left."""
+        """Close once all that was sent has left."""
         self._flush()
         await self.comm.close()
 

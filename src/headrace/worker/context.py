@@ -19,7 +19,7 @@ from weakref import WeakSet
 from headrace.common.current_run import worker_here
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
-from headrace.rpc.loops.holding import holds
+from headrace.rpc.held_locks import holds_locks
 
 from .execution.threads import pool_of_thread
 
@@ -140,7 +140,7 @@ def rejoin() -> None:
         pool.rejoin()
         return
     worker, _ = _calling_task("rejoin")
-    if not holds():
+    if not holds_locks():
         worker.task_executor.rejoin()
 
 

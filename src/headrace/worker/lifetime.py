@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
+from headrace.config import seconds_of
 from headrace.exceptions import UnknownOperationError
 
-from .worker_options import WorkerOptions, seconds_of
+from .worker_options import WorkerOptions
 
 if TYPE_CHECKING:
     from headrace.preloading import PreloadManager

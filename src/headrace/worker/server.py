@@ -21,15 +21,16 @@ from headrace.common.hooks import hook_of
 from headrace.common.importing import import_late
 from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
+from headrace.config import seconds_of
 from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import Stream
-from headrace.rpc.loops.notice import WAITS, say_if_slow
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 from headrace.rpc.server_life import scheduler_address_of
 from headrace.rpc.server_logs import silence
+from headrace.rpc.slow_waits import WAITS, say_if_slow
 
 from . import context, memory
 from .actors import ActorHost
@@ -53,7 +54,6 @@ from .worker_options import (
     Readings,
     WorkerOptions,
     executors_of,
-    seconds_of,
     with_server_name,
 )
 

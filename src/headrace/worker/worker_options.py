@@ -83,15 +83,6 @@ class WorkerOptions:
         )
 
 
-def seconds_of(value: float | str | None) -> float | None:
-    """Seconds in a number or a text; None stays None."""
-    if value is None or isinstance(value, (int, float)):
-        return value
-    from headrace.config import parse_seconds
-
-    return parse_seconds(value)
-
-
 def executors_of(executor: Any) -> dict[str, Executor]:
     """Executors by name, from what the constructor takes.
 

@@ -15,7 +15,7 @@ from dask.base import tokenize
 from dask.utils import is_namedtuple_instance
 
 from headrace.common.keys import Key, from_wire, to_wire
-from headrace.config import parse_seconds
+from headrace.config import parse_seconds, seconds_of
 from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, TaskTimeout
 from headrace.protocol import Serialize
 
@@ -43,11 +43,6 @@ def timed_out(timeout: Any) -> TimeoutError:
     return TimeoutError(
         f"timed out after {timeout} s." if not isinstance(timeout, str) else f"timed out after {timeout}."
     )
-
-
-def seconds_of(timeout: float | str | None) -> float | None:
-    """A user's timeout in seconds."""
-    return None if timeout is None else parse_seconds(timeout)
 
 
 class DataMethods(ClientBase):

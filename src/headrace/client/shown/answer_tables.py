@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.common.display.cluster_html import render_scheduler
 from headrace.common.display.html import (
@@ -15,7 +15,7 @@ from headrace.common.display.html import (
     table,
 )
 
-__all__ = ["HasWhat", "SchedulerInfo", "WhoHas"]
+__all__ = ["HasWhat", "LogLine", "SchedulerInfo", "WhoHas"]
 
 #: Rows that are shown, keys of a row, and the characters of a key.
 ROWS, KEYS, LENGTH = 50, 100, 120
@@ -48,6 +48,27 @@ class SchedulerInfo(dict[str, Any]):
 
     def _repr_html_(self) -> str:
         return render_scheduler(self, time.time())
+
+
+class LogLine(NamedTuple):
+    """A line that a task printed or logged.
+
+    Attributes:
+        time: when, in seconds since the epoch by the worker's clock.
+        worker: the worker's address.
+        source: "stdout", "stderr", or the name of a logger.
+        level: the level of a logger's record, such as "INFO"; empty for printed lines.
+        text: without the end of the line.
+    """
+
+    time: float
+    worker: str
+    source: str
+    level: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level} {self.source}: {self.text}" if self.level else self.text
 
 
 def _listed(keys: Any) -> str:

@@ -1,16 +1,19 @@
 """Large frames within one machine: a packet carries an address, and its receiver reads the sender's memory.
 
-What each end of a connection does, without its socket. That an end is the process that it says it is, it proves:
+The module holds the part of each end of a connection, without its socket. An end proves that it is the process that it
+says it is:
 
 - Handshakes carry `identity()` and a random challenge. If the identities are equal, an end that has large frames to
   send puts a proof, made of the other's challenge and of the connection's addresses, into a slot of its memory, and
-  says where that is (`PLACE`). The other end reads it there, and answers whether it was right (`WELCOME`, `UNWELCOME`).
-- A welcome end lends large frames: they stay as they are until the receiver has `TAKEN` them. A lender empties its slot
-  before it lets go of anything else, and a receiver looks at the slot again after it has read and before it believes
-  what it read. A proof is good for one connection, so that whoever gets the slot next shows another.
+  tells the other end the slot's address (`PLACE`). The other end reads the slot, and answers whether the proof is right
+  (`WELCOME`, `UNWELCOME`).
+- A welcome end lends large frames: it keeps them unchanged until the receiver says that it has `TAKEN` them. A lender
+  empties its slot before it lets go of frames in any other way. A receiver looks at the slot again after it has read
+  frames and before it delivers them. A proof is good for one connection, so that the next user of a slot shows another.
 
-Nobody says anything but what the other end waits for: who closes a socket with something unread in it takes away from
-the other end what that has not read yet. So `settled` tells when a connection can be closed.
+An end only sends control packets that the other end waits for. If an end closes its socket while unread bytes are in
+it, the system resets the connection, and the other end loses the bytes that it has not read yet. So the owner of a
+connection closes the socket only once its link is `settled`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.comm.frame_memory import allocate
 from headrace.comm.packets import (
@@ -51,21 +54,21 @@ logger = logging.getLogger("distributed.comm.tcp")
 #: Frames from this size on are lent. Measured between two processes, a reference costs 0.2 ms of processor time and a
 #: megabyte in either way 0.1 ms (lent) or 0.4 ms (socket), so that it needs less from 600 kB on, and half at 2 MB.
 LEND_BYTES = 1_000_000
-#: The first packet with so much in it waits to hear whether it may be lent.
+#: A packet of so many bytes waits for the answer whether its frames may be lent.
 WORTH_WAITING_BYTES = 4 << 20
-#: Packets that refer to no more than this are read on the event loop, which takes 2 ms; longer ones in threads
-#: meanwhile. To start a thread and to hear of its end costs 0.2 ms, but 2 ms where all processors are busy.
+#: Packets that refer to no more bytes than this are read on the event loop, which takes 2 ms; longer ones in threads
+#: while the loop goes on. To start a thread and wait for its end costs 0.2 ms, but 2 ms where all processors are busy.
 AT_ONCE_BYTES = 16 << 20
-#: One thread does not use all that memory can do.
+#: Threads that read one packet: a single one does not use the whole bandwidth of the memory.
 THREADS = 2
-#: Longest piece that a thread reads at a time: after each it needs the interpreter, and says that it goes on.
+#: Longest piece that a thread reads at a time: after each it takes the interpreter's lock and reports its progress.
 PIECE_BYTES = 64 << 20
 #: Lent bytes above which a sender waits, and below which it goes on.
 HIGH_WATER = 4 << 20
 LOW_WATER = 1 << 20
 
-#: The first of three numbers that ends say to each other: `PLACE` process address, `WELCOME`, `UNWELCOME`,
-#: `TAKEN` frames.
+#: The first of the three numbers in a control packet, and what the others are: `PLACE` process address, `WELCOME`,
+#: `UNWELCOME`, `TAKEN` frames.
 PLACE, WELCOME, UNWELCOME, TAKEN = 1, 2, 3, 4
 _words = struct.Struct("<BQQ")
 _address = struct.Struct("<Q")
@@ -75,9 +78,9 @@ _CHALLENGE_BYTES = 16
 
 @lru_cache
 def identity() -> bytes | None:
-    """The same for processes that may be able to read each other: machine, numbering of processes, and user.
+    """A digest of machine, process namespace and user: processes that may read each other's memory have the same.
 
-    None where there is no such thing.
+    None where the system has no such thing.
     """
     if sys.platform != "linux":
         return None
@@ -91,34 +94,34 @@ def identity() -> bytes | None:
 
 
 def offer() -> dict[str, bytes] | None:
-    """What a handshake says about memory, for one connection; None where memory cannot be read."""
+    """This end's entry about memory in one connection's handshake; None where memory cannot be read."""
     name = identity()
     return None if name is None else {"identity": name, "challenge": os.urandom(_CHALLENGE_BYTES)}
 
 
 def control(word: int, first: int = 0, second: int = 0) -> bytes:
-    """A packet of what one end says to the other."""
+    """A control packet."""
     body = _words.pack(word, first, second)
     return bytes(buffers_to_write([body], [len(body) | CONTROL])[0])
 
 
 def proof(challenge: bytes, holder: str, reader: str) -> bytes:
-    """What `holder` is to show in answer to a challenge of `reader`.
+    """The proof that `holder` shows in answer to a challenge of `reader`.
 
-    The addresses are those of the connection's ends, so that nobody in the middle can have another answer a challenge.
+    Both are addresses of the connection's ends, so that a man in the middle cannot have a third process answer.
     """
     return blake2b(f"{holder} {reader}".encode(), key=challenge, digest_size=16).digest()
 
 
 def link_memory(
-    offered: dict[str, bytes] | None, answer: Any, own_name: str, peer_name: str, write: Callable[[bytes], object]
+    offered: dict[str, bytes] | None, answer: object, own_name: str, peer_name: str, write: Callable[[bytes], object]
 ) -> MemoryLink | None:
     """A link, if the other end's handshake says that it may be on this machine.
 
     Args:
-        offered, answer: of the two handshakes.
+        offered, answer: the entries about memory in this end's and in the other end's handshake.
         own_name, peer_name: addresses of the connection's ends.
-        write: sends bytes.
+        write: sends bytes to the other end.
     """
     if offered is None or not isinstance(answer, dict) or answer.get("identity") != offered["identity"]:
         return None
@@ -130,18 +133,18 @@ def link_memory(
 
 
 class MemoryLink:
-    """One end's half.
+    """The lending and reading of memory by one end of a connection.
 
     Args:
         own: this end's proof.
         expected: the other end's proof.
-        peer_name: its address, for messages.
-        write: sends bytes.
+        peer_name: the other end's address, for messages.
+        write: sends bytes to the other end.
 
     Attributes:
-        drain: done when little enough is lent to go on sending; None if it is now.
-        when_answered: called once, when the other end has said whether this one is welcome.
-        when_settled: called once, when the other end has said all that this one waits for.
+        drain: done when so few bytes are lent that a sender may go on; None while a sender need not wait.
+        when_answered: called once, when the other end has answered whether this one is welcome.
+        when_settled: called once, when this end waits for nothing more from the other.
     """
 
     def __init__(self, own: bytes, expected: bytes, peer_name: str, write: Callable[[bytes], object]) -> None:
@@ -165,13 +168,13 @@ class MemoryLink:
         self._reading: Reading | None = None
 
     def __del__(self) -> None:
-        # A loop that ended without closing its connections: what was lent must not change while it counts as lent.
+        # The loop ended without closing its connections. Lent frames may change from now on, so nobody may trust them.
         if self._slot is not None:
             self._slot.clear()
 
     @property
     def lent_little(self) -> bool:
-        """Whether nobody has to wait because of what is lent."""
+        """Whether so few bytes are lent that senders need not wait."""
         return self._lent_bytes <= HIGH_WATER
 
     @property
@@ -181,14 +184,14 @@ class MemoryLink:
 
     @property
     def settled(self) -> bool:
-        """Whether the other end has said all that this one waits for."""
+        """Whether this end waits for neither an answer nor the return of lent frames, so that it may close."""
         return not (self._waits_for_answer or self._lent)
 
     def on_control(self, frame: Frame) -> None:
-        """The other end says something.
+        """Act on a control packet of the other end.
 
         Raises:
-            PacketError: nothing that makes sense.
+            PacketError: the packet makes no sense, or not in this state.
         """
         if len(frame) != _words.size:
             raise PacketError(f"{len(frame)} bytes about memory (expected {_words.size})")
@@ -218,7 +221,7 @@ class MemoryLink:
     # -- lending
 
     def should_wait(self, frames: list[Frame]) -> bool:
-        """Whether a packet is worth waiting for the answer. The first one asks."""
+        """Whether a packet is large enough to wait for the answer, if that is still to come. The first packet asks."""
         if not self._has_asked:
             self._ask()
         if not self._waits_for_answer or sum(map(len, frames)) < WORTH_WAITING_BYTES:
@@ -230,13 +233,13 @@ class MemoryLink:
         """Frames as they should travel, and what their packet says of them.
 
         Args:
-            lengths: lengths with flags, if any has one: such a frame goes as it is.
+            lengths: lengths with flags, if any frame has one: a frame with a flag is not lent.
         """
         if not self._welcome or self._revoked:
             return frames, lengths
         lengths = list(map(len, frames)) if lengths is None else lengths
         frames = list(frames)
-        system = _same_machine()
+        system = same_machine
         for place, (frame, length) in enumerate(zip(frames, lengths, strict=True)):
             if not LEND_BYTES <= length < FLAGGED:
                 continue
@@ -252,7 +255,7 @@ class MemoryLink:
 
     def _ask(self) -> None:
         self._has_asked = True
-        system = _same_machine()
+        system = same_machine
         try:
             slot = system.take_slot()
             readable = system.is_readable(slot.address, len(self._own))
@@ -267,18 +270,18 @@ class MemoryLink:
         self._write(control(PLACE, os.getpid(), slot.address))
 
     def revoke(self) -> None:
-        """The connection has ended: let go of all that is lent."""
+        """Let go of all lent frames: the connection has ended."""
         self._revoked = True
         slot, self._slot = self._slot, None
         if slot is not None:
-            _same_machine().give_back(slot)  # first of all, see above
+            same_machine.give_back(slot)  # before the frames: the other end must not believe what it reads from now on
         self._lent.clear()
         self._lent_bytes = 0
-        self.when_answered = None  # which holds packets
+        self.when_answered = None  # the callback refers to packets
         self.let_go_on()
 
     def let_go_on(self) -> None:
-        """Let those go on who wait for `drain`."""
+        """Let senders that wait for `drain` go on."""
         drain, self.drain = self.drain, None
         if drain is not None and not drain.done():
             drain.set_result(None)
@@ -293,21 +296,21 @@ class MemoryLink:
 
     @property
     def progress(self) -> int:
-        """Bytes that threads have read of the packet under way."""
+        """Number of bytes that threads have read of the packet under way."""
         return 0 if self._reading is None else self._reading.done_bytes
 
     def take(
         self, frames: list[Frame], lengths: list[int], deliver: Callable[[list[Frame]], object]
     ) -> list[Frame] | None:
-        """Frames of a packet with what they refer to in memory of their own.
+        """The frames of a packet, with lent ones read into memory of their own; None while threads still read them.
 
         Args:
-            deliver: called with them on the loop, later, if this returns None. It calls `confirm` first.
+            deliver: called with the frames on the loop once threads have read them; has to call `confirm` first.
 
         Raises:
-            PacketError: a reference, and nobody asked for any, or its memory cannot be read.
+            PacketError: the other end has not proved itself, or the memory cannot be read.
             MemoryError: a frame is larger than what the system gives.
-            CommClosedError: the lender does not hold it any more.
+            CommClosedError: the lender does not hold the frames any more.
         """
         if self._source is None:
             raise PacketError("a reference to memory, though none was asked for")
@@ -328,17 +331,17 @@ class MemoryLink:
             return None
         failure: OSError | None = None
         try:
-            _same_machine().read_memory(pid, parts)
+            same_machine.read_memory(pid, parts)
         except OSError as error:
             failure = error
         self._confirm(failure, len(parts))
         return frames
 
     def confirm(self, wanted: bool = True) -> None:
-        """Threads have read: check that it counts, unless nobody wants it, and give the lender its memory back.
+        """Check what threads have read, unless nobody wants it, and give the lender its frames back.
 
         Raises:
-            PacketError, CommClosedError: as `take`.
+            PacketError, CommClosedError: as for `take`.
         """
         reading, self._reading = self._reading, None
         assert reading is not None
@@ -348,12 +351,12 @@ class MemoryLink:
             self._note_taken(reading.count)
 
     def refuse(self, lengths: list[int]) -> None:
-        """Give back what a packet refers to, unread."""
+        """Give the lender the frames of a packet back without reading them."""
         if count := sum(1 for length in lengths if length & REFERENCE):
             self._note_taken(count)
 
     def stop_reading(self) -> None:
-        """Nobody wants what threads read."""
+        """Have threads read no further: nobody wants their packet any more."""
         if self._reading is not None:
             self._reading.stop()
 
@@ -365,39 +368,41 @@ class MemoryLink:
         self._note_taken(count)
 
     def say_taken(self) -> None:
-        """Give the lender its memory back."""
+        """Tell the lender how many frames it may have back."""
         count, self._taken = self._taken, 0
         if count and not self._revoked:
             self._write(control(TAKEN, count))
 
     def _note_taken(self, count: int) -> None:
-        if not self._taken:  # together with an answer, if there is one at once: a write costs as much as reading 100 kB
+        # At the end of this turn, to be sent with a reply that is written meanwhile: a write costs as much as reading
+        # 100 kB.
+        if not self._taken:
             asyncio.get_running_loop().call_soon(self.say_taken)
         self._taken += count
 
     def _peer_holds(self) -> bool:
-        """Whether the other end shows its proof."""
+        """Whether the other end shows its proof now."""
         assert self._source is not None
         shown = bytearray(len(self._expected))
         try:
-            _same_machine().read_memory(self._source[0], [(self._source[1], shown)])
+            same_machine.read_memory(self._source[0], [(self._source[1], shown)])
         except OSError:
             return False
         return shown == self._expected
 
 
 class Reading:
-    """What one packet refers to, read in threads of its own.
+    """Threads that read the frames of one packet from the memory of another process.
 
     Args:
-        pid: whose memory.
-        parts: addresses there, and the memory to fill.
-        when_done: called in a thread, once.
+        pid: the other process.
+        parts: addresses there, and the memory to fill from each.
+        when_done: called once, in one of the threads.
 
     Attributes:
         count: number of parts.
-        done_bytes: how far it is.
-        error: why it did not come to its end.
+        done_bytes: bytes read so far.
+        error: why not all was read; None if it was.
     """
 
     def __init__(self, pid: int, parts: list[tuple[int, memoryview]], when_done: Callable[[], object]) -> None:
@@ -412,7 +417,7 @@ class Reading:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin, in threads that end by themselves, soon."""
+        """Start the threads, which end by themselves when all is read."""
         parts, self._parts = self._parts, []
         total = sum(len(target) for _, target in parts)
         turns = -(-total // (THREADS * PIECE_BYTES))
@@ -429,7 +434,7 @@ class Reading:
         self._pieces.clear()
 
     def _run(self) -> None:
-        read_memory = _same_machine().read_memory
+        read_memory = same_machine.read_memory
         while True:
             try:
                 piece = self._pieces.popleft()
@@ -437,12 +442,12 @@ class Reading:
                 break
             try:
                 read_memory(self._pid, piece)
-            except Exception as error:  # whatever it is, the loop has to hear of the end
+            except Exception as error:  # whatever it is, the loop has to be told of the end
                 self.error = error
                 self._pieces.clear()
             with self._lock:
                 self.done_bytes += sum(len(target) for _, target in piece)
-            del piece  # not in use any longer than its receiver wants
+            del piece  # this thread must not keep the memory longer than the packet's receiver does
         with self._lock:
             self._running -= 1
             last = not self._running
@@ -452,7 +457,7 @@ class Reading:
 
 
 def cut(parts: list[tuple[int, memoryview]], nbytes: int) -> list[list[tuple[int, memoryview]]]:
-    """Ranges, in their order, as pieces of so many bytes, rounded up to whole pages."""
+    """Cut ranges, in their order, into pieces of `nbytes`, rounded up to whole pages."""
     nbytes = -(-nbytes // 4096) * 4096
     pieces: list[list[tuple[int, memoryview]]] = [[]]
     room = nbytes
@@ -466,8 +471,3 @@ def cut(parts: list[tuple[int, memoryview]], nbytes: int) -> list[list[tuple[int
             pieces[-1].append((address + start, target[start : start + size]))
             start, room = start + size, room - size
     return pieces
-
-
-def _same_machine() -> Any:
-    """The module, which is there from the start: a process without a descriptor left cannot load anything."""
-    return same_machine

@@ -1,7 +1,7 @@
-"""Reading the memory of other processes of this machine, and places in this one's where they find a proof (Linux only).
+"""Reads the memory of other processes of this machine, and has slots for proofs in this process's (Linux only).
 
-Knows no connections. Whoever reads has to have asked first whether the other process is the one it takes it for: see
-`memory_link`, which loads this module when it is needed first.
+Knows no connections. A reader must have made sure that the other process is the one that it believes it is: see
+`memory_link`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import mmap
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 #: Bytes of a proof.
 PROOF_BYTES = 16
-#: Given to `madvise`: a forked child finds the memory empty. Not among the names of `mmap`.
+#: Advice for `madvise` that has a forked child find the memory empty; `mmap` has no name for it.
 _MADV_WIPEONFORK = 18
 #: Highest number of a process.
 _MAX_PID = (1 << 31) - 1
@@ -51,20 +50,20 @@ class _Buffer(ctypes.Structure):
 @lru_cache
 def _process_vm_readv() -> Callable[..., int]:
     try:
-        function: Any = ctypes.CDLL(None, use_errno=True).process_vm_readv
+        function = ctypes.CDLL(None, use_errno=True).process_vm_readv
     except AttributeError as error:
         raise OSError(errno.ENOSYS, "this system has no process_vm_readv") from error
     ranges = ctypes.POINTER(_Range)
     function.argtypes = (ctypes.c_int, ranges, ctypes.c_ulong, ranges, ctypes.c_ulong, ctypes.c_ulong)
     function.restype = ctypes.c_ssize_t
-    return function  # type: ignore[no-any-return]
+    return function
 
 
-def address_of(buffer: Any) -> int:
-    """Where the bytes of a buffer lie. Holds nothing: whoever uses it keeps a `memoryview`.
+def address_of(buffer: object) -> int:
+    """The address of a buffer's bytes. Does not hold the buffer: the caller keeps a `memoryview` while it uses this.
 
     Raises:
-        BufferError, TypeError: it is not one run of bytes.
+        BufferError, TypeError: the object is not one contiguous run of bytes.
     """
     found = _Buffer()
     ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(buffer), ctypes.byref(found), 0)
@@ -74,13 +73,14 @@ def address_of(buffer: Any) -> int:
 
 
 def read_memory(pid: int, parts: Sequence[tuple[int, bytearray | memoryview]]) -> None:
-    """Fill memory here from the memory of a process. Other threads run meanwhile.
+    """Fill memory of this process from that of another. Other threads run meanwhile.
 
     Args:
-        parts: addresses there, and what to fill from each.
+        pid: the other process.
+        parts: addresses there, and the memory to fill from each.
 
     Raises:
-        OSError: it cannot be read, or not all of it: no such process, no permission, no such memory.
+        OSError: not all could be read: there is no such process, no permission, or no such memory.
     """
     read = _process_vm_readv()
     left = [(address_of(target), address, len(target)) for address, target in parts if len(target)]
@@ -103,7 +103,7 @@ def read_memory(pid: int, parts: Sequence[tuple[int, bytearray | memoryview]]) -
 
 
 def is_readable(address: int, nbytes: int) -> bool:
-    """Whether both ends of a range of this process's memory can be read by others: device memory, for one, cannot."""
+    """Whether others can read both ends of a range of this process's memory; of device memory, for one, they cannot."""
     first, last = bytearray(1), bytearray(1)
     try:
         read_memory(os.getpid(), [(address, first), (address + nbytes - 1, last)])
@@ -113,7 +113,7 @@ def is_readable(address: int, nbytes: int) -> bool:
 
 
 class Slot:
-    """A place where one proof stands for others to read. Memory of slots is never given back, only used again."""
+    """A place in memory where others read one proof. The memory of slots is never given back, only used again."""
 
     __slots__ = ("_mapping", "_place", "address")
 
@@ -127,7 +127,7 @@ class Slot:
         self._mapping[self._place] = proof
 
     def clear(self, nothing: bytes = bytes(PROOF_BYTES)) -> None:
-        """Show none. Also while the interpreter ends, and globals are gone."""
+        """Show none. Works while the interpreter ends, too, when globals are gone."""
         self._mapping[self._place] = nothing
 
 
@@ -138,7 +138,7 @@ def take_slot() -> Slot:
     """An unused slot. Any thread.
 
     Raises:
-        OSError: no memory.
+        OSError: the system has no memory left.
     """
     while True:
         try:
@@ -155,7 +155,7 @@ def give_back(slot: Slot) -> None:
 
 def _more_slots() -> list[Slot]:
     mapping = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    # So that a child that gets its dead parent's number is not taken for it.
+    # A forked child that gets the process id of its dead parent must not be taken for the parent.
     mapping.madvise(_MADV_WIPEONFORK)
     first = address_of(mapping)
     return [Slot(mapping, start, first + start) for start in range(0, mmap.PAGESIZE, PROOF_BYTES)]

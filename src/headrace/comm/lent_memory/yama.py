@@ -1,20 +1,20 @@
-"""Permission to read each other's memory, where Linux gives it to ancestors only (Yama, as Ubuntu sets it).
+"""Permission for processes to read each other's memory, where Linux gives it to ancestors only (Yama, as on Ubuntu).
 
-Only for processes that one process has started to work together: nobody else gets anything.
+Only processes that one process has started to work together get it.
 """
 
 from __future__ import annotations
 
 import os
 
-#: In the environment of a process that is started: by whom, and by whose other descendants, it lets itself be read.
+#: Environment variable of a started process: the process which, with its descendants, may read its memory.
 READER = "HEADRACE_MEMORY_READER"
 #: Of `prctl`.
 _PR_SET_PTRACER = 0x59616D61
 
 
 def restricts_siblings(path: str = "/proc/sys/kernel/yama/ptrace_scope") -> bool:
-    """Whether processes have to allow others that are not their ancestors to read them, and can."""
+    """Whether a process can be read by one that is not its ancestor only if it allows that."""
     try:
         with open(path) as file:
             return file.read().strip() == "1"
@@ -23,7 +23,7 @@ def restricts_siblings(path: str = "/proc/sys/kernel/yama/ptrace_scope") -> bool
 
 
 def allow_reading(pid: int) -> bool:
-    """Let a process and its descendants read this one; whether the system knows of such a thing."""
+    """Let a process and its descendants read this one; returns whether the system knows such a permission."""
     import ctypes
 
     zero = ctypes.c_ulong(0)
@@ -32,7 +32,7 @@ def allow_reading(pid: int) -> bool:
 
 
 def allow_as_told() -> None:
-    """Do what `READER` in the environment says, if it is there; processes that this one starts are not told."""
+    """Give the permission that `READER` in the environment names, if it is set; processes started from here lack it."""
     pid = os.environ.pop(READER, "")
     if pid.isdecimal():
         allow_reading(int(pid))

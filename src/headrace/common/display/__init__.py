@@ -1,1 +1,1 @@
-"""How things are shown to people in notebooks: pieces of HTML, without a page or a server."""
+"""Pieces of HTML and of text by which notebooks show things to people, without a page or a server."""

@@ -1,4 +1,4 @@
-"""A scheduler and its workers as HTML, from what `identity` says of them. Pure: the time is an argument."""
+"""A scheduler and its workers as HTML, from the scheduler's `identity`. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .html import (
     short,
     table,
 )
-from .units import bytes_in_words
+from .units import ago, bytes_in_words, counted
 
 #: Workers that are listed; the rest are counted.
 SHOWN = 20
@@ -29,25 +29,8 @@ SHOWN = 20
 Info = Mapping[str, Any]
 
 
-def ago(seconds: float) -> str:
-    """How long ago something was.
-
-    >>> ago(0.5), ago(75), ago(7300), ago(200_000)
-    ('just now', '1 min ago', '2 h ago', '2 days ago')
-    """
-    if seconds < 2:
-        return "just now"
-    if seconds < 60:
-        return f"{seconds:.0f} s ago"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
-    if seconds < 2 * 86400:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
-
-
 def totals(info: Info) -> dict[str, int]:
-    """Workers, threads and bytes of memory that a scheduler has, also where not all workers are listed.
+    """The scheduler's numbers of workers, threads and bytes of memory, also where not all workers are listed.
 
     >>> totals({"workers": {"tcp://a:1": {"nthreads": 2, "memory_limit": None}}})
     {'workers': 1, 'threads': 2, 'memory': 0}
@@ -61,20 +44,16 @@ def totals(info: Info) -> dict[str, int]:
 
 
 def summary(info: Info) -> str:
-    """The same in words.
+    """The totals in words.
 
     >>> summary({"n_workers": 1, "total_threads": 2, "total_memory": 2**30})
     '1 worker · 2 threads · 1 GiB'
     """
     found = totals(info)
-    parts = [_many(found["workers"], "worker"), _many(found["threads"], "thread")]
+    parts = [counted(found["workers"], "worker"), counted(found["threads"], "thread")]
     if found["memory"]:
         parts.append(bytes_in_words(found["memory"]))
     return " · ".join(parts)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def sizes(info: Info) -> dict[str, Any]:
@@ -88,12 +67,12 @@ def sizes(info: Info) -> dict[str, Any]:
 
 
 def render_scheduler(info: Info, now: float, dashboard: str = "", more: Mapping[str, Any] | None = None) -> Html:
-    """A scheduler with its workers.
+    """A card about a scheduler and its workers.
 
     Args:
-        info: what `identity` says.
+        info: the scheduler's `identity`.
         now: seconds since the epoch.
-        dashboard: where it is, if there is one.
+        dashboard: the dashboard's address, if there is one.
         more: facts beside the usual ones.
     """
     started = info.get("started")
@@ -110,7 +89,7 @@ def render_scheduler(info: Info, now: float, dashboard: str = "", more: Mapping[
 
 
 def render_workers(info: Info, now: float) -> Html:
-    """The workers of a scheduler, to be unfolded; nothing if there are none."""
+    """A table of a scheduler's workers, to be unfolded; a line instead if there are none."""
     workers = info.get("workers", {})
     count = totals(info)["workers"]
     if not count:
@@ -123,7 +102,7 @@ def render_workers(info: Info, now: float) -> Html:
 
 
 def worker_row(address: str, worker: Info, now: float) -> list[Any]:
-    """What the table of workers says of one."""
+    """A worker's row in the table."""
     metrics = worker.get("metrics") or {}
     counts = [
         f"{metrics[name]:,} {said}"

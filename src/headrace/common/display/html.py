@@ -1,8 +1,8 @@
 """Pieces of HTML for notebooks: cards, tables, folds and bars that look alike in light and dark.
 
-Everything is self-contained: styles are inline, since notebooks strip style sheets from outputs that they do not trust,
-and colours are made of the page's own text colour. All text is escaped here, unless it is `Html` already. Nothing here
-knows what is shown.
+The pieces are self-contained: styles are inline, since notebooks strip style sheets from outputs that they do not
+trust, and colours derive from the page's own text colour. All text is escaped here, unless it is `Html` already. Knows
+nothing of what is shown.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 __all__ = ["Html", "badge", "bar", "card", "chip", "code", "facts", "fold", "join", "link", "short", "table"]
 
-#: Colours that can be told from a light and from a dark background.
+#: Colours that stand out from a light and from a dark background.
 GREEN, BLUE, ORANGE, RED, GREY = "#2f9e5b", "#3d7fd9", "#d98324", "#dc4545", "#8a8f98"
-#: By the word for how something is doing.
+#: Colour by the word for a status.
 STATUS_COLOURS = {
     "running": GREEN,
     "finished": GREEN,
@@ -42,12 +42,12 @@ _CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top;background:no
 _TD = f'<td style="{_CELL}">'
 
 
-#: What `html.escape` does; that module brings a table of all entities, which no server needs.
+#: The replacements of `html.escape`; that module brings a table of all entities, which no server needs.
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 def escape(text: str) -> str:
-    """Text as markup that shows it.
+    """Markup that shows a text.
 
     >>> escape("<a & 'b'>")
     '&lt;a &amp; &#x27;b&#x27;&gt;'
@@ -64,7 +64,7 @@ class Html(str):
         return self
 
 
-def short(value: Any, length: int = 200) -> str:
+def short(value: object, length: int = 200) -> str:
     """A text of bounded length.
 
     >>> short("abcdef", 4)
@@ -74,12 +74,12 @@ def short(value: Any, length: int = 200) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _safe(value: Any) -> str:
+def _safe(value: object) -> str:
     return value if isinstance(value, Html) else escape(str(value))
 
 
 def join(parts: Iterable[Any], between: str = "") -> Html:
-    """Pieces one after the other; those that are no `Html` are escaped.
+    """Pieces one after the other; a piece that is no `Html` is escaped.
 
     >>> join(["a<b", Html("<b>c</b>")])
     'a&lt;b<b>c</b>'
@@ -87,8 +87,8 @@ def join(parts: Iterable[Any], between: str = "") -> Html:
     return Html(between.join(_safe(part) for part in parts))
 
 
-def code(value: Any, wrap: bool = True) -> Html:
-    """Text as it was written: addresses, keys, types; without `wrap`, on one line whatever its length."""
+def code(value: object, wrap: bool = True) -> Html:
+    """A text in the font of code, for addresses, keys and types; without `wrap`, on one line whatever its length."""
     style = "font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.92em;background:none;color:inherit;padding:0"
     return Html(
         f'<code style="{style};{"overflow-wrap:anywhere" if wrap else "white-space:nowrap"}">{_safe(value)}</code>'
@@ -96,7 +96,7 @@ def code(value: Any, wrap: bool = True) -> Html:
 
 
 def link(address: str, text: str | None = None) -> Html:
-    """A link that opens in another tab; what does not begin with http is shown as text only."""
+    """A link that opens in another tab; an address that does not begin with http or a slash is shown as text only."""
     if not address.startswith(("http://", "https://", "/")):
         return code(text or address)
     return Html(
@@ -104,14 +104,14 @@ def link(address: str, text: str | None = None) -> Html:
     )
 
 
-def badge(status: Any) -> Html:
-    """How something is doing: a dot and the word."""
+def badge(status: object) -> Html:
+    """A coloured dot and the word for a status."""
     colour = STATUS_COLOURS.get(str(status), GREY)
     dot = f'<span style="color:{colour};font-size:1.1em;line-height:1">&#9679;</span>'
     return Html(f'<span style="white-space:nowrap">{dot}&nbsp;{_safe(status)}</span>')
 
 
-def chip(text: Any, colour: str = GREY) -> Html:
+def chip(text: object, colour: str = GREY) -> Html:
     """A short word in a frame."""
     return Html(
         f'<span style="border:1px solid {colour};border-radius:9px;padding:0 7px;font-size:.85em;white-space:nowrap">'
@@ -134,9 +134,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], more: int = 0) ->
     """A table.
 
     Args:
-        heads: of the columns.
+        heads: the heads of the columns.
         rows: a value for each column.
-        more: how many rows were left out; said below the others.
+        more: number of rows that were left out, which is told below the others.
     """
     head = "".join(
         f'<th style="{_CELL};border-bottom:1px solid {_LINE};font-weight:600">{_safe(name)}</th>' for name in heads
@@ -152,8 +152,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], more: int = 0) ->
     )
 
 
-def fold(summary: Any, body: Any, opened: bool = False, above: int = 8) -> Html:
-    """Something that is shown when its summary is clicked; `above`: pixels between it and what comes before."""
+def fold(summary: object, body: object, opened: bool = False, above: int = 8) -> Html:
+    """A summary that unfolds its body when it is clicked; `above`: pixels of space before it."""
     return Html(
         f'<details style="margin-top:{above}px"{" open" if opened else ""}>'
         f'<summary style="cursor:pointer;opacity:.85">{_safe(summary)}</summary>'
@@ -161,13 +161,13 @@ def fold(summary: Any, body: Any, opened: bool = False, above: int = 8) -> Html:
     )
 
 
-def card(title: Any, body: Any = "", *, subtitle: Any = "", status: Any = None, colour: str = BLUE) -> Html:
+def card(title: object, body: object = "", *, subtitle: object = "", status: object = None, colour: str = BLUE) -> Html:
     """A frame with a title and a coloured edge.
 
     Args:
         subtitle: beside the title, smaller.
         status: at the right, as a `badge`.
-        colour: of the edge.
+        colour: the edge's.
     """
     said = f'<span style="margin-left:auto">{badge(status)}</span>' if status is not None else ""
     beside = f'<span style="opacity:.62;font-size:.88em;overflow-wrap:anywhere">{_safe(subtitle)}</span>'
@@ -193,8 +193,8 @@ def bar(parts: Iterable[tuple[float, str]], height: int = 10) -> Html:
     )
 
 
-def line(title: Any, values: Mapping[str, Any], status: Any = None) -> Html:
-    """A small thing on one line: its kind, how it is, and names with values; values that are `None` are left out."""
+def line(title: object, values: Mapping[str, Any], status: object = None) -> Html:
+    """A line about something small: its kind, its status, and names with values; values that are None are left out."""
     said = [badge(status)] if status is not None else []
     said += [
         join([Html(f'<span style="opacity:.62">{_safe(name)}</span> '), value])
@@ -208,8 +208,8 @@ def line(title: Any, values: Mapping[str, Any], status: Any = None) -> Html:
     )
 
 
-def meter(used: float, limit: float, text: Any) -> Html:
-    """How much of something is used: a text over a thin bar, which warns from 70 % on."""
+def meter(used: float, limit: float, text: object) -> Html:
+    """A text over a thin bar that shows the used share of a limit, and warns from 70 % on."""
     if not limit:
         return join([text])
     share = used / limit

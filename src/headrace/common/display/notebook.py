@@ -1,4 +1,4 @@
-"""Whether this process is a notebook's kernel, and what it can show. Imports nothing that is not imported already."""
+"""Questions about a notebook: whether this process is a kernel, and whether widgets can be shown."""
 
 from __future__ import annotations
 

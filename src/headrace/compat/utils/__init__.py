@@ -8,6 +8,7 @@ from typing import Any as AnyType
 
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
 
+from headrace.comm.addressing import ports_of as parse_ports
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.callables import (
     has_arg,
@@ -17,7 +18,6 @@ from headrace.common.callables import (
 )
 from headrace.common.display.notebook import is_kernel
 from headrace.common.keys import key_group as key_split_group
-from headrace.common.ports import ports_of as parse_ports
 from headrace.deploy.dashboard import format_dashboard_link
 from headrace.deploy.foldable_logs import Log, Logs
 from headrace.rpc import LoopRunner, sync

@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Generator
 from typing import Any
 
-from ..asking import Shared, seconds_of
+from headrace.config import seconds_of
+
+from ..asking import Shared
 
 
 class Event(Shared):

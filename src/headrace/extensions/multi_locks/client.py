@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.rpc.loops.holding import gave, took
+from headrace.config import seconds_of
+from headrace.rpc.held_locks import gave_lock, took_lock
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..asking import Shared, awaited, holder, noted, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -71,7 +72,7 @@ class MultiLock(Shared):
             unless_interrupted(
                 client, lambda: client.sync(self._acquire, lease, seconds, num_locks, who, thread), give_back
             ),
-            took,
+            took_lock,
         )
 
     async def _acquire(
@@ -104,7 +105,7 @@ class MultiLock(Shared):
             self._leases.remove(taken)
         except (IndexError, ValueError):
             raise ValueError("Lock is not yet acquired") from None
-        gave()
+        gave_lock()
         return self.client.sync(self._release, taken[0])
 
     async def _release(self, lease: str) -> None:

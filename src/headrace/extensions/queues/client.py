@@ -14,9 +14,10 @@ from headrace.client.packing.values import (
     unpack,
 )
 from headrace.common.keys import Key
+from headrace.config import seconds_of
 from headrace.messages.base import Payload
 
-from ..asking import Shared, seconds_of, unless_interrupted, until_cancelled
+from ..asking import Shared, unless_interrupted, until_cancelled
 
 
 class Received(NamedTuple):

@@ -9,12 +9,12 @@ from collections.abc import Generator
 from typing import Any
 
 from headrace.config import get as config_get
-from headrace.config import parse_seconds
+from headrace.config import parse_seconds, seconds_of
 from headrace.rpc import PeriodicCallback
-from headrace.rpc.loops.holding import gave, took
+from headrace.rpc.held_locks import gave_lock, took_lock
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..asking import Shared, awaited, holder, noted, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.semaphore")
 
@@ -147,7 +147,7 @@ class Semaphore(Shared, SyncMethodMixin):
 
         return noted(
             unless_interrupted(self, lambda: self.sync(self._acquire, lease, seconds, who), give_back),
-            took,
+            took_lock,
         )
 
     async def _acquire(self, lease: str, seconds: float | None, who: dict[str, Any]) -> bool:
@@ -181,7 +181,7 @@ class Semaphore(Shared, SyncMethodMixin):
             raise RuntimeError(
                 f"Released too often: this {type(self).__name__} holds no lease of {self.name!r}"
             ) from None
-        gave()
+        gave_lock()
         return self.sync(self._release, lease)
 
     async def _release(self, lease: str) -> bool:

@@ -11,8 +11,9 @@ from headrace.client.packing.values import (
     settled,
     unpack,
 )
+from headrace.config import seconds_of
 
-from ..asking import Shared, seconds_of
+from ..asking import Shared
 
 
 class Variable(Shared):

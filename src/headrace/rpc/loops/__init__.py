@@ -1,1 +1,1 @@
-"""Event loops, and what runs on them: in threads of their own, again and again, watched for being held up."""
+"""Event loops: in threads of their own, with periodic callbacks, signals, and a watch for callbacks that block them."""

@@ -1,4 +1,4 @@
-"""Event loops in threads, and how other threads talk to them.
+"""Event loops in threads, and calls to them from other threads.
 
 `IOLoop` wraps an asyncio loop in the few methods that users of the documented `loop` attribute call. `LoopRunner`
 shares one background loop per process among all synchronous clients and clusters.
@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from headrace.containment import log_raised
@@ -26,8 +27,8 @@ T = TypeVar("T")
 THREAD_TIMEOUT = 10
 #: Descriptors up to this one are the standard input, output and errors, if they are open.
 STANDARD_ERROR = 2
-#: How often a blocked thread looks for signals, in seconds: one may be delivered to another thread, which then does not
-#: interrupt the wait.
+#: Seconds after which a blocked thread looks for signals: the system may deliver one to another thread, where it does
+#: not interrupt the wait.
 _SIGNAL_POLL = 0.1
 
 
@@ -35,7 +36,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     """A loop of the kind that `distributed.admin.event-loop` names; asyncio's own where uvloop is not installed.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: the setting names no kind of loop.
     """
     from headrace.config import get
 
@@ -53,20 +54,23 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def fill_standard_descriptors() -> None:
-    """Let nothing else get the number of an output that is closed: libuv ends the process when it is to close such."""
+    """Open the standard descriptors that are closed, so that no other file gets their numbers.
+
+    libuv ends the process when it is asked to close one of these.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
         pass
     os.close(descriptor)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine as the main work of a process, as `asyncio.run`."""
+    """Run a coroutine as the main work of a process, as `asyncio.run` does, on a loop of the configured kind."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 
 
 class IOLoop:
-    """An asyncio loop, callable from any thread.
+    """A facade of an asyncio loop with methods that any thread may call.
 
     Attributes:
         asyncio_loop: the loop itself.
@@ -76,14 +80,14 @@ class IOLoop:
 
     def __init__(self, asyncio_loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.asyncio_loop = asyncio_loop if asyncio_loop is not None else new_event_loop()
-        self._tasks: set[Any] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     @classmethod
     def current(cls, instance: bool = True) -> IOLoop | None:
-        """The facade of the running loop.
+        """The facade of the running loop; with a false `instance`, None where no loop runs.
 
         Raises:
-            RuntimeError: no loop runs here, unless `instance` is false: then `None`.
+            RuntimeError: no loop runs here, and `instance` is true.
         """
         try:
             loop = asyncio.get_running_loop()
@@ -94,11 +98,11 @@ class IOLoop:
         return cls.of(loop)
 
     @classmethod
-    def of(cls, loop: Any) -> IOLoop:
-        """The facade of whatever a user gave as `loop`: an asyncio loop, or anything with `.asyncio_loop`.
+    def of(cls, loop: object) -> IOLoop:
+        """The facade of the `loop` that a user gave: an asyncio loop, or an object with an attribute `asyncio_loop`.
 
         Raises:
-            TypeError: neither.
+            TypeError: the object is neither.
         """
         if isinstance(loop, cls):
             return loop
@@ -115,34 +119,40 @@ class IOLoop:
         """Whether the caller is on this loop."""
         return asyncio._get_running_loop() is self.asyncio_loop
 
-    def add_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def add_callback(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Call a function (or run a coroutine function) on the loop soon; from any thread. Exceptions are logged."""
         self.asyncio_loop.call_soon_threadsafe(self._run_callback, callback, args, kwargs)
 
-    def add_callback_from_signal(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """As `add_callback`."""
+    def add_callback_from_signal(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        """Same as `add_callback`."""
         self.add_callback(callback, *args, **kwargs)
 
-    def spawn_callback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """As `add_callback`."""
+    def spawn_callback(self, callback: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        """Same as `add_callback`."""
         self.add_callback(callback, *args, **kwargs)
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
         """Call a function after `delay` seconds; returns a handle with `cancel()`. On the loop's thread."""
         return self.asyncio_loop.call_later(delay, self._run_callback, callback, args, kwargs)
 
-    def call_at(self, when: float, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
         """Call a function when `time()` is `when`."""
         return self.asyncio_loop.call_at(when, self._run_callback, callback, args, kwargs)
 
-    def add_timeout(self, deadline: Any, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As `call_at`, or as `call_later` if the deadline is a `timedelta`."""
-        if hasattr(deadline, "total_seconds"):
+    def add_timeout(
+        self, deadline: float | timedelta, callback: Callable[..., Any], *args: object, **kwargs: object
+    ) -> asyncio.TimerHandle:
+        """Call a function at a time by `time()`, or, if the deadline is a `timedelta`, after that time."""
+        if isinstance(deadline, timedelta):
             return self.call_later(deadline.total_seconds(), callback, *args, **kwargs)
         return self.call_at(deadline, callback, *args, **kwargs)
 
-    def remove_timeout(self, handle: Any) -> None:
-        """Cancel what `call_later` and the like returned."""
+    def remove_timeout(self, handle: asyncio.TimerHandle) -> None:
+        """Cancel a call by the handle that `call_later`, `call_at` or `add_timeout` returned."""
         handle.cancel()
 
     def time(self) -> float:
@@ -163,7 +173,7 @@ class IOLoop:
             self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
 
     def close(self, all_fds: bool = False) -> None:
-        """Cancel what is left on a stopped loop and close it."""
+        """Cancel the tasks left on a stopped loop and close it."""
         loop = self.asyncio_loop
         if loop.is_closed():
             return
@@ -185,7 +195,7 @@ class IOLoop:
 
         return self.asyncio_loop.run_until_complete(work())
 
-    def _run_callback(self, callback: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _run_callback(self, callback: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         try:
             result = callback(*args, **kwargs)
             if not inspect.isawaitable(result):
@@ -197,18 +207,18 @@ class IOLoop:
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
-    def _task_done(self, task: Any) -> None:
+    def _task_done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (raised := task.exception()) is not None:
             log_raised(logger, raised, "Exception in callback %r", task)
 
 
 def sync(
-    loop: Any,
+    loop: object,
     func: Callable[..., Any],
-    *args: Any,
+    *args: object,
     callback_timeout: float | str | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Run a coroutine function on a loop that runs in another thread, and return its result.
 
@@ -246,7 +256,7 @@ def sync(
             try:
                 return future.result(_SIGNAL_POLL)
             except TimeoutError as error:
-                if type(error) is not TimeoutError:  # the coroutine's, or strikes the task that waits here
+                if type(error) is not TimeoutError:  # raised by the coroutine, or into the task that waits here
                     raise
                 if future.done():
                     return future.result()
@@ -256,15 +266,15 @@ def sync(
         future.cancel()
         raise
     finally:
-        del future  # what it raises has this frame, and would be in it
+        del future  # its exception's traceback holds this frame: the frame must not hold the exception
 
 
 class LoopRunner:
-    """Gives a loop: the caller's own, or the background loop of this process, which is shared and counted.
+    """Provides a loop: the caller's own, or the background loop of this process, which all users share.
 
     Args:
-        loop: an asyncio loop, or anything with `.asyncio_loop`; `None` for the running loop if `asynchronous`, else
-            the background loop.
+        loop: an asyncio loop, or an object with an attribute `asyncio_loop`; `None` for the running loop if
+            `asynchronous`, else the background loop.
         asynchronous: whether the user is on the loop and awaits.
     """
 
@@ -272,7 +282,7 @@ class LoopRunner:
     _shared: _LoopThread | None = None
     _users = 0
 
-    def __init__(self, loop: Any = None, asynchronous: bool = False) -> None:
+    def __init__(self, loop: object = None, asynchronous: bool = False) -> None:
         self._asynchronous = asynchronous
         self._given = IOLoop.of(loop) if loop is not None else None
         self._thread: _LoopThread | None = None
@@ -286,7 +296,7 @@ class LoopRunner:
         """The facade of the loop (starts nothing if the loop was given).
 
         Raises:
-            RuntimeError: there is none before `start`.
+            RuntimeError: `start` was not called yet, and no loop was given.
         """
         if self._given is not None:
             return self._given
@@ -302,7 +312,7 @@ class LoopRunner:
         """Have the loop run, in a background thread unless it runs already or the user is on it.
 
         Raises:
-            RuntimeError: the loop that was given is closed.
+            RuntimeError: the given loop is closed.
         """
         if self._started:
             return self.loop
@@ -341,8 +351,8 @@ class LoopRunner:
             LoopRunner._shared = None
         thread.stop(timeout)
 
-    def run_sync(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Start, run a coroutine function from this thread, stop."""
+    def run_sync(self, func: Callable[..., Any], *args: object, **kwargs: Any) -> Any:
+        """Start, run a coroutine function from this thread, and stop."""
         self.start()
         try:
             return sync(self.loop, func, *args, **kwargs)
@@ -378,7 +388,7 @@ class _LoopThread:
                 self.loop.close()
 
     def _run_until_stopped(self) -> bool:
-        """Run the loop; `False` when `sys.exit()` or the like in a callback has ended it, while others need it."""
+        """Run the loop; returns False if `sys.exit()` or the like in a callback has ended it, though others need it."""
         try:
             self.loop.start()
         except (SystemExit, KeyboardInterrupt, GeneratorExit):
@@ -395,12 +405,12 @@ class _LoopThread:
 
 
 _loop_threads: weakref.WeakSet[_LoopThread] = weakref.WeakSet()
-#: Loops of the process that this one was forked from. Kept, because their end would reach into what both share.
+#: Loops of the process that this one was forked from. They are kept: to free them would act on descriptors of both.
 _inherited: set[asyncio.AbstractEventLoop] = set()
 
 
 def _after_fork() -> None:
-    """A forked child has the parent's objects but not its threads."""
+    """Give up the parent's loops in a forked child, which has the parent's objects but not its threads."""
     _inherited.update(thread.loop.asyncio_loop for thread in _loop_threads)
     LoopRunner._lock = threading.Lock()
     LoopRunner._shared = None

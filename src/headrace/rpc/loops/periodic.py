@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.containment import contained, log_raised
@@ -17,10 +17,10 @@ SECONDS_BETWEEN_LINES = 1.0
 
 
 class PeriodicCallback:
-    """Calls `callback` every so many milliseconds until stopped; never again before the last call has ended.
+    """Calls `callback` every so many milliseconds until it is stopped; never while the last call still runs.
 
     Args:
-        callback: sync or async. Its exceptions are logged, once a second.
+        callback: sync or async. Exceptions from it are logged, once a second.
         milliseconds: time from one call to the next; missed calls are left out, not caught up on.
     """
 
@@ -37,20 +37,20 @@ class PeriodicCallback:
         self._left_out = 0
 
     def start(self) -> None:
-        """Begin; the first call comes after one period. Must be called on the loop's thread."""
+        """Begin; the first call comes after one period. On the loop's thread only."""
         if self._handle is None:
             self._loop = asyncio.get_running_loop()
             self._next = self._loop.time()
             self._schedule()
 
     def stop(self) -> None:
-        """Call no more. A call under way goes on."""
+        """Stop calling. A call under way goes on."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def is_running(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the callback was started and not stopped."""
         return self._handle is not None
 
     def _schedule(self) -> None:
@@ -74,7 +74,7 @@ class PeriodicCallback:
             assert self._loop is not None
             self._task = self._loop.create_task(self._await(result))
 
-    async def _await(self, result: Any) -> None:
+    async def _await(self, result: Awaitable[object]) -> None:
         try:
             await result
         except BaseException as raised:
@@ -83,11 +83,11 @@ class PeriodicCallback:
             self._task = None
 
     def _say_raised(self, raised: BaseException, awaited: bool = False) -> None:
-        """Log a failure, once a second: what fails every time must not decide how long the log gets."""
+        """Log a failure, once a second: a callback that fails each time must not decide how long the log gets."""
         assert self._loop is not None
         now = self._loop.time()
         if now - self._said_at < SECONDS_BETWEEN_LINES:
-            contained(raised, awaited)  # for what is not the callback's doing, and goes on up
+            contained(raised, awaited)  # lets exceptions pass that are not the callback's doing
             self._left_out += 1
             return
         more = f" ({self._left_out} more like this before)" if self._left_out else ""

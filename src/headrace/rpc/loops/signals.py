@@ -1,9 +1,9 @@
-"""Signals that a server's process handles itself, and that children which it forks must not.
+"""Signals that a server's process handles itself, and that its forked children must not handle.
 
-A forked child has its parent's handlers, and the descriptor by which an event loop hears of signals is the parent's
+A forked child has its parent's handlers, and the descriptor by which an event loop learns of signals is the parent's
 own: a signal to the child would reach the parent, and the child would go on. So a child gets the default handlers
-before anything else runs in it. The thread that forks holds these signals back meanwhile: one that comes to the child
-earlier waits until it has them.
+before anything else runs in it. The thread that forks blocks these signals meanwhile: a signal that comes to the child
+earlier waits until the child has the default handlers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 #: Signals that this process handles.
@@ -20,7 +21,7 @@ _handled: set[int] = set()
 _forking = threading.local()
 
 
-def handle(loop: asyncio.AbstractEventLoop, number: int, callback: Callable[..., Any], *args: Any) -> None:
+def handle(loop: asyncio.AbstractEventLoop, number: int, callback: Callable[..., Any], *args: object) -> None:
     """Have the loop of the main thread call a function when a signal comes."""
     loop.add_signal_handler(number, callback, *args)
     _handled.add(number)
@@ -33,12 +34,12 @@ def release(loop: asyncio.AbstractEventLoop, number: int) -> None:
 
 
 def take_no_notice(number: int) -> None:
-    """Go on when a signal comes. Unlike one that is ignored, it does its usual to what this process starts."""
+    """Have a signal do nothing here. Unlike an ignored one, it has its usual effect on programs started from here."""
     signal.signal(number, _do_nothing)
     _handled.add(number)
 
 
-def _do_nothing(number: int, frame: Any) -> None:
+def _do_nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
@@ -60,7 +61,7 @@ def _after_in_child() -> None:
     _after_in_parent()
     interruptible = signal.SIGINT in _handled
     _handled.clear()
-    if interruptible:  # last: a KeyboardInterrupt in here would be lost
+    if interruptible:  # last: a KeyboardInterrupt within this function would be lost
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

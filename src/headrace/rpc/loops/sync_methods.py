@@ -26,16 +26,16 @@ class SyncMethodMixin:
 
     @property
     def asynchronous(self) -> bool:
-        """Whether `sync` gives awaitables here."""
+        """Whether `sync` returns awaitables to this caller."""
         return self.called_from_running_loop
 
     def sync(
         self,
         func: Callable[..., Any],
-        *args: Any,
+        *args: object,
         asynchronous: bool | None = None,
         callback_timeout: float | str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Run a coroutine function on the object's loop and return its result; an awaitable when asynchronous.
 

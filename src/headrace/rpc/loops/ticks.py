@@ -1,6 +1,6 @@
-"""Says when an event loop did not respond for long: whatever held it up held up heartbeats and transfers as well.
+"""Logs when an event loop did not respond for long: heartbeats and transfers were held up as well.
 
-As configured under `distributed.admin.tick`. Costs a few wake-ups a second.
+Interval and limit are configured under `distributed.admin.tick`. The watch costs a few wake-ups a second.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from headrace import config
 
 logger = logging.getLogger("distributed.core")
 
-#: Ticks come at least so many times in `limit`: more would only say the same more precisely.
+#: The interval is at least this part of `limit`: more ticks would only measure the same delay more precisely.
 PRECISION = 30
 
 
 @dataclass(frozen=True, slots=True)
 class TickOptions:
-    """When to look, and when to speak.
+    """The times between ticks and between warnings.
 
     Attributes:
         interval: seconds between two ticks.
@@ -33,7 +33,7 @@ class TickOptions:
 
     @classmethod
     def from_config(cls) -> TickOptions:
-        """As configured now."""
+        """The options as configured now."""
         values = config.get("distributed.admin.tick")
         limit = config.parse_seconds(values["limit"] or 0)
         return cls(
@@ -47,7 +47,7 @@ class Ticks:
     """Ticks on the running loop from `start` to `stop`, and logs a warning when one is late.
 
     Args:
-        name: whose loop it is, for the warning.
+        name: the loop's owner, for the warning.
     """
 
     def __init__(self, name: str, options: TickOptions | None = None) -> None:
@@ -58,12 +58,12 @@ class Ticks:
         self._silent_until = 0.0
 
     def start(self) -> None:
-        """Begin; nothing if no limit is set."""
+        """Begin to tick, if a limit is set."""
         if self._timer is None and self.options.limit > 0:
             self._schedule(asyncio.get_running_loop())
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""A log line for whoever wonders why nothing happens: what is being waited for, once it takes long."""
+"""Log lines that tell what a process is waiting for, once the wait takes long: nothing else happens meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 #: Seconds after which a wait is worth a line.
 NOTICE_SECONDS = 2.0
-#: For the scheduler: its address, and seconds.
+#: The line about a wait for the scheduler; its arguments are the scheduler's address and the seconds of the time limit.
 WAITS = "Waiting for the scheduler at %s to answer, for %.0f s at most"
 
 
