@@ -1,4 +1,4 @@
-"""`Client`: connects a user's process to a scheduler. Its methods are in `api`, the conversation is `session`'s.
+"""`Client`: connects a user's process to a scheduler. Its methods are in `api`, its end of the connection in `link`.
 
 What is here: construction, connecting, being current, closing.
 """
@@ -41,11 +41,13 @@ from .api.info import InfoMethods
 from .api.memory_manager_handle import AMMClientProxy
 from .api.observation import LookMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .link.client_session import ClientSession
+from .link.held_keys import HeldKeys
 from .link.lanes import Lanes
 from .link.latest_info import LatestInfo
 from .link.losses import Losses
+from .link.outbox import ClientOutbox
 from .link.security_loader import loaded_security
-from .link.session import Session
 from .link.version_check import handshake_versions
 from .packing.user_frames import frames_wanted
 from .shown.client_card import client_html, client_text
@@ -128,7 +130,9 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
-        self.session = Session(self.id, _weak_event(self))
+        self.outbox = ClientOutbox()
+        self.held = HeldKeys(self.id, self.outbox)
+        self.session = ClientSession(self.id, self.outbox, self.held, _weak_event(self))
         self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
         self._lanes = Lanes()
@@ -138,7 +142,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             from .packing.value_families import ChosenFamilies, FetchedResults
 
             self._families = ChosenFamilies(serializers, deserializers)
-            self.session.state = FetchedResults()
+            self.held.core = FetchedResults()
         self._address = self._find_address(address, kwargs)
         if self.security is None and self.cluster is None:
             self.security = loaded_security(self._address)
@@ -417,7 +421,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
                     self.cluster.close()
                 self._stop_loop()
         else:
-            self.session.status = "closed"
+            self.session.loop_has_ended()
             self._forget()
         return None
 
@@ -559,7 +563,7 @@ def _loaded(value: Any) -> Any:
     return value
 
 
-def _look_at_failure(session: Session, task: asyncio.Task[Any]) -> None:
+def _look_at_failure(session: ClientSession, task: asyncio.Task[Any]) -> None:
     """Whoever awaits the client sees the failure, or its futures; nobody is warned that nobody did."""
     error = None if task.cancelled() else task.exception()
     if error is not None:

@@ -67,7 +67,7 @@ class ClientExecutor(concurrent.futures.Executor):
     def _watched(self, source: Future[Any]) -> concurrent.futures.Future[Any]:
         future = _ClusterFuture(source)
         self._open.add(future)
-        if not self._client.session.add_waiter(source._bound(), future.on_done):
+        if not self._client.held.add_waiter(source._bound(), future.on_done):
             future.on_done(source._bound())
         return future
 

@@ -111,7 +111,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def bind_client(self, client: Client) -> None:
         """Make this future the client's, unless it has one: the scheduler will tell the client about it."""
         if self._state is None:
-            self._state = client.session.want(to_wire(self.key))
+            self._state = client.held.want(to_wire(self.key))
             self._client = client
 
     @property
@@ -229,7 +229,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         def call(_: FutureState) -> None:
             client._run_callback(fn, self)
 
-        if not client.session.add_waiter(state, call):
+        if not client.held.add_waiter(state, call):
             call(state)
 
     def release(self) -> None:
@@ -237,7 +237,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         state, client = self._state, self._client
         if state is not None and client is not None:
             self._client = None  # also tells __del__
-            client.session.release_now([state])
+            client.held.release_now([state])
 
     def __await__(self) -> Generator[Any, None, T]:
         client = self.client
@@ -251,7 +251,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         except AttributeError:
             return
         if state is not None and client is not None:
-            client.session.release_later(state)
+            client.held.release_later(state)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -315,7 +315,7 @@ def _resolve_type(name: Any) -> Any:
 
 async def done_callback(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> None:
     """Call a function with a future once that is done."""
-    await future.client.session.wait_async([future._bound()])
+    await future.client.held.wait_async([future._bound()])
     result = callback(future)
     if asyncio.iscoroutine(result):
         await result

@@ -89,7 +89,7 @@ def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COM
     count = 1 if return_when == FIRST_COMPLETED else None
     if client.asynchronous:
         return _wait_async(client, futures, states, seconds, count)
-    if not client.session.wait(states, seconds, count=count):
+    if not client.held.wait(states, seconds, count=count):
         raise timed_out(timeout)
     return _done_and_not_done(futures)
 
@@ -97,7 +97,7 @@ def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COM
 async def _wait_async(
     client: Any, futures: list[Future[Any]], states: list[FutureState], timeout: float | None, count: int | None
 ) -> DoneAndNotDoneFutures:
-    if not await client.session.wait_async(states, timeout, count=count):
+    if not await client.held.wait_async(states, timeout, count=count):
         raise timed_out(timeout)
     return _done_and_not_done(futures)
 
@@ -124,11 +124,11 @@ def fire_and_forget(obj: Any) -> None:
     """
     by_client: dict[Any, list[Any]] = {}
     for future in futures_of(obj):
-        future.client.session.check_open()
+        future.client.outbox.check_open()
         by_client.setdefault(future.client, []).append(future._bound().key)
     for client, keys in by_client.items():
-        client.session.hold_until_done(keys)
-        client.session.post(DesireKeys(keys, True))
+        client.held.hold_until_done(keys)
+        client.outbox.post(DesireKeys(keys, True))
 
 
 class as_completed:
@@ -215,7 +215,7 @@ class as_completed:
             else:
                 self._complete(future, generation, None)
 
-        if not client.session.add_waiter(state, done):
+        if not client.held.add_waiter(state, done):
             done(state)
 
     async def _fetch(self, future: Future[Any], generation: int) -> None:

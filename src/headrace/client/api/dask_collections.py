@@ -121,7 +121,7 @@ class CollectionMethods(WorkMethods):
 
         from ..future import Future
 
-        known = self.session.state.futures
+        known = self.held.core.futures
         graph, _ = materialize(collection.__dask_graph__())
         changed: dict[Any, Any] = {
             key: Future(key, self)  # type: ignore[arg-type]

@@ -80,7 +80,7 @@ class DataMethods(ClientBase):
         states = [future._bound() for future in wanted]
         results: dict[Key, Any] = {}
         while True:
-            self.session.wait(states, error_stops=errors == "raise")
+            self.held.wait(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
@@ -93,14 +93,14 @@ class DataMethods(ClientBase):
         states = [future._bound() for future in wanted]
         results: dict[Key, Any] = {}
         while True:
-            await self.session.wait_async(states, error_stops=errors == "raise")
+            await self.held.wait_async(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
             results.update(await self._fetch(missing, direct))
 
     def _wait_for(self, future: Future[Any], timeout: float | str | None) -> None:
-        if not self.session.wait([future._bound()], seconds_of(timeout)):
+        if not self.held.wait([future._bound()], seconds_of(timeout)):
             raise timed_out(timeout)
 
     def _result_sync(self, future: Future[Any], timeout: float | str | None) -> Any:
@@ -108,7 +108,7 @@ class DataMethods(ClientBase):
         deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not self.session.wait([state], left):
+            if not self.held.wait([state], left):
                 raise timed_out(timeout)
             if state.status == "finished":
                 if state.result is not None:
@@ -130,7 +130,7 @@ class DataMethods(ClientBase):
         try:
             async with asyncio.timeout(seconds_of(timeout)):
                 while True:
-                    await self.session.wait_async([state])
+                    await self.held.wait_async([state])
                     if state.status == "finished":
                         if state.result is not None:
                             return load_result(state, self)
@@ -146,7 +146,7 @@ class DataMethods(ClientBase):
     async def _error_async(
         self, future: Future[Any], timeout: float | str | None, view: Callable[[FutureState], Any]
     ) -> Any:
-        if not await self.session.wait_async([future._bound()], seconds_of(timeout)):
+        if not await self.held.wait_async([future._bound()], seconds_of(timeout)):
             raise timed_out(timeout)
         return view(future._bound())
 
@@ -184,7 +184,7 @@ class DataMethods(ClientBase):
                 if keys:
                     found.update(await self._fetch_from_scheduler(keys))
             except OSError:  # the connection to the scheduler broke: it is being made again, or given up
-                self.session.check_open()
+                self.outbox.check_open()
             if "headrace.actor" in sys.modules:
                 found = {key: kept(value, self) for key, value in found.items()}
             results.update(found)
@@ -288,18 +288,15 @@ class DataMethods(ClientBase):
         if direct is None:
             direct = self.direct_to_workers is not False
         # interest first: the scheduler must not forget what it is about to be told of
-        with self.session.submitting(values):
-            states, _ = self.session.want_all(values, drain=False)
+        with self.held.submitting(values):
+            states, _ = self.held.want_all(values, drain=False)
             try:
                 await self._send_data(values, chosen, direct, timeout)
             except BaseException:
-                self.session.release_now(self.session.renew(states))
+                self.held.release_now(self.held.renew(states))
                 raise
-        states = self.session.renew(states)
-        with self.session.lock:
-            for state, value in zip(states, values.values(), strict=True):
-                self.session.state.finish(state, _type_name(value))
-        self.session.notify()
+        states = self.held.renew(states)
+        self.held.finish({key: _type_name(value) for key, value in values.items()}, states)
         if broadcast:
             count = None if broadcast is True else int(broadcast)
             await self._copy_results(list(values), n=count, workers=chosen or None)
@@ -321,7 +318,7 @@ class DataMethods(ClientBase):
             try:
                 # a release of the same keys that is still under way must not come after the news that they are there
                 (who_has, nbytes, failure), _ = await asyncio.gather(
-                    self._send_to_workers(values, threads, number), self.session.barrier()
+                    self._send_to_workers(values, threads, number), self.held.barrier()
                 )
             except BaseException:  # or what is freed from now on would be taken for freed before
                 self.ask_in_background("update_data", who_has={}, nbytes={}, client=self.id, scattering=number)
@@ -337,7 +334,7 @@ class DataMethods(ClientBase):
             if failure is not None:
                 raise failure  # the scheduler knows of the others now, so that they go when they are released
             return
-        await self.session.barrier()
+        await self.held.barrier()
         await self._call(
             "scatter",
             data={key: self._mark(value) for key, value in values.items()},
@@ -409,7 +406,7 @@ class DataMethods(ClientBase):
         self, futures: Any, n: int | None, workers: list[str] | None, branching_factor: int, **kwargs: Any
     ) -> None:
         states = [future._bound() for future in self._futures_in(futures)]
-        await self.session.wait_async(states, error_stops=True)
+        await self.held.wait_async(states, error_stops=True)
         keys = list({state.key: None for state in states})
         await self._copy_results(keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
 
@@ -438,7 +435,7 @@ class DataMethods(ClientBase):
         keys = None
         if futures is not None:
             states = [future._bound() for future in self._futures_in(futures)]
-            await self.session.wait_async(states, error_stops=True)
+            await self.held.wait_async(states, error_stops=True)
             keys = list({state.key: None for state in states})
         reply = await self._call("rebalance", keys=keys, workers=workers, **kwargs)
         if isinstance(reply, dict) and reply.get("status") == "partial-fail":

@@ -14,10 +14,12 @@ from headrace.rpc import IOLoop
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
+from ..link.client_session import ClientSession
+from ..link.held_keys import HeldKeys
 from ..link.lanes import Lanes
 from ..link.latest_info import LatestInfo
 from ..link.losses import Losses
-from ..link.session import Session
+from ..link.outbox import ClientOutbox
 
 if TYPE_CHECKING:
     from ..future import Future
@@ -25,33 +27,16 @@ if TYPE_CHECKING:
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
 
-#: Questions that change nothing, and how often one is asked again when its connection breaks.
-READS = frozenset(
-    {
-        *("call_stack", "events", "gather", "get_cluster_state", "get_metadata", "get_story", "has_what", "identity"),
-        *(
-            "logs",
-            "nbytes",
-            "ncores",
-            "ncores_running",
-            "processing",
-            "profile",
-            "result_deaths",
-            "versions",
-            "who_has",
-        ),
-        "worker_logs",
-    }
-)
-#: What may be asked twice as well: the second time it does nothing.
-REPEATABLE = READS | {"semaphore_release", "multi_lock_release"}
-READ_AGAIN = 2
+#: How often what may be repeated is asked again when its connection breaks.
+ASK_AGAIN = 2
 
 
 class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
-    session: Session
+    session: ClientSession
+    held: HeldKeys
+    outbox: ClientOutbox
     _losses: Losses
     _lanes: Lanes
     _latest_info: LatestInfo
@@ -114,13 +99,13 @@ class ClientBase(SyncMethodMixin):
         return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
     async def _call(self, op: str, **kwargs: Any) -> Any:
-        """Ask the scheduler; what does nothing twice is asked again if the connection breaks meanwhile."""
-        self.session.check_open()
+        """Ask the scheduler; what it calls repeatable is asked again if the connection breaks meanwhile."""
+        self.outbox.check_open()
         if self.session.scheduler is None and self._starting is not None:
             await self._starting
         if self.session.scheduler is None:
             raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
-        for _ in range(READ_AGAIN if op in REPEATABLE else 0):
+        for _ in range(ASK_AGAIN if op in self.session.repeatable else 0):
             try:
                 return await self.session.scheduler.call(op, **kwargs)
             except CommClosedError:  # cut off; nothing is done twice by asking once more

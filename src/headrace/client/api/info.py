@@ -34,7 +34,7 @@ class InfoMethods(ClientBase):
         keys = None
         if futures is not None:
             states = [future._bound() for future in self._futures_in(futures)]  # type: ignore[attr-defined]
-            await self.session.wait_async(states)
+            await self.held.wait_async(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("who_has", keys=keys)
         return WhoHas({from_wire(key): tuple(addresses) for key, addresses in reply.items()})
@@ -252,7 +252,7 @@ class InfoMethods(ClientBase):
         return self.sync(self._story, [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli], on_error)
 
     async def _story(self, keys: list[Key], on_error: str) -> list[tuple[Any, ...]]:
-        await self.session.barrier()
+        await self.held.barrier()
         lines = [
             ("scheduler", from_wire(key), *rest) for key, *rest in await self._call("get_story", keys_or_stimuli=keys)
         ]

@@ -13,13 +13,14 @@ from dask._task_spec import DataNode
 from dask.utils import format_bytes, parse_bytes
 
 from headrace.common.keys import Key, to_wire
+from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, TaskOptions
-from headrace.messages.client import CancelKeys, SubmitGraph
+from headrace.messages.client import SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
 from ..current import task_key
 from ..future import Future
-from ..link.session import release_messages
+from ..link.held_keys import release_messages
 from ..packing.arguments import Walker
 from ..packing.calls import (
     CHUNK,
@@ -115,12 +116,12 @@ class WorkMethods(ClientBase):
             )
         if packed.dependencies:
             self._check_ours(packed.dependencies)
-        message = submit_message(self.session.state.next_graph(), wire, info, packed, options, task_key())
+        message = submit_message(self.held.core.next_graph(), wire, info, packed, options, task_key())
         if type(packed.payload) is Frames:
             self._warn_if_large([message])
         if self._source_frames:
             message.code = calling_code(self._source_frames)
-        return Future._of(self, self.session.submit(wire, message))  # type: ignore[arg-type]
+        return Future._of(self, self.held.submit(wire, message))  # type: ignore[arg-type]
 
     def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
         around = dask.get_annotations()
@@ -212,7 +213,7 @@ class WorkMethods(ClientBase):
         batch_size: int | None,
     ) -> list[Future[Any]]:
         session = self.session
-        graph, task = session.state.next_graph(), task_key()
+        graph, task = self.held.core.next_graph(), task_key()
         make = Future._of
         futures: list[Future[Any]] = []
         rows = rows_of(iterables)
@@ -231,13 +232,21 @@ class WorkMethods(ClientBase):
                     self._check_ours(packer.futures)
                     checked = len(packer.futures)
 
-                def message(part: MapChunk, more: bool = bool(following), code: Any = code) -> SubmitGraph:
+                def message_without(
+                    known: set[int],
+                    chunk: MapChunk = chunk,
+                    more: bool = bool(following),
+                    code: list[tuple[SourceCode, ...]] = code,
+                ) -> SubmitGraph | None:
+                    part = chunk.without(known) if known else chunk
+                    if not part.keys:
+                        return None
                     made = part.message(graph, packer.info, options, task, more)
                     made.code = code
                     return made
 
-                states, sent = self._want_chunk(chunk, message)
-                if sent:
+                states, known = self.held.want_all(chunk.keys, message_without=message_without)
+                if len(known) < len(chunk.keys):
                     is_open, code = bool(following), []
                 warner.see(chunk.payloads)
                 futures += [make(self, state) for state in states]  # type: ignore[arg-type]
@@ -246,21 +255,8 @@ class WorkMethods(ClientBase):
                     pace.turn()
         finally:
             if is_open:
-                session.post(SubmitGraph(graph, [], [], []))
+                self.outbox.post(SubmitGraph(graph, [], [], []))
         return futures
-
-    def _want_chunk(self, chunk: MapChunk, make_message: Callable[[MapChunk], SubmitGraph]) -> tuple[list[Any], bool]:
-        """Futures' records for a chunk of a map, and whether any of its tasks were new, and sent."""
-        session = self.session
-        session.check_open()
-        with session.lock:
-            session.drain_released()
-            states, known = session.state.want_all(chunk.keys)
-            if known:
-                chunk = chunk.without(known)
-            if chunk.keys:
-                session.post(make_message(chunk))
-        return states, bool(chunk.keys)
 
     def _send_large_kwargs(
         self, kwargs: dict[str, Any], hashed: bool, named: bool
@@ -297,7 +293,7 @@ class WorkMethods(ClientBase):
             common: options for all tasks, as `make_options` takes them.
             by_type: annotations by layer.
         """
-        with self.session.submitting(to_wire(key) for key in keys):
+        with self.held.submitting(to_wire(key) for key in keys):
             return self._send_graph(dsk, keys, common, by_type)
 
     def _send_graph(
@@ -307,34 +303,33 @@ class WorkMethods(ClientBase):
         common: Mapping[str, Any],
         by_type: Mapping[str, Mapping[Any, Any]],
     ) -> dict[Any, Future[Any]]:
-        session = self.session
-        session.check_open()
-        known = session.state.futures
+        held, outbox = self.held, self.outbox
+        outbox.check_open()
+        known = held.core.futures
         plan = plan_graph(dsk, keys, known.__contains__)
         wire = {key: to_wire(key) for key in keys}
         table = OptionTable(common, dask.get_annotations(), by_type)
-        states, had = session.want_all(wire.values())
+        states, had = held.want_all(wire.values())
         futures = {key: Future._of(self, state) for key, state in zip(wire, states, strict=True)}  # type: ignore[arg-type]
         if len(had) == len(wire):
             return futures
         warner = _LargeGraphWarner()
         sent: list[Key] = []
-        graph = session.state.next_graph()
+        graph = held.core.next_graph()
         code = calling_code(frames_wanted())
         try:
-            packer = GraphPacker(graph, plan, set(wire.values()), table, task_key(), session.in_process)
+            packer = GraphPacker(graph, plan, set(wire.values()), table, task_key(), self.session.in_process)
             for message in packer.messages():
                 message.code, code = code, []
-                session.post(message)
+                outbox.post(message)
                 sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
                 warner.see(message.arguments)
         except BaseException:
-            with session.lock:
-                session.state.forget(states)
+            held.forget(states)
             if sent:
-                session.post(SubmitGraph(graph, [], [], []))
+                outbox.post(SubmitGraph(graph, [], [], []))
                 for release in release_messages(sent):
-                    session.post(release)
+                    outbox.post(release)
             raise
         return futures
 
@@ -428,13 +423,8 @@ class WorkMethods(ClientBase):
     async def _cancel(
         self, futures: Any, force: bool, reason: str | None, msg: str | None, running: bool = False
     ) -> None:
-        session = self.session
         keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
-        with session.lock:
-            held = session.state.cancel(keys, reason or "unknown", msg)
-            if held:
-                session.post(CancelKeys(held, force, reason or "unknown", running))
-        session.notify()
+        self.held.cancel(keys, force, reason, msg, running)
 
     def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
         """Run failed tasks again, with those they failed because of.
@@ -448,7 +438,7 @@ class WorkMethods(ClientBase):
         keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
         await self._call("retry", keys=list(keys), client=self.id)
         # That they are pending again comes on the stream, before how they end; this reply may come after both.
-        await self.session.barrier()
+        await self.held.barrier()
 
     def futures_of(self, futures: Any) -> list[Future[Any]]:
         """The futures in nested containers and collections; see `headrace.client.futures_of`."""
@@ -457,7 +447,7 @@ class WorkMethods(ClientBase):
     @property
     def futures(self) -> dict[Key, Any]:
         """The records of all keys that this client holds."""
-        return self.session.state.futures
+        return self.held.core.futures
 
 
 class _LargeGraphWarner:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.client.state import ClientState
+from headrace.client.state import ClientCore
+from headrace.messages import ToClient
 from headrace.messages.client import KeyInMemory
 from headrace.protocol import Serialized
 from headrace.protocol.families import families, loads_by_family
@@ -16,16 +17,14 @@ from headrace.protocol.marks import SerializeBy
 from headrace.rpc import ConnectionPool, PatientCalls
 
 
-class FetchedResults(ClientState):
+class FetchedResults(ClientCore):
     """Leaves on the workers even small results: those that ride on messages are pickles."""
 
-    def handle(self, messages: Iterable[Any]) -> None:
-        """React to a batch from the scheduler."""
-        messages = list(messages)
-        for message in messages:
-            if type(message) is KeyInMemory:
-                message.result = None
-        super().handle(messages)
+    def handle(self, message: ToClient) -> None:
+        """React to a message from the scheduler."""
+        if type(message) is KeyInMemory:
+            message.result = None
+        super().handle(message)
 
 
 class ChosenFamilies:

@@ -36,7 +36,7 @@ def pack(value: Any, client: Any) -> Packed:
 async def settled(client: Any, *values: Packed) -> None:
     """Wait until the scheduler knows the futures in these values: what we submitted goes another way."""
     if any(value.keys for value in values):
-        await client.session.barrier()
+        await client.held.barrier()
 
 
 async def unpack(client: Any, payloads: Iterable[Payload], token: int | None) -> list[Any]:
@@ -50,7 +50,7 @@ async def unpack(client: Any, payloads: Iterable[Payload], token: int | None) ->
             values = [loads(payload) for payload in payloads]
     finally:
         if token is not None:
-            client.session.post(KeysReceived(token))
+            client.outbox.post(KeysReceived(token))
     if token is not None:
-        await client.session.barrier()
+        await client.held.barrier()
     return values
