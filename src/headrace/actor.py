@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from dask._task_spec import TaskRef
 
-from headrace.common.current_run import worker_here
+from headrace.common.current_run import client_here, worker_here
 from headrace.common.keys import Key, to_wire
 from headrace.exceptions import LostActorError
 from headrace.messages.actor_calls import ActorCall, ActorReply
@@ -258,11 +257,10 @@ class _Caller:
         Raises:
             ValueError: there is neither.
         """
-        current = sys.modules.get("headrace.client.current")
         worker = worker_here()
         if worker is not None:
             return cls(worker, None)
-        client = actor._client or (current.client_for_future() if current is not None else None)
+        client = actor._client or client_here()
         if client is None or client.status != "running":
             raise ValueError(f"{actor!r} can be used where its client is open, and in tasks; there is neither here")
         return cls(None, client)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dask._task_spec import GraphNode, TaskRef
 
-from headrace.client.packing.nodes import RUN_NODE
+from headrace.client.packing.graph_nodes import RUN_NODE
 from headrace.common.keys import from_wire
 from headrace.messages import FromClient
 from headrace.messages.client import (

@@ -11,14 +11,14 @@ import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 
 from headrace.client.future import Future
-from headrace.client.packing.expressions import Persisting, computing, materialize
+from headrace.client.packing.dask_expressions import Persisting, computing, materialize
 from headrace.client.packing.graph import (
     CHUNK,
     FIRST_CHUNK,
     GraphPacker,
     plan_graph,
 )
-from headrace.client.packing.nodes import RUN_NODE, call_of
+from headrace.client.packing.graph_nodes import RUN_NODE, call_of
 from headrace.client.packing.task_options import OptionTable
 from headrace.client.state import FutureState
 from headrace.common.keys import to_wire

@@ -30,27 +30,27 @@ from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
 
-from . import in_force
+from . import dask_settings
 from .api.admin import AdminMethods
+from .api.client_base import no_default
 from .api.client_plugins import PluginMethods
 from .api.dask_collections import CollectionMethods
 from .api.data import DataMethods
 from .api.datasets import DatasetMethods
-from .api.group import no_default
 from .api.info import InfoMethods
 from .api.memory_manager_handle import AMMClientProxy
-from .api.observation import LookMethods
+from .api.task_inspection import LookMethods
 from .current import context_client, current_client, default_client, forget, remember
 from .link.client_session import ClientSession
+from .link.fetch_lanes import Lanes
 from .link.held_keys import HeldKeys
-from .link.lanes import Lanes
 from .link.latest_info import LatestInfo
-from .link.losses import Losses
+from .link.lost_results import Losses
 from .link.outbox import ClientOutbox
 from .link.security_loader import loaded_security
 from .link.version_check import handshake_versions
 from .packing.user_frames import frames_wanted
-from .shown.client_card import client_html, client_text
+from .presentation.client_card import client_html, client_text
 
 register_defaults()  # whoever has `Client` may ask dask for our settings before there is a client
 
@@ -139,7 +139,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
-            from .packing.value_families import ChosenFamilies, FetchedResults
+            from .packing.serializer_families import ChosenFamilies, FetchedResults
 
             self._families = ChosenFamilies(serializers, deserializers)
             self.held.core = FetchedResults()
@@ -278,7 +278,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         """Have dask compute with a client until this one closes."""
         if not self._is_in_force:
             self._is_in_force = True
-            in_force.begin()
+            dask_settings.begin()
 
     @classmethod
     def current(cls, allow_global: bool = True) -> Client:
@@ -302,7 +302,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         """Within this context, here and in what it calls, this client is the current one."""
         token = current_client.set(self)
         try:
-            with in_force.in_force():
+            with dask_settings.in_force():
                 yield self
         finally:
             current_client.reset(token)
@@ -452,7 +452,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         forget(self)
         if self._is_in_force:
             self._is_in_force = False
-            in_force.end()
+            dask_settings.end()
 
     def _stop_loop(self) -> None:
         if self._runner is not None and asyncio._get_running_loop() is not self.loop.asyncio_loop:

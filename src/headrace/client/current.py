@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.current_run import worker_here
+from headrace.common.current_run import register_client_finder, worker_here
 
 if TYPE_CHECKING:
     from .client import Client
@@ -93,12 +92,6 @@ def temp_default_client(c: Client) -> Iterator[None]:
         current_client.reset(token)
 
 
-def task_key() -> Any:
-    """The wire form of the key of the task that runs here, or `None`."""
-    context = sys.modules.get("headrace.worker.context")
-    return None if context is None else context.current_key()
-
-
 def client_for_future() -> Client | None:
     """The client that a future which was just unpickled belongs to."""
     client = context_client()
@@ -147,6 +140,8 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
 
+
+register_client_finder(client_for_future)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -281,7 +281,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return f"<Future: {self.status}{shown}, key: {self.key}>"
 
     def _repr_html_(self) -> str:
-        from .shown.client_card import future_html
+        from .presentation.client_card import future_html
 
         return future_html(self)
 

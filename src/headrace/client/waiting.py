@@ -22,8 +22,8 @@ from .api.data import timed_out
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
 from .future import Future, load_error, load_result
-from .in_task import LOOK
 from .state import FutureState
+from .waiting_in_tasks import LOOK
 
 
 class DoneAndNotDoneFutures(NamedTuple):

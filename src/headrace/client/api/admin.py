@@ -10,7 +10,7 @@ from headrace.config import parse_seconds
 from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
 
 from ..packing.task_options import chosen_workers, normalize_workers
-from .group import ClientBase, no_default
+from .client_base import ClientBase, no_default
 
 
 class AdminMethods(ClientBase):

@@ -6,7 +6,7 @@ import logging
 import uuid
 from typing import Any
 
-from .group import ClientBase
+from .client_base import ClientBase
 
 #: What forwarded log records are published under; the logger's name is added.
 FORWARD_TOPIC = "forward-logging"

@@ -8,8 +8,8 @@ from typing import Any
 import dask
 from dask.base import is_dask_collection
 
-from ..in_force import in_force
-from ..packing.expressions import Persisting, computing, materialize
+from ..dask_settings import in_force
+from ..packing.dask_expressions import Persisting, computing, materialize
 from ..packing.retry_options import Retry
 from .work import WorkMethods, actor_annotations, common_options
 

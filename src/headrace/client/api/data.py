@@ -29,7 +29,7 @@ from ..packing.nested_futures import (
 )
 from ..packing.task_options import chosen_workers, normalize_workers
 from ..state import FutureState
-from .group import ClientBase, no_default
+from .client_base import ClientBase, no_default
 
 logger = logging.getLogger("distributed.client")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..packing.values import (
-    Packed,
+from ..packing.stored_values import (
+    PackedValue,
     pack,
     settled,
     unpack,
 )
-from .group import ClientBase, no_default
+from .client_base import ClientBase, no_default
 
 if TYPE_CHECKING:
-    from ..shown.datasets_mapping import Datasets
+    from .datasets_mapping import Datasets
 
 
 class DatasetMethods(ClientBase):
@@ -52,7 +52,7 @@ class DatasetMethods(ClientBase):
         packed = {name: pack(value, self) for name, value in values.items()}
         return self.sync(self._publish_datasets, packed, override)
 
-    async def _publish_datasets(self, packed: Mapping[Any, Packed], override: bool) -> None:
+    async def _publish_datasets(self, packed: Mapping[Any, PackedValue], override: bool) -> None:
         await settled(self, *packed.values())
         answer = await self._call(
             "publish_put",
@@ -103,6 +103,6 @@ class DatasetMethods(ClientBase):
     @property
     def datasets(self) -> Datasets:
         """The published datasets as a mapping."""
-        from ..shown.datasets_mapping import Datasets
+        from .datasets_mapping import Datasets
 
         return Datasets(self)

@@ -14,9 +14,9 @@ from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 
 from ..packing.task_options import chosen_workers
-from ..shown.answer_tables import HasWhat, WhoHas
-from ..shown.client_card import ask_scheduler_info
-from .group import ClientBase
+from ..presentation.answer_tables import HasWhat, WhoHas
+from ..presentation.client_card import ask_scheduler_info
+from .client_base import ClientBase
 
 
 class InfoMethods(ClientBase):

@@ -12,13 +12,13 @@ import dask
 from dask._task_spec import DataNode
 from dask.utils import format_bytes, parse_bytes
 
+from headrace.common.current_run import key_here
 from headrace.common.keys import Key, to_wire
 from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 from headrace.messages.client import SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
-from ..current import task_key
 from ..future import Future
 from ..link.held_keys import release_messages
 from ..packing.arguments import Walker
@@ -32,11 +32,11 @@ from ..packing.calls import (
     token_of,
     unique_suffix,
 )
-from ..packing.expressions import materialize
+from ..packing.dask_expressions import materialize
 from ..packing.graph import GraphPacker, plan_graph
 from ..packing.nested_futures import refuse_iterators
-from ..packing.pacing import Pace
 from ..packing.retry_options import Retry, takes_timeout, time_limit
+from ..packing.submission_pace import Pace
 from ..packing.task_options import (
     OptionTable,
     has_callables,
@@ -44,7 +44,7 @@ from ..packing.task_options import (
     resolve_callables,
 )
 from ..packing.user_frames import calling_code, frames_wanted
-from .group import ClientBase
+from .client_base import ClientBase
 
 #: Beginnings of the names of modules whose lines are no user's.
 _OURS = ("headrace.", "distributed.", "dask.")
@@ -116,7 +116,7 @@ class WorkMethods(ClientBase):
             )
         if packed.dependencies:
             self._check_ours(packed.dependencies)
-        message = submit_message(self.held.core.next_graph(), wire, info, packed, options, task_key())
+        message = submit_message(self.held.core.next_graph(), wire, info, packed, options, key_here())
         if type(packed.payload) is Frames:
             self._warn_if_large([message])
         if self._source_frames:
@@ -162,7 +162,7 @@ class WorkMethods(ClientBase):
 
         Args:
             key: what the tasks' keys begin with, or a list of all keys.
-            batch_size: tasks that are sent at a time; by default a few thousand.
+            batch_size: calls in one message to the scheduler; 256 by default.
             kwargs: the same for all calls. Large ones are sent once.
             workers, retries, resources, priority, allow_other_workers, fifo_timeout, actor, actors, pure, timeout:
                 see `submit`; for each of the tasks.
@@ -213,7 +213,7 @@ class WorkMethods(ClientBase):
         batch_size: int | None,
     ) -> list[Future[Any]]:
         session = self.session
-        graph, task = self.held.core.next_graph(), task_key()
+        graph, task = self.held.core.next_graph(), key_here()
         make = Future._of
         futures: list[Future[Any]] = []
         rows = rows_of(iterables)
@@ -318,7 +318,7 @@ class WorkMethods(ClientBase):
         graph = held.core.next_graph()
         code = calling_code(frames_wanted())
         try:
-            packer = GraphPacker(graph, plan, set(wire.values()), table, task_key(), self.session.in_process)
+            packer = GraphPacker(graph, plan, set(wire.values()), table, key_here(), self.session.in_process)
             for message in packer.messages():
                 message.code, code = code, []
                 outbox.post(message)

@@ -15,9 +15,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from headrace.client.in_task import acquire
 from headrace.client.state import ClientCore, FutureState
 from headrace.client.state.futures import Waiter
+from headrace.client.waiting_in_tasks import acquire
 from headrace.common.keys import Key
 from headrace.containment import log_raised
 from headrace.messages import FromClient, ToClient

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.errors import ClosedClientError
-from headrace.client.shown.answer_tables import SchedulerInfo
+from headrace.client.presentation.answer_tables import SchedulerInfo
 from headrace.config import get, parse_seconds
 
 if TYPE_CHECKING:

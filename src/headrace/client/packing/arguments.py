@@ -34,7 +34,7 @@ _HEAD = b"\x80\x05"
 _TAIL = b"\x86."
 
 
-class Packed(NamedTuple):
+class PackedCall(NamedTuple):
     """A call's arguments, ready to send.
 
     Attributes:
@@ -176,7 +176,7 @@ def is_simple(value: Any) -> bool:
 
 def pack(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False, hashed: bool = True
-) -> Packed:
+) -> PackedCall:
     """A call's arguments as a payload, with what they refer to.
 
     Args:
@@ -191,9 +191,9 @@ def pack(
     new_kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else kwargs
     if walker.simple and len(kwargs) < 2:
         data = _pickler()((new_args, new_kwargs))
-        return Packed(as_payload(data), walker.dependencies, data)
+        return PackedCall(as_payload(data), walker.dependencies, data)
     payload = dump_arguments(function, new_args, new_kwargs, in_process)
-    return Packed(payload, walker.dependencies, str(tokenize(new_args, new_kwargs)) if hashed else "")
+    return PackedCall(payload, walker.dependencies, str(tokenize(new_args, new_kwargs)) if hashed else "")
 
 
 def as_payload(data: bytes) -> Payload:

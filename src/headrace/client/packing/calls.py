@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -28,7 +27,7 @@ from .arguments import (
     NO_KWARGS,
     SMALL,
     MemolessPickler,
-    Packed,
+    PackedCall,
     Walker,
     as_payload,
     body_of,
@@ -55,12 +54,11 @@ class FunctionInfo:
         name: what its tasks' keys begin with.
     """
 
-    __slots__ = ("_seed", "name", "pickled", "reference")
+    __slots__ = ("_seed", "name", "pickled")
 
     def __init__(self, function: Callable[..., Any], pickled: Payload) -> None:
         self.pickled = pickled
         self.name = str(funcname(function))
-        self.reference: Any = None
         self._seed: Any = None
 
     @property
@@ -82,24 +80,16 @@ class FunctionInfo:
         return seed
 
 
-_functions: dict[int, FunctionInfo] = {}
-#: the same for clients whose scheduler is in this process: buffers in these payloads are the functions' own
-_shared_functions: dict[int, FunctionInfo] = {}
-
-
 def describe(function: Callable[..., Any], in_process: bool = False) -> FunctionInfo:
     """The function as it travels; kept for as long as its pickle is."""
-    number = id(function)
-    known = _shared_functions if in_process else _functions
     pickled = pickle_function(function, in_process)
-    info = known.get(number)
-    if info is not None and info.pickled is pickled and info.reference() is function:
-        return info
-    info = FunctionInfo(function, pickled)
-    if (hand_over_function if in_process else dumps_function).keeps(function, pickled):
-        info.reference = weakref.ref(function, lambda _: known.pop(number, None))
-        known[number] = info
-    return info
+    kept = (hand_over_function if in_process else dumps_function).kept(function, pickled)
+    if kept is None:
+        return FunctionInfo(function, pickled)
+    if kept.note is None:
+        kept.note = FunctionInfo(function, pickled)
+    assert isinstance(kept.note, FunctionInfo)
+    return kept.note
 
 
 def pickle_function(function: Callable[..., Any], in_process: bool = False) -> Payload:
@@ -155,7 +145,7 @@ def note_upload(filename: str, content: bytes) -> None:
     _uploads[filename] = blake2b(content, digest_size=16).hexdigest()
 
 
-def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
+def call_key(info: FunctionInfo, packed: PackedCall, pure: bool, limit: float | None = None) -> Key:
     """The key of a call whose user did not name one."""
     if not pure:
         return f"{info.name}-{unique_suffix()}"
@@ -173,7 +163,7 @@ def pack_submit(
     pure: bool,
     in_process: bool = False,
     limit: float | None = None,
-) -> tuple[Key, FunctionInfo, Packed]:
+) -> tuple[Key, FunctionInfo, PackedCall]:
     """The parts of one call's message.
 
     Args:
@@ -190,7 +180,12 @@ def pack_submit(
 
 
 def submit_message(
-    graph: int, key: Key, info: FunctionInfo, packed: Packed, options: list[TaskOptions], submitting_task: Key | None
+    graph: int,
+    key: Key,
+    info: FunctionInfo,
+    packed: PackedCall,
+    options: list[TaskOptions],
+    submitting_task: Key | None,
 ) -> SubmitGraph:
     """The message for one call."""
     if packed.dependencies:
@@ -352,21 +347,21 @@ class MapPacker:
             return [self._prefix + unique_suffix() for _ in range(count)]
         return [to_wire(key) for key in itertools.islice(self._keys, count)]
 
-    def _pack_general(self, args: tuple[Any, ...]) -> Packed:
+    def _pack_general(self, args: tuple[Any, ...]) -> PackedCall:
         walker = Walker()
         new = walker.walk_safely(args)
         if walker.dependencies:
             self.futures.update(walker.dependencies)
         if walker.simple and not self._kwargs:
             token = self._pickle((new, NO_KWARGS))
-            return Packed(as_payload(token), walker.dependencies, token)
+            return PackedCall(as_payload(token), walker.dependencies, token)
         if walker.simple and self._kwargs_body:
             token = self._pickle(new)
             if len(token) < 60_000:  # one frame: it can be spliced
-                return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
+                return PackedCall(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
         payload = self._dump(new)  # first: its error names the argument
         identity = token_of(new, NO_KWARGS, named=self._named) if self._hashed else ""
-        return Packed(payload, walker.dependencies, identity)
+        return PackedCall(payload, walker.dependencies, identity)
 
     def _dump(self, args: tuple[Any, ...]) -> Payload:
         return dump_arguments(self._function, args, self._kwargs, self._in_process)

@@ -14,7 +14,7 @@ from headrace.messages.client import KeysReceived
 from headrace.protocol import dumps, hand_over, loads
 
 
-class Packed(NamedTuple):
+class PackedValue(NamedTuple):
     """A pickled value, and the keys of the futures in it, which live at least until the scheduler keeps them."""
 
     payload: Payload
@@ -22,7 +22,7 @@ class Packed(NamedTuple):
     futures: list[Future[Any]]
 
 
-def pack(value: Any, client: Any) -> Packed:
+def pack(value: Any, client: Any) -> PackedValue:
     """Pickle a value, or hand it over if the client's scheduler is in this process.
 
     Raises:
@@ -30,10 +30,10 @@ def pack(value: Any, client: Any) -> Packed:
     """
     futures = futures_of(value)
     payload = hand_over(value) if client.session.in_process else dumps(value)
-    return Packed(payload, [to_wire(future.key) for future in futures], futures)
+    return PackedValue(payload, [to_wire(future.key) for future in futures], futures)
 
 
-async def settled(client: Any, *values: Packed) -> None:
+async def settled(client: Any, *values: PackedValue) -> None:
     """Wait until the scheduler knows the futures in these values: what we submitted goes another way."""
     if any(value.keys for value in values):
         await client.held.barrier()

@@ -15,15 +15,15 @@ from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
 from ..link.client_session import ClientSession
+from ..link.fetch_lanes import Lanes
 from ..link.held_keys import HeldKeys
-from ..link.lanes import Lanes
 from ..link.latest_info import LatestInfo
-from ..link.losses import Losses
+from ..link.lost_results import Losses
 from ..link.outbox import ClientOutbox
 
 if TYPE_CHECKING:
     from ..future import Future
-    from ..packing.value_families import ChosenFamilies
+    from ..packing.serializer_families import ChosenFamilies
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.common.keys import to_wire
 
-from .group import ClientBase
+from .client_base import ClientBase
 
 
 class LookMethods(ClientBase):
