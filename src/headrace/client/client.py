@@ -14,7 +14,7 @@ import os
 import sys
 import uuid
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from headrace.containment import log_raised
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
+from headrace.security import Security
 
 from . import dask_settings
 from .api.admin import AdminMethods
@@ -89,18 +90,18 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     def __init__(
         self,
-        address: Any = None,
-        loop: Any = None,
+        address: object = None,
+        loop: IOLoop | asyncio.AbstractEventLoop | None = None,
         timeout: float | str | None = no_default,
         set_as_default: bool = True,
         scheduler_file: str | None = None,
-        security: Any = None,
+        security: Security | dict[str, Any] | bool | None = None,
         asynchronous: bool = False,
         name: str | None = None,
         heartbeat_interval: float | str | None = None,
-        serializers: Any = None,
-        deserializers: Any = None,
-        extensions: Any = {},  # noqa: B006 - the documented signature
+        serializers: Iterable[str] | None = None,
+        deserializers: Iterable[str] | None = None,
+        extensions: Mapping[str, object] | None = {},
         direct_to_workers: bool | None = None,
         connection_limit: int = 512,
         **kwargs: Any,
@@ -116,7 +117,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self.direct_to_workers = direct_to_workers
         self.id = "-".join(filter(None, (type(self).__name__, name, str(uuid.uuid1(clock_seq=os.getpid())))))
         self.scheduler_file = scheduler_file
-        self.security = _security(security, address, kwargs)
+        self.security = _security(security)
         self.extensions = dict(extensions or {})
         self.cluster: Any = None
         self._asynchronous = asynchronous
@@ -164,7 +165,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     # ------------------------------------------------------------------ finding the scheduler
 
-    def _find_address(self, address: Any, kwargs: dict[str, Any]) -> str | None:
+    def _find_address(self, address: object, kwargs: dict[str, Any]) -> str | None:
         """The address to connect to; `None` when a local cluster is to be started, or a cluster tells it later.
 
         Raises:
@@ -324,7 +325,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     @property
     def dashboard_link(self) -> str:
-        """Where the dashboard would be; empty when the scheduler has none."""
+        """The address of the dashboard; empty when the scheduler has none."""
         link = getattr(self.cluster, "dashboard_link", None)
         return str(link) if link else ""
 
@@ -367,7 +368,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     # ------------------------------------------------------------------ start and end
 
-    def start(self, **kwargs: Any) -> Any:
+    def start(self, **kwargs: object) -> Any:
         """Connect, if that has not happened yet (a synchronous client connects when it is made)."""
         return self._wait_started() if self._asynchronous else self
 
@@ -499,17 +500,15 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")
 
 
-def _check_open(cluster: Any) -> None:
+def _check_open(cluster: object) -> None:
     status = getattr(cluster, "status", None)
     if getattr(status, "name", status) in ("closing", "closed"):
         raise RuntimeError(f"cannot connect to {cluster!r}: this cluster is closed or closing; make a new one")
 
 
-def _security(security: Any, address: Any, kwargs: dict[str, Any]) -> Any:
+def _security(security: Security | dict[str, Any] | bool | None) -> Security | None:
     if security is None or not (isinstance(security, (dict, bool))):
         return security
-    from headrace.security import Security
-
     if isinstance(security, dict):
         return Security(**security)
     return Security.temporary() if security else None
@@ -531,7 +530,7 @@ def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
 
 
 def _show(event: ClientEvent) -> None:
-    """What a task printed, or warned of, for this terminal."""
+    """Print, or warn of, what a task has printed or warned of."""
     message = event.event[1]
     if event.topic == "print":
         if isinstance(message, dict):
@@ -554,7 +553,7 @@ def _show(event: ClientEvent) -> None:
         warnings.warn(said if isinstance(said, Warning) else str(said), category, stacklevel=2)
 
 
-def _loaded(value: Any) -> Any:
+def _loaded(value: object) -> Any:
     """A warning's text or class, which travels as a pickle; the pickle itself where it cannot be loaded."""
     from headrace.protocol import loads
 
@@ -575,7 +574,7 @@ async def _nothing() -> None:
 
 
 def _after_fork() -> None:
-    """What a forked child has of its parent's clients is of no use to it, and not its to close."""
+    """Disown the parent's clients in a forked child, which can neither use nor close them."""
     for client in list(_open_clients):
         client.session.disown()
         client._own_cluster = False

@@ -1,4 +1,4 @@
-"""Which client is meant when none is named: the one of this context, of the task that runs here, or the newest.
+"""The client that is meant when none is named: that of this context, of the task that runs here, or the newest.
 
 Clients register here; nothing here connects to anything, except `get_client` with an address.
 """
@@ -102,7 +102,7 @@ def client_for_future() -> Client | None:
     return global_client()
 
 
-def get_client(address: Any = None, timeout: Any = None, resolve_address: bool = True) -> Client:
+def get_client(address: Any = None, timeout: float | str | None = None, resolve_address: bool = True) -> Client:
     """The client to use here: inside a task, one that shares the worker's loop and scheduler; else the current one.
 
     Args:

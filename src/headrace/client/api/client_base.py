@@ -1,4 +1,4 @@
-"""What the groups of methods need of a client, in one place for them to inherit from."""
+"""`ClientBase`: the parts of a client that all groups of methods need, for them to inherit from."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..link.lost_results import Losses
 from ..link.outbox import ClientOutbox
 
 if TYPE_CHECKING:
+    from ..client import Client
     from ..future import Future
     from ..packing.serializer_families import ChosenFamilies
 
@@ -53,6 +54,11 @@ class ClientBase(SyncMethodMixin):
     _starting: asyncio.Task[Any] | None = None
 
     @property
+    def _whole_client(self) -> Client:
+        """The client with all groups of its methods, where one group needs another."""
+        return self  # type: ignore[return-value]
+
+    @property
     def loop(self) -> IOLoop:
         """The event loop that this client lives on."""
         if self._io_loop is None:
@@ -81,10 +87,10 @@ class ClientBase(SyncMethodMixin):
     def sync(
         self,
         func: Callable[..., Any],
-        *args: Any,
+        *args: object,
         asynchronous: bool | None = None,
         callback_timeout: float | str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Call a coroutine function on the client's loop: wait for its result, or return it as an awaitable.
 
@@ -98,7 +104,7 @@ class ClientBase(SyncMethodMixin):
             raise ClosedClientError("Client is closed: its event loop is.")
         return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
-    async def _call(self, op: str, **kwargs: Any) -> Any:
+    async def _call(self, op: str, **kwargs: object) -> Any:
         """Ask the scheduler; what it calls repeatable is asked again if the connection breaks meanwhile."""
         self.outbox.check_open()
         if self.session.scheduler is None and self._starting is not None:
@@ -117,7 +123,7 @@ class ClientBase(SyncMethodMixin):
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
 
-    def ask_in_background(self, op: str, **kwargs: Any) -> concurrent.futures.Future[Any]:
+    def ask_in_background(self, op: str, **kwargs: object) -> concurrent.futures.Future[Any]:
         """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
         loop = self.session.loop
         question = self._call(op, **kwargs)
@@ -143,10 +149,10 @@ class _CallbackThread:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Callable[[Any], Any], Any]] = []
+        self._waiting: list[tuple[Callable[[Future[Any]], object], Future[Any]]] = []
         self._running = False
 
-    def run(self, function: Callable[[Any], Any], future: Any) -> None:
+    def run(self, function: Callable[[Future[Any]], object], future: Future[Any]) -> None:
         """Call `function(future)` soon."""
         with self._lock:
             self._waiting.append((function, future))

@@ -39,6 +39,7 @@ from ..packing.retry_options import Retry, takes_timeout, time_limit
 from ..packing.submission_pace import Pace
 from ..packing.task_options import (
     OptionTable,
+    Workers,
     has_callables,
     make_options,
     resolve_callables,
@@ -56,9 +57,9 @@ class WorkMethods(ClientBase):
     def submit(
         self,
         func: Callable[..., Any],
-        *args: Any,
-        key: Any = None,
-        workers: Any = None,
+        *args: object,
+        key: object = None,
+        workers: Workers = None,
         resources: Mapping[str, float] | None = None,
         retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
@@ -67,7 +68,7 @@ class WorkMethods(ClientBase):
         actor: bool = False,
         actors: bool = False,
         pure: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Future[Any]:
         """Run `func(*args, **kwargs)` on the cluster.
 
@@ -123,7 +124,7 @@ class WorkMethods(ClientBase):
             message.code = calling_code(self._source_frames)
         return Future._of(self, self.held.submit(wire, message))  # type: ignore[arg-type]
 
-    def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
+    def _call_options(self, key: object, **keywords: Any) -> list[TaskOptions]:
         around = dask.get_annotations()
         if around and has_callables(around):
             around = resolve_callables(around, key)
@@ -146,7 +147,7 @@ class WorkMethods(ClientBase):
         func: Callable[..., Any],
         *iterables: Iterable[Any],
         key: str | Sequence[Any] | None = None,
-        workers: Any = None,
+        workers: Workers = None,
         retries: int | Retry | Mapping[str, Any] | None = None,
         resources: Mapping[str, float] | None = None,
         priority: float = 0,
@@ -156,7 +157,7 @@ class WorkMethods(ClientBase):
         actors: bool = False,
         pure: bool = True,
         batch_size: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> list[Future[Any]]:
         """Run `func` on each of the elements of the iterables, as `submit` for each would; the shortest decides.
 
@@ -341,8 +342,8 @@ class WorkMethods(ClientBase):
     def get(
         self,
         dsk: Any,
-        keys: Any,
-        workers: Any = None,
+        keys: object,
+        workers: Workers = None,
         allow_other_workers: bool | None = None,
         resources: Mapping[str, float] | None = None,
         sync: bool = True,
@@ -351,8 +352,8 @@ class WorkMethods(ClientBase):
         retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
-        actors: Any = None,
-        **kwargs: Any,
+        actors: object = None,
+        **kwargs: object,
     ) -> Any:
         """Compute keys of a graph.
 
@@ -381,13 +382,13 @@ class WorkMethods(ClientBase):
         if asynchronous:
             return self._get_async(packed, list(futures.values()), direct)
         try:
-            return self.gather(packed, direct=direct, asynchronous=False)  # type: ignore[attr-defined]
+            return self._whole_client.gather(packed, direct=direct, asynchronous=False)
         finally:
             self._release_now(futures.values())
 
-    async def _get_async(self, packed: Any, futures: list[Future[Any]], direct: bool | None) -> Any:
+    async def _get_async(self, packed: object, futures: list[Future[Any]], direct: bool | None) -> Any:
         try:
-            return await self._gather(packed, direct=direct)  # type: ignore[attr-defined]
+            return await self._whole_client._gather(packed, direct=direct)
         finally:
             self._release_now(futures)
 
@@ -397,7 +398,7 @@ class WorkMethods(ClientBase):
 
     def cancel(
         self,
-        futures: Any,
+        futures: object,
         asynchronous: bool | None = None,
         force: bool = False,
         reason: str | None = None,
@@ -421,12 +422,12 @@ class WorkMethods(ClientBase):
         return self.sync(self._cancel, futures, force, reason, msg, running, asynchronous=asynchronous)
 
     async def _cancel(
-        self, futures: Any, force: bool, reason: str | None, msg: str | None, running: bool = False
+        self, futures: object, force: bool, reason: str | None, msg: str | None, running: bool = False
     ) -> None:
-        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
+        keys = {future._bound().key: None for future in self._whole_client._futures_in(futures)}
         self.held.cancel(keys, force, reason, msg, running)
 
-    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
+    def retry(self, futures: object, asynchronous: bool | None = None) -> Any:
         """Run failed tasks again, with those they failed because of.
 
         Args:
@@ -434,15 +435,15 @@ class WorkMethods(ClientBase):
         """
         return self.sync(self._retry, futures, asynchronous=asynchronous)
 
-    async def _retry(self, futures: Any) -> None:
-        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
+    async def _retry(self, futures: object) -> None:
+        keys = {future._bound().key: None for future in self._whole_client._futures_in(futures)}
         await self._call("retry", keys=list(keys), client=self.id)
         # That they are pending again comes on the stream, before how they end; this reply may come after both.
         await self.held.barrier()
 
-    def futures_of(self, futures: Any) -> list[Future[Any]]:
+    def futures_of(self, futures: object) -> list[Future[Any]]:
         """The futures in nested containers and collections; see `headrace.client.futures_of`."""
-        return self._futures_in(futures)  # type: ignore[attr-defined,no-any-return]
+        return self._whole_client._futures_in(futures)
 
     @property
     def futures(self) -> dict[Key, Any]:
@@ -497,12 +498,12 @@ def _keys_for(keys: Iterable[Any], iterables: Sequence[Iterable[Any]]) -> tuple[
 
 
 def common_options(
-    workers: Any,
+    workers: Workers,
     allow_other_workers: bool | None,
-    resources: Any,
-    retries: Any,
+    resources: Mapping[str, float] | None,
+    retries: int | Retry | Mapping[str, Any] | None,
     priority: float,
-    fifo_timeout: Any,
+    fifo_timeout: float | str,
 ) -> dict[str, Any]:
     """The keywords of `get`, `compute` and `persist` as `make_options` takes them."""
     return {
@@ -516,7 +517,7 @@ def common_options(
 
 
 def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any, bool]]:
-    """Which results are to live as actors, as annotations by key; never what they are only computed from.
+    """Annotations by key for the results that are to live as actors; never for what they are only computed from.
 
     Args:
         actors: True for all that are wanted; or keys or collections, or a dictionary of these with True or False.
@@ -534,7 +535,7 @@ def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any,
     return {"actor": chosen}
 
 
-def _flatten(keys: Any) -> Iterable[Any]:
+def _flatten(keys: object) -> Iterable[Any]:
     if isinstance(keys, (list, set, frozenset)):
         for key in keys:
             yield from _flatten(key)
@@ -542,7 +543,7 @@ def _flatten(keys: Any) -> Iterable[Any]:
         yield keys
 
 
-def _pack_keys(keys: Any, futures: Mapping[Any, Future[Any]]) -> Any:
+def _pack_keys(keys: object, futures: Mapping[Any, Future[Any]]) -> Any:
     if isinstance(keys, list):
         return [_pack_keys(key, futures) for key in keys]
     if isinstance(keys, (set, frozenset)):

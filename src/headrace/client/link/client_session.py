@@ -297,7 +297,7 @@ class ClientSession:
             self._reconnecting.cancel()
 
     def disown(self) -> None:
-        """This process was forked from the one whose session this is: forget all without touching what both share."""
+        """Forget all, in a process forked from the client's, without touching what both share."""
         self.status = "closed"
         self._outbox.close("this client is that of the process from which this one was forked: make a new Client here")
         self._held.disown("it belongs to a client of the process from which this one was forked")

@@ -1,4 +1,4 @@
-"""Which of a client's messages have come: those that the scheduler has not confirmed are kept, to be sent again.
+"""Messages of a client that the scheduler has not confirmed: they are kept, to be sent again.
 
 No sockets, no locks; only for the loop's thread.
 """

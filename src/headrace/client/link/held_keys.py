@@ -243,13 +243,13 @@ class HeldKeys:
         self.notify()
 
     def cancel_pending(self, reason: str, message: str | None = None) -> None:
-        """What is not done never will be; wakes whoever waits."""
+        """Cancel what is not done, since it never will be; wakes whoever waits."""
         with self.lock:
             self.core.cancel_pending(reason, message)
         self.notify()
 
     def disown(self, reason: str) -> None:
-        """This process was forked from the client's: forget all without touching what both share."""
+        """Forget all, in a process forked from the client's, without touching what both share."""
         self.lock = threading.Lock()  # the old one may have been held, and its holder is not here
         self.core.cancel_pending(reason)
         self.core.take_woken()
@@ -297,7 +297,7 @@ class HeldKeys:
         error_stops: bool = False,
         count: int | None = None,
     ) -> bool:
-        """As `wait`, awaited on any loop."""
+        """`wait`, to be awaited, on any loop."""
         loop = asyncio.get_running_loop()
         gate = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""What an asynchronous client knows of the scheduler without waiting: the last answer, renewed by whoever looks.
+"""The scheduler's last answer about itself, for asynchronous clients, which must not wait; renewed by whoever looks.
 
 It is not renewed more often than `distributed.client.scheduler-info-interval`. Nothing is asked while nobody looks: an
 idle client costs the scheduler nothing.

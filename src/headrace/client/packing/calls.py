@@ -59,16 +59,16 @@ class FunctionInfo:
     def __init__(self, function: Callable[..., Any], pickled: Payload) -> None:
         self.pickled = pickled
         self.name = str(funcname(function))
-        self._seed: Any = None
+        self._seed: blake2b | None = None
 
     @property
-    def seed(self) -> Any:
+    def seed(self) -> blake2b:
         """A hash of it, to be copied and fed with arguments."""
         if self._seed is None:
             self._seed = self._hash()
         return self._seed
 
-    def _hash(self) -> Any:
+    def _hash(self) -> blake2b:
         seed = blake2b(digest_size=16)
         if type(self.pickled) is bytes:
             seed.update(self.pickled)
@@ -109,10 +109,10 @@ def unique_suffix() -> str:
     return f"{_random}{next(_counter):020x}"
 
 
-def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
-    """What the hashes of a function's calls begin with; with another limit they are other calls.
+def _seed_of(info: FunctionInfo, limit: float | None) -> blake2b:
+    """The hash that those of a function's calls begin with; with another limit they are other calls.
 
-    So they are after a file was uploaded: modules that functions name may be others now.
+    After a file was uploaded they are other calls as well: modules that functions name may be others now.
     """
     seed = info.seed.copy()
     if _uploads:
@@ -122,8 +122,8 @@ def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
     return seed
 
 
-def token_of(*values: Any, named: bool) -> str:
-    """What identifies values.
+def token_of(*values: object, named: bool) -> str:
+    """A text that identifies values.
 
     Args:
         named: whether the user named the task that they are for: a value without a token is then like no other.
@@ -159,7 +159,7 @@ def pack_submit(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    key: Any,
+    key: object,
     pure: bool,
     in_process: bool = False,
     limit: float | None = None,
@@ -285,8 +285,8 @@ class MapPacker:
         self._named = prefix is not None
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
-        self._hashed = pure and keys is None
-        self._seed: Any = _seed_of(self.info, limit) if self._hashed else None
+        #: what the keys' hashes begin with; None where keys are no hashes
+        self._seed = _seed_of(self.info, limit) if pure and keys is None else None
         walker = Walker()
         self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)
@@ -310,7 +310,6 @@ class MapPacker:
         shared = self._shared
         dependencies: list[list[Key]] | None = [] if shared else None
         pickle, kwargs, body, seed, prefix = self._pickle, self._kwargs, self._kwargs_body, self._seed, self._prefix
-        hashed = self._hashed
         for args in rows:
             token: bytes | str
             for value in args:
@@ -334,11 +333,11 @@ class MapPacker:
                 if dependencies is not None:
                     dependencies.append(shared)
             payloads.append(payload)
-            if hashed:
+            if seed is not None:
                 digest = seed.copy()
                 digest.update(token if type(token) is bytes else token.encode())  # type: ignore[union-attr]
                 keys.append(prefix + digest.hexdigest())
-        if not hashed:
+        if seed is None:
             keys = self._name(len(payloads))
         return MapChunk(keys, payloads, dependencies)
 
@@ -360,7 +359,7 @@ class MapPacker:
             if len(token) < 60_000:  # one frame: it can be spliced
                 return PackedCall(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
         payload = self._dump(new)  # first: its error names the argument
-        identity = token_of(new, NO_KWARGS, named=self._named) if self._hashed else ""
+        identity = token_of(new, NO_KWARGS, named=self._named) if self._seed is not None else ""
         return PackedCall(payload, walker.dependencies, identity)
 
     def _dump(self, args: tuple[Any, ...]) -> Payload:

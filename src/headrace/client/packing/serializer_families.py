@@ -1,4 +1,4 @@
-"""What `Client(serializers=…, deserializers=…)` asks for: values of this client by certain families only.
+"""`Client(serializers=…, deserializers=…)`: values of such a client travel by certain families only.
 
 Applies to data between the client and the cluster: `scatter`, `gather` and results. Tasks are always pickled.
 """
@@ -44,7 +44,7 @@ class ChosenFamilies:
         self._pool: ConnectionPool | None = None
         self._calls: PatientCalls | None = None
 
-    async def ask(self, connection_args: dict[str, Any], address: str, op: str, **kwargs: Any) -> dict[str, Any]:
+    async def ask(self, connection_args: dict[str, Any], address: str, op: str, **kwargs: object) -> dict[str, Any]:
         """Call an operation whose reply has values under "data".
 
         Raises:
@@ -57,11 +57,11 @@ class ChosenFamilies:
         reply["data"] = {key: self.open(value) for key, value in (reply.get("data") or {}).items()}
         return reply
 
-    def mark(self, value: Any) -> SerializeBy:
+    def mark(self, value: object) -> SerializeBy:
         """A value for a worker."""
         return SerializeBy(value, self.serializers)
 
-    def open(self, value: Any) -> Any:
+    def open(self, value: object) -> Any:
         """A value from a worker."""
         if isinstance(value, Serialized):
             return loads_by_family(value.payload, self.deserializers)

@@ -1,4 +1,4 @@
-"""What a client knows about the keys it holds: pure, synchronous, without locks, clocks or sockets.
+"""The records of the keys that a client holds: pure, synchronous, without locks, clocks or sockets.
 
 The shell (`headrace.client.link.held_keys`) guards it with one lock, feeds it messages, and sends what it returns.
 """

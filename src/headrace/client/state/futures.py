@@ -40,7 +40,7 @@ DONE = frozenset({"finished", "error", "cancelled"})
 
 
 class FutureState(msgspec.Struct, eq=False, gc=False):
-    """What is known about one key; shared by all `Future`s of that key.
+    """The record of one key; shared by all `Future`s of that key.
 
     Made by the thousand, and of no interest to the garbage collector: what could refer back are waiters, which are gone
     once it is done, and all are done once their client has closed.
@@ -59,7 +59,7 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
     key: Key
     status: str = "pending"
     references: int = 0
-    type: Any = None
+    type: str | None = None
     result: Payload = None
     error: TaskErred | None = None
     waiters: list[Waiter] | None = None
@@ -73,8 +73,8 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
         """Whether it is finished, erred or cancelled."""
         return self.status in DONE
 
-    def finish(self, type: Any = None, result: Payload = None) -> None:
-        """It has a result."""
+    def finish(self, type: str | None = None, result: Payload = None) -> None:
+        """The task has a result."""
         self.status = "finished"
         self.error = None
         if type is not None:
@@ -83,7 +83,7 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
             self.result = result
 
     def set_error(self, error: TaskErred) -> None:
-        """It failed."""
+        """The task failed."""
         self.status = "error"
         self.result = None
         self.error = error
@@ -99,23 +99,23 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
         return self.error.traceback if self.error is not None else None
 
     def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
-        """It will not be computed."""
+        """The task will not be computed."""
         self.status = "cancelled"
         self.result = self.error = None
         self.reason = reason
         self.message = msg
 
     def reset(self, status: str = "pending") -> None:
-        """It is being computed (again)."""
+        """The task is being computed (again)."""
         self.status = status
         self.result = self.error = None
 
     def lose(self) -> None:
-        """Its result is gone, and will be computed again."""
+        """The result is gone, and will be computed again."""
         self.reset("lost")
 
     def retry(self) -> None:
-        """It failed, and is being computed again."""
+        """The task failed, and is being computed again."""
         self.reset()
 
 
@@ -187,7 +187,7 @@ class ClientCore:
         return keys
 
     def forget(self, states: Iterable[FutureState]) -> None:
-        """These were never (wholly) submitted: their futures are as cancelled, and nobody need hear of it."""
+        """Cancel futures that were never (wholly) submitted; nobody need hear of it."""
         for state in states:
             if self.futures.get(state.key) is state and state.status not in DONE:
                 del self.futures[state.key]
@@ -264,7 +264,7 @@ class ClientCore:
         key (`DesireKeys`): news that earlier data of the same key were lost may have cancelled this one meanwhile."""
         return (state, False) if self.futures.get(state.key) is state else (self.want(state.key)[0], True)
 
-    def finish(self, state: FutureState, type: Any = None) -> None:
+    def finish(self, state: FutureState, type: str | None = None) -> None:
         """We put the data there ourselves."""
         state.finish(type)
         self._wake(state)

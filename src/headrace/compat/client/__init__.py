@@ -32,7 +32,7 @@ def AsCompleted(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def get_collections_metadata(collection: Any) -> dict[str, Any]:
-    """What may be said of a collection beside its tasks: the name of its class."""
+    """Facts about a collection beside its tasks: the name of its class."""
     return {"type": type(collection).__name__}
 
 
