@@ -10,23 +10,31 @@ import asyncio
 import contextlib
 import functools
 import itertools
-import sys
+import logging
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future as ConcurrentFuture
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask._task_spec import TaskRef
 
-from headrace.common.current_run import worker_here
+from headrace.common.current_run import client_here, worker_here
 from headrace.common.keys import Key, to_wire
-from headrace.exceptions import LostActorError
+from headrace.exceptions import LostActorError, UnknownMessage
 from headrace.messages.actor_calls import ActorCall, ActorReply
+from headrace.messages.base import Payload
 from headrace.protocol import Held, dumps, loads, loads_exception, loads_traceback
-from headrace.rpc import ConnectionPool, Stream, send_recv
+from headrace.rpc import ConnectionPool, IOLoop, PooledRPCCall, Stream, send_recv
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
+    from headrace.client.future import Future
+    from headrace.worker.server import Worker
 
 T = TypeVar("T")
+
+logger = logging.getLogger("distributed.actor")
 
 #: Seconds to reach a worker that has an actor. One that was restarted has another address and no actors.
 CONNECT_SECONDS = 5.0
@@ -35,13 +43,13 @@ _PRIVATE = ("_cls", "_address", "_future", "_client")
 
 
 class BaseActorFuture(ABC, Awaitable[T]):
-    """What a call of an actor's method returns: wait for its result with `result()`, or `await` it."""
+    """Result of a call of an actor's method: wait for it with `result()`, or `await` it."""
 
     __slots__ = ()
 
     @abstractmethod
     def result(self, timeout: str | float | None = None) -> T:
-        """What the method returned.
+        """The value that the method returned.
 
         Args:
             timeout: seconds, or text such as "10s".
@@ -93,7 +101,7 @@ async def _result_of(future: ConcurrentFuture[T]) -> T:
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
-    def tell(_: Any) -> None:
+    def tell(_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits on it
             loop.call_soon_threadsafe(done.set)
 
@@ -111,7 +119,7 @@ class ActorFuture(BaseActorFuture[T]):
 
     __slots__ = ("__weakref__", "_future", "_io_loop")
 
-    def __init__(self, io_loop: Any) -> None:
+    def __init__(self, io_loop: IOLoop | asyncio.AbstractEventLoop) -> None:
         self._io_loop = getattr(io_loop, "asyncio_loop", io_loop)
         self._future: ConcurrentFuture[T] = ConcurrentFuture()
         self._future.set_running_or_notify_cancel()  # whoever stops waiting does not stop the call
@@ -157,7 +165,7 @@ class Actor(TaskRef):  # type: ignore[misc]
 
     __slots__ = ("__weakref__", "_address", "_client", "_cls", "_future")
 
-    def __init__(self, cls: type, address: str, key: Any, worker: Any = None) -> None:
+    def __init__(self, cls: type, address: str, key: object, worker: object = None) -> None:
         super().__init__(key)
         set_own = object.__setattr__
         set_own(self, "_cls", cls)
@@ -174,7 +182,7 @@ class Actor(TaskRef):  # type: ignore[misc]
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *(name for name in dir(self._cls) if not name.startswith("_"))})
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name == "key":  # TaskRef's constructor
             object.__setattr__(self, name, value)
             return
@@ -192,7 +200,7 @@ class Actor(TaskRef):  # type: ignore[misc]
             return self._read(name)
 
         @functools.wraps(found)
-        def method(*args: Any, **kwargs: Any) -> BaseActorFuture[Any]:
+        def method(*args: object, **kwargs: object) -> BaseActorFuture[Any]:
             return _Caller.here(self).call(self, name, (args, kwargs))
 
         return method
@@ -203,11 +211,12 @@ class Actor(TaskRef):  # type: ignore[misc]
         return future if caller.asynchronous() else future.result()
 
     @property
-    def client(self) -> Any:
+    def client(self) -> Client | None:
         """The client that this actor was given to, or None."""
-        return self._client
+        client: Client | None = self._client
+        return client
 
-    def _of(self, client: Any, future: Any) -> Actor:
+    def _of(self, client: Client, future: Future[Any]) -> Actor:
         """The same for a client, whose `future` keeps the actor alive."""
         mine = Actor(self._cls, self._address, self.key)
         object.__setattr__(mine, "_client", client)
@@ -229,12 +238,12 @@ class ProxyRPC:
         address: the worker's.
     """
 
-    def __init__(self, rpc: Any, address: str) -> None:
+    def __init__(self, rpc: PooledRPCCall, address: str) -> None:
         self.rpc = rpc
         self._address = address
 
     def __getattr__(self, key: str) -> Callable[..., Awaitable[Any]]:
-        async def call(**message: Any) -> Any:
+        async def call(**message: object) -> Any:
             message["op"] = key
             return await self.rpc.call("proxy", worker=self._address, msg=message)
 
@@ -242,14 +251,24 @@ class ProxyRPC:
 
 
 class _Caller:
-    """Where calls are made from: a worker (inside tasks and actors), or a client."""
+    """The place that calls are made from: a worker (inside tasks and actors), or a client.
 
-    __slots__ = ("client", "loop", "pool", "worker")
+    Attributes:
+        worker: set if it is a worker.
+        pool, loop: its connections and event loop.
+        scheduler: set for a client that reaches workers only through the scheduler.
+    """
 
-    def __init__(self, worker: Any, client: Any) -> None:
-        self.worker, self.client = worker, client
-        self.pool: ConnectionPool = worker.rpc if worker is not None else client.session.pool
-        self.loop: asyncio.AbstractEventLoop = (worker or client).loop.asyncio_loop
+    __slots__ = ("loop", "pool", "scheduler", "worker")
+
+    def __init__(
+        self,
+        worker: Worker | None,
+        pool: ConnectionPool,
+        loop: asyncio.AbstractEventLoop,
+        scheduler: PooledRPCCall | None,
+    ) -> None:
+        self.worker, self.pool, self.loop, self.scheduler = worker, pool, loop, scheduler
 
     @classmethod
     def here(cls, actor: Actor) -> _Caller:
@@ -258,14 +277,15 @@ class _Caller:
         Raises:
             ValueError: there is neither.
         """
-        current = sys.modules.get("headrace.client.current")
         worker = worker_here()
         if worker is not None:
-            return cls(worker, None)
-        client = actor._client or (current.client_for_future() if current is not None else None)
+            return cls(worker, worker.rpc, worker.loop.asyncio_loop, None)
+        client = actor._client or client_here()
         if client is None or client.status != "running":
             raise ValueError(f"{actor!r} can be used where its client is open, and in tasks; there is neither here")
-        return cls(None, client)
+        session = client.session
+        indirect = client.direct_to_workers is False
+        return cls(None, session.pool, client.loop.asyncio_loop, session.scheduler if indirect else None)
 
     def asynchronous(self) -> bool:
         """Whether the calling code runs on the event loop that brings results."""
@@ -275,7 +295,7 @@ class _Caller:
         """Call a method, or without arguments read an attribute."""
         key = to_wire(actor.key)
         if self.worker is not None and self.worker.address == actor._address:
-            return self.worker.actor_host.call_here(actor, key, name, arguments)  # type: ignore[no-any-return]
+            return self.worker.actor_host.call_here(actor, key, name, arguments)
         if actor._future is not None and actor._future.status == "error":
             raise actor._lost("its state went with it")
         if arguments is None:
@@ -283,17 +303,14 @@ class _Caller:
         else:  # within a process it is the objects themselves that are handed over
             payload = Held(arguments) if actor._address.startswith("inproc://") else dumps(arguments)
         future: ActorFuture[Any] = ActorFuture(self.loop)
-        send = self._through_scheduler if self._is_indirect() else self._send
+        send = self._send if self.scheduler is None else self._through_scheduler
         if self.asynchronous():
             send(actor, key, name, payload, future)
         else:
             self.loop.call_soon_threadsafe(send, actor, key, name, payload, future)
         return future
 
-    def _is_indirect(self) -> bool:
-        return self.client is not None and self.client.direct_to_workers is False
-
-    def _send(self, actor: Actor, key: Key, name: str, payload: Any, future: ActorFuture[Any]) -> None:
+    def _send(self, actor: Actor, key: Key, name: str, payload: Payload, future: ActorFuture[Any]) -> None:
         channels = _channels.get(self.pool)
         if channels is None:
             channels = _channels[self.pool] = {}
@@ -302,10 +319,13 @@ class _Caller:
             channel = channels[actor._address] = Channel(self.pool, actor._address)
         channel.send(ActorCall(next(_numbers), key, name, payload), actor, future)
 
-    def _through_scheduler(self, actor: Actor, key: Key, name: str, payload: Any, future: ActorFuture[Any]) -> None:
+    def _through_scheduler(self, actor: Actor, key: Key, name: str, payload: Payload, future: ActorFuture[Any]) -> None:
+        scheduler = self.scheduler
+        assert scheduler is not None
+
         async def call() -> None:
             try:
-                rpc = ProxyRPC(self.client.scheduler, actor._address)
+                rpc = ProxyRPC(scheduler, actor._address)
                 settle(future, ActorReply(0, **await rpc.actor_call(key=key, name=name, arguments=payload)))
             except (OSError, KeyError, StopIteration, RuntimeError) as error:
                 future._set_exception(actor._lost(f"the scheduler cannot reach it: {error}"))
@@ -371,15 +391,34 @@ class Channel:
             self._fail(f"the connection to it broke{f': {error}' if error else ''}")
 
         self._connecting = None
-        self._stream = Stream(comm, ActorReply, self._on_replies, on_close)
+        self._stream = Stream(comm, ActorReply, self._on_batch, on_close)
         unsent, self._unsent = self._unsent, []
         self._stream.send_all(unsent)
 
-    def _on_replies(self, replies: list[ActorReply]) -> None:
-        for reply in replies:
-            waiting = self._pending.pop(reply.number, None)
-            if waiting is not None:
-                settle(waiting[1], reply)
+    def _on_batch(self, batch: list[ActorReply]) -> None:
+        try:
+            for message in batch:
+                self.handle(message)
+        except UnknownMessage as error:
+            logger.error("Closing the connection for actors to %s: %s", self.address, error)
+            if self._stream is not None:
+                self._stream.abort()
+
+    def handle(self, message: ActorReply) -> None:
+        """React to a message from the worker.
+
+        Raises:
+            UnknownMessage: there is no such message.
+        """
+        react = REACTIONS.get(type(message))
+        if react is None:
+            raise UnknownMessage(f"a caller of actors does not handle messages of the class {type(message).__name__}")
+        react(self, message)
+
+    def _on_reply(self, reply: ActorReply) -> None:
+        waiting = self._pending.pop(reply.number, None)
+        if waiting is not None:
+            settle(waiting[1], reply)
 
     def _fail(self, why: str) -> None:
         """There is no connection (any more): calls under way fail, and the next call makes another channel."""
@@ -390,6 +429,10 @@ class Channel:
         pending, self._pending, self._unsent = self._pending, {}, []
         for actor, future in pending.values():
             future._set_exception(actor._lost(why))
+
+
+#: What each message does: there is one class of them.
+REACTIONS: dict[type, Callable[[Channel, ActorReply], None]] = {ActorReply: Channel._on_reply}
 
 
 def settle(future: ActorFuture[Any], reply: ActorReply) -> None:

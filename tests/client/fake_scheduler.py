@@ -7,7 +7,7 @@ from typing import Any
 
 from dask._task_spec import GraphNode, TaskRef
 
-from headrace.client.packing.nodes import RUN_NODE
+from headrace.client.packing.graph_nodes import RUN_NODE
 from headrace.common.keys import from_wire
 from headrace.messages import FromClient
 from headrace.messages.client import (
@@ -54,6 +54,8 @@ class FakeScheduler:
         self.hold = False
         self.held: list[SubmitGraph] = []
         self.metadata: dict[str, Any] = {}
+        #: operations that it may be asked for twice; None to say nothing of that, as an older one does
+        self.repeatable: list[str] | None = None
         self.server = Server(
             {
                 "who_has": self.who_has,
@@ -91,7 +93,8 @@ class FakeScheduler:
         return self.server.address
 
     async def register(self, comm: Any, client: str, versions: Any, returning: bool) -> None:
-        await comm.write({"status": "OK", "id": "fake"})
+        welcome = {"status": "OK", "id": "fake"}
+        await comm.write(welcome if self.repeatable is None else {**welcome, "repeatable": self.repeatable})
         ended = asyncio.Event()
 
         def on_batch(batch: list[Any]) -> None:

@@ -32,7 +32,7 @@ from headrace.client import (
     get_client,
     wait,
 )
-from headrace.client.link.session import RELEASED_AT_ONCE
+from headrace.client.link.held_keys import RELEASED_AT_ONCE
 from headrace.messages.client import DesireKeys, LostData, ReleaseKeys, SubmitGraph
 from headrace.rpc import sync
 

@@ -11,19 +11,20 @@ import pytest
 from dask._task_spec import Alias, DataNode, List, Task, TaskRef
 
 from headrace.client.future import Future
-from headrace.client.packing.expressions import Persisting, computing, materialize
+from headrace.client.packing.dask_expressions import Persisting, computing, materialize
 from headrace.client.packing.graph import (
     CHUNK,
     FIRST_CHUNK,
     GraphPacker,
     plan_graph,
 )
-from headrace.client.packing.nodes import RUN_NODE, call_of
+from headrace.client.packing.graph_nodes import RUN_NODE, call_of
 from headrace.client.packing.task_options import OptionTable
 from headrace.client.state import FutureState
 from headrace.common.keys import to_wire
 from headrace.exceptions import SerializationError
 from headrace.protocol import loads, loads_function
+from headrace.worker.execution.run_spec import run_node
 
 
 def inc(x: int) -> int:
@@ -53,6 +54,10 @@ def tasks_of(batch: list[Any]) -> dict[Any, tuple[Any, Any, list[Any]]]:
             function = "run_node" if pickled == RUN_NODE else loads_function(pickled)
             found[key] = (function, loads(message.arguments[position]), [names[need] for need in needs])
     return found
+
+
+def test_nodes_are_run_by_a_function_of_the_workers() -> None:
+    assert loads(RUN_NODE) is run_node
 
 
 def test_a_legacy_graph() -> None:

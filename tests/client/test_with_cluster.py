@@ -15,7 +15,7 @@ import pytest
 
 from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
 from headrace.client import FutureCancelledError
-from headrace.client.link.lanes import WIDTH
+from headrace.client.link.fetch_lanes import WIDTH
 from headrace.deploy import LocalCluster
 from headrace.exceptions import WorkerStartTimeoutError
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from headrace.client.state import ClientState, FutureState
+import pytest
+
+from headrace.client.state import ClientCore, FutureState
+from headrace.client.state.futures import REACTIONS
+from headrace.exceptions import UnknownMessage
+from headrace.messages import ToClient
 from headrace.messages.client import (
     CancelledKeys,
     ClientEvent,
@@ -18,8 +23,13 @@ from headrace.messages.client import (
 )
 
 
-def wanting(*keys: Any) -> tuple[ClientState, list[FutureState]]:
-    state = ClientState()
+def take(state: ClientCore, *messages: ToClient) -> None:
+    for message in messages:
+        state.handle(message)
+
+
+def wanting(*keys: Any) -> tuple[ClientCore, list[FutureState]]:
+    state = ClientCore()
     return state, [state.want(key)[0] for key in keys]
 
 
@@ -28,7 +38,7 @@ def erred(key: str) -> TaskErred:
 
 
 def test_the_first_future_of_a_key_is_news_and_the_second_is_not() -> None:
-    state = ClientState()
+    state = ClientCore()
     first, new = state.want("x")
     second, again = state.want("x")
     assert first is second
@@ -57,7 +67,7 @@ def test_memory_finishes_and_wakes_once() -> None:
     state, (x, y) = wanting("x", "y")
     waiter = [].append
     state.add_waiter(x, waiter)
-    state.handle([KeyInMemory("x", "int", b"1"), KeyInMemory("stranger", "int", b"1")])
+    take(state, KeyInMemory("x", "int", b"1"), KeyInMemory("stranger", "int", b"1"))
     assert (x.status, x.type, x.result) == ("finished", "int", b"1")
     assert y.status == "pending"
     assert state.take_woken() == [([waiter], x)]
@@ -67,26 +77,26 @@ def test_memory_finishes_and_wakes_once() -> None:
 
 def test_a_second_report_without_the_result_keeps_it() -> None:
     state, (x,) = wanting("x")
-    state.handle([KeyInMemory("x", "int", b"1"), KeyInMemory("x", "int")])
+    take(state, KeyInMemory("x", "int", b"1"), KeyInMemory("x", "int"))
     assert x.result == b"1"
 
 
 def test_error_retry_and_success() -> None:
     state, (x,) = wanting("x")
-    state.handle([erred("x")])
+    take(state, erred("x"))
     assert x.status == "error"
     assert x.error is not None
-    state.handle([TaskRetried("x")])
+    take(state, TaskRetried("x"))
     assert x.status == "pending"
     assert x.error is None
-    state.handle([KeyInMemory("x", "int")])
+    take(state, KeyInMemory("x", "int"))
     assert x.status == "finished"
 
 
 def test_lost_data_waits_again_unless_the_result_is_here() -> None:
     state, (large, small) = wanting("large", "small")
-    state.handle([KeyInMemory("large", "int"), KeyInMemory("small", "int", b"1")])
-    state.handle([LostData("large"), LostData("small")])
+    take(state, KeyInMemory("large", "int"), KeyInMemory("small", "int", b"1"))
+    take(state, LostData("large"), LostData("small"))
     assert large.status == "lost"
     assert small.status == "finished"
     assert state.add_waiter(large, print)
@@ -98,25 +108,25 @@ def test_own_cancellation_is_at_once_and_its_confirmation_spares_a_new_submissio
     assert (old.status, old.reason, old.message) == ("cancelled", "because", "more")
     new, first = state.want("x")
     assert first
-    state.handle([CancelledKeys(["x"], "because")])
+    take(state, CancelledKeys(["x"], "because"))
     assert new.status == "pending"
-    state.handle([CancelledKeys(["x"], "again")])
+    take(state, CancelledKeys(["x"], "again"))
     assert (new.status, new.reason) == ("cancelled", "again")
     assert not state.futures
 
 
 def test_refused_graphs_and_restarts_cancel() -> None:
     state, (x, y, z) = wanting("x", "y", "z")
-    state.handle([GraphRefused(["x"], "a column does not fit")])
+    take(state, GraphRefused(["x"], "a column does not fit"))
     assert (x.status, x.reason) == ("cancelled", "a column does not fit")
-    state.handle([KeyInMemory("y", "int"), Restarted()])
+    take(state, KeyInMemory("y", "int"), Restarted())
     assert y.status == z.status == "cancelled"
     assert not state.futures
 
 
 def test_an_ended_connection_cancels_what_is_not_done() -> None:
     state, (x, y) = wanting("x", "y")
-    state.handle([KeyInMemory("y", "int", b"1")])
+    take(state, KeyInMemory("y", "int", b"1"))
     state.cancel_pending("gone")
     assert (x.status, x.reason) == ("cancelled", "gone")
     assert y.status == "finished"
@@ -124,14 +134,14 @@ def test_an_ended_connection_cancels_what_is_not_done() -> None:
 
 def test_a_new_connection_asks_again() -> None:
     state, (pending, inline, remote, failed) = wanting("pending", "inline", "remote", "failed")
-    state.handle([KeyInMemory("inline", "int", b"1"), KeyInMemory("remote", "int"), erred("failed")])
+    take(state, KeyInMemory("inline", "int", b"1"), KeyInMemory("remote", "int"), erred("failed"))
     assert state.lose_all() == ["pending", "inline", "remote"]
     assert [f.status for f in (pending, inline, remote, failed)] == ["pending", "finished", "lost", "error"]
 
 
 def test_events_and_closing_are_kept_for_the_shell() -> None:
     state, _ = wanting()
-    state.handle([ClientEvent("topic", 1), SchedulerClosing("bye")])
+    take(state, ClientEvent("topic", 1), SchedulerClosing("bye"))
     assert [event.event for event in state.take_events()] == [1]
     assert state.take_events() == []
     assert state.closing == "bye"
@@ -162,3 +172,13 @@ def test_records_of_the_documented_names() -> None:
     record.retry()
     assert record.status == "pending"
     assert "pending" in repr(record)
+
+
+def test_every_message_of_the_scheduler_has_a_reaction() -> None:
+    assert set(REACTIONS) == set(get_args(ToClient))
+
+
+def test_unknown_messages_are_refused() -> None:
+    state, _ = wanting("x")
+    with pytest.raises(UnknownMessage, match="of the class object"):
+        state.handle(object())  # type: ignore[arg-type]

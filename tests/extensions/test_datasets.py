@@ -8,7 +8,7 @@ import dask.bag
 import pytest
 
 from headrace import Client, get_client, worker_client
-from headrace.client.shown.datasets_mapping import Datasets
+from headrace.client.api.datasets_mapping import Datasets
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import poll_for
 from headrace.testing.helpers.sample_functions import inc

@@ -310,7 +310,7 @@ def _bounded(seed: int, cluster: Cluster) -> Iterator[None]:
         print("tasks:", [(task, task.processing_on) for task in waiting[:20]], flush=True)
         for task in waiting[:3]:
             print("story:", *state.story(task.key), sep="\n  ", flush=True)
-        print("client:", cluster.client.status, list(cluster.client.session.state.futures.values())[:20], flush=True)
+        print("client:", cluster.client.status, list(cluster.client.held.core.futures.values())[:20], flush=True)
         faulthandler.dump_traceback()
         for pid in cluster.pids():
             os.kill(pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headrace import Client, LocalCluster, Nanny, Scheduler, Security, Worker, wait
-from headrace.client.shown.answer_tables import HasWhat, SchedulerInfo, WhoHas
+from headrace.client.presentation.answer_tables import HasWhat, SchedulerInfo, WhoHas
 from headrace.common.display import cluster_html, html
 from headrace.diagnostics.progress.feed import Group, Snapshot
 from headrace.diagnostics.progress.markup import render_progress

@@ -93,8 +93,8 @@ def test_graphs_and_maps_follow_the_configuration_of_the_moment(client: Client, 
 
 def test_a_long_map_sends_its_code_once(client: Client, library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
-    post = client.session.post
-    monkeypatch.setattr(client.session, "post", lambda message: (sent.append(message), post(message)))
+    post = client.outbox.post
+    monkeypatch.setattr(client.outbox, "post", lambda message: (sent.append(message), post(message)))
     with dask.config.set({f"{SECTION}.nframes": 1, f"{SECTION}.ignore-files": ["test_computation_code"]}):
         client.gather(library.map_them(client, range(5000)))
     codes = [message.code for message in sent if hasattr(message, "code")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from state.drive import Cluster
 
-from headrace.client.state import ClientState
+from headrace.client.state import ClientCore
 from headrace.messages.client import CancelKeys, CancelledKeys, DesireKeys, LostData, ReleaseKeys, TaskErred
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.worker.state import WorkerState as Worker
@@ -46,28 +46,28 @@ def test_every_cancellation_is_confirmed() -> None:
 
 def test_key_that_the_scheduler_cancels_is_released() -> None:
     """What the client sent before it heard of that may have asked for the key anew."""
-    client = ClientState()
+    client = ClientCore()
     client.want("key")
-    client.handle([CancelledKeys(["key"], "cancelled by another client")])
+    client.handle(CancelledKeys(["key"], "cancelled by another client"))
     assert client.take_dropped() == ["key"]
     assert client.take_dropped() == []
 
 
 def test_own_cancellation_is_not_released_on_top() -> None:
-    client = ClientState()
+    client = ClientCore()
     client.want("key")
     client.cancel(["key"])
-    client.handle([CancelledKeys(["key"])])
+    client.handle(CancelledKeys(["key"]))
     assert client.take_dropped() == []
 
 
 def test_cancellations_under_way_when_the_connection_is_new_are_expected() -> None:
-    client = ClientState()
+    client = ClientCore()
     client.want("key")
     client.cancel(["key"])
     client.cancellations_sent([CancelKeys(["key"])])
     state, _ = client.want("key")
-    client.handle([CancelledKeys(["key"])])
+    client.handle(CancelledKeys(["key"]))
     assert state.status == "pending"
 
 
@@ -165,9 +165,10 @@ def test_a_scattering_of_which_nothing_is_heard_ends_some_time() -> None:
 
 def test_news_that_old_data_was_lost_does_not_cancel_what_is_put_there_since() -> None:
     """The client would take what it has put there for cancelled, and never release it."""
-    client = ClientState()
+    client = ClientCore()
     scattered, _ = client.want("data")
-    client.handle([LostData("data"), CancelledKeys(["data"], "no task computes it again")])
+    client.handle(LostData("data"))
+    client.handle(CancelledKeys(["data"], "no task computes it again"))
     assert client.take_dropped() == ["data"]
     state, again = client.renew(scattered)
     assert again

@@ -1,6 +1,6 @@
 """A client's shell in the simulation, and the user behind it, who does random things and checks every value.
 
-It does what `headrace.client.link.session` and the methods of `Client` do, with the same messages.
+It does what `headrace.client.link` and the methods of `Client` do, with the same messages.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from headrace.client.state import ClientState, FutureState
+from headrace.client.state import ClientCore, FutureState
 from headrace.messages.base import NO_OPTIONS, TaskOptions
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
 
@@ -33,7 +33,7 @@ class SimulatedClient:
         self.world = world
         self.name = name
         self.frozen_until = 0.0
-        self.state = ClientState()
+        self.state = ClientCore()
         self.held: dict[str, FutureState] = {}
         self.may_be_cancelled: set[str] = set()
         self.groups: list[tuple[set[str], list[str]]] = []
@@ -77,7 +77,8 @@ class SimulatedClient:
             self._resume(batch[0].received)
             batch = batch[1:]
         self.world.trace(self, "takes", batch)
-        self.state.handle(batch)
+        for message in batch:
+            self.state.handle(message)
         self._confirm(self.state.received)
         if dropped := self.state.take_dropped():
             self.post(ReleaseKeys(dropped))

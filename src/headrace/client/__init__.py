@@ -6,10 +6,6 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "AllExit": ".errors",
-    "AsCompleted": "headrace.compat.client_names",
-    "VersionsDict": "headrace.compat.client_names",
-    "get_collections_metadata": "headrace.compat.client_names",
-    "redict_collection": "headrace.compat.client_names",
     "CancelledError": ".errors",
     "CancelledFuturesGroup": ".errors",
     "Client": ".client",

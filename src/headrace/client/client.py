@@ -1,4 +1,4 @@
-"""`Client`: connects a user's process to a scheduler. Its methods are in `api`, the conversation is `session`'s.
+"""`Client`: connects a user's process to a scheduler. Its methods are in `api`, its end of the connection in `link`.
 
 What is here: construction, connecting, being current, closing.
 """
@@ -14,7 +14,7 @@ import os
 import sys
 import uuid
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,29 @@ from headrace.containment import log_raised
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
+from headrace.security import Security
 
-from . import in_force
+from . import dask_settings
 from .api.admin import AdminMethods
+from .api.client_base import no_default
 from .api.client_plugins import PluginMethods
 from .api.dask_collections import CollectionMethods
 from .api.data import DataMethods
 from .api.datasets import DatasetMethods
-from .api.group import no_default
 from .api.info import InfoMethods
 from .api.memory_manager_handle import AMMClientProxy
-from .api.observation import LookMethods
+from .api.task_inspection import LookMethods
 from .current import context_client, current_client, default_client, forget, remember
-from .link.lanes import Lanes
+from .link.client_session import ClientSession
+from .link.fetch_lanes import Lanes
+from .link.held_keys import HeldKeys
 from .link.latest_info import LatestInfo
-from .link.losses import Losses
+from .link.lost_results import Losses
+from .link.outbox import ClientOutbox
 from .link.security_loader import loaded_security
-from .link.session import Session
 from .link.version_check import handshake_versions
 from .packing.user_frames import frames_wanted
-from .shown.client_card import client_html, client_text
+from .presentation.client_card import client_html, client_text
 
 register_defaults()  # whoever has `Client` may ask dask for our settings before there is a client
 
@@ -87,18 +90,18 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     def __init__(
         self,
-        address: Any = None,
-        loop: Any = None,
+        address: object = None,
+        loop: IOLoop | asyncio.AbstractEventLoop | None = None,
         timeout: float | str | None = no_default,
         set_as_default: bool = True,
         scheduler_file: str | None = None,
-        security: Any = None,
+        security: Security | dict[str, Any] | bool | None = None,
         asynchronous: bool = False,
         name: str | None = None,
         heartbeat_interval: float | str | None = None,
-        serializers: Any = None,
-        deserializers: Any = None,
-        extensions: Any = {},  # noqa: B006 - the documented signature
+        serializers: Iterable[str] | None = None,
+        deserializers: Iterable[str] | None = None,
+        extensions: Mapping[str, object] | None = {},
         direct_to_workers: bool | None = None,
         connection_limit: int = 512,
         **kwargs: Any,
@@ -114,7 +117,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self.direct_to_workers = direct_to_workers
         self.id = "-".join(filter(None, (type(self).__name__, name, str(uuid.uuid1(clock_seq=os.getpid())))))
         self.scheduler_file = scheduler_file
-        self.security = _security(security, address, kwargs)
+        self.security = _security(security)
         self.extensions = dict(extensions or {})
         self.cluster: Any = None
         self._asynchronous = asynchronous
@@ -128,17 +131,19 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
-        self.session = Session(self.id, _weak_event(self))
+        self.outbox = ClientOutbox()
+        self.held = HeldKeys(self.id, self.outbox)
+        self.session = ClientSession(self.id, self.outbox, self.held, _weak_event(self))
         self._latest_info = LatestInfo(self.session)
         self._losses = Losses()
         self._lanes = Lanes()
         #: user code that runs once this is connected, and before it closes (`distributed.client.preload`)
         self.preloads: PreloadManager | None = None
         if serializers is not None or deserializers is not None:
-            from .packing.value_families import ChosenFamilies, FetchedResults
+            from .packing.serializer_families import ChosenFamilies, FetchedResults
 
             self._families = ChosenFamilies(serializers, deserializers)
-            self.session.state = FetchedResults()
+            self.held.core = FetchedResults()
         self._address = self._find_address(address, kwargs)
         if self.security is None and self.cluster is None:
             self.security = loaded_security(self._address)
@@ -160,7 +165,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     # ------------------------------------------------------------------ finding the scheduler
 
-    def _find_address(self, address: Any, kwargs: dict[str, Any]) -> str | None:
+    def _find_address(self, address: object, kwargs: dict[str, Any]) -> str | None:
         """The address to connect to; `None` when a local cluster is to be started, or a cluster tells it later.
 
         Raises:
@@ -274,7 +279,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         """Have dask compute with a client until this one closes."""
         if not self._is_in_force:
             self._is_in_force = True
-            in_force.begin()
+            dask_settings.begin()
 
     @classmethod
     def current(cls, allow_global: bool = True) -> Client:
@@ -298,7 +303,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         """Within this context, here and in what it calls, this client is the current one."""
         token = current_client.set(self)
         try:
-            with in_force.in_force():
+            with dask_settings.in_force():
                 yield self
         finally:
             current_client.reset(token)
@@ -320,7 +325,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     @property
     def dashboard_link(self) -> str:
-        """Where the dashboard would be; empty when the scheduler has none."""
+        """The address of the dashboard; empty when the scheduler has none."""
         link = getattr(self.cluster, "dashboard_link", None)
         return str(link) if link else ""
 
@@ -363,7 +368,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     # ------------------------------------------------------------------ start and end
 
-    def start(self, **kwargs: Any) -> Any:
+    def start(self, **kwargs: object) -> Any:
         """Connect, if that has not happened yet (a synchronous client connects when it is made)."""
         return self._wait_started() if self._asynchronous else self
 
@@ -417,7 +422,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
                     self.cluster.close()
                 self._stop_loop()
         else:
-            self.session.status = "closed"
+            self.session.loop_has_ended()
             self._forget()
         return None
 
@@ -448,7 +453,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         forget(self)
         if self._is_in_force:
             self._is_in_force = False
-            in_force.end()
+            dask_settings.end()
 
     def _stop_loop(self) -> None:
         if self._runner is not None and asyncio._get_running_loop() is not self.loop.asyncio_loop:
@@ -495,17 +500,15 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         raise TypeError("a Client cannot be pickled: use get_client() inside tasks")
 
 
-def _check_open(cluster: Any) -> None:
+def _check_open(cluster: object) -> None:
     status = getattr(cluster, "status", None)
     if getattr(status, "name", status) in ("closing", "closed"):
         raise RuntimeError(f"cannot connect to {cluster!r}: this cluster is closed or closing; make a new one")
 
 
-def _security(security: Any, address: Any, kwargs: dict[str, Any]) -> Any:
+def _security(security: Security | dict[str, Any] | bool | None) -> Security | None:
     if security is None or not (isinstance(security, (dict, bool))):
         return security
-    from headrace.security import Security
-
     if isinstance(security, dict):
         return Security(**security)
     return Security.temporary() if security else None
@@ -527,7 +530,7 @@ def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
 
 
 def _show(event: ClientEvent) -> None:
-    """What a task printed, or warned of, for this terminal."""
+    """Print, or warn of, what a task has printed or warned of."""
     message = event.event[1]
     if event.topic == "print":
         if isinstance(message, dict):
@@ -550,7 +553,7 @@ def _show(event: ClientEvent) -> None:
         warnings.warn(said if isinstance(said, Warning) else str(said), category, stacklevel=2)
 
 
-def _loaded(value: Any) -> Any:
+def _loaded(value: object) -> Any:
     """A warning's text or class, which travels as a pickle; the pickle itself where it cannot be loaded."""
     from headrace.protocol import loads
 
@@ -559,7 +562,7 @@ def _loaded(value: Any) -> Any:
     return value
 
 
-def _look_at_failure(session: Session, task: asyncio.Task[Any]) -> None:
+def _look_at_failure(session: ClientSession, task: asyncio.Task[Any]) -> None:
     """Whoever awaits the client sees the failure, or its futures; nobody is warned that nobody did."""
     error = None if task.cancelled() else task.exception()
     if error is not None:
@@ -571,7 +574,7 @@ async def _nothing() -> None:
 
 
 def _after_fork() -> None:
-    """What a forked child has of its parent's clients is of no use to it, and not its to close."""
+    """Disown the parent's clients in a forked child, which can neither use nor close them."""
     for client in list(_open_clients):
         client.session.disown()
         client._own_cluster = False

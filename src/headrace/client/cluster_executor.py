@@ -13,7 +13,7 @@ import inspect
 import itertools
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class ClientExecutor(concurrent.futures.Executor):
         TypeError: another keyword.
     """
 
-    def __init__(self, client: Any, **kwargs: Any) -> None:
+    def __init__(self, client: Client, **kwargs: Any) -> None:
         unknown = sorted(kwargs.keys() - KEYWORDS)
         if unknown:
             raise TypeError(f"unsupported arguments to ClientExecutor: {unknown}; there are {sorted(KEYWORDS)}")
@@ -50,7 +50,7 @@ class ClientExecutor(concurrent.futures.Executor):
     def __repr__(self) -> str:
         return f"<ClientExecutor of {self._client!r}{', shut down' if self._shut else ''}>"
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Call a function on the cluster.
 
         Futures of the client among the arguments stand for their results, as in `Client.submit`.
@@ -67,7 +67,7 @@ class ClientExecutor(concurrent.futures.Executor):
     def _watched(self, source: Future[Any]) -> concurrent.futures.Future[Any]:
         future = _ClusterFuture(source)
         self._open.add(future)
-        if not self._client.session.add_waiter(source._bound(), future.on_done):
+        if not self._client.held.add_waiter(source._bound(), future.on_done):
             future.on_done(source._bound())
         return future
 
@@ -77,7 +77,7 @@ class ClientExecutor(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Iterator[Any]:
         """Call a function on each of some arguments; yields the results in order.
 
@@ -186,11 +186,11 @@ def _taken() -> frozenset[str]:
     return frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
 
 
-def _call_with(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call_with(function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> Any:
     return function(*args, **kwargs)
 
 
-def _in_background(client: Client, work: Any) -> None:
+def _in_background(client: Client, work: Coroutine[Any, Any, object]) -> None:
     try:
         asyncio.run_coroutine_threadsafe(work, client.loop.asyncio_loop)
     except RuntimeError:  # the loop is closed, and everything with it
@@ -201,7 +201,7 @@ def _call_each(function: Callable[..., Any], rows: list[tuple[Any, ...]]) -> lis
     return [function(*row) for row in rows]
 
 
-def _results(futures: list[Any], deadline: float | None, chunked: bool) -> Iterator[Any]:
+def _results(futures: list[concurrent.futures.Future[Any]], deadline: float | None, chunked: bool) -> Iterator[Any]:
     futures.reverse()
     try:
         while futures:
@@ -217,7 +217,7 @@ def _results(futures: list[Any], deadline: float | None, chunked: bool) -> Itera
             future.cancel()
 
 
-def CompatibleExecutor(*args: Any, **kwargs: Any) -> None:
+def CompatibleExecutor(*args: object, **kwargs: object) -> None:
     """Is no more.
 
     Raises:

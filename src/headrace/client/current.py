@@ -1,4 +1,4 @@
-"""Which client is meant when none is named: the one of this context, of the task that runs here, or the newest.
+"""The client that is meant when none is named: that of this context, of the task that runs here, or the newest.
 
 Clients register here; nothing here connects to anything, except `get_client` with an address.
 """
@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from headrace.common.current_run import worker_here
+from headrace.common.current_run import register_client_finder, worker_here
 
 if TYPE_CHECKING:
     from .client import Client
@@ -93,12 +92,6 @@ def temp_default_client(c: Client) -> Iterator[None]:
         current_client.reset(token)
 
 
-def task_key() -> Any:
-    """The wire form of the key of the task that runs here, or `None`."""
-    context = sys.modules.get("headrace.worker.context")
-    return None if context is None else context.current_key()
-
-
 def client_for_future() -> Client | None:
     """The client that a future which was just unpickled belongs to."""
     client = context_client()
@@ -109,7 +102,7 @@ def client_for_future() -> Client | None:
     return global_client()
 
 
-def get_client(address: Any = None, timeout: Any = None, resolve_address: bool = True) -> Client:
+def get_client(address: Any = None, timeout: float | str | None = None, resolve_address: bool = True) -> Client:
     """The client to use here: inside a task, one that shares the worker's loop and scheduler; else the current one.
 
     Args:
@@ -147,6 +140,8 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
 
+
+register_client_finder(client_for_future)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

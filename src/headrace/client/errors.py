@@ -1,10 +1,10 @@
-"""What the client raises: cancelled futures, and use of a client that is closed. No behaviour here."""
+"""Exceptions of the client: futures were cancelled, or a client is used that is closed. No behaviour here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class FutureCancelledError(CancelledError):
@@ -16,11 +16,11 @@ class FutureCancelledError(CancelledError):
         msg: what else is known about it.
     """
 
-    key: Any
+    key: object
     reason: str
     msg: str | None
 
-    def __init__(self, key: Any, reason: str | None, msg: str | None = None) -> None:
+    def __init__(self, key: object, reason: str | None, msg: str | None = None) -> None:
         self.key = key
         self.reason = reason or "unknown"
         self.msg = msg

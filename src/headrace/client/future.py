@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dask._task_spec import TaskRef
 
-from headrace.common.keys import from_wire, to_wire
+from headrace.common.keys import Key, from_wire, to_wire
 from headrace.exceptions import DeserializationError
 from headrace.protocol import loads, loads_exception, loads_traceback
 
@@ -23,6 +23,7 @@ from .errors import FutureCancelledError
 from .state import FutureState
 
 if TYPE_CHECKING:
+    from .api.client_base import ClientBase
     from .client import Client
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def load_error(state: FutureState) -> BaseException:
         del exception, traceback  # see `loads_traceback`
 
 
-def load_result(state: FutureState, client: Any) -> Any:
+def load_result(state: FutureState, client: ClientBase) -> Any:
     """The result that a finished record carries, for a client that has the record.
 
     Raises:
@@ -55,14 +56,17 @@ def load_result(state: FutureState, client: Any) -> Any:
     return value if "headrace.actor" not in sys.modules else kept(value, client)
 
 
-def kept(value: Any, client: Any) -> Any:
+def kept(value: Any, client: ClientBase) -> Any:
     """A result; an actor with a future of its own, which keeps it alive."""
     actor = sys.modules["headrace.actor"].Actor
-    return value._of(client, Future(value.key, client)) if type(value) is actor else value
+    if type(value) is not actor:
+        return value
+    whole = client._whole_client
+    return value._of(whole, Future(value.key, whole))
 
 
-def cannot_load(key: Any, error: BaseException) -> DeserializationError:
-    """What to raise when a result has come but cannot be unpickled."""
+def cannot_load(key: Key, error: BaseException) -> DeserializationError:
+    """The error to raise when a result has come but cannot be unpickled."""
     hint = "; its module must be installed here as well" if isinstance(error, ModuleNotFoundError) else ""
     return DeserializationError(
         f"the result of the task {from_wire(key)!r} cannot be loaded here: {type(error).__name__}: {error}{hint}"
@@ -87,7 +91,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
 
     __dask_future__ = True
 
-    def __init__(self, key: Any, client: Client | None = None, state: FutureState | None = None, _id: Any = None):
+    def __init__(self, key: object, client: Client | None = None, state: FutureState | None = None, _id: object = None):
         self.key = key.key if isinstance(key, TaskRef) else key
         self._client: Client | None = None
         self._state: FutureState | None = None
@@ -111,12 +115,12 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def bind_client(self, client: Client) -> None:
         """Make this future the client's, unless it has one: the scheduler will tell the client about it."""
         if self._state is None:
-            self._state = client.session.want(to_wire(self.key))
+            self._state = client.held.want(to_wire(self.key))
             self._client = client
 
     @property
     def client(self) -> Client:
-        """Whose future this is.
+        """The client that this future belongs to.
 
         Raises:
             RuntimeError: it was unpickled where no client is.
@@ -139,7 +143,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
 
     @property
     def executor(self) -> Client:
-        """As `client` (for those who know `concurrent.futures`)."""
+        """The same as `client` (for those who know `concurrent.futures`)."""
         return self.client
 
     @property
@@ -179,7 +183,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
             return load_result(state, client)  # type: ignore[no-any-return]
         return client._result_sync(self, timeout)  # type: ignore[no-any-return]
 
-    def exception(self, timeout: float | str | None = None, **kwargs: Any) -> BaseException | None:
+    def exception(self, timeout: float | str | None = None, **kwargs: object) -> BaseException | None:
         """Wait, and return what the task raised, or `None`.
 
         Raises:
@@ -191,7 +195,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         client._wait_for(self, timeout)
         return _exception_of(self._bound())
 
-    def traceback(self, timeout: float | str | None = None, **kwargs: Any) -> TracebackType | None:
+    def traceback(self, timeout: float | str | None = None, **kwargs: object) -> TracebackType | None:
         """Wait, and return the traceback of what the task raised, or `None`.
 
         Raises:
@@ -217,7 +221,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return self.client.retry([self], **kwargs)
 
     def logs(self) -> Any:
-        """What the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
+        """Lines that the task printed and logged, oldest first: a list of `LogLine`; see `Client.get_task_logs`."""
         client = self.client
         return client.sync(client._logs_of, self.key)
 
@@ -229,7 +233,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         def call(_: FutureState) -> None:
             client._run_callback(fn, self)
 
-        if not client.session.add_waiter(state, call):
+        if not client.held.add_waiter(state, call):
             call(state)
 
     def release(self) -> None:
@@ -237,7 +241,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         state, client = self._state, self._client
         if state is not None and client is not None:
             self._client = None  # also tells __del__
-            client.session.release_now([state])
+            client.held.release_now([state])
 
     def __await__(self) -> Generator[Any, None, T]:
         client = self.client
@@ -251,7 +255,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         except AttributeError:
             return
         if state is not None and client is not None:
-            client.session.release_later(state)
+            client.held.release_later(state)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -267,7 +271,7 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def __copy__(self) -> Future[T]:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Future[T]:
+    def __deepcopy__(self, memo: object) -> Future[T]:
         return self
 
     def __str__(self) -> str:
@@ -281,13 +285,13 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         return f"<Future: {self.status}{shown}, key: {self.key}>"
 
     def _repr_html_(self) -> str:
-        from .shown.client_card import future_html
+        from .presentation.client_card import future_html
 
         return future_html(self)
 
 
-def _restore(key: Any) -> Future[Any]:
-    """What a pickled future becomes: one of the client here, if there is one."""
+def _restore(key: object) -> Future[Any]:
+    """Unpickle a future: one of the client here, if there is one."""
     return Future(key)
 
 
@@ -301,7 +305,7 @@ def _traceback_of(state: FutureState) -> TracebackType | None:
     return loads_traceback(state.error.traceback)
 
 
-def _resolve_type(name: Any) -> Any:
+def _resolve_type(name: object) -> Any:
     """The class of a qualified name if its module is loaded; nothing is imported for a display."""
     if not isinstance(name, str):
         return name
@@ -315,7 +319,7 @@ def _resolve_type(name: Any) -> Any:
 
 async def done_callback(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> None:
     """Call a function with a future once that is done."""
-    await future.client.session.wait_async([future._bound()])
+    await future.client.held.wait_async([future._bound()])
     result = callback(future)
     if asyncio.iscoroutine(result):
         await result

@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask._task_spec import GraphNode
 from dask.base import is_dask_collection
 
+from headrace.common.keys import Key
 from headrace.config import parse_seconds
 from headrace.messages.client import DesireKeys
 from headrace.rpc import IOLoop
@@ -22,18 +23,21 @@ from .api.data import timed_out
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
 from .future import Future, load_error, load_result
-from .in_task import LOOK
 from .state import FutureState
+
+if TYPE_CHECKING:
+    from .client import Client
+from .waiting_in_tasks import LOOK
 
 
 class DoneAndNotDoneFutures(NamedTuple):
-    """What `wait` returns."""
+    """The result of `wait`."""
 
     done: set[Future[Any]]
     not_done: set[Future[Any]]
 
 
-def futures_of(o: Any, client: Any = None) -> list[Future[Any]]:
+def futures_of(o: Any, client: Client | None = None) -> list[Future[Any]]:
     """The futures in nested containers and dask collections, each once, in order.
 
     Args:
@@ -64,7 +68,7 @@ def futures_of(o: Any, client: Any = None) -> list[Future[Any]]:
     return list(found)[::-1]
 
 
-def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COMPLETED) -> Any:
+def wait(fs: object, timeout: float | str | None = None, return_when: str = ALL_COMPLETED) -> Any:
     """Wait until futures are done.
 
     Args:
@@ -89,15 +93,15 @@ def wait(fs: Any, timeout: float | str | None = None, return_when: str = ALL_COM
     count = 1 if return_when == FIRST_COMPLETED else None
     if client.asynchronous:
         return _wait_async(client, futures, states, seconds, count)
-    if not client.session.wait(states, seconds, count=count):
+    if not client.held.wait(states, seconds, count=count):
         raise timed_out(timeout)
     return _done_and_not_done(futures)
 
 
 async def _wait_async(
-    client: Any, futures: list[Future[Any]], states: list[FutureState], timeout: float | None, count: int | None
+    client: Client, futures: list[Future[Any]], states: list[FutureState], timeout: float | None, count: int | None
 ) -> DoneAndNotDoneFutures:
-    if not await client.session.wait_async(states, timeout, count=count):
+    if not await client.held.wait_async(states, timeout, count=count):
         raise timed_out(timeout)
     return _done_and_not_done(futures)
 
@@ -116,19 +120,19 @@ def _done_and_not_done(futures: Iterable[Future[Any]]) -> DoneAndNotDoneFutures:
     return DoneAndNotDoneFutures(done, not_done)
 
 
-def fire_and_forget(obj: Any) -> None:
+def fire_and_forget(obj: object) -> None:
     """Have tasks run to their end although nobody keeps their futures; their results are not kept.
 
     Args:
         obj: futures, in nested containers or collections.
     """
-    by_client: dict[Any, list[Any]] = {}
+    by_client: dict[Client, list[Key]] = {}
     for future in futures_of(obj):
-        future.client.session.check_open()
+        future.client.outbox.check_open()
         by_client.setdefault(future.client, []).append(future._bound().key)
     for client, keys in by_client.items():
-        client.session.hold_until_done(keys)
-        client.session.post(DesireKeys(keys, True))
+        client.held.hold_until_done(keys)
+        client.outbox.post(DesireKeys(keys, True))
 
 
 class as_completed:
@@ -145,7 +149,7 @@ class as_completed:
     def __init__(
         self,
         futures: Iterable[Future[Any]] | None = None,
-        loop: Any = None,
+        loop: IOLoop | asyncio.AbstractEventLoop | None = None,
         with_results: bool = False,
         raise_errors: bool = True,
         timeout: float | str | None = None,
@@ -170,7 +174,7 @@ class as_completed:
             return f"<as_completed: waiting={len(self.futures)} done={self.queue.qsize()}>"
 
     @property
-    def loop(self) -> Any:
+    def loop(self) -> IOLoop:
         """The event loop of the futures' client."""
         if self._loop is None:
             self._loop = default_client().loop
@@ -215,7 +219,7 @@ class as_completed:
             else:
                 self._complete(future, generation, None)
 
-        if not client.session.add_waiter(state, done):
+        if not client.held.add_waiter(state, done):
             done(state)
 
     async def _fetch(self, future: Future[Any], generation: int) -> None:
@@ -226,7 +230,7 @@ class as_completed:
             result = (None, error)
         self._complete(future, generation, result)
 
-    def _complete(self, future: Future[Any], generation: int, result: Any) -> None:
+    def _complete(self, future: Future[Any], generation: int, result: tuple[Any, BaseException | None] | None) -> None:
         with self.lock:
             if generation != self._generation or not self.futures.get(future):
                 return  # cleared meanwhile
@@ -248,7 +252,7 @@ class as_completed:
         return not self.queue.empty()
 
     def count(self) -> int:
-        """How many futures are still to be yielded."""
+        """The number of futures that are still to be yielded."""
         with self.lock:
             return sum(self.futures.values()) + self.queue.qsize()
 
@@ -335,7 +339,7 @@ class as_completed:
                 return
 
     def _finish(self, item: tuple[Future[Any], Any]) -> Any:
-        """What is yielded for a completed future."""
+        """The item to yield for a completed future."""
         future, fetched = item
         if not self.with_results:
             return future

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from headrace.client.shown.answer_tables import HasWhat, SchedulerInfo, WhoHas
+from headrace.client.presentation.answer_tables import HasWhat, SchedulerInfo, WhoHas
 
 __all__ = ["HasWhat", "SchedulerInfo", "WhoHas"]

@@ -78,6 +78,14 @@ class Stream:
             self._scheduled = True
             self._call_soon(self._flush)
 
+    def send_now(self, messages: list[Any]) -> None:
+        """Write these now, after what is waiting; for whoever has a queue of its own. The list becomes the stream's."""
+        if self._outbox:
+            self._outbox += messages
+            self._flush()
+        else:
+            self._write(messages)
+
     def flush(self) -> None:
         """Write the messages that wait, now."""
         self._flush()
@@ -85,9 +93,11 @@ class Stream:
     def _flush(self) -> None:
         self._scheduled = False
         messages = self._outbox
-        if not messages:
-            return
-        self._outbox = []
+        if messages:
+            self._outbox = []
+            self._write(messages)
+
+    def _write(self, messages: list[Any]) -> None:
         comm = self.comm
         if comm.closed():
             return

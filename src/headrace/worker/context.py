@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from headrace.common.current_run import worker_here
+from headrace.common.current_run import register_context, worker_here
 from headrace.common.keys import Key, from_wire
 from headrace.exceptions import Reschedule
 from headrace.rpc.held_locks import holds_locks
@@ -223,3 +223,6 @@ def warn(
 
         worker.send_event(["warn"], {"message": dumps(message), "category": dumps(category)})
     warnings.warn(message, category, stacklevel=stacklevel + 1, source=source)
+
+
+register_context(sys.modules[__name__])

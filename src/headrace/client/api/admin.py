@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.config import parse_seconds
+from headrace.messages.base import Payload
 from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
 
-from ..packing.task_options import chosen_workers, normalize_workers
-from .group import ClientBase, no_default
+from ..packing.task_options import Workers, chosen_workers, normalize_workers
+from .client_base import ClientBase, no_default
 
 
 class AdminMethods(ClientBase):
@@ -19,12 +20,12 @@ class AdminMethods(ClientBase):
     def run(
         self,
         function: Callable[..., Any],
-        *args: Any,
-        workers: Any = None,
+        *args: object,
+        workers: Workers = None,
         wait: bool = True,
         nanny: bool = False,
         on_error: str = "raise",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Call a function on workers, at once and outside of the task system.
 
@@ -49,8 +50,8 @@ class AdminMethods(ClientBase):
     async def _run(
         self,
         function: Callable[..., Any],
-        args: Any,
-        kwargs: Any,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
         workers: list[str] | None,
         wait: bool,
         nanny: bool,
@@ -75,26 +76,28 @@ class AdminMethods(ClientBase):
                 results[address] = failure
         return results
 
-    def _packed(self, **values: Any) -> dict[str, Any]:
-        """What a function is called with elsewhere, as payloads."""
+    def _packed(self, **values: object) -> dict[str, Any]:
+        """Payloads of a function that is to be called elsewhere, and of its arguments."""
         dump = hand_over if self.session.in_process else dumps
         return {name: dump(value) for name, value in values.items()}
 
-    def run_on_scheduler(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_on_scheduler(self, function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
         """Call a function in the scheduler's process and return its result.
 
         A parameter named `dask_scheduler` is given the Scheduler. Coroutine functions run on its loop.
         """
         return self.sync(self._run_on_scheduler, function, args, kwargs)
 
-    async def _run_on_scheduler(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    async def _run_on_scheduler(
+        self, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Any:
         reply = await self._call("run_function", **self._packed(function=function, args=args, kwargs=kwargs), wait=True)
         failure = _failure(reply)
         if failure is not None:
             raise failure
         return unwrap(reply.get("result"))
 
-    def register_plugin(self, plugin: Any, name: str | None = None) -> Any:
+    def register_plugin(self, plugin: object, name: str | None = None) -> Any:
         """Install a scheduler, worker or nanny plugin.
 
         Args:
@@ -106,17 +109,17 @@ class AdminMethods(ClientBase):
         """
         return self._register_plugin_as(plugin, name, None)
 
-    def register_worker_plugin(self, plugin: Any = None, name: str | None = None, nanny: bool | None = None) -> Any:
-        """As `register_plugin`, for what is known to be a worker's (or, with `nanny`, a nanny's) plugin."""
+    def register_worker_plugin(self, plugin: object = None, name: str | None = None, nanny: bool | None = None) -> Any:
+        """Install a plugin that is known to be a worker's (or, with `nanny`, a nanny's); see `register_plugin`."""
         return self._register_plugin_as(plugin, name, "nanny" if nanny else "worker")
 
     def register_scheduler_plugin(self, plugin: Any, name: str | None = None, idempotent: bool | None = None) -> Any:
-        """As `register_plugin`, for what is known to be a scheduler's plugin."""
+        """Install a plugin that is known to be a scheduler's; see `register_plugin`."""
         if idempotent is not None:
             plugin.idempotent = idempotent
         return self._register_plugin_as(plugin, name, "scheduler")
 
-    def _register_plugin_as(self, plugin: Any, name: str | None, kind: str | None) -> Any:
+    def _register_plugin_as(self, plugin: object, name: str | None, kind: str | None) -> Any:
         if isinstance(plugin, type):
             raise TypeError("Please provide an instance of a plugin, not a type.")
         kind = kind or _kind_of_plugin(plugin)
@@ -127,7 +130,7 @@ class AdminMethods(ClientBase):
             return self._ask("register_scheduler_plugin", plugin=payload, name=name, idempotent=idempotent)
         return self.sync(self._register_remote_plugin, f"register_{kind}_plugin", payload, name, idempotent)
 
-    async def _register_remote_plugin(self, op: str, payload: Any, name: str, idempotent: bool) -> dict[str, Any]:
+    async def _register_remote_plugin(self, op: str, payload: Payload, name: str, idempotent: bool) -> dict[str, Any]:
         replies = await self._call(op, plugin=payload, name=name, idempotent=idempotent)
         for reply in (replies or {}).values():
             failure = _failure(reply)
@@ -184,7 +187,10 @@ class AdminMethods(ClientBase):
         await self._call("restart", client=self.id, timeout=timeout, wait_for_workers=wait_for_workers)
 
     def restart_workers(
-        self, workers: Any, timeout: float | str | None = no_default, raise_for_error: bool = True
+        self,
+        workers: str | int | Iterable[str | int],
+        timeout: float | str | None = no_default,
+        raise_for_error: bool = True,
     ) -> Any:
         """Restart some workers. Work goes on; what ran on them is done again.
 
@@ -215,7 +221,7 @@ class AdminMethods(ClientBase):
         )
         return {names.get(name, name): answer for name, answer in reply.items()}
 
-    def retire_workers(self, workers: Any = None, close_workers: bool = True, **kwargs: Any) -> Any:
+    def retire_workers(self, workers: Workers = None, close_workers: bool = True, **kwargs: object) -> Any:
         """Close workers once their results are on others.
 
         Args:
@@ -235,7 +241,7 @@ class AdminMethods(ClientBase):
 
         if getattr(self, "scheduler_file", None):
             raise ValueError("Scheduler file already set")
-        write_scheduler_file(scheduler_file, self.scheduler_info())  # type: ignore[attr-defined]
+        write_scheduler_file(scheduler_file, self._whole_client.scheduler_info())
         self.scheduler_file = scheduler_file
 
 
@@ -245,7 +251,7 @@ class _SetupPlugin:
     def __init__(self, function: Callable[..., Any] | None) -> None:
         self._function = function
 
-    def setup(self, worker: Any) -> Any:
+    def setup(self, worker: object) -> Any:
         """Called by the worker."""
         import inspect
 
@@ -256,8 +262,8 @@ class _SetupPlugin:
         return function(dask_worker=worker) if takes else function()
 
 
-def _kind_of_plugin(plugin: Any) -> str:
-    """Which process a plugin is for, by the documented base classes' names; nothing is imported for it."""
+def _kind_of_plugin(plugin: object) -> str:
+    """The kind of process that a plugin is for, by its documented base class's name; nothing is imported for it."""
     names = {base.__name__ for base in type(plugin).__mro__}
     for base, kind in (("NannyPlugin", "nanny"), ("SchedulerPlugin", "scheduler"), ("WorkerPlugin", "worker")):
         if base in names:
@@ -268,7 +274,7 @@ def _kind_of_plugin(plugin: Any) -> str:
     )
 
 
-def _failure(reply: Any) -> BaseException | None:
+def _failure(reply: object) -> BaseException | None:
     """The exception in a reply, with its traceback, or `None`."""
     if isinstance(reply, BaseException):
         return reply

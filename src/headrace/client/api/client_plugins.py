@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .group import ClientBase
+from .client_base import ClientBase
+
+if TYPE_CHECKING:
+    from headrace.diagnostics.plugin import ForwardLoggingPlugin, SchedulerUploadFile, UploadFile
 
 #: What forwarded log records are published under; the logger's name is added.
 FORWARD_TOPIC = "forward-logging"
 
 
 class PluginMethods(ClientBase):
-    """What is brought to workers and back by plugins."""
+    """Methods that work by plugins."""
 
     def upload_file(self, filename: str, load: bool = True) -> Any:
         """Bring a file to all workers, later ones included, and to the scheduler.
@@ -35,13 +38,13 @@ class PluginMethods(ClientBase):
         name = f"{filename}-{uuid.uuid4()}"
         if self.asynchronous:
             return self._upload_file(on_workers, on_scheduler, name)
-        self._register_plugin_as(on_scheduler, name, "scheduler")  # type: ignore[attr-defined]
+        self._whole_client._register_plugin_as(on_scheduler, name, "scheduler")
         # under the file's name: the next upload of it takes this one's place on workers that come later
-        return self._register_plugin_as(on_workers, None, "worker")  # type: ignore[attr-defined]
+        return self._whole_client._register_plugin_as(on_workers, None, "worker")
 
-    async def _upload_file(self, on_workers: Any, on_scheduler: Any, name: str) -> Any:
-        await self._register_plugin_as(on_scheduler, name, "scheduler")  # type: ignore[attr-defined]
-        return await self._register_plugin_as(on_workers, None, "worker")  # type: ignore[attr-defined]
+    async def _upload_file(self, on_workers: UploadFile, on_scheduler: SchedulerUploadFile, name: str) -> Any:
+        await self._whole_client._register_plugin_as(on_scheduler, name, "scheduler")
+        return await self._whole_client._register_plugin_as(on_workers, None, "worker")
 
     def forward_logging(self, logger_name: str | None = None, level: int | str = logging.NOTSET) -> Any:
         """Have what a logger on the workers logs logged here as well, by the logger of the same name.
@@ -56,12 +59,12 @@ class PluginMethods(ClientBase):
         plugin = ForwardLoggingPlugin(logger_name, level, topic)
         return self.sync(self._forward_logging, plugin, topic)
 
-    async def _forward_logging(self, plugin: Any, topic: str) -> Any:
-        self._event_handlers[topic] = _log_here  # type: ignore[attr-defined]
+    async def _forward_logging(self, plugin: ForwardLoggingPlugin, topic: str) -> Any:
+        self._whole_client._event_handlers[topic] = _log_here
         await self._call("subscribe_topic", topic=topic, client=self.id)
         from headrace.protocol import dumps
 
-        return await self._register_remote_plugin("register_worker_plugin", dumps(plugin), topic, False)  # type: ignore[attr-defined]
+        return await self._whole_client._register_remote_plugin("register_worker_plugin", dumps(plugin), topic, False)
 
     def unforward_logging(self, logger_name: str | None = None) -> Any:
         """Undo `forward_logging`.
@@ -72,18 +75,18 @@ class PluginMethods(ClientBase):
         return self.sync(self._unforward_logging, _topic(logger_name))
 
     async def _unforward_logging(self, topic: str) -> None:
-        if topic not in self._event_handlers:  # type: ignore[attr-defined]
+        if topic not in self._whole_client._event_handlers:
             raise ValueError(f"nothing is forwarded under {topic!r}")
-        del self._event_handlers[topic]  # type: ignore[attr-defined]
+        del self._whole_client._event_handlers[topic]
         await self._call("unsubscribe_topic", topic=topic, client=self.id)
-        await self._unregister_plugin("unregister_worker_plugin", topic)  # type: ignore[attr-defined]
+        await self._whole_client._unregister_plugin("unregister_worker_plugin", topic)
 
 
 def _topic(logger_name: str | None) -> str:
     return f"{FORWARD_TOPIC}-{logger_name}"
 
 
-def _log_here(event: Any) -> None:
+def _log_here(event: tuple[float, dict[str, object]]) -> None:
     """Log a forwarded record as if it had been logged here."""
     record = logging.makeLogRecord(event[1])
     logger = logging.getLogger(record.name)

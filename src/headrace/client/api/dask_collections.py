@@ -8,9 +8,10 @@ from typing import Any
 import dask
 from dask.base import is_dask_collection
 
-from ..in_force import in_force
-from ..packing.expressions import Persisting, computing, materialize
+from ..dask_settings import in_force
+from ..packing.dask_expressions import Persisting, computing, materialize
 from ..packing.retry_options import Retry
+from ..packing.task_options import Workers
 from .work import WorkMethods, actor_annotations, common_options
 
 
@@ -22,15 +23,15 @@ class CollectionMethods(WorkMethods):
         collections: Any,
         sync: bool = False,
         optimize_graph: bool = True,
-        workers: Any = None,
+        workers: Workers = None,
         allow_other_workers: bool = False,
         resources: Mapping[str, float] | None = None,
         retries: int | Retry | Mapping[str, Any] = 0,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
-        actors: Any = None,
+        actors: object = None,
         traverse: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Compute collections to one concrete result each.
 
@@ -70,20 +71,20 @@ class CollectionMethods(WorkMethods):
         result: Any = [next(ordered) if is_dask_collection(item) else item for item in given]
         if not several:
             result = result[0]
-        return self.gather(result) if sync else result  # type: ignore[attr-defined]
+        return self._whole_client.gather(result) if sync else result
 
     def persist(
         self,
         collections: Any,
         optimize_graph: bool = True,
-        workers: Any = None,
+        workers: Workers = None,
         allow_other_workers: bool | None = None,
         resources: Mapping[str, float] | None = None,
         retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
-        actors: Any = None,
-        **kwargs: Any,
+        actors: object = None,
+        **kwargs: object,
     ) -> Any:
         """Compute collections and keep their parts on the cluster.
 
@@ -121,7 +122,7 @@ class CollectionMethods(WorkMethods):
 
         from ..future import Future
 
-        known = self.session.state.futures
+        known = self.held.core.futures
         graph, _ = materialize(collection.__dask_graph__())
         changed: dict[Any, Any] = {
             key: Future(key, self)  # type: ignore[arg-type]

@@ -27,9 +27,9 @@ from ..packing.nested_futures import (
     refuse_iterators,
     replace_futures,
 )
-from ..packing.task_options import chosen_workers, normalize_workers
+from ..packing.task_options import Workers, chosen_workers, normalize_workers
 from ..state import FutureState
-from .group import ClientBase, no_default
+from .client_base import ClientBase, no_default
 
 logger = logging.getLogger("distributed.client")
 
@@ -38,7 +38,7 @@ ATTEMPTS = 12
 LONGEST_PAUSE = 1.0
 
 
-def timed_out(timeout: Any) -> TimeoutError:
+def timed_out(timeout: float | str | None) -> TimeoutError:
     """The error of a wait that took too long."""
     return TimeoutError(
         f"timed out after {timeout} s." if not isinstance(timeout, str) else f"timed out after {timeout}."
@@ -49,7 +49,7 @@ class DataMethods(ClientBase):
     """Moving data between the client and the workers."""
 
     def gather(
-        self, futures: Any, errors: str = "raise", direct: bool | None = None, asynchronous: bool | None = None
+        self, futures: object, errors: str = "raise", direct: bool | None = None, asynchronous: bool | None = None
     ) -> Any:
         """Fetch the results of futures in nested lists, tuples, sets and dictionaries, in the same shape.
 
@@ -75,27 +75,27 @@ class DataMethods(ClientBase):
         states = [future._bound() for future in wanted]
         results: dict[Key, Any] = {}
         while True:
-            self.session.wait(states, error_stops=errors == "raise")
+            self.held.wait(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
             results.update(self.sync(self._fetch, missing, direct, asynchronous=False))
 
-    async def _gather(self, futures: Any, errors: str = "raise", direct: bool | None = None) -> Any:
+    async def _gather(self, futures: object, errors: str = "raise", direct: bool | None = None) -> Any:
         if isinstance(futures, Iterator):
             futures = list(futures)
         wanted = collect_futures(futures)
         states = [future._bound() for future in wanted]
         results: dict[Key, Any] = {}
         while True:
-            await self.session.wait_async(states, error_stops=errors == "raise")
+            await self.held.wait_async(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
             if not missing:
                 return _shape(futures, results)
             results.update(await self._fetch(missing, direct))
 
     def _wait_for(self, future: Future[Any], timeout: float | str | None) -> None:
-        if not self.session.wait([future._bound()], seconds_of(timeout)):
+        if not self.held.wait([future._bound()], seconds_of(timeout)):
             raise timed_out(timeout)
 
     def _result_sync(self, future: Future[Any], timeout: float | str | None) -> Any:
@@ -103,7 +103,7 @@ class DataMethods(ClientBase):
         deadline = None if timeout is None else time.monotonic() + parse_seconds(timeout)
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not self.session.wait([state], left):
+            if not self.held.wait([state], left):
                 raise timed_out(timeout)
             if state.status == "finished":
                 if state.result is not None:
@@ -125,7 +125,7 @@ class DataMethods(ClientBase):
         try:
             async with asyncio.timeout(seconds_of(timeout)):
                 while True:
-                    await self.session.wait_async([state])
+                    await self.held.wait_async([state])
                     if state.status == "finished":
                         if state.result is not None:
                             return load_result(state, self)
@@ -141,7 +141,7 @@ class DataMethods(ClientBase):
     async def _error_async(
         self, future: Future[Any], timeout: float | str | None, view: Callable[[FutureState], Any]
     ) -> Any:
-        if not await self.session.wait_async([future._bound()], seconds_of(timeout)):
+        if not await self.held.wait_async([future._bound()], seconds_of(timeout)):
             raise timed_out(timeout)
         return view(future._bound())
 
@@ -179,7 +179,7 @@ class DataMethods(ClientBase):
                 if keys:
                     found.update(await self._fetch_from_scheduler(keys))
             except OSError:  # the connection to the scheduler broke: it is being made again, or given up
-                self.session.check_open()
+                self.outbox.check_open()
             if "headrace.actor" in sys.modules:
                 found = {key: kept(value, self) for key, value in found.items()}
             results.update(found)
@@ -237,8 +237,8 @@ class DataMethods(ClientBase):
 
     def scatter(
         self,
-        data: Any,
-        workers: Any = None,
+        data: object,
+        workers: Workers = None,
         broadcast: bool | int = False,
         direct: bool | None = None,
         hash: bool = True,
@@ -269,7 +269,7 @@ class DataMethods(ClientBase):
         )
 
     async def _scatter(
-        self, data: Any, workers: Any, broadcast: bool | int, direct: bool | None, hash: bool, timeout: float | None
+        self, data: Any, workers: Workers, broadcast: bool | int, direct: bool | None, hash: bool, timeout: float | None
     ) -> Any:
         kind = type(data)
         if kind is dict:
@@ -283,18 +283,15 @@ class DataMethods(ClientBase):
         if direct is None:
             direct = self.direct_to_workers is not False
         # interest first: the scheduler must not forget what it is about to be told of
-        with self.session.submitting(values):
-            states, _ = self.session.want_all(values, drain=False)
+        with self.held.submitting(values):
+            states, _ = self.held.want_all(values, drain=False)
             try:
                 await self._send_data(values, chosen, direct, timeout)
             except BaseException:
-                self.session.release_now(self.session.renew(states))
+                self.held.release_now(self.held.renew(states))
                 raise
-        states = self.session.renew(states)
-        with self.session.lock:
-            for state, value in zip(states, values.values(), strict=True):
-                self.session.state.finish(state, _type_name(value))
-        self.session.notify()
+        states = self.held.renew(states)
+        self.held.finish({key: _type_name(value) for key, value in values.items()}, states)
         if broadcast:
             count = None if broadcast is True else int(broadcast)
             await self._copy_results(list(values), n=count, workers=chosen or None)
@@ -316,7 +313,7 @@ class DataMethods(ClientBase):
             try:
                 # a release of the same keys that is still under way must not come after the news that they are there
                 (who_has, nbytes, failure), _ = await asyncio.gather(
-                    self._send_to_workers(values, threads, number), self.session.barrier()
+                    self._send_to_workers(values, threads, number), self.held.barrier()
                 )
             except BaseException:  # or what is freed from now on would be taken for freed before
                 self.ask_in_background("update_data", who_has={}, nbytes={}, client=self.id, scattering=number)
@@ -332,7 +329,7 @@ class DataMethods(ClientBase):
             if failure is not None:
                 raise failure  # the scheduler knows of the others now, so that they go when they are released
             return
-        await self.session.barrier()
+        await self.held.barrier()
         await self._call(
             "scatter",
             data={key: self._mark(value) for key, value in values.items()},
@@ -341,7 +338,7 @@ class DataMethods(ClientBase):
             timeout=timeout,
         )
 
-    def _mark(self, value: Any) -> Serialize:
+    def _mark(self, value: object) -> Serialize:
         return Serialize(value) if self._families is None else self._families.mark(value)
 
     async def _begin_scatter(
@@ -363,7 +360,7 @@ class DataMethods(ClientBase):
     async def _send_to_workers(
         self, values: Mapping[Key, Any], threads: Mapping[str, int], number: int
     ) -> tuple[dict[Key, list[str]], dict[Key, int], BaseException | None]:
-        """Where values are now and their sizes, and what went wrong with others."""
+        """Send values to workers: the holders of those that arrived, their sizes, and the first error of the others."""
         turns = itertools.cycle([address for address, count in threads.items() for _ in range(max(count, 1))])
         for _ in range(next(_scatters) % sum(max(count, 1) for count in threads.values())):
             next(turns)
@@ -386,7 +383,12 @@ class DataMethods(ClientBase):
         return who_has, nbytes, next((reply for reply in replies if isinstance(reply, BaseException)), None)
 
     def replicate(
-        self, futures: Any, n: int | None = None, workers: Any = None, branching_factor: int = 2, **kwargs: Any
+        self,
+        futures: object,
+        n: int | None = None,
+        workers: Workers = None,
+        branching_factor: int = 2,
+        **kwargs: Any,
     ) -> Any:
         """Put copies of results on more workers, and wait until they are there.
 
@@ -401,14 +403,14 @@ class DataMethods(ClientBase):
         return self.sync(self._replicate, futures, n, chosen_workers(workers), branching_factor, **kwargs)
 
     async def _replicate(
-        self, futures: Any, n: int | None, workers: list[str] | None, branching_factor: int, **kwargs: Any
+        self, futures: object, n: int | None, workers: list[str] | None, branching_factor: int, **kwargs: object
     ) -> None:
         states = [future._bound() for future in self._futures_in(futures)]
-        await self.session.wait_async(states, error_stops=True)
+        await self.held.wait_async(states, error_stops=True)
         keys = list({state.key: None for state in states})
         await self._copy_results(keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
 
-    async def _copy_results(self, keys: list[Key], **options: Any) -> None:
+    async def _copy_results(self, keys: list[Key], **options: object) -> None:
         """Have results copied; what could not be is logged: the results themselves are there all the same."""
         reply = await self._call("replicate", keys=keys, **options)
         if isinstance(reply, dict) and reply.get("status") == "partial-fail":
@@ -420,7 +422,7 @@ class DataMethods(ClientBase):
                 ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else ""),
             )
 
-    def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
+    def rebalance(self, futures: object = None, workers: Workers = None, **kwargs: Any) -> Any:
         """Move results between workers so that each has about as much memory in use.
 
         Args:
@@ -429,24 +431,24 @@ class DataMethods(ClientBase):
         """
         return self.sync(self._rebalance, futures, chosen_workers(workers), **kwargs)
 
-    async def _rebalance(self, futures: Any, workers: list[str] | None, **kwargs: Any) -> None:
+    async def _rebalance(self, futures: object, workers: list[str] | None, **kwargs: object) -> None:
         keys = None
         if futures is not None:
             states = [future._bound() for future in self._futures_in(futures)]
-            await self.session.wait_async(states, error_stops=True)
+            await self.held.wait_async(states, error_stops=True)
             keys = list({state.key: None for state in states})
         reply = await self._call("rebalance", keys=keys, workers=workers, **kwargs)
         if isinstance(reply, dict) and reply.get("status") == "partial-fail":
             raise KeyError(f"Could not rebalance keys: {reply.get('keys')}")
 
-    def _futures_in(self, value: Any) -> list[Future[Any]]:
+    def _futures_in(self, value: object) -> list[Future[Any]]:
         from ..waiting import futures_of
 
-        return futures_of(value, client=self)
+        return futures_of(value, client=self._whole_client)
 
 
 async def _naming_key(ask: Callable[[list[Key]], Awaitable[dict[Key, Any]]], keys: list[Key]) -> dict[Key, Any]:
-    """What `ask` answers; if a value in it cannot be unpickled, ask for each by itself, and name that one."""
+    """The answer of `ask`; if a value in it cannot be unpickled, ask for each by itself, and name that one."""
     try:
         return await ask(keys)
     except DeserializationError as error:
@@ -469,7 +471,7 @@ _SEVERAL = (list, tuple, set, frozenset, range)
 
 
 def _take_results(
-    client: Any, states: Sequence[FutureState], results: dict[Key, Any], errors: str
+    client: ClientBase, states: Sequence[FutureState], results: dict[Key, Any], errors: str
 ) -> list[FutureState]:
     """Load what is here; returns the states whose results are on workers. Raises what a task raised, unless skipped."""
     missing: dict[Key, FutureState] = {}
@@ -490,7 +492,7 @@ def _take_results(
     return list(missing.values())
 
 
-def _shape(futures: Any, results: Mapping[Key, Any]) -> Any:
+def _shape(futures: object, results: Mapping[Key, Any]) -> Any:
     """Results in the shape of what was asked for."""
     if type(futures) is list and all(type(item) is Future for item in futures):
         values = [results[future._state.key] for future in futures]
@@ -504,11 +506,11 @@ def _identities(values: list[Any]) -> Any:
     return (SKIPPED,) if any(value is SKIPPED for value in values) else ()
 
 
-def _type_name(value: Any) -> str:
+def _type_name(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _data_key(value: Any, hash: bool) -> Key:
+def _data_key(value: object, hash: bool) -> Key:
     token = tokenize(value) if hash else unique_suffix()
     return f"{type(value).__name__}-{token}"

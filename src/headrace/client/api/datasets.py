@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..packing.values import (
-    Packed,
+from ..packing.stored_values import (
+    PackedValue,
     pack,
     settled,
     unpack,
 )
-from .group import ClientBase, no_default
+from .client_base import ClientBase, no_default
 
 if TYPE_CHECKING:
-    from ..shown.datasets_mapping import Datasets
+    from .datasets_mapping import Datasets
 
 
 class DatasetMethods(ClientBase):
     """Named values at the scheduler."""
 
-    def publish_dataset(self, *args: Any, name: Any = None, override: bool = False, **kwargs: Any) -> Any:
+    def publish_dataset(self, *args: object, name: object = None, override: bool = False, **kwargs: object) -> Any:
         """Store collections, futures or values at the scheduler under names, for all clients.
 
         Futures in them are kept as long as they are published; what is not computed stays so: `persist` before.
@@ -52,7 +52,7 @@ class DatasetMethods(ClientBase):
         packed = {name: pack(value, self) for name, value in values.items()}
         return self.sync(self._publish_datasets, packed, override)
 
-    async def _publish_datasets(self, packed: Mapping[Any, Packed], override: bool) -> None:
+    async def _publish_datasets(self, packed: Mapping[Any, PackedValue], override: bool) -> None:
         await settled(self, *packed.values())
         answer = await self._call(
             "publish_put",
@@ -65,7 +65,7 @@ class DatasetMethods(ClientBase):
         if answer["exists"]:
             raise KeyError(f"Dataset {', '.join(map(str, answer['exists']))} already exists")
 
-    def unpublish_dataset(self, name: Any, **kwargs: Any) -> Any:
+    def unpublish_dataset(self, name: object, **kwargs: Any) -> Any:
         """Remove datasets; names that are not published are passed over.
 
         Args:
@@ -78,7 +78,7 @@ class DatasetMethods(ClientBase):
         """The names of all published datasets: a tuple."""
         return self.sync(self._call, "publish_list", **kwargs)
 
-    def get_dataset(self, name: Any, default: Any = no_default, **kwargs: Any) -> Any:
+    def get_dataset(self, name: object, default: object = no_default, **kwargs: Any) -> Any:
         """A published dataset; a list of them for a list of names.
 
         Args:
@@ -90,7 +90,7 @@ class DatasetMethods(ClientBase):
         """
         return self.sync(self._get_datasets, name, default, **kwargs)
 
-    async def _get_datasets(self, name: Any, default: Any) -> Any:
+    async def _get_datasets(self, name: object, default: object) -> Any:
         names = name if isinstance(name, list) else [name]
         answer = await self._call("publish_get", names=names, client=self.id)
         values = await unpack(self, [payload for _, payload in answer["data"]], answer["token"])
@@ -103,6 +103,6 @@ class DatasetMethods(ClientBase):
     @property
     def datasets(self) -> Datasets:
         """The published datasets as a mapping."""
-        from ..shown.datasets_mapping import Datasets
+        from .datasets_mapping import Datasets
 
-        return Datasets(self)
+        return Datasets(self._whole_client)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from headrace.cluster_dump import path_of, write_state
@@ -13,16 +13,16 @@ from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 
-from ..packing.task_options import chosen_workers
-from ..shown.answer_tables import HasWhat, WhoHas
-from ..shown.client_card import ask_scheduler_info
-from .group import ClientBase
+from ..packing.task_options import Workers, chosen_workers
+from ..presentation.answer_tables import HasWhat, WhoHas
+from ..presentation.client_card import ask_scheduler_info
+from .client_base import ClientBase
 
 
 class InfoMethods(ClientBase):
     """Looking at the cluster."""
 
-    def who_has(self, futures: Any = None, **kwargs: Any) -> Any:
+    def who_has(self, futures: object = None, **kwargs: object) -> Any:
         """Addresses that hold each result: `{key: (address, …)}`.
 
         Args:
@@ -30,16 +30,16 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._who_has, futures)
 
-    async def _who_has(self, futures: Any) -> dict[Any, tuple[str, ...]]:
+    async def _who_has(self, futures: object) -> dict[Any, tuple[str, ...]]:
         keys = None
         if futures is not None:
-            states = [future._bound() for future in self._futures_in(futures)]  # type: ignore[attr-defined]
-            await self.session.wait_async(states)
+            states = [future._bound() for future in self._whole_client._futures_in(futures)]
+            await self.held.wait_async(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("who_has", keys=keys)
         return WhoHas({from_wire(key): tuple(addresses) for key, addresses in reply.items()})
 
-    def has_what(self, workers: Any = None, **kwargs: Any) -> Any:
+    def has_what(self, workers: Workers = None, **kwargs: object) -> Any:
         """Keys that each worker holds: `{address: (key, …)}`.
 
         Args:
@@ -47,10 +47,10 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._has_what, workers)
 
-    async def _has_what(self, workers: Any) -> HasWhat:
+    async def _has_what(self, workers: Workers) -> HasWhat:
         return HasWhat(await self._keys_by_worker("has_what", workers))
 
-    def processing(self, workers: Any = None) -> Any:
+    def processing(self, workers: Workers = None) -> Any:
         """Keys that each worker has been given to run: `{address: (key, …)}`.
 
         Args:
@@ -58,11 +58,11 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._keys_by_worker, "processing", workers)
 
-    async def _keys_by_worker(self, op: str, workers: Any) -> dict[str, tuple[Any, ...]]:
+    async def _keys_by_worker(self, op: str, workers: Workers) -> dict[str, tuple[Any, ...]]:
         reply = await self._call(op, workers=chosen_workers(workers))
         return {address: tuple(map(from_wire, keys)) for address, keys in reply.items()}
 
-    def nthreads(self, workers: Any = None, **kwargs: Any) -> Any:
+    def nthreads(self, workers: Workers = None, **kwargs: object) -> Any:
         """Threads of each worker: `{address: count}`.
 
         Args:
@@ -72,7 +72,7 @@ class InfoMethods(ClientBase):
 
     ncores = nthreads
 
-    def nbytes(self, keys: Any = None, summary: bool = True, **kwargs: Any) -> Any:
+    def nbytes(self, keys: Iterable[object] | None = None, summary: bool = True, **kwargs: object) -> Any:
         """Bytes of each result, or of all results whose keys begin alike.
 
         Args:
@@ -81,7 +81,7 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._nbytes, keys, summary)
 
-    async def _nbytes(self, keys: Any, summary: bool) -> dict[Any, int]:
+    async def _nbytes(self, keys: Iterable[object] | None, summary: bool) -> dict[Any, int]:
         wire = None if keys is None else [to_wire(getattr(key, "key", key)) for key in keys]
         reply = await self._call("nbytes", keys=wire, summary=False)
         if not summary:
@@ -92,8 +92,8 @@ class InfoMethods(ClientBase):
             totals[prefix] = totals.get(prefix, 0) + size
         return totals
 
-    def scheduler_info(self, n_workers: int = -1, **kwargs: Any) -> Any:
-        """What the scheduler says of itself and its workers.
+    def scheduler_info(self, n_workers: int = -1, **kwargs: object) -> Any:
+        """The scheduler's description of itself and its workers.
 
         On an asynchronous client: what it said last, at once; this call also asks it again, for the next one. To wait
         for the answer, `await` what is returned.
@@ -134,7 +134,7 @@ class InfoMethods(ClientBase):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.2)
 
-    def get_versions(self, check: bool = False, packages: Any = None) -> Any:
+    def get_versions(self, check: bool = False, packages: Iterable[str] | None = None) -> Any:
         """Versions of Python and packages at the scheduler, the workers and here.
 
         Args:
@@ -158,7 +158,7 @@ class InfoMethods(ClientBase):
                 raise ValueError(text)
         return result
 
-    def call_stack(self, futures: Any = None, keys: Any = None) -> Any:
+    def call_stack(self, futures: object = None, keys: Iterable[object] | None = None) -> Any:
         """The frames of what runs now, outermost first: `{address: {key: [text, …]}}`; idle workers are left out.
 
         Args:
@@ -166,7 +166,7 @@ class InfoMethods(ClientBase):
         """
         wire = [to_wire(key) for key in keys or ()]
         if futures is not None:
-            wire += [future._bound().key for future in self._futures_in(futures)]  # type: ignore[attr-defined]
+            wire += [future._bound().key for future in self._whole_client._futures_in(futures)]
         return self.sync(self._call_stack, wire if wire or futures is not None or keys is not None else None)
 
     async def _call_stack(self, keys: list[Key] | None) -> dict[str, dict[Any, list[str]]]:
@@ -180,7 +180,7 @@ class InfoMethods(ClientBase):
         key: str | None = None,
         start: float | str | None = None,
         stop: float | str | None = None,
-        workers: Any = None,
+        workers: Workers = None,
         merge_workers: bool = True,
         plot: bool | str = False,
         filename: str | None = None,
@@ -231,8 +231,8 @@ class InfoMethods(ClientBase):
             figure.save(filename)
         return (profile, figure) if plot else profile
 
-    def story(self, *keys_or_stimuli: Any, on_error: str = "raise") -> Any:
-        """What happened to these keys, at the scheduler and on the workers.
+    def story(self, *keys_or_stimuli: object, on_error: str = "raise") -> Any:
+        """The history of these keys, at the scheduler and on the workers.
 
         Args:
             keys_or_stimuli: keys, futures, or what brought transitions about.
@@ -252,7 +252,7 @@ class InfoMethods(ClientBase):
         return self.sync(self._story, [to_wire(getattr(key, "key", key)) for key in keys_or_stimuli], on_error)
 
     async def _story(self, keys: list[Key], on_error: str) -> list[tuple[Any, ...]]:
-        await self.session.barrier()
+        await self.held.barrier()
         lines = [
             ("scheduler", from_wire(key), *rest) for key, *rest in await self._call("get_story", keys_or_stimuli=keys)
         ]
@@ -266,7 +266,7 @@ class InfoMethods(ClientBase):
         write_from_scheduler: bool | None = None,
         exclude: Collection[str] = (),
         format: str = "msgpack",
-        **storage_options: Any,
+        **storage_options: object,
     ) -> Any:
         """Write all that scheduler and workers know to a file, for finding bugs; the scheduler is busy meanwhile.
 
@@ -301,13 +301,13 @@ class InfoMethods(ClientBase):
         """The last `n` (all that are kept) log lines of the scheduler, newest first: `((level, text), …)`."""
         return self.sync(self._logs, "logs", n=n)
 
-    async def _logs(self, op: str, **question: Any) -> Any:
+    async def _logs(self, op: str, **question: object) -> Any:
         found = await self._call(op, **question)
         if isinstance(found, dict):
             return {address: tuple(map(tuple, lines)) for address, lines in found.items()}
         return tuple(map(tuple, found))
 
-    def get_worker_logs(self, n: int | None = None, workers: Any = None, nanny: bool = False) -> Any:
+    def get_worker_logs(self, n: int | None = None, workers: Workers = None, nanny: bool = False) -> Any:
         """The last `n` (all that are kept) log lines of workers, newest first: `{address: ((level, text), …)}`.
 
         Args:
@@ -316,7 +316,7 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._logs, "worker_logs", n=n, workers=chosen_workers(workers), nanny=nanny)
 
-    def set_metadata(self, key: Any, value: Any) -> Any:
+    def set_metadata(self, key: object, value: object) -> Any:
         """Store a small value at the scheduler.
 
         Args:
@@ -325,7 +325,7 @@ class InfoMethods(ClientBase):
         """
         return self._ask("set_metadata", keys=key if isinstance(key, list) else [key], value=value)
 
-    def get_metadata(self, keys: Any, default: Any = ...) -> Any:
+    def get_metadata(self, keys: object, default: object = ...) -> Any:
         """A value stored at the scheduler.
 
         Args:
@@ -337,7 +337,7 @@ class InfoMethods(ClientBase):
         """
         return self.sync(self._get_metadata, keys if isinstance(keys, (list, tuple)) else [keys], default)
 
-    async def _get_metadata(self, keys: Any, default: Any) -> Any:
+    async def _get_metadata(self, keys: Sequence[object], default: object) -> Any:
         missing = "\x00missing"
         value = await self._call("get_metadata", keys=list(keys), default=missing)
         if value != missing:
@@ -346,7 +346,7 @@ class InfoMethods(ClientBase):
             raise KeyError(keys[0] if len(keys) == 1 else keys)
         return default
 
-    def log_event(self, topic: Any, msg: Any) -> Any:
+    def log_event(self, topic: object, msg: object) -> Any:
         """Publish an event at the scheduler, under a topic or several."""
         return self._ask("log_event", topic=topic, msg=msg)
 

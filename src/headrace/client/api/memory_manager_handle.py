@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
 
 
 class AMMClientProxy:
-    """What `Client.amm` is: starts, stops and runs the scheduler's active memory manager.
+    """`Client.amm`: starts, stops and runs the scheduler's active memory manager.
 
     Each call waits for the scheduler's answer; with an asynchronous client it is awaitable.
 
@@ -14,7 +17,7 @@ class AMMClientProxy:
         client: the client to ask by.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def _ask(self, method: str) -> Any:

@@ -30,13 +30,13 @@ class get_task_metadata:
     def __enter__(self) -> get_task_metadata:
         return default_client().sync(self.__aenter__, asynchronous=False)  # type: ignore[no-any-return]
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         default_client().sync(self.__aexit__, *error, asynchronous=False)
 
     async def __aenter__(self) -> get_task_metadata:
         await default_client()._call("start_task_metadata", name=self.name)
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         found = await default_client()._call("stop_task_metadata", name=self.name)
         self.metadata, self.state = dict(found["metadata"]), dict(found["state"])

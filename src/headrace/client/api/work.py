@@ -12,14 +12,15 @@ import dask
 from dask._task_spec import DataNode
 from dask.utils import format_bytes, parse_bytes
 
+from headrace.common.current_run import key_here
 from headrace.common.keys import Key, to_wire
+from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, TaskOptions
-from headrace.messages.client import CancelKeys, SubmitGraph
+from headrace.messages.client import SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
-from ..current import task_key
 from ..future import Future
-from ..link.session import release_messages
+from ..link.held_keys import release_messages
 from ..packing.arguments import Walker
 from ..packing.calls import (
     CHUNK,
@@ -31,19 +32,20 @@ from ..packing.calls import (
     token_of,
     unique_suffix,
 )
-from ..packing.expressions import materialize
+from ..packing.dask_expressions import materialize
 from ..packing.graph import GraphPacker, plan_graph
 from ..packing.nested_futures import refuse_iterators
-from ..packing.pacing import Pace
 from ..packing.retry_options import Retry, takes_timeout, time_limit
+from ..packing.submission_pace import Pace
 from ..packing.task_options import (
     OptionTable,
+    Workers,
     has_callables,
     make_options,
     resolve_callables,
 )
 from ..packing.user_frames import calling_code, frames_wanted
-from .group import ClientBase
+from .client_base import ClientBase
 
 #: Beginnings of the names of modules whose lines are no user's.
 _OURS = ("headrace.", "distributed.", "dask.")
@@ -55,9 +57,9 @@ class WorkMethods(ClientBase):
     def submit(
         self,
         func: Callable[..., Any],
-        *args: Any,
-        key: Any = None,
-        workers: Any = None,
+        *args: object,
+        key: object = None,
+        workers: Workers = None,
         resources: Mapping[str, float] | None = None,
         retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
@@ -66,7 +68,7 @@ class WorkMethods(ClientBase):
         actor: bool = False,
         actors: bool = False,
         pure: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Future[Any]:
         """Run `func(*args, **kwargs)` on the cluster.
 
@@ -115,14 +117,14 @@ class WorkMethods(ClientBase):
             )
         if packed.dependencies:
             self._check_ours(packed.dependencies)
-        message = submit_message(self.session.state.next_graph(), wire, info, packed, options, task_key())
+        message = submit_message(self.held.core.next_graph(), wire, info, packed, options, key_here())
         if type(packed.payload) is Frames:
             self._warn_if_large([message])
         if self._source_frames:
             message.code = calling_code(self._source_frames)
-        return Future._of(self, self.session.submit(wire, message))  # type: ignore[arg-type]
+        return Future._of(self, self.held.submit(wire, message))  # type: ignore[arg-type]
 
-    def _call_options(self, key: Any, **keywords: Any) -> list[TaskOptions]:
+    def _call_options(self, key: object, **keywords: Any) -> list[TaskOptions]:
         around = dask.get_annotations()
         if around and has_callables(around):
             around = resolve_callables(around, key)
@@ -145,7 +147,7 @@ class WorkMethods(ClientBase):
         func: Callable[..., Any],
         *iterables: Iterable[Any],
         key: str | Sequence[Any] | None = None,
-        workers: Any = None,
+        workers: Workers = None,
         retries: int | Retry | Mapping[str, Any] | None = None,
         resources: Mapping[str, float] | None = None,
         priority: float = 0,
@@ -155,13 +157,13 @@ class WorkMethods(ClientBase):
         actors: bool = False,
         pure: bool = True,
         batch_size: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> list[Future[Any]]:
         """Run `func` on each of the elements of the iterables, as `submit` for each would; the shortest decides.
 
         Args:
             key: what the tasks' keys begin with, or a list of all keys.
-            batch_size: tasks that are sent at a time; by default a few thousand.
+            batch_size: calls in one message to the scheduler; 256 by default.
             kwargs: the same for all calls. Large ones are sent once.
             workers, retries, resources, priority, allow_other_workers, fifo_timeout, actor, actors, pure, timeout:
                 see `submit`; for each of the tasks.
@@ -212,7 +214,7 @@ class WorkMethods(ClientBase):
         batch_size: int | None,
     ) -> list[Future[Any]]:
         session = self.session
-        graph, task = session.state.next_graph(), task_key()
+        graph, task = self.held.core.next_graph(), key_here()
         make = Future._of
         futures: list[Future[Any]] = []
         rows = rows_of(iterables)
@@ -231,13 +233,21 @@ class WorkMethods(ClientBase):
                     self._check_ours(packer.futures)
                     checked = len(packer.futures)
 
-                def message(part: MapChunk, more: bool = bool(following), code: Any = code) -> SubmitGraph:
+                def message_without(
+                    known: set[int],
+                    chunk: MapChunk = chunk,
+                    more: bool = bool(following),
+                    code: list[tuple[SourceCode, ...]] = code,
+                ) -> SubmitGraph | None:
+                    part = chunk.without(known) if known else chunk
+                    if not part.keys:
+                        return None
                     made = part.message(graph, packer.info, options, task, more)
                     made.code = code
                     return made
 
-                states, sent = self._want_chunk(chunk, message)
-                if sent:
+                states, known = self.held.want_all(chunk.keys, message_without=message_without)
+                if len(known) < len(chunk.keys):
                     is_open, code = bool(following), []
                 warner.see(chunk.payloads)
                 futures += [make(self, state) for state in states]  # type: ignore[arg-type]
@@ -246,21 +256,8 @@ class WorkMethods(ClientBase):
                     pace.turn()
         finally:
             if is_open:
-                session.post(SubmitGraph(graph, [], [], []))
+                self.outbox.post(SubmitGraph(graph, [], [], []))
         return futures
-
-    def _want_chunk(self, chunk: MapChunk, make_message: Callable[[MapChunk], SubmitGraph]) -> tuple[list[Any], bool]:
-        """Futures' records for a chunk of a map, and whether any of its tasks were new, and sent."""
-        session = self.session
-        session.check_open()
-        with session.lock:
-            session.drain_released()
-            states, known = session.state.want_all(chunk.keys)
-            if known:
-                chunk = chunk.without(known)
-            if chunk.keys:
-                session.post(make_message(chunk))
-        return states, bool(chunk.keys)
 
     def _send_large_kwargs(
         self, kwargs: dict[str, Any], hashed: bool, named: bool
@@ -297,7 +294,7 @@ class WorkMethods(ClientBase):
             common: options for all tasks, as `make_options` takes them.
             by_type: annotations by layer.
         """
-        with self.session.submitting(to_wire(key) for key in keys):
+        with self.held.submitting(to_wire(key) for key in keys):
             return self._send_graph(dsk, keys, common, by_type)
 
     def _send_graph(
@@ -307,34 +304,33 @@ class WorkMethods(ClientBase):
         common: Mapping[str, Any],
         by_type: Mapping[str, Mapping[Any, Any]],
     ) -> dict[Any, Future[Any]]:
-        session = self.session
-        session.check_open()
-        known = session.state.futures
+        held, outbox = self.held, self.outbox
+        outbox.check_open()
+        known = held.core.futures
         plan = plan_graph(dsk, keys, known.__contains__)
         wire = {key: to_wire(key) for key in keys}
         table = OptionTable(common, dask.get_annotations(), by_type)
-        states, had = session.want_all(wire.values())
+        states, had = held.want_all(wire.values())
         futures = {key: Future._of(self, state) for key, state in zip(wire, states, strict=True)}  # type: ignore[arg-type]
         if len(had) == len(wire):
             return futures
         warner = _LargeGraphWarner()
         sent: list[Key] = []
-        graph = session.state.next_graph()
+        graph = held.core.next_graph()
         code = calling_code(frames_wanted())
         try:
-            packer = GraphPacker(graph, plan, set(wire.values()), table, task_key(), session.in_process)
+            packer = GraphPacker(graph, plan, set(wire.values()), table, key_here(), self.session.in_process)
             for message in packer.messages():
                 message.code, code = code, []
-                session.post(message)
+                outbox.post(message)
                 sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
                 warner.see(message.arguments)
         except BaseException:
-            with session.lock:
-                session.state.forget(states)
+            held.forget(states)
             if sent:
-                session.post(SubmitGraph(graph, [], [], []))
+                outbox.post(SubmitGraph(graph, [], [], []))
                 for release in release_messages(sent):
-                    session.post(release)
+                    outbox.post(release)
             raise
         return futures
 
@@ -346,8 +342,8 @@ class WorkMethods(ClientBase):
     def get(
         self,
         dsk: Any,
-        keys: Any,
-        workers: Any = None,
+        keys: object,
+        workers: Workers = None,
         allow_other_workers: bool | None = None,
         resources: Mapping[str, float] | None = None,
         sync: bool = True,
@@ -356,8 +352,8 @@ class WorkMethods(ClientBase):
         retries: int | Retry | Mapping[str, Any] | None = None,
         priority: float = 0,
         fifo_timeout: float | str = "60s",
-        actors: Any = None,
-        **kwargs: Any,
+        actors: object = None,
+        **kwargs: object,
     ) -> Any:
         """Compute keys of a graph.
 
@@ -386,13 +382,13 @@ class WorkMethods(ClientBase):
         if asynchronous:
             return self._get_async(packed, list(futures.values()), direct)
         try:
-            return self.gather(packed, direct=direct, asynchronous=False)  # type: ignore[attr-defined]
+            return self._whole_client.gather(packed, direct=direct, asynchronous=False)
         finally:
             self._release_now(futures.values())
 
-    async def _get_async(self, packed: Any, futures: list[Future[Any]], direct: bool | None) -> Any:
+    async def _get_async(self, packed: object, futures: list[Future[Any]], direct: bool | None) -> Any:
         try:
-            return await self._gather(packed, direct=direct)  # type: ignore[attr-defined]
+            return await self._whole_client._gather(packed, direct=direct)
         finally:
             self._release_now(futures)
 
@@ -402,7 +398,7 @@ class WorkMethods(ClientBase):
 
     def cancel(
         self,
-        futures: Any,
+        futures: object,
         asynchronous: bool | None = None,
         force: bool = False,
         reason: str | None = None,
@@ -426,17 +422,12 @@ class WorkMethods(ClientBase):
         return self.sync(self._cancel, futures, force, reason, msg, running, asynchronous=asynchronous)
 
     async def _cancel(
-        self, futures: Any, force: bool, reason: str | None, msg: str | None, running: bool = False
+        self, futures: object, force: bool, reason: str | None, msg: str | None, running: bool = False
     ) -> None:
-        session = self.session
-        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
-        with session.lock:
-            held = session.state.cancel(keys, reason or "unknown", msg)
-            if held:
-                session.post(CancelKeys(held, force, reason or "unknown", running))
-        session.notify()
+        keys = {future._bound().key: None for future in self._whole_client._futures_in(futures)}
+        self.held.cancel(keys, force, reason, msg, running)
 
-    def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
+    def retry(self, futures: object, asynchronous: bool | None = None) -> Any:
         """Run failed tasks again, with those they failed because of.
 
         Args:
@@ -444,20 +435,20 @@ class WorkMethods(ClientBase):
         """
         return self.sync(self._retry, futures, asynchronous=asynchronous)
 
-    async def _retry(self, futures: Any) -> None:
-        keys = {future._bound().key: None for future in self._futures_in(futures)}  # type: ignore[attr-defined]
+    async def _retry(self, futures: object) -> None:
+        keys = {future._bound().key: None for future in self._whole_client._futures_in(futures)}
         await self._call("retry", keys=list(keys), client=self.id)
         # That they are pending again comes on the stream, before how they end; this reply may come after both.
-        await self.session.barrier()
+        await self.held.barrier()
 
-    def futures_of(self, futures: Any) -> list[Future[Any]]:
+    def futures_of(self, futures: object) -> list[Future[Any]]:
         """The futures in nested containers and collections; see `headrace.client.futures_of`."""
-        return self._futures_in(futures)  # type: ignore[attr-defined,no-any-return]
+        return self._whole_client._futures_in(futures)
 
     @property
     def futures(self) -> dict[Key, Any]:
         """The records of all keys that this client holds."""
-        return self.session.state.futures
+        return self.held.core.futures
 
 
 class _LargeGraphWarner:
@@ -507,12 +498,12 @@ def _keys_for(keys: Iterable[Any], iterables: Sequence[Iterable[Any]]) -> tuple[
 
 
 def common_options(
-    workers: Any,
+    workers: Workers,
     allow_other_workers: bool | None,
-    resources: Any,
-    retries: Any,
+    resources: Mapping[str, float] | None,
+    retries: int | Retry | Mapping[str, Any] | None,
     priority: float,
-    fifo_timeout: Any,
+    fifo_timeout: float | str,
 ) -> dict[str, Any]:
     """The keywords of `get`, `compute` and `persist` as `make_options` takes them."""
     return {
@@ -526,7 +517,7 @@ def common_options(
 
 
 def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any, bool]]:
-    """Which results are to live as actors, as annotations by key; never what they are only computed from.
+    """Annotations by key for the results that are to live as actors; never for what they are only computed from.
 
     Args:
         actors: True for all that are wanted; or keys or collections, or a dictionary of these with True or False.
@@ -544,7 +535,7 @@ def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any,
     return {"actor": chosen}
 
 
-def _flatten(keys: Any) -> Iterable[Any]:
+def _flatten(keys: object) -> Iterable[Any]:
     if isinstance(keys, (list, set, frozenset)):
         for key in keys:
             yield from _flatten(key)
@@ -552,7 +543,7 @@ def _flatten(keys: Any) -> Iterable[Any]:
         yield keys
 
 
-def _pack_keys(keys: Any, futures: Mapping[Any, Future[Any]]) -> Any:
+def _pack_keys(keys: object, futures: Mapping[Any, Future[Any]]) -> Any:
     if isinstance(keys, list):
         return [_pack_keys(key, futures) for key in keys]
     if isinstance(keys, (set, frozenset)):

@@ -1,4 +1,4 @@
-"""Which of a client's messages have come: those that the scheduler has not confirmed are kept, to be sent again.
+"""Messages of a client that the scheduler has not confirmed: they are kept, to be sent again.
 
 No sockets, no locks; only for the loop's thread.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+
+from headrace.messages import FromClient
 
 
 class Delivery:
@@ -21,17 +22,17 @@ class Delivery:
 
     def __init__(self) -> None:
         self.confirmed = 0
-        self._kept: deque[Any] = deque()
+        self._kept: deque[FromClient] = deque()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def sent(self, messages: Iterable[Any]) -> None:
-        """These have been sent, in this order."""
+    def sent(self, messages: Iterable[FromClient]) -> None:
+        """Keep messages that have been sent, in this order."""
         self._kept.extend(messages)
 
-    def not_sent(self, message: Any) -> None:
-        """One of them could not be encoded: it never left, and does not count."""
+    def not_sent(self, message: FromClient) -> None:
+        """Forget a message that could not be encoded: it never left, and does not count."""
         for position, kept in enumerate(self._kept):
             if kept is message:
                 del self._kept[position]
@@ -43,8 +44,8 @@ class Delivery:
             self._kept.popleft()
             self.confirmed += 1
 
-    def resume(self, received: int | None) -> list[Any]:
-        """A new connection: the messages to send again, in order.
+    def resume(self, received: int | None) -> list[FromClient]:
+        """The messages to send again over a new connection, in order.
 
         Args:
             received: how many have come; None when the scheduler does not know this client (any more).

@@ -1,4 +1,4 @@
-"""What an asynchronous client knows of the scheduler without waiting: the last answer, renewed by whoever looks.
+"""The scheduler's last answer about itself, for asynchronous clients, which must not wait; renewed by whoever looks.
 
 It is not renewed more often than `distributed.client.scheduler-info-interval`. Nothing is asked while nobody looks: an
 idle client costs the scheduler nothing.
@@ -14,14 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.errors import ClosedClientError
-from headrace.client.shown.answer_tables import SchedulerInfo
+from headrace.client.presentation.answer_tables import SchedulerInfo
 from headrace.config import get, parse_seconds
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .client_session import ClientSession
 
 
-async def ask(session: Session, n_workers: int) -> SchedulerInfo:
+async def ask(session: ClientSession, n_workers: int) -> SchedulerInfo:
     """The scheduler's answer, with so many workers (-1: all)."""
     session.check_open()
     if session.scheduler is None:
@@ -32,7 +32,7 @@ async def ask(session: Session, n_workers: int) -> SchedulerInfo:
 class KnownSchedulerInfo(SchedulerInfo):
     """The scheduler's description of itself and its workers, as of the last answer; awaited, as of now."""
 
-    def __init__(self, known: dict[str, Any], session: Session, n_workers: int) -> None:
+    def __init__(self, known: dict[str, Any], session: ClientSession, n_workers: int) -> None:
         super().__init__(known)
         self._session, self._n_workers = session, n_workers
 
@@ -43,7 +43,7 @@ class KnownSchedulerInfo(SchedulerInfo):
 class LatestInfo:
     """The last answer to "who are you?"."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._known: dict[str, Any] = {"type": "Scheduler", "workers": {}}
         self._asking: asyncio.Task[None] | None = None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from headrace.config import get
 from headrace.security import Security
 
 
 def loaded_security(address: str | None) -> Security | None:
-    """What the configured function gives for a scheduler's address; None without a function, or if it gives nothing.
+    """The configured function's credentials for a scheduler; None without a function, or if it gives nothing.
 
     The function is called with a dictionary that has the address, and returns a `Security` or None.
 
@@ -23,7 +23,7 @@ def loaded_security(address: str | None) -> Security | None:
         return None
     module, _, name = str(path).rpartition(".")
     try:
-        function: Any = getattr(import_module(module), name)
+        function: Callable[[dict[str, str | None]], object] = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ImportError(
             f"Failed to import `distributed.client.security-loader` {path!r}: {error}. "

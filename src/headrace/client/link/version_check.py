@@ -1,4 +1,4 @@
-"""Which versions of Python and packages run here, and whether those elsewhere agree."""
+"""Versions of Python and of packages that run here, and whether those elsewhere agree."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def handshake_versions() -> dict[str, Any]:
 
 
 def difference(versions: Mapping[str, Any]) -> str:
-    """What differs between client, scheduler and workers in packages that must agree, as text; empty if nothing."""
+    """Differences between client, scheduler and workers in packages that must agree, as text; empty if none."""
     here = versions["client"]["packages"]
     others = {"scheduler": versions["scheduler"], **versions["workers"]}
     lines = []

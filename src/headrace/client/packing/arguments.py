@@ -34,7 +34,7 @@ _HEAD = b"\x80\x05"
 _TAIL = b"\x86."
 
 
-class Packed(NamedTuple):
+class PackedCall(NamedTuple):
     """A call's arguments, ready to send.
 
     Attributes:
@@ -59,7 +59,7 @@ class MemolessPickler:
         pickler.fast = True
         self._dump = pickler.dump
 
-    def __call__(self, value: Any) -> bytes:
+    def __call__(self, value: object) -> bytes:
         parts = self._parts
         try:
             self._dump(value)
@@ -123,7 +123,7 @@ class Walker:
         return value
 
     def walk_safely(self, value: Any) -> Any:
-        """As `walk`; a value that holds itself, or is nested too deep to look through, comes back as it is."""
+        """`walk` the value; one that holds itself, or is nested too deep to look through, comes back as it is."""
         try:
             return self.walk(value)
         except RecursionError:
@@ -159,7 +159,7 @@ class Walker:
 
 
 def _pickler() -> MemolessPickler:
-    """This thread's: making one costs more than using it."""
+    """The pickler of this thread: making one costs more than using it."""
     try:
         return _local.pickler  # type: ignore[no-any-return]
     except AttributeError:
@@ -175,8 +175,8 @@ def is_simple(value: Any) -> bool:
 
 
 def pack(
-    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False, hashed: bool = True
-) -> Packed:
+    function: object, args: tuple[Any, ...], kwargs: dict[str, Any], in_process: bool = False, hashed: bool = True
+) -> PackedCall:
     """A call's arguments as a payload, with what they refer to.
 
     Args:
@@ -191,9 +191,9 @@ def pack(
     new_kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else kwargs
     if walker.simple and len(kwargs) < 2:
         data = _pickler()((new_args, new_kwargs))
-        return Packed(as_payload(data), walker.dependencies, data)
+        return PackedCall(as_payload(data), walker.dependencies, data)
     payload = dump_arguments(function, new_args, new_kwargs, in_process)
-    return Packed(payload, walker.dependencies, str(tokenize(new_args, new_kwargs)) if hashed else "")
+    return PackedCall(payload, walker.dependencies, str(tokenize(new_args, new_kwargs)) if hashed else "")
 
 
 def as_payload(data: bytes) -> Payload:
@@ -201,7 +201,9 @@ def as_payload(data: bytes) -> Payload:
     return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
 
 
-def dump_arguments(function: Any, args: Any, kwargs: Any, in_process: bool = False) -> Payload:
+def dump_arguments(
+    function: object, args: tuple[object, ...], kwargs: dict[str, object], in_process: bool = False
+) -> Payload:
     """Pickle `(args, kwargs)`; the error names the function and the argument that cannot be."""
     if in_process:
         return hand_over((args, kwargs))
@@ -222,7 +224,9 @@ def splice(args: bytes, kwargs_body: bytes) -> bytes:
     return _HEAD + body_of(args) + kwargs_body + _TAIL
 
 
-def _explain(function: Any, args: Any, kwargs: Any, error: SerializationError) -> SerializationError:
+def _explain(
+    function: object, args: tuple[object, ...], kwargs: dict[str, object], error: SerializationError
+) -> SerializationError:
     named = [(f"argument {position}", value) for position, value in enumerate(args)]
     named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
     for name, value in named:
@@ -233,7 +237,7 @@ def _explain(function: Any, args: Any, kwargs: Any, error: SerializationError) -
     return SerializationError(f"the arguments of the task {function_name(function)} cannot be sent. {error}")
 
 
-def function_name(function: Any) -> str:
+def function_name(function: object) -> str:
     """A callable's name for messages, with its module where there is one."""
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None) or repr(function)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -28,7 +27,7 @@ from .arguments import (
     NO_KWARGS,
     SMALL,
     MemolessPickler,
-    Packed,
+    PackedCall,
     Walker,
     as_payload,
     body_of,
@@ -55,22 +54,21 @@ class FunctionInfo:
         name: what its tasks' keys begin with.
     """
 
-    __slots__ = ("_seed", "name", "pickled", "reference")
+    __slots__ = ("_seed", "name", "pickled")
 
     def __init__(self, function: Callable[..., Any], pickled: Payload) -> None:
         self.pickled = pickled
         self.name = str(funcname(function))
-        self.reference: Any = None
-        self._seed: Any = None
+        self._seed: blake2b | None = None
 
     @property
-    def seed(self) -> Any:
+    def seed(self) -> blake2b:
         """A hash of it, to be copied and fed with arguments."""
         if self._seed is None:
             self._seed = self._hash()
         return self._seed
 
-    def _hash(self) -> Any:
+    def _hash(self) -> blake2b:
         seed = blake2b(digest_size=16)
         if type(self.pickled) is bytes:
             seed.update(self.pickled)
@@ -82,24 +80,16 @@ class FunctionInfo:
         return seed
 
 
-_functions: dict[int, FunctionInfo] = {}
-#: the same for clients whose scheduler is in this process: buffers in these payloads are the functions' own
-_shared_functions: dict[int, FunctionInfo] = {}
-
-
 def describe(function: Callable[..., Any], in_process: bool = False) -> FunctionInfo:
     """The function as it travels; kept for as long as its pickle is."""
-    number = id(function)
-    known = _shared_functions if in_process else _functions
     pickled = pickle_function(function, in_process)
-    info = known.get(number)
-    if info is not None and info.pickled is pickled and info.reference() is function:
-        return info
-    info = FunctionInfo(function, pickled)
-    if (hand_over_function if in_process else dumps_function).keeps(function, pickled):
-        info.reference = weakref.ref(function, lambda _: known.pop(number, None))
-        known[number] = info
-    return info
+    kept = (hand_over_function if in_process else dumps_function).kept(function, pickled)
+    if kept is None:
+        return FunctionInfo(function, pickled)
+    if kept.note is None:
+        kept.note = FunctionInfo(function, pickled)
+    assert isinstance(kept.note, FunctionInfo)
+    return kept.note
 
 
 def pickle_function(function: Callable[..., Any], in_process: bool = False) -> Payload:
@@ -119,10 +109,10 @@ def unique_suffix() -> str:
     return f"{_random}{next(_counter):020x}"
 
 
-def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
-    """What the hashes of a function's calls begin with; with another limit they are other calls.
+def _seed_of(info: FunctionInfo, limit: float | None) -> blake2b:
+    """The hash that those of a function's calls begin with; with another limit they are other calls.
 
-    So they are after a file was uploaded: modules that functions name may be others now.
+    After a file was uploaded they are other calls as well: modules that functions name may be others now.
     """
     seed = info.seed.copy()
     if _uploads:
@@ -132,8 +122,8 @@ def _seed_of(info: FunctionInfo, limit: float | None) -> Any:
     return seed
 
 
-def token_of(*values: Any, named: bool) -> str:
-    """What identifies values.
+def token_of(*values: object, named: bool) -> str:
+    """A text that identifies values.
 
     Args:
         named: whether the user named the task that they are for: a value without a token is then like no other.
@@ -155,7 +145,7 @@ def note_upload(filename: str, content: bytes) -> None:
     _uploads[filename] = blake2b(content, digest_size=16).hexdigest()
 
 
-def call_key(info: FunctionInfo, packed: Packed, pure: bool, limit: float | None = None) -> Key:
+def call_key(info: FunctionInfo, packed: PackedCall, pure: bool, limit: float | None = None) -> Key:
     """The key of a call whose user did not name one."""
     if not pure:
         return f"{info.name}-{unique_suffix()}"
@@ -169,11 +159,11 @@ def pack_submit(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    key: Any,
+    key: object,
     pure: bool,
     in_process: bool = False,
     limit: float | None = None,
-) -> tuple[Key, FunctionInfo, Packed]:
+) -> tuple[Key, FunctionInfo, PackedCall]:
     """The parts of one call's message.
 
     Args:
@@ -190,7 +180,12 @@ def pack_submit(
 
 
 def submit_message(
-    graph: int, key: Key, info: FunctionInfo, packed: Packed, options: list[TaskOptions], submitting_task: Key | None
+    graph: int,
+    key: Key,
+    info: FunctionInfo,
+    packed: PackedCall,
+    options: list[TaskOptions],
+    submitting_task: Key | None,
 ) -> SubmitGraph:
     """The message for one call."""
     if packed.dependencies:
@@ -290,8 +285,8 @@ class MapPacker:
         self._named = prefix is not None
         self._prefix = (self.info.name if prefix is None else prefix) + "-"
         self._pickle = MemolessPickler()
-        self._hashed = pure and keys is None
-        self._seed: Any = _seed_of(self.info, limit) if self._hashed else None
+        #: what the keys' hashes begin with; None where keys are no hashes
+        self._seed = _seed_of(self.info, limit) if pure and keys is None else None
         walker = Walker()
         self._kwargs = {name: walker.walk_safely(value) for name, value in kwargs.items()} if kwargs else NO_KWARGS
         self.futures: dict[Key, Any] = dict(walker.dependencies)
@@ -315,7 +310,6 @@ class MapPacker:
         shared = self._shared
         dependencies: list[list[Key]] | None = [] if shared else None
         pickle, kwargs, body, seed, prefix = self._pickle, self._kwargs, self._kwargs_body, self._seed, self._prefix
-        hashed = self._hashed
         for args in rows:
             token: bytes | str
             for value in args:
@@ -339,11 +333,11 @@ class MapPacker:
                 if dependencies is not None:
                     dependencies.append(shared)
             payloads.append(payload)
-            if hashed:
+            if seed is not None:
                 digest = seed.copy()
                 digest.update(token if type(token) is bytes else token.encode())  # type: ignore[union-attr]
                 keys.append(prefix + digest.hexdigest())
-        if not hashed:
+        if seed is None:
             keys = self._name(len(payloads))
         return MapChunk(keys, payloads, dependencies)
 
@@ -352,21 +346,21 @@ class MapPacker:
             return [self._prefix + unique_suffix() for _ in range(count)]
         return [to_wire(key) for key in itertools.islice(self._keys, count)]
 
-    def _pack_general(self, args: tuple[Any, ...]) -> Packed:
+    def _pack_general(self, args: tuple[Any, ...]) -> PackedCall:
         walker = Walker()
         new = walker.walk_safely(args)
         if walker.dependencies:
             self.futures.update(walker.dependencies)
         if walker.simple and not self._kwargs:
             token = self._pickle((new, NO_KWARGS))
-            return Packed(as_payload(token), walker.dependencies, token)
+            return PackedCall(as_payload(token), walker.dependencies, token)
         if walker.simple and self._kwargs_body:
             token = self._pickle(new)
             if len(token) < 60_000:  # one frame: it can be spliced
-                return Packed(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
+                return PackedCall(as_payload(splice(token, self._kwargs_body)), walker.dependencies, token)
         payload = self._dump(new)  # first: its error names the argument
-        identity = token_of(new, NO_KWARGS, named=self._named) if self._hashed else ""
-        return Packed(payload, walker.dependencies, identity)
+        identity = token_of(new, NO_KWARGS, named=self._named) if self._seed is not None else ""
+        return PackedCall(payload, walker.dependencies, identity)
 
     def _dump(self, args: tuple[Any, ...]) -> Payload:
         return dump_arguments(self._function, args, self._kwargs, self._in_process)

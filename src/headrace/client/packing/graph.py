@@ -26,7 +26,7 @@ from .arguments import (
     is_simple,
 )
 from .calls import pickle_function
-from .nodes import RUN_NODE, call_of
+from .graph_nodes import RUN_NODE, call_of
 from .task_options import OptionTable
 
 #: Tasks in the first message of a long graph, so that workers start early, and in those that follow, which are few:

@@ -14,7 +14,7 @@ SKIPPED: Any = object()
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
-def collect_futures(value: Any) -> list[Future[Any]]:
+def collect_futures(value: object) -> list[Future[Any]]:
     """The futures in a nested container, in order; each as often as it is there."""
     if type(value) is list and all(type(item) is Future for item in value):
         return value

@@ -1,4 +1,4 @@
-"""What users say of how long a task may run, and how often, when and after which errors it is tried again.
+"""Users' options for how long a task may run, and how often, when and after which errors it is tried again.
 
 Sends nothing.
 """
@@ -81,7 +81,7 @@ class Retry:
         except TypeError as error:
             raise TypeError(f"retries={value!r} is no retry policy: {error}") from error
 
-    def __call__(self, key: Any) -> Retry:
+    def __call__(self, key: object) -> Retry:
         """The policy for a task, whichever: what `dask.annotate` takes beside numbers is functions of the key."""
         return self
 
@@ -100,7 +100,7 @@ class Retry:
         return f"Retry({', '.join(f'{name}={value!r}' for name, value in self.to_dict().items())})"
 
 
-def time_limit(value: Any) -> float:
+def time_limit(value: object) -> float:
     """Seconds that a task may run, from a number or a text.
 
     Raises:
@@ -129,7 +129,7 @@ def takes_timeout(function: Callable[..., Any]) -> bool:
     return any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
-def _seconds(name: str, value: Any, of: str = "Retry: ") -> float:
+def _seconds(name: str, value: object, of: str = "Retry: ") -> float:
     if isinstance(value, bool) or not (isinstance(value, (Real, str)) or hasattr(value, "total_seconds")):
         raise TypeError(f"{of}{name} must be seconds, or a text such as '30s', not {value!r}")
     try:
@@ -141,7 +141,7 @@ def _seconds(name: str, value: Any, of: str = "Retry: ") -> float:
     return seconds
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Retry: {name} must be a number, not {value!r}")
     return float(value)
@@ -153,7 +153,7 @@ def _in_range(name: str, value: float, most: float = float("inf")) -> float:
     return value
 
 
-def _names(kinds: Any) -> tuple[str, ...]:
+def _names(kinds: object) -> tuple[str, ...]:
     if isinstance(kinds, (str, type)):
         return (_name(kinds),)
     if not isinstance(kinds, Iterable):
@@ -161,7 +161,7 @@ def _names(kinds: Any) -> tuple[str, ...]:
     return tuple(map(_name, kinds))
 
 
-def _name(kind: Any) -> str:
+def _name(kind: object) -> str:
     if isinstance(kind, str):
         return kind if "." in kind else f"builtins.{kind}"
     if isinstance(kind, type) and issubclass(kind, BaseException):

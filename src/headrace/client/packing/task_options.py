@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from dask.utils import parse_timedelta
 
@@ -24,7 +24,19 @@ _DEFAULTS = {
 }
 
 
-def normalize_workers(workers: Any) -> list[str]:
+class AtAddress(Protocol):
+    """A worker or nanny, as an object."""
+
+    @property
+    def worker_address(self) -> str:
+        """The address at which the worker is reached."""
+
+
+#: Workers as users name them: by address, name or host, one or several; None for all.
+Workers: TypeAlias = str | int | AtAddress | Iterable[object] | None
+
+
+def normalize_workers(workers: object) -> list[str]:
     """Addresses, names or hosts as texts; one alone, a tuple `(host, port)` and sets are accepted.
 
     Raises:
@@ -43,15 +55,19 @@ def normalize_workers(workers: Any) -> list[str]:
     raise TypeError(f"workers must be addresses, names or hosts, or an iterable of these, not {workers!r}")
 
 
-def chosen_workers(workers: Any) -> list[str] | None:
-    """As `normalize_workers`, or None for all: an empty list means nobody."""
+def chosen_workers(workers: Workers) -> list[str] | None:
+    """Workers as texts, see `normalize_workers`, or None for all: an empty list means nobody."""
     return None if workers is None else normalize_workers(workers)
 
 
 def make_options(
-    annotations: Mapping[str, Any] | None = None, *, fifo_timeout: Any = None, actor: bool = False, **keywords: Any
+    annotations: Mapping[str, Any] | None = None,
+    *,
+    fifo_timeout: float | str | None = None,
+    actor: bool = False,
+    **keywords: Any,
 ) -> TaskOptions:
-    """What a call's keywords and the annotations around it ask for together; the keywords win when they are given.
+    """Options of a task, out of a call's keywords and the annotations around it; keywords win when they are given.
 
     Args:
         annotations: values of `dask.get_annotations()`, without callables.
@@ -100,7 +116,7 @@ def _graph_options(annotations: Mapping[str, Any], common: Mapping[str, Any]) ->
     return make_options(annotations, **common)
 
 
-def resolve_callables(annotations: Mapping[str, Any], key: Any) -> dict[str, Any]:
+def resolve_callables(annotations: Mapping[str, Any], key: object) -> dict[str, Any]:
     """Annotations for one key: values that are callables are called with it."""
     return {name: value(key) if _varies(value) else value for name, value in annotations.items()}
 
@@ -110,7 +126,7 @@ def has_callables(annotations: Mapping[str, Any]) -> bool:
     return any(_varies(value) for value in annotations.values())
 
 
-def _varies(value: Any) -> bool:
+def _varies(value: object) -> bool:
     return callable(value) and not isinstance(value, Retry)
 
 
@@ -145,8 +161,8 @@ class OptionTable:
         """Whether no task asks for anything."""
         return self.uniform and self.options == [NO_OPTIONS]
 
-    def position(self, key: Any) -> int:
-        """Where in `options` the ones for this key (in its user's form) are."""
+    def position(self, key: object) -> int:
+        """The position in `options` of the ones for this key (in its user's form)."""
         own = self._by_key.get(key)
         if own is None and not self._vary:
             return 0
@@ -163,7 +179,7 @@ class OptionTable:
         return position
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """An annotation as msgpack can hold it."""
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value

@@ -22,7 +22,7 @@ _OURS = ("headrace",)
 
 
 def frames_wanted() -> int:
-    """How many frames the configuration asks for.
+    """The number of frames that the configuration asks for.
 
     Raises:
         TypeError: it is not a number.

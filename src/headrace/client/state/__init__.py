@@ -1,10 +1,10 @@
-"""What a client knows about the keys it holds: pure, synchronous, without locks, clocks or sockets.
+"""The records of the keys that a client holds: pure, synchronous, without locks, clocks or sockets.
 
-The shell (`headrace.client.link.session`) guards it with one lock, feeds it messages, and sends what it returns.
+The shell (`headrace.client.link.held_keys`) guards it with one lock, feeds it messages, and sends what it returns.
 """
 
 from __future__ import annotations
 
-from .futures import ClientState, FutureState
+from .futures import ClientCore, FutureState
 
-__all__ = ["ClientState", "FutureState"]
+__all__ = ["ClientCore", "FutureState"]

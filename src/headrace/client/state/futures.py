@@ -1,10 +1,10 @@
 """Records of the keys that a client wants, and how each message from the scheduler changes them.
 
-Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientState.futures` while any
+Theory of operation. A `FutureState` is shared by all `Future`s of one key; it lives in `ClientCore.futures` while any
 of them does, and is forgotten (with a `ReleaseKeys`) when the last goes. A key that is cancelled leaves the table at
 once, so that a later submission of the same key starts anew; the `Future`s that remain keep their cancelled record.
-Whoever waits for a record leaves a callable on it; `handle` collects the callables of the records that became done in
-`woken`.
+Whoever waits for a record leaves a callable on it; `handle` takes one message, and collects in `woken` the callables of
+the records that it made done.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from headrace.common.keys import Key
+from headrace.exceptions import UnknownMessage
+from headrace.messages import FromClient, ToClient
 from headrace.messages.base import Payload
 from headrace.messages.client import (
     CancelKeys,
@@ -38,7 +40,7 @@ DONE = frozenset({"finished", "error", "cancelled"})
 
 
 class FutureState(msgspec.Struct, eq=False, gc=False):
-    """What is known about one key; shared by all `Future`s of that key.
+    """The record of one key; shared by all `Future`s of that key.
 
     Made by the thousand, and of no interest to the garbage collector: what could refer back are waiters, which are gone
     once it is done, and all are done once their client has closed.
@@ -57,7 +59,7 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
     key: Key
     status: str = "pending"
     references: int = 0
-    type: Any = None
+    type: str | None = None
     result: Payload = None
     error: TaskErred | None = None
     waiters: list[Waiter] | None = None
@@ -71,8 +73,8 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
         """Whether it is finished, erred or cancelled."""
         return self.status in DONE
 
-    def finish(self, type: Any = None, result: Payload = None) -> None:
-        """It has a result."""
+    def finish(self, type: str | None = None, result: Payload = None) -> None:
+        """The task has a result."""
         self.status = "finished"
         self.error = None
         if type is not None:
@@ -81,7 +83,7 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
             self.result = result
 
     def set_error(self, error: TaskErred) -> None:
-        """It failed."""
+        """The task failed."""
         self.status = "error"
         self.result = None
         self.error = error
@@ -97,27 +99,27 @@ class FutureState(msgspec.Struct, eq=False, gc=False):
         return self.error.traceback if self.error is not None else None
 
     def cancel(self, reason: str | None = None, msg: str | None = None) -> None:
-        """It will not be computed."""
+        """The task will not be computed."""
         self.status = "cancelled"
         self.result = self.error = None
         self.reason = reason
         self.message = msg
 
     def reset(self, status: str = "pending") -> None:
-        """It is being computed (again)."""
+        """The task is being computed (again)."""
         self.status = status
         self.result = self.error = None
 
     def lose(self) -> None:
-        """Its result is gone, and will be computed again."""
+        """The result is gone, and will be computed again."""
         self.reset("lost")
 
     def retry(self) -> None:
-        """It failed, and is being computed again."""
+        """The task failed, and is being computed again."""
         self.reset()
 
 
-class ClientState:
+class ClientCore:
     """All keys that a client holds.
 
     Attributes:
@@ -147,8 +149,12 @@ class ClientState:
 
     def want(self, key: Key) -> tuple[FutureState, bool]:
         """One more `Future` of this key; whether it is the first, so that the scheduler must hear of it."""
-        (state,), known = self.want_all((key,))
-        return state, not known
+        state = self.futures.get(key)
+        if state is None:
+            self.futures[key] = state = FutureState(key, references=1)
+            return state, True
+        state.references += 1
+        return state, False
 
     def want_all(self, keys: Iterable[Key]) -> tuple[list[FutureState], set[int]]:
         """One more `Future` of each key, and the positions of those that are not the first."""
@@ -181,7 +187,7 @@ class ClientState:
         return keys
 
     def forget(self, states: Iterable[FutureState]) -> None:
-        """These were never (wholly) submitted: their futures are as cancelled, and nobody need hear of it."""
+        """Cancel futures that were never (wholly) submitted; nobody need hear of it."""
         for state in states:
             if self.futures.get(state.key) is state and state.status not in DONE:
                 del self.futures[state.key]
@@ -245,7 +251,7 @@ class ClientState:
                     state.lose()
         return keys
 
-    def cancellations_sent(self, messages: Iterable[Any]) -> None:
+    def cancellations_sent(self, messages: Iterable[FromClient]) -> None:
         """The connection is new, and these go over it: of earlier cancellations nobody will confirm any other."""
         self._unconfirmed.clear()
         for message in messages:
@@ -258,7 +264,7 @@ class ClientState:
         key (`DesireKeys`): news that earlier data of the same key were lost may have cancelled this one meanwhile."""
         return (state, False) if self.futures.get(state.key) is state else (self.want(state.key)[0], True)
 
-    def finish(self, state: FutureState, type: Any = None) -> None:
+    def finish(self, state: FutureState, type: str | None = None) -> None:
         """We put the data there ourselves."""
         state.finish(type)
         self._wake(state)
@@ -278,24 +284,16 @@ class ClientState:
         if state.waiters and waiter in state.waiters:
             state.waiters.remove(waiter)
 
-    def handle(self, messages: Iterable[Any]) -> None:
-        """React to a batch from the scheduler."""
-        futures = self.futures
-        for message in messages:
-            if type(message) is KeyInMemory:
-                # most messages by far: no further call
-                state = futures.get(message.key)
-                if state is not None:
-                    state.status = "finished"
-                    state.error = None
-                    state.type = message.type
-                    if message.result is not None:
-                        state.result = message.result
-                    if state.waiters:
-                        self.woken.append((state.waiters, state))
-                        state.waiters = None
-            else:
-                _REACTIONS[type(message)](self, message)
+    def handle(self, message: ToClient) -> None:
+        """React to a message from the scheduler.
+
+        Raises:
+            UnknownMessage: there is no such message.
+        """
+        react = REACTIONS.get(type(message))
+        if react is None:
+            raise UnknownMessage(f"a client does not handle messages of the class {type(message).__name__}")
+        react(self, message)
 
     def take_woken(self) -> list[tuple[list[Waiter], FutureState]]:
         """The waiters to call, which are then forgotten here."""
@@ -316,6 +314,19 @@ class ClientState:
         if state.waiters:
             self.woken.append((state.waiters, state))
             state.waiters = None
+
+    def _on_key_in_memory(self, message: KeyInMemory) -> None:
+        # most messages by far: no further call
+        state = self.futures.get(message.key)
+        if state is not None:
+            state.status = "finished"
+            state.error = None
+            state.type = message.type
+            if message.result is not None:
+                state.result = message.result
+            if state.waiters:
+                self.woken.append((state.waiters, state))
+                state.waiters = None
 
     def _on_task_erred(self, message: TaskErred) -> None:
         state = self.futures.get(message.key)
@@ -353,14 +364,16 @@ class ClientState:
         self.closing = message.reason or "scheduler-closed"
 
 
-_REACTIONS: dict[type, Callable[[ClientState, Any], None]] = {
-    TaskErred: ClientState._on_task_erred,
-    TaskRetried: ClientState._on_task_retried,
-    LostData: ClientState._on_lost_data,
-    CancelledKeys: ClientState._on_cancelled_keys,
-    GraphRefused: ClientState._on_graph_refused,
-    Restarted: ClientState._on_restarted,
-    ClientEvent: ClientState._on_client_event,
-    MessagesReceived: ClientState._on_messages_received,
-    SchedulerClosing: ClientState._on_scheduler_closing,
+#: What each message does: one entry for each class of `ToClient`.
+REACTIONS: dict[type[ToClient], Callable[[ClientCore, Any], None]] = {
+    KeyInMemory: ClientCore._on_key_in_memory,
+    TaskErred: ClientCore._on_task_erred,
+    TaskRetried: ClientCore._on_task_retried,
+    LostData: ClientCore._on_lost_data,
+    CancelledKeys: ClientCore._on_cancelled_keys,
+    GraphRefused: ClientCore._on_graph_refused,
+    Restarted: ClientCore._on_restarted,
+    ClientEvent: ClientCore._on_client_event,
+    MessagesReceived: ClientCore._on_messages_received,
+    SchedulerClosing: ClientCore._on_scheduler_closing,
 }

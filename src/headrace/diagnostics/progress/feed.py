@@ -226,7 +226,7 @@ class ProgressFeed:
         with contextlib.suppress(OSError):
             for keys in _chunks(self._futures or ()):
                 await comm.write({"keys": keys})
-            await self.client.session.barrier()
+            await self.client.held.barrier()
             await comm.write({"last": True})
 
     async def _tick(self) -> None:

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from headrace.client.packing.values import (
-    Packed,
+from headrace.client.packing.stored_values import (
+    PackedValue,
     pack,
     settled,
     unpack,
@@ -81,7 +81,7 @@ class Queue(Shared):
         """
         return self.client.sync(self._put, pack(value, self.client), seconds_of(timeout), **kwargs)
 
-    async def _put(self, packed: Packed, seconds: float | None) -> None:
+    async def _put(self, packed: PackedValue, seconds: float | None) -> None:
         await self._open()
         await settled(self.client, packed)
         accepted = await self.client._call(

@@ -66,7 +66,7 @@ class ReplayTaskClient:
     async def _failed_call(self, future: Any) -> Call:
         futures = [future] if isinstance(future, Future) else futures_of(future)
         states = [each._bound() for each in futures]
-        await self.client.session.wait_async(states)
+        await self.client.held.wait_async(states)
         cause = await self.client._call("get_error_cause", keys=[state.key for state in states])
         if cause is None:
             raise ValueError("none of these tasks has failed: there is no error to make again")
@@ -74,7 +74,7 @@ class ReplayTaskClient:
 
     async def _call_of_task(self, future: Any) -> Call:
         if isinstance(future, Future):
-            await self.client.session.wait_async([future._bound()])
+            await self.client.held.wait_async([future._bound()])
         return await self._prepare(to_wire(getattr(future, "key", future)))
 
     async def _prepare(self, key: Any) -> Call:

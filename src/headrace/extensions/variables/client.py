@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from headrace.client.packing.values import (
-    Packed,
+from headrace.client.packing.stored_values import (
+    PackedValue,
     pack,
     settled,
     unpack,
@@ -49,7 +49,7 @@ class Variable(Shared):
         """
         return self.client.sync(self._set, pack(value, self.client), callback_timeout=timeout, **kwargs)
 
-    async def _set(self, packed: Packed) -> None:
+    async def _set(self, packed: PackedValue) -> None:
         client = self.client
         await settled(client, packed)
         await client._call("variable_set", name=self.name, key=packed.keys, data=packed.payload, client=client.id)

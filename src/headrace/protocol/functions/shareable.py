@@ -41,15 +41,20 @@ CACHED_FUNCTION_BYTES = 1_000_000
 _KEPT_KINDS = (types.FunctionType, types.BuiltinFunctionType, type, CACHED_FUNCTION)
 
 
-class _Kept:
-    """A kept pickle, a weak reference to what it was made of, and what it froze."""
+class KeptPickle:
+    """A kept pickle, a weak reference to what it was made of, and what it froze.
 
-    __slots__ = ("frozen", "payload", "reference")
+    Attributes:
+        note: whatever else is to be known for as long as the pickle is kept; must not refer to the function.
+    """
+
+    __slots__ = ("frozen", "note", "payload", "reference")
 
     def __init__(self, reference: weakref.ref[Any], payload: Any, frozen: Frozen) -> None:
         self.reference = reference
         self.payload = payload
         self.frozen = frozen
+        self.note: object = None
 
 
 class PickledFunctions:
@@ -61,7 +66,7 @@ class PickledFunctions:
 
     def __init__(self, dump: Callable[[Any], Any]) -> None:
         self._dump = dump
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, KeptPickle] = {}
         #: looked through once and found wanting; taking one for what it was is never wrong, and saves looking again
         self._not_shareable: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
@@ -90,10 +95,10 @@ class PickledFunctions:
         self._not_shareable.add(function)
         return None
 
-    def keeps(self, function: Callable[..., Any], payload: Any) -> bool:
-        """Whether this payload of a callable is kept."""
+    def kept(self, function: Callable[..., Any], payload: Any) -> KeptPickle | None:
+        """The record of this payload of a callable, if that is kept."""
         kept = self._kept.get(id(function))
-        return kept is not None and kept.payload is payload
+        return kept if kept is not None and kept.payload is payload else None
 
     def _pickle(self, function: Callable[..., Any], frozen: Frozen | None) -> Any:
         payload = self._dump(function)
@@ -106,7 +111,7 @@ class PickledFunctions:
                     if number in kept and kept[number].reference is reference:
                         del kept[number]
 
-                kept[number] = _Kept(weakref.ref(function, forget), payload, frozen)
+                kept[number] = KeptPickle(weakref.ref(function, forget), payload, frozen)
         return payload
 
 

@@ -43,6 +43,31 @@ TERMINAL_TOPICS = ("print", "warn")
 UNCONFIRMED = 16
 #: In how many steps the time passes in which a client may return.
 PATIENCE_STEPS = 10
+#: Operations that a client may ask for twice, when the connection broke before the answer came.
+REPEATABLE = frozenset(
+    [
+        "call_stack",
+        "events",
+        "gather",
+        "get_cluster_state",
+        "get_metadata",
+        "get_story",
+        "has_what",
+        "identity",
+        "logs",
+        "multi_lock_release",
+        "nbytes",
+        "ncores",
+        "ncores_running",
+        "processing",
+        "profile",
+        "result_deaths",
+        "semaphore_release",
+        "versions",
+        "who_has",
+        "worker_logs",
+    ]
+)
 #: Tasks in one message from which on it is confirmed at once: it is not small.
 MANY_TASKS = 100
 
@@ -152,7 +177,7 @@ class ClientConnections(SchedulerBase):
             self._end_stream(visit)
         received = visit.received if visit is not None else None
         welcome = {"status": "OK", "id": self.id, "address": self.address, "received": received}
-        await comm.write({**welcome, "identity": self.identity(n_workers=0)})
+        await comm.write({**welcome, "repeatable": sorted(REPEATABLE), "identity": self.identity(n_workers=0)})
         if visit is None or self._visits.get(client) is not visit:
             visit = self._visits[client] = Visit(self.state.add_client(client, versions, clock.now()))
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile

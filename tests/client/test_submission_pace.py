@@ -10,9 +10,9 @@ import pytest
 
 from headrace import Client
 from headrace.client.api import work
-from headrace.client.packing import pacing
+from headrace.client.packing import submission_pace
 from headrace.client.packing.calls import CHUNK
-from headrace.client.packing.pacing import TURNS, Pace
+from headrace.client.packing.submission_pace import TURNS, Pace
 from headrace.rpc import LoopRunner
 
 
@@ -39,7 +39,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, the loop has its turns."""
-    monkeypatch.setattr(pacing, "PATIENCE", 30.0)
+    monkeypatch.setattr(submission_pace, "PATIENCE", 30.0)
 
 
 def test_what_callbacks_ask_for_is_done_too(patient: None, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""How many fetches of one client may be under way to one server: the others wait until one of them is over.
+"""Limits how many fetches of one client are under way to one server: the others wait until one of them is over.
 
 Each takes a connection of its own, and results may be fetched one by one, by the thousand: that would use up what
 descriptors there are, on both sides. A server that does not answer holds up nobody who asks another.
@@ -28,7 +28,7 @@ class Lanes:
         self._lanes: dict[str, _Lane] = {}
 
     async def through(self, name: str, fetch: Callable[[], Awaitable[T]]) -> T:
-        """What `fetch` returns, called when the lane of that name has room, in the order of asking.
+        """Call `fetch` when the lane of that name has room, in the order of asking, and return its result.
 
         Raises:
             Exception: what `fetch` raises.
@@ -47,7 +47,7 @@ class Lanes:
 
 
 class _Lane:
-    """Who is in it or waits for it, and the room that it has."""
+    """One lane: how many are in it or wait for it, and the room that it has."""
 
     __slots__ = ("room", "users")
 

@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
 
-def materialize(dsk: Any) -> tuple[Mapping[Any, Any], dict[str, dict[Any, Any]]]:
+def materialize(dsk: object) -> tuple[Mapping[Any, Any], dict[str, dict[Any, Any]]]:
     """The low-level graph, and its annotations as `{name: {key: value}}`.
 
     Args:

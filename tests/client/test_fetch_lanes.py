@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.client.link.lanes import Lanes
+from headrace.client.link.fetch_lanes import Lanes
 
 
 def fetching(done: asyncio.Event, begun: list[Any], name: Any) -> Callable[[], Awaitable[Any]]:

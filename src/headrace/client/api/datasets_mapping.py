@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
 
 
 class Datasets(MutableMapping[Any, Any]):
@@ -16,17 +19,17 @@ class Datasets(MutableMapping[Any, Any]):
         client: whose scheduler is asked.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         return self._client.get_dataset(key)
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         self._refuse_asynchronous("set items of", "await client.publish_dataset(value, name=…)")
         self._client.publish_dataset(value, name=key)
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         self._refuse_asynchronous("delete items of", "await client.unpublish_dataset(name)")
         self._client.unpublish_dataset(key)
 

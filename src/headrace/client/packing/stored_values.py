@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace.client.current import temp_default_client
 from headrace.client.future import Future
@@ -13,8 +13,11 @@ from headrace.messages.base import Payload
 from headrace.messages.client import KeysReceived
 from headrace.protocol import dumps, hand_over, loads
 
+if TYPE_CHECKING:
+    from headrace.client.api.client_base import ClientBase
 
-class Packed(NamedTuple):
+
+class PackedValue(NamedTuple):
     """A pickled value, and the keys of the futures in it, which live at least until the scheduler keeps them."""
 
     payload: Payload
@@ -22,7 +25,7 @@ class Packed(NamedTuple):
     futures: list[Future[Any]]
 
 
-def pack(value: Any, client: Any) -> Packed:
+def pack(value: object, client: ClientBase) -> PackedValue:
     """Pickle a value, or hand it over if the client's scheduler is in this process.
 
     Raises:
@@ -30,27 +33,27 @@ def pack(value: Any, client: Any) -> Packed:
     """
     futures = futures_of(value)
     payload = hand_over(value) if client.session.in_process else dumps(value)
-    return Packed(payload, [to_wire(future.key) for future in futures], futures)
+    return PackedValue(payload, [to_wire(future.key) for future in futures], futures)
 
 
-async def settled(client: Any, *values: Packed) -> None:
+async def settled(client: ClientBase, *values: PackedValue) -> None:
     """Wait until the scheduler knows the futures in these values: what we submitted goes another way."""
     if any(value.keys for value in values):
-        await client.session.barrier()
+        await client.held.barrier()
 
 
-async def unpack(client: Any, payloads: Iterable[Payload], token: int | None) -> list[Any]:
+async def unpack(client: ClientBase, payloads: Iterable[Payload], token: int | None) -> list[Any]:
     """The values; futures in them are the client's, and have the status that they have at the scheduler.
 
     Args:
         token: what the scheduler called the handover of their futures, if there are any.
     """
     try:
-        with temp_default_client(client):
+        with temp_default_client(client._whole_client):
             values = [loads(payload) for payload in payloads]
     finally:
         if token is not None:
-            client.session.post(KeysReceived(token))
+            client.outbox.post(KeysReceived(token))
     if token is not None:
-        await client.session.barrier()
+        await client.held.barrier()
     return values

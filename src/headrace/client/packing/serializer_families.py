@@ -1,4 +1,4 @@
-"""What `Client(serializers=…, deserializers=…)` asks for: values of this client by certain families only.
+"""`Client(serializers=…, deserializers=…)`: values of such a client travel by certain families only.
 
 Applies to data between the client and the cluster: `scatter`, `gather` and results. Tasks are always pickled.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from headrace.client.state import ClientState
+from headrace.client.state import ClientCore
+from headrace.messages import ToClient
 from headrace.messages.client import KeyInMemory
 from headrace.protocol import Serialized
 from headrace.protocol.families import families, loads_by_family
@@ -16,16 +17,14 @@ from headrace.protocol.marks import SerializeBy
 from headrace.rpc import ConnectionPool, PatientCalls
 
 
-class FetchedResults(ClientState):
+class FetchedResults(ClientCore):
     """Leaves on the workers even small results: those that ride on messages are pickles."""
 
-    def handle(self, messages: Iterable[Any]) -> None:
-        """React to a batch from the scheduler."""
-        messages = list(messages)
-        for message in messages:
-            if type(message) is KeyInMemory:
-                message.result = None
-        super().handle(messages)
+    def handle(self, message: ToClient) -> None:
+        """React to a message from the scheduler."""
+        if type(message) is KeyInMemory:
+            message.result = None
+        super().handle(message)
 
 
 class ChosenFamilies:
@@ -45,7 +44,7 @@ class ChosenFamilies:
         self._pool: ConnectionPool | None = None
         self._calls: PatientCalls | None = None
 
-    async def ask(self, connection_args: dict[str, Any], address: str, op: str, **kwargs: Any) -> dict[str, Any]:
+    async def ask(self, connection_args: dict[str, Any], address: str, op: str, **kwargs: object) -> dict[str, Any]:
         """Call an operation whose reply has values under "data".
 
         Raises:
@@ -58,11 +57,11 @@ class ChosenFamilies:
         reply["data"] = {key: self.open(value) for key, value in (reply.get("data") or {}).items()}
         return reply
 
-    def mark(self, value: Any) -> SerializeBy:
+    def mark(self, value: object) -> SerializeBy:
         """A value for a worker."""
         return SerializeBy(value, self.serializers)
 
-    def open(self, value: Any) -> Any:
+    def open(self, value: object) -> Any:
         """A value from a worker."""
         if isinstance(value, Serialized):
             return loads_by_family(value.payload, self.deserializers)

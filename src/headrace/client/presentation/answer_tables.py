@@ -1,8 +1,9 @@
-"""What a client answers about the cluster: dictionaries that notebooks show as tables."""
+"""Answers of a client about the cluster: dictionaries that notebooks show as tables."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from headrace.common.display.cluster_html import render_scheduler
@@ -44,7 +45,7 @@ class WhoHas(dict[Any, Any]):
 
 
 class SchedulerInfo(dict[str, Any]):
-    """What a scheduler says of itself and of its workers; see `Client.scheduler_info`."""
+    """A scheduler's description of itself and of its workers; see `Client.scheduler_info`."""
 
     def _repr_html_(self) -> str:
         return render_scheduler(self, time.time())
@@ -71,7 +72,7 @@ class LogLine(NamedTuple):
         return f"{self.level} {self.source}: {self.text}" if self.level else self.text
 
 
-def _listed(keys: Any) -> str:
+def _listed(keys: Collection[object]) -> str:
     shown = [code(short(key, LENGTH)) for key in list(keys)[:KEYS]]
     more = [f"… and {len(keys) - len(shown):,} more"] if len(keys) > len(shown) else []
     return join([*shown, *more], "<br>")

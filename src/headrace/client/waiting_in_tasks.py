@@ -1,12 +1,13 @@
-"""What the client does differently inside a task. Knows the worker's package only when that is loaded already."""
+"""Waiting inside a task: another one gets its place meanwhile, and an interruption can strike."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
+
+from headrace.common.current_run import run_context
 
 #: Seconds for which a task may wait for others before it gives its place in the worker's threads to another.
 PATIENCE = 0.05
@@ -20,7 +21,7 @@ def outside_of_slot() -> Iterator[None]:
 
     Nothing happens outside of tasks, or when the task has seceded by itself.
     """
-    context = sys.modules.get("headrace.worker.context")
+    context = run_context()
     state = getattr(context.thread_state, "execution_state", None) if context is not None else None
     if context is None or not state or not state["worker"].task_executor.pool.is_member():
         yield
@@ -39,7 +40,7 @@ def acquire(gate: threading.Lock, timeout: float | None) -> bool:
         timeout: seconds.
     """
     seconds = -1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX)
-    if "headrace.worker.context" not in sys.modules:
+    if run_context() is None:
         return gate.acquire(timeout=seconds)
     if seconds >= 0 and seconds <= PATIENCE:
         return gate.acquire(timeout=seconds)

@@ -1,4 +1,4 @@
-"""What the groups of methods need of a client, in one place for them to inherit from."""
+"""`ClientBase`: the parts of a client that all groups of methods need, for them to inherit from."""
 
 from __future__ import annotations
 
@@ -14,44 +14,30 @@ from headrace.rpc import IOLoop
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
-from ..link.lanes import Lanes
+from ..link.client_session import ClientSession
+from ..link.fetch_lanes import Lanes
+from ..link.held_keys import HeldKeys
 from ..link.latest_info import LatestInfo
-from ..link.losses import Losses
-from ..link.session import Session
+from ..link.lost_results import Losses
+from ..link.outbox import ClientOutbox
 
 if TYPE_CHECKING:
+    from ..client import Client
     from ..future import Future
-    from ..packing.value_families import ChosenFamilies
+    from ..packing.serializer_families import ChosenFamilies
 
 no_default: Any = type("no_default", (), {"__repr__": lambda self: "<no_default>"})()
 
-#: Questions that change nothing, and how often one is asked again when its connection breaks.
-READS = frozenset(
-    {
-        *("call_stack", "events", "gather", "get_cluster_state", "get_metadata", "get_story", "has_what", "identity"),
-        *(
-            "logs",
-            "nbytes",
-            "ncores",
-            "ncores_running",
-            "processing",
-            "profile",
-            "result_deaths",
-            "versions",
-            "who_has",
-        ),
-        "worker_logs",
-    }
-)
-#: What may be asked twice as well: the second time it does nothing.
-REPEATABLE = READS | {"semaphore_release", "multi_lock_release"}
-READ_AGAIN = 2
+#: How often what may be repeated is asked again when its connection breaks.
+ASK_AGAIN = 2
 
 
 class ClientBase(SyncMethodMixin):
     """State that all groups of methods share."""
 
-    session: Session
+    session: ClientSession
+    held: HeldKeys
+    outbox: ClientOutbox
     _losses: Losses
     _lanes: Lanes
     _latest_info: LatestInfo
@@ -66,6 +52,11 @@ class ClientBase(SyncMethodMixin):
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None
     _starting: asyncio.Task[Any] | None = None
+
+    @property
+    def _whole_client(self) -> Client:
+        """The client with all groups of its methods, where one group needs another."""
+        return self  # type: ignore[return-value]
 
     @property
     def loop(self) -> IOLoop:
@@ -96,10 +87,10 @@ class ClientBase(SyncMethodMixin):
     def sync(
         self,
         func: Callable[..., Any],
-        *args: Any,
+        *args: object,
         asynchronous: bool | None = None,
         callback_timeout: float | str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Call a coroutine function on the client's loop: wait for its result, or return it as an awaitable.
 
@@ -113,14 +104,14 @@ class ClientBase(SyncMethodMixin):
             raise ClosedClientError("Client is closed: its event loop is.")
         return super().sync(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
-    async def _call(self, op: str, **kwargs: Any) -> Any:
-        """Ask the scheduler; what does nothing twice is asked again if the connection breaks meanwhile."""
-        self.session.check_open()
+    async def _call(self, op: str, **kwargs: object) -> Any:
+        """Ask the scheduler; what it calls repeatable is asked again if the connection breaks meanwhile."""
+        self.outbox.check_open()
         if self.session.scheduler is None and self._starting is not None:
             await self._starting
         if self.session.scheduler is None:
             raise ClosedClientError("this client is not connected to a scheduler: await it, or use `async with`")
-        for _ in range(READ_AGAIN if op in REPEATABLE else 0):
+        for _ in range(ASK_AGAIN if op in self.session.repeatable else 0):
             try:
                 return await self.session.scheduler.call(op, **kwargs)
             except CommClosedError:  # cut off; nothing is done twice by asking once more
@@ -132,7 +123,7 @@ class ClientBase(SyncMethodMixin):
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
 
-    def ask_in_background(self, op: str, **kwargs: Any) -> concurrent.futures.Future[Any]:
+    def ask_in_background(self, op: str, **kwargs: object) -> concurrent.futures.Future[Any]:
         """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""
         loop = self.session.loop
         question = self._call(op, **kwargs)
@@ -158,10 +149,10 @@ class _CallbackThread:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Callable[[Any], Any], Any]] = []
+        self._waiting: list[tuple[Callable[[Future[Any]], object], Future[Any]]] = []
         self._running = False
 
-    def run(self, function: Callable[[Any], Any], future: Any) -> None:
+    def run(self, function: Callable[[Future[Any]], object], future: Future[Any]) -> None:
         """Call `function(future)` soon."""
         with self._lock:
             self._waiting.append((function, future))

@@ -28,7 +28,7 @@ _SCALARS = SMALL | {str, bytes}
 
 
 class NotPlainError(Exception):
-    """This node must be evaluated as a node."""
+    """A node is no plain call: it must be evaluated as a node."""
 
 
 def call_of(node: GraphNode) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:

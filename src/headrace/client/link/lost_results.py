@@ -24,7 +24,7 @@ class Losses:
         self._since: dict[Key, float] = {}
 
     def fetched(self, keys: Iterable[Key]) -> None:
-        """These have come."""
+        """Forget results that have come."""
         if self._since:
             for key in keys:
                 self._since.pop(key, None)

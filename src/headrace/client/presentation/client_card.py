@@ -1,4 +1,4 @@
-"""How a client shows itself: text and HTML with the size of its cluster.
+"""Text and HTML by which a client shows itself, with the size of its cluster.
 
 Showing must not block for long, and never fails: what the scheduler does not say in time is what it said last.
 """
@@ -6,6 +6,7 @@ Showing must not block for long, and never fails: what the scheduler does not sa
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,10 @@ from headrace.common.display.html import (
 from .answer_tables import SchedulerInfo
 
 if TYPE_CHECKING:
+    from headrace.client.api.client_base import ClientBase
     from headrace.client.client import Client
     from headrace.client.future import Future
+    from headrace.client.link.client_session import ClientSession
 
 #: Seconds that the scheduler is given to say who it has.
 PATIENCE = 0.5
@@ -39,7 +42,7 @@ LISTED = 20
 
 
 def look(client: Client, n_workers: int) -> dict[str, Any]:
-    """What the scheduler says of itself: fresh if it can be asked from here, else what it said last."""
+    """The scheduler's description of itself: a fresh one if it can be asked from here, else the last."""
     session = client.session
     with contextlib.suppress(Exception):  # of a cluster that another package made
         info = client.cluster.scheduler_info
@@ -57,7 +60,7 @@ def look(client: Client, n_workers: int) -> dict[str, Any]:
     return session.identity
 
 
-def _remember(session: Any, question: Any) -> None:
+def _remember(session: ClientSession, question: concurrent.futures.Future[Any]) -> None:
     if not question.cancelled() and question.exception() is None:
         session.identity = question.result()
 
@@ -79,7 +82,7 @@ def client_text(client: Client) -> str:
 
 
 def client_html(client: Client) -> Html:
-    """What a notebook shows of a client."""
+    """A client as notebooks show it."""
     status, cluster = client.status, client.cluster
     if cluster is not None:
         method, kind = "cluster object", f"{type(cluster).__module__.split('.')[0]}.{type(cluster).__name__}"
@@ -102,7 +105,7 @@ def client_html(client: Client) -> Html:
 
 
 def future_html(future: Future[Any]) -> Html:
-    """What a notebook shows of a future."""
+    """A future as notebooks show it."""
     from headrace.common.display.html import line, short
     from headrace.common.keys import key_group, key_prefix
 
@@ -116,6 +119,6 @@ def future_html(future: Future[Any]) -> Html:
     return line(f"Future: {key_prefix(key_group(future._state.key))}", values, status)
 
 
-async def ask_scheduler_info(client: Any, n_workers: int) -> SchedulerInfo:
+async def ask_scheduler_info(client: ClientBase, n_workers: int) -> SchedulerInfo:
     """For `Client.scheduler_info`."""
     return SchedulerInfo(await client._call("identity", n_workers=n_workers))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import to_wire
 
-from .group import ClientBase
+from .client_base import ClientBase
+
+if TYPE_CHECKING:
+    from ..future import Future
 
 
 class LookMethods(ClientBase):
@@ -19,7 +22,7 @@ class LookMethods(ClientBase):
         count: int | None = None,
         plot: bool | str = False,
         filename: str = "task-stream.html",
-        bokeh_resources: Any = None,
+        bokeh_resources: object = None,
     ) -> Any:
         """The tasks that have ended, since somebody asked for the first time: see also `get_task_stream` as a context.
 
@@ -56,8 +59,8 @@ class LookMethods(ClientBase):
                 figure.save(filename)
         return (messages, figure) if plot or with_figure else messages
 
-    def get_task_logs(self, futures_or_keys: Any) -> Any:
-        """What tasks printed and logged while they ran, as far as their workers still have it.
+    def get_task_logs(self, futures_or_keys: object) -> Any:
+        """Lines that tasks printed and logged while they ran, as far as their workers still have them.
 
         Workers keep the latest lines, within bounds (`distributed.worker.task-logs`), and lose them when they go.
 
@@ -75,7 +78,7 @@ class LookMethods(ClientBase):
         found = await self._call("get_task_logs", keys=[to_wire(key) for key in keys])
         return {key: [LogLine(*line) for line in lines] for key, lines in found.items()}
 
-    async def _logs_of(self, key: Any) -> list[Any]:
+    async def _logs_of(self, key: object) -> list[Any]:
         return (await self._get_task_logs([key]))[key]
 
     def benchmark_hardware(self) -> Any:
@@ -87,7 +90,7 @@ class LookMethods(ClientBase):
         """
         return self._ask("benchmark_hardware")
 
-    def get_executor(self, **kwargs: Any) -> Any:
+    def get_executor(self, **kwargs: object) -> Any:
         """A `concurrent.futures.Executor` whose calls run on this cluster.
 
         Args:
@@ -98,9 +101,9 @@ class LookMethods(ClientBase):
         """
         from ..cluster_executor import ClientExecutor
 
-        return ClientExecutor(self, **kwargs)
+        return ClientExecutor(self._whole_client, **kwargs)
 
-    def recreate_error_locally(self, future: Any) -> Any:
+    def recreate_error_locally(self, future: Future[Any]) -> Any:
         """Run the task that made a future fail here, in this process, to look at the failure with a debugger.
 
         Args:
@@ -114,7 +117,7 @@ class LookMethods(ClientBase):
 
         return ReplayTaskClient(self).recreate_error_locally(future)
 
-    def recreate_task_locally(self, future: Any) -> Any:
+    def recreate_task_locally(self, future: Future[Any]) -> Any:
         """Run a task here, in this process, on the inputs that it had, and return its result.
 
         Args:
@@ -125,7 +128,7 @@ class LookMethods(ClientBase):
         return ReplayTaskClient(self).recreate_task_locally(future)
 
 
-def _keys_of(value: Any) -> list[Any]:
+def _keys_of(value: object) -> list[Any]:
     """The keys of one or several futures or keys; a tuple is a key."""
     if hasattr(value, "key"):
         return [value.key]

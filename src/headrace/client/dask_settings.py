@@ -1,4 +1,4 @@
-"""What dask is told as long as a client is in force, and only then: who computes, and how shuffles are cut.
+"""Settings of dask's that hold while a client is in force, and only then: who computes, and how shuffles are cut.
 
 Imports of this package leave dask as it is: without a client it computes, shuffles and rechunks as it would by itself.
 """

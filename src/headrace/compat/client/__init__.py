@@ -1,4 +1,4 @@
-"""Older and smaller documented names of `distributed.client`."""
+"""`distributed.client`: `headrace.client`, and older and smaller documented names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from typing import Any, NoReturn, TypedDict
 
 from dask.base import is_dask_collection
 
+from headrace import client
+from headrace.common.facade import names_before
+
+__all__ = sorted({*client.__all__, "AsCompleted", "VersionsDict", "get_collections_metadata", "redict_collection"})
+
+__getattr__ = names_before(__name__, "headrace.client")
+
 
 class VersionsDict(TypedDict):
-    """What `Client.get_versions` returns: versions of packages by where they are."""
+    """The answer of `Client.get_versions`: versions of packages by where they are."""
 
     scheduler: dict[str, dict[str, Any]]
     workers: dict[str, dict[str, dict[str, Any]]]
@@ -25,7 +32,7 @@ def AsCompleted(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 def get_collections_metadata(collection: Any) -> dict[str, Any]:
-    """What may be said of a collection beside its tasks: the name of its class."""
+    """Facts about a collection beside its tasks: the name of its class."""
     return {"type": type(collection).__name__}
 
 
