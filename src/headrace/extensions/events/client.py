@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Generator
 from typing import Any
 
-from ..asking import Shared, seconds_of
+from ..shared_objects import Shared, seconds_of
 
 
 class Event(Shared):

@@ -11,7 +11,7 @@ from typing import Any
 
 from headrace.rpc.loops.holding import gave, took
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..shared_objects import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.multi_lock")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..keeping import Keeping
+from ..stored_futures import Keeping
 
 
 class PublishedDataset(dict[str, Any]):

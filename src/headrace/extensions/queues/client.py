@@ -16,7 +16,7 @@ from headrace.client.packing.values import (
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
-from ..asking import Shared, seconds_of, unless_interrupted, until_cancelled
+from ..shared_objects import Shared, seconds_of, unless_interrupted, until_cancelled
 
 
 class Received(NamedTuple):

@@ -14,7 +14,7 @@ from headrace.rpc import PeriodicCallback
 from headrace.rpc.loops.holding import gave, took
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..shared_objects import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
 
 logger = logging.getLogger("distributed.semaphore")
 

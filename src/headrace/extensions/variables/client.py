@@ -12,7 +12,7 @@ from headrace.client.packing.values import (
     unpack,
 )
 
-from ..asking import Shared, seconds_of
+from ..shared_objects import Shared, seconds_of
 
 
 class Variable(Shared):

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 
-from ..keeping import Keeping
+from ..stored_futures import Keeping
 from ..waiting_requests import Waiting
 
 

@@ -10,7 +10,7 @@ from headrace.comm import Comm
 from headrace.scheduler.shell import Operations, SchedulerBase, logger
 
 #: Where the plugins of this topic are; loaded by name because they stand above this layer.
-_PLUGINS = "headrace.diagnostics.plugins.worker_watch"
+_PLUGINS = "headrace.diagnostics.plugins.worker_status"
 
 
 class WatchingHandlers(SchedulerBase):
