@@ -79,7 +79,7 @@ class LookHandlers(SchedulerBase):
         Raises:
             ValueError: a plugin of that name is there already.
         """
-        self.add_plugin(_diagnostics("task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
+        self.add_plugin(_diagnostics("plugins.task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
 
     def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:
         """What was collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.
@@ -98,7 +98,7 @@ class LookHandlers(SchedulerBase):
     def _reports(self) -> Any:
         reports = self.extensions.get("reports")
         if reports is None:
-            reports = self.extensions["reports"] = _diagnostics("report").Reports(self)
+            reports = self.extensions["reports"] = _diagnostics("report_collection").Reports(self)
         return reports
 
     def performance_report_start(self, client: str) -> dict[str, Any]:
