@@ -13,7 +13,8 @@ from typing import Any
 
 from headrace.common.keys import from_wire, to_wire
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 
 
 def _diagnostics(module: str) -> Any:
