@@ -55,7 +55,7 @@ EXTENSIONS = {
     "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
     "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
     "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
-    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "stealing": "headrace.extensions.stealing.scheduler:StealingExtension",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
     "progress": "headrace.diagnostics.progress.watch:ProgressExtension",
 }
