@@ -12,6 +12,7 @@ import logging
 import reprlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -59,6 +60,27 @@ class Faults:
         return self._left < 0
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation as its owner registers it.
+
+    Attributes:
+        function: called with the request's keywords.
+        repeatable: whether it may be asked twice, when the connection broke before the answer came: it changes nothing,
+            or nothing more the second time.
+        takes_comm: whether the function is given the comm, as `comm`.
+        takes_serializers: whether it is given the `serializers` that the caller named.
+        takes_over: whether the function owns the comm from then on: it is called as `function(comm, **keywords)`,
+            answers itself and closes the comm.
+    """
+
+    function: Callable[..., object]
+    repeatable: bool = False
+    takes_comm: bool = False
+    takes_serializers: bool = False
+    takes_over: bool = False
+
+
 class NoReply:
     """Returned by a handler that does not want its value sent (see `NO_REPLY`)."""
 
@@ -104,8 +126,36 @@ class Server:
         self._refused: dict[str, str] = {}
         #: whether what is pickled in requests may be loaded at all
         self.opens_pickles = True
-        #: per handler, which of `comm` and `serializers` it takes
+        #: what owners have registered with `add_operations`, and the owners' names, by operation
+        self.operations: dict[str, Operation] = {}
+        self._owners: dict[str, str] = {}
+        #: per handler that came without that, which of `comm` and `serializers` it takes
         self._takes: dict[Callable[..., Any], tuple[bool, bool]] = {}
+
+    def add_operations(self, owner: str, operations: Mapping[str, Operation | Callable[..., object]]) -> None:
+        """Answer these operations from now on.
+
+        Args:
+            owner: who answers them, for the error when another wants to answer the same.
+            operations: by name; a plain function stands for an `Operation` with all defaults.
+
+        Raises:
+            ValueError: one of them is registered already; none of them is added then.
+        """
+        for name in operations:
+            if name in self._owners or name in self.handlers or name in self.takeovers:
+                holder = self._owners.get(name, f"the {self.name}'s handlers")
+                raise ValueError(f"{owner} cannot register the operation {name!r}: it belongs to {holder}")
+        for name, given in operations.items():
+            operation = given if isinstance(given, Operation) else Operation(given)
+            self._owners[name] = owner
+            self.operations[name] = operation
+            (self.takeovers if operation.takes_over else self.handlers)[name] = operation.function
+
+    @property
+    def repeatable(self) -> list[str]:
+        """Operations that may be asked twice, in alphabetical order."""
+        return sorted(name for name, operation in self.operations.items() if operation.repeatable)
 
     @property
     def address(self) -> str:
@@ -255,7 +305,7 @@ class Server:
         # a caller that names families of serializers is answered by them, whether the handler cares or not
         serializers = request.get("serializers")
         try:
-            takes_comm, takes_serializers = self._what_it_takes(handler)
+            takes_comm, takes_serializers = self._what_it_takes(op, handler)
             if takes_comm:
                 request["comm"] = comm
             if serializers is not None and not takes_serializers:
@@ -331,15 +381,15 @@ class Server:
             error=None if known else error,
         )
 
-    def _what_it_takes(self, handler: Callable[..., Any]) -> tuple[bool, bool]:
+    def _what_it_takes(self, op: str, handler: Callable[..., Any]) -> tuple[bool, bool]:
+        operation = self.operations.get(op)
+        if operation is not None and operation.function == handler:
+            return operation.takes_comm, operation.takes_serializers
+        # A handler that users have put into `handlers` says by the names of its parameters what it wants: documented.
         key = getattr(handler, "__func__", handler)
         known = self._takes.get(key)
         if known is None:
-            try:
-                parameters = inspect.signature(handler).parameters
-            except (TypeError, ValueError):
-                parameters = {}  # type: ignore[assignment]
-            known = self._takes[key] = ("comm" in parameters, "serializers" in parameters)
+            known = self._takes[key] = takes_by_name(handler)
         return known
 
     def stop_listening(self) -> None:
@@ -357,6 +407,15 @@ class Server:
                 await asyncio.sleep(0.01)
         comms = list(self.comms)
         await asyncio.gather(*[comm.close() for comm in comms], return_exceptions=True)
+
+
+def takes_by_name(handler: Callable[..., Any]) -> tuple[bool, bool]:
+    """Whether a handler has parameters called `comm` and `serializers`."""
+    try:
+        parameters = inspect.signature(handler).parameters
+    except (TypeError, ValueError):  # it does not say what it takes
+        return False, False
+    return "comm" in parameters, "serializers" in parameters
 
 
 def _refuse(reason: str, **_: Any) -> None:

@@ -6,13 +6,13 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "Scheduler": ".server",
-    "CollectTaskMetaDataPlugin": "headrace.diagnostics.task_metadata",
+    "CollectTaskMetaDataPlugin": "headrace.diagnostics.plugins.task_metadata",
     "MemoryState": ".state.records.memory_readings",
     "KilledWorker": "headrace.exceptions",
     "NoValidWorkerError": "headrace.exceptions",
     "NoWorkerError": "headrace.exceptions",
     "SchedulerState": ".topics.documented_state",
-    "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_watch",
+    "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_status",
     "ErredTask": ".state.checks.story",
     "decide_worker": ".topics.documented_state",
     "heartbeat_interval": ".topics.worker_watch",

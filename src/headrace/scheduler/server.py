@@ -55,7 +55,7 @@ EXTENSIONS = {
     "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
     "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
     "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
-    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "stealing": "headrace.extensions.stealing.scheduler:StealingExtension",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
     "progress": "headrace.diagnostics.progress.watch:ProgressExtension",
 }
@@ -172,23 +172,23 @@ class Scheduler(
         self.contact_address = contact_address or config.get("distributed.scheduler.contact-address", None)
         self._start_plugins = list(plugins)
         self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
-        self.server.handlers.update(
-            {
-                **self.data_operations(),
-                **self.cluster_operations(),
-                **self.balance_operations(),
-                **self.scaling_operations(),
-                **self.inspect_operations(),
-                **self.look_operations(),
-                **self.plugin_operations(),
-                **self.life_operations(),
-                **self.restart_operations(),
-                **self.watching_operations(),
-                **self.death_operations(),
-                **self.leaving_operations(),
-                "terminate": self._terminate,
-            }
-        )
+        for operations in (
+            self.data_operations(),
+            self.cluster_operations(),
+            self.balance_operations(),
+            self.scaling_operations(),
+            self.inspect_operations(),
+            self.look_operations(),
+            self.plugin_operations(),
+            self.life_operations(),
+            self.restart_operations(),
+            self.watching_operations(),
+            self.death_operations(),
+            self.leaving_operations(),
+            {"terminate": self._terminate},
+        ):
+            for name, function in operations.items():
+                self.server.handlers[name] = function  # type: ignore[assignment]
         self.prepare_clients()
         self.prepare_workers(worker_ttl)
         self.server.takeovers["feed"] = self.feed

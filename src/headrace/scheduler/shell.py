@@ -1,6 +1,6 @@
-"""What the topics of the scheduler share: its state, its connections, and how their effects are sent.
+"""The shell that the scheduler's topics and extensions share: its core, its connections, and how effects are sent.
 
-Nothing here decides where work goes; that is the state's.
+Nothing here decides where work goes; that is the core's.
 """
 
 from __future__ import annotations
@@ -8,17 +8,21 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from asyncio import Task
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
 
-from headrace import config
+from headrace import clock, config
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
+from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError
+from headrace.messages import ToClient, ToWorker
+from headrace.messages.client import ClientEvent
 from headrace.protocol import Frames, Serialize, Serialized, loads, unwrap
-from headrace.rpc import PatientCalls, Stream
+from headrace.rpc import ConnectionPool, PatientCalls, PeriodicCallback, PooledRPCCall, Server, Stream
+from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node
 from headrace.security import Security
 
@@ -26,20 +30,27 @@ from .delay_timer import DelayTimer
 from .departed_topics import DepartedTopics
 from .event_log import Topics
 from .memory_settings import MemorySettings
-from .state.checks.story import Transition, transitions
-from .state.core import SchedulerState
-from .state.records.clients import ClientState
+from .plugin_registry import PluginRegistry
+from .state.core import SchedulerState as SchedulerCore
 from .state.records.memory_readings import MemoryState
-from .state.records.tasks import TaskGroup, TaskPrefix, TaskState
 from .state.records.workers import WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
 
-#: Seconds that a client's messages may take before others get their turn.
-SLICE_SECONDS = 0.02
+#: Operations by name, as topics and extensions register them.
+Operations: TypeAlias = Mapping[str, Operation | Callable[..., object]]
+
+#: The reason for a refusal, to follow the name of what is refused.
+NO_PICKLES = (
+    "would have to be unpickled by the scheduler, which distributed.scheduler.pickle: false forbids; set it to true "
+    "where the scheduler starts, or do without"
+)
+_PICKLED = (bytes, bytearray, memoryview, Frames, Serialize, Serialized)
+#: Operations that a scheduler with `distributed.scheduler.pickle: false` refuses as a whole.
+RUNS_WHAT_IS_SENT = ("run_function", "register_scheduler_plugin", "feed")
 
 
-def opened(value: Any) -> Any:
+def opened(value: object) -> Any:
     """Unpickle what a client sent for the scheduler itself to use: functions to run here, and plugins."""
     value = unwrap(value)
     if isinstance(value, (bytes, bytearray, memoryview, Frames)):
@@ -47,43 +58,43 @@ def opened(value: Any) -> Any:
     return value
 
 
-#: Why, after what.
-NO_PICKLES = (
-    "would have to be unpickled by the scheduler, which distributed.scheduler.pickle: false forbids; set it to true "
-    "where the scheduler starts, or do without"
-)
-_PICKLED = (bytes, bytearray, memoryview, Frames, Serialize, Serialized)
-#: What a scheduler with `distributed.scheduler.pickle: false` refuses as a whole.
-RUNS_WHAT_IS_SENT = ("run_function", "register_scheduler_plugin", "feed")
+class Shell:
+    """One scheduler's core, streams, plugins, extensions and log of events.
 
-
-class SchedulerBase(Node):
-    """State, streams and the sending of effects.
+    Args:
+        facade: the scheduler object that users know.
+        core: the state machine.
 
     Attributes:
-        state: the state machine; its records are offered under their documented names below.
-        rpc: connections for requests to workers.
-        client_comms: the stream to each client, by its name.
-        stream_comms: the stream to each worker, by its address.
-        plugins: scheduler plugins by name.
+        facade: to be handed to users' plugins, extensions and functions; nothing of ours asks it for anything.
+        server: answers requests; `add_operations` registers them.
+        rpc: connections for requests to workers; `patient_calls`: the same for long answers of busy workers.
+        client_streams: the stream to each connected client, by its name.
+        worker_streams: the stream to each connected worker, by its address.
+        plugins: scheduler plugins by name; `plugin_registry` adds and removes them, and has transitions watched.
+        worker_plugins, nanny_plugins: pickled plugins that every worker and every nanny gets, by name.
         extensions: features beside the core, by name.
-        events: what was logged, by topic.
+        events: the log of events, by topic; `event_subscribers` has the names of the clients that follow a topic.
+        departed: removes the topics of workers and clients from that log some time after they have left.
+        task_metadata: the nested dictionary that clients share.
+        periodic_callbacks: timers by name; those of them that run are stopped when the scheduler closes.
+        security: certificates for TLS.
+        memory_settings: how readings of workers' memory are judged.
+        delay_timer: wakes the core when a task's next attempt is due.
     """
 
-    def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
-        super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
-        self.state = state
-        settings = MemorySettings.from_config()
-        self.MEMORY_RECENT_TO_OLD_TIME = settings.recent_to_old_time
-        self.MEMORY_REBALANCE_MEASURE = settings.measure
-        self.MEMORY_REBALANCE_SENDER_MIN = settings.sender_min
-        self.MEMORY_REBALANCE_RECIPIENT_MAX = settings.recipient_max
-        self.MEMORY_REBALANCE_HALF_GAP = settings.half_gap
-        self.delay_timer = DelayTimer(state, self.flush)
+    def __init__(self, facade: Node, core: SchedulerCore) -> None:
+        self.facade = facade
+        self.core = core
+        self.server: Server = facade.server
+        self.rpc: ConnectionPool = facade.rpc
         self.patient_calls = PatientCalls(self.rpc)
-        self.client_comms: dict[str, Stream] = {}
-        self.stream_comms: dict[str, Stream] = {}
-        self.plugins: dict[str, Any] = {}
+        self.security: Security = facade.security
+        self.periodic_callbacks: dict[str, PeriodicCallback] = facade.periodic_callbacks
+        self.client_streams: dict[str, Stream] = {}
+        self.worker_streams: dict[str, Stream] = {}
+        self.plugin_registry = PluginRegistry(facade, core)
+        self.plugins: dict[str, Any] = self.plugin_registry.plugins
         self.extensions: dict[str, Any] = {}
         self.worker_plugins: dict[str, Any] = {}
         self.nanny_plugins: dict[str, Any] = {}
@@ -92,18 +103,68 @@ class SchedulerBase(Node):
         delay = config.parse_seconds(config.get("distributed.scheduler.events-cleanup-delay", "1h"))
         self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}
+        self.memory_settings = MemorySettings.from_config()
+        self.delay_timer = DelayTimer(core, self.flush)
         self._opens_pickles = config.truth("distributed.scheduler.pickle")
         if not self._opens_pickles:
             self.server.allow_no_pickles()
 
-    def _block_operations(self) -> None:
-        super()._block_operations()
+    # The life of the scheduler
+
+    @property
+    def id(self) -> str:
+        """The scheduler's identifier."""
+        return self.facade.id
+
+    @property
+    def address(self) -> str:
+        """The address at which workers and clients reach the scheduler."""
+        return self.facade.address
+
+    @property
+    def status(self) -> Status:
+        """The stage of its life that the scheduler is in."""
+        return self.facade.status
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the scheduler has started and not begun to close."""
+        return self.facade.is_running
+
+    def now(self) -> float:
+        """The time for the core, by a clock that nobody sets."""
+        return clock.now()
+
+    def run_in_background(self, work: Coroutine[Any, Any, Any]) -> Task[Any]:
+        """Run a coroutine until it ends or the scheduler closes."""
+        return self.facade.run_in_background(work)
+
+    def run_detached(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine that outlives the closing of the scheduler: the closing itself, asked for from within."""
+        self.facade.run_detached(work)
+
+    # Requests
+
+    def add_operations(self, owner: str, operations: Operations) -> None:
+        """Answer these operations from now on.
+
+        Args:
+            owner: the topic or extension that answers them, for the error.
+            operations: by name; a plain function means `Operation(function)`.
+
+        Raises:
+            ValueError: an operation is registered already.
+        """
+        self.server.add_operations(owner, operations)
+
+    def refuse_pickles(self) -> None:
+        """Refuse the operations that run what is sent, if this scheduler is to open no pickles."""
         if not self._opens_pickles:
             for operation in RUNS_WHAT_IS_SENT:
                 self.server.refuse(operation, f"{operation!r} {NO_PICKLES}")
 
-    def open_sent(self, value: Any) -> Any:
-        """As `opened`.
+    def open_sent(self, value: object) -> Any:
+        """Unpickle a function or a plugin that a client sent; other values stay as they are.
 
         Raises:
             BadRequestError: it is pickled, and this scheduler is not to open pickles.
@@ -112,145 +173,64 @@ class SchedulerBase(Node):
             raise BadRequestError(f"what was sent with this request {NO_PICKLES}")
         return opened(value)
 
-    # The documented records
+    def worker_rpc(self, address: str) -> PooledRPCCall:
+        """A worker's operations, as methods."""
+        return self.rpc.rpc(address)
 
-    @property
-    def tasks(self) -> dict[Any, TaskState]:
-        """{key: TaskState}"""
-        return self.state.tasks
+    async def refuse(self, comm: Comm, kind: str, refusal: Exception) -> None:
+        """Tell the worker or client that wanted to register why it cannot, and the log."""
+        about = str(refusal)[:12]  # which part of the registration, in words of ours
+        address, text = comm.peer_address, "Refused the %s at %s: %s"
+        self.server.complaints.say(f"a refused {kind}: {about}", address, text, kind, address, refusal)
+        await comm.write({"status": "error", "message": str(refusal)})
+        await comm.close()
 
-    @property
-    def task_groups(self) -> dict[str, TaskGroup]:
-        return self.state.tasks.groups
-
-    @property
-    def task_prefixes(self) -> dict[str, TaskPrefix]:
-        return self.state.tasks.prefixes
-
-    @property
-    def workers(self) -> dict[str, WorkerState]:
-        """{address: WorkerState}"""
-        return self.state.workers
-
-    @property
-    def clients(self) -> dict[str, ClientState]:
-        """{name: ClientState}"""
-        return self.state.clients
-
-    @property
-    def aliases(self) -> dict[Any, str]:
-        return self.state.aliases
-
-    @property
-    def host_info(self) -> dict[str, dict[str, Any]]:
-        return self.state.host_info
-
-    @property
-    def unrunnable(self) -> dict[TaskState, float]:
-        """Tasks in state no-worker."""
-        return self.state.unrunnable
-
-    @property
-    def queued(self) -> Any:
-        return self.state.queued
-
-    @property
-    def running(self) -> set[WorkerState]:
-        return set(self.state.running)
-
-    @property
-    def idle(self) -> dict[str, WorkerState]:
-        return {worker.address: worker for worker in self.state.idle}
-
-    @property
-    def saturated(self) -> set[WorkerState]:
-        return set(self.state.saturated)
-
-    @property
-    def resources(self) -> dict[str, dict[str, float]]:
-        return self.state.resources
-
-    @property
-    def bandwidth(self) -> float:
-        """Average speed of transfers between workers, as these measure it, in bytes per second."""
-        return self.state.bandwidth
-
-    @property
-    def bandwidth_workers(self) -> dict[tuple[str, str], float]:
-        """The same by addresses of (receiver, sender)."""
-        return self.state.bandwidth_workers
-
-    @property
-    def bandwidth_types(self) -> dict[str, float]:
-        """The same by the type of what was sent."""
-        return self.state.bandwidth_types
-
-    @property
-    def total_nthreads(self) -> int:
-        return self.state.total_nthreads
-
-    @property
-    def total_occupancy(self) -> float:
-        return self.state.total_occupancy
-
-    @property
-    def total_memory(self) -> int:
-        """Sum of the workers' memory limits in bytes."""
-        return sum(worker.memory_limit for worker in list(self.workers.values()))  # shown from other threads
-
-    @property
-    def memory(self) -> MemoryState:
-        """Memory of the whole cluster."""
-        return MemoryState.sum(*[worker.memory for worker in self.workers.values()])
-
-    @property
-    def n_tasks(self) -> int:
-        return len(self.state.tasks)
-
-    @property
-    def computations(self) -> deque[Any]:
-        return self.state.computations
-
-    @property
-    def transition_log(self) -> deque[Transition]:
-        """The latest transitions of all tasks, oldest first."""
-        return deque(transitions(self.state.transition_log))
-
-    @property
-    def transition_counter(self) -> int:
-        return self.state.transition_counter
-
-    @property
-    def task_duration(self) -> dict[str, float]:
-        """Expected seconds by prefix, of those that have run."""
-        return {
-            name: prefix.duration_average for name, prefix in self.task_prefixes.items() if prefix.duration_average >= 0
-        }
-
-    @property
-    def validate(self) -> bool:
-        return self.state.validate
-
-    # Effects
+    # Messages
 
     def flush(self) -> None:
-        """Hand what the state wants sent to the streams, which send it when the loop turns."""
-        state = self.state
-        while state.dirty:
-            dirty, state.dirty = state.dirty, []
+        """Hand the core's messages to the streams, which send them when the loop turns."""
+        core = self.core
+        while core.dirty:
+            dirty, core.dirty = core.dirty, []
             for receiver in dirty:
                 outbox, receiver.outbox = receiver.outbox, []
                 stream = (
-                    self.stream_comms.get(receiver.address)
+                    self.worker_streams.get(receiver.address)
                     if type(receiver) is WorkerState
-                    else self.client_comms.get(receiver.client_key)  # type: ignore[union-attr]
+                    else self.client_streams.get(receiver.client_key)  # type: ignore[union-attr]
                 )
                 if stream is not None:
                     stream.send_all(outbox)
-        if state.delays:
+        if core.delays:
             self.delay_timer.set()
 
-    def notify_plugins(self, hook: str, *args: Any, **kwargs: Any) -> None:
+    def worker_send(self, worker: str, msg: ToWorker) -> None:
+        """Send a stream message to a worker; one that has just left is passed over."""
+        stream = self.worker_streams.get(worker)
+        if stream is not None:
+            stream.send(msg)
+
+    def client_send(self, client: str, msg: ToClient) -> None:
+        """Send a stream message to a client; one that has just left is passed over."""
+        stream = self.client_streams.get(client)
+        if stream is not None:
+            stream.send(msg)
+
+    def log_event(self, topic: str | Iterable[str], msg: object) -> None:
+        """Log an event under one topic or several, and send it to the clients that subscribed."""
+        now = time.time()
+        for name in [topic] if isinstance(topic, str) else topic:
+            self.events.add(name, (now, msg))
+            for client in self.event_subscribers.get(name, ()):
+                self.client_send(client, ClientEvent(name, (now, msg)))
+            self.notify_plugins("log_event", name, msg)
+
+    def _is_here(self, name: str) -> bool:
+        return name in self.core.workers or name in self.client_streams
+
+    # Plugins and extensions
+
+    def notify_plugins(self, hook: str, *args: object, **kwargs: object) -> None:
         """Call a hook of every plugin; one that raises is logged and does not stop the others.
 
         Coroutines run in the background after all plain hooks have run.
@@ -267,7 +247,7 @@ class SchedulerBase(Node):
                 if inspect.iscoroutine(result):
                     self.run_in_background(_log_errors(result, name, hook))
 
-    def call_extensions(self, hook: str, *args: Any) -> None:
+    def call_extensions(self, hook: str, *args: object) -> None:
         """Call a hook of the extensions that have it; one that raises is logged and does not stop the others."""
         for name, extension in list(self.extensions.items()):
             function = getattr(extension, hook, None)
@@ -277,33 +257,32 @@ class SchedulerBase(Node):
                 except BaseException as raised:
                     log_raised(logger, raised, "The extension %r failed in %s", name, hook)
 
-    def _is_here(self, name: str) -> bool:
-        return name in self.state.workers or name in self.client_comms
+    # Totals
 
-    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
-        """Log an event under one topic or several, and send it to the clients that subscribed."""
-        from headrace.messages.client import ClientEvent
+    @property
+    def memory(self) -> MemoryState:
+        """Memory of the whole cluster."""
+        return MemoryState.sum(*[worker.memory for worker in self.core.workers.values()])
 
-        now = time.time()
-        for name in [topic] if isinstance(topic, str) else topic:
-            self.events.add(name, (now, msg))
-            for client in self.event_subscribers.get(name, ()):
-                stream = self.client_comms.get(client)
-                if stream is not None:
-                    stream.send(ClientEvent(name, (now, msg)))
-            self.notify_plugins("log_event", name, msg)
+    def count_running(self) -> int:
+        """How many tasks run now, as far as the scheduler can tell: workers may hold more than they have threads."""
+        return sum(
+            min(worker.nthreads, len(worker.processing) - len(worker.long_running)) + len(worker.long_running)
+            for worker in self.core.workers.values()
+        )
 
-    async def refuse(self, comm: Comm, kind: str, refusal: Exception) -> None:
-        """Tell whoever wanted to register why it cannot, and the log."""
-        about = str(refusal)[:12]  # which part of the registration, in words of ours
-        address, text = comm.peer_address, "Refused the %s at %s: %s"
-        self.server.complaints.say(f"a refused {kind}: {about}", address, text, kind, address, refusal)
-        await comm.write({"status": "error", "message": str(refusal)})
-        await comm.close()
 
-    def worker_rpc(self, address: str) -> Any:
-        """Requests to a worker, as methods."""
-        return self.rpc.rpc(address)
+class HasShell(Protocol):
+    """An object of a scheduler: the public Scheduler, or the server under it."""
+
+    @property
+    def shell(self) -> Shell:
+        """The scheduler's shell."""
+
+
+def shell_of(scheduler: HasShell | Shell) -> Shell:
+    """The shell of a scheduler; documented classes of extensions and plugins may be made with either."""
+    return scheduler if isinstance(scheduler, Shell) else scheduler.shell
 
 
 async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str) -> None:
@@ -311,6 +290,3 @@ async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str)
         await coroutine
     except BaseException as raised:
         log_raised(logger, raised, "Plugin %s failed in %s", name, hook, awaited=True)
-
-
-Operations = dict[str, Callable[..., Any]]

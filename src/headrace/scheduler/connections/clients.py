@@ -32,17 +32,18 @@ from headrace.messages.client import (
 )
 from headrace.rpc import Stream
 from headrace.rpc.server import Faults
-from headrace.scheduler.shell import SLICE_SECONDS, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import logger
 from headrace.scheduler.state.records.clients import ClientState
 
 from .registration import checked_text
 
+#: Seconds that a client's messages may take before others get their turn.
+SLICE_SECONDS = 0.02
 #: What tasks print and warn of appears in the terminals of all clients.
 TERMINAL_TOPICS = ("print", "warn")
 #: Messages of a client after which it is told how many have come; it keeps those that it has not been told of.
 UNCONFIRMED = 16
-#: In how many steps the time passes in which a client may return.
-PATIENCE_STEPS = 10
 #: Operations that a client may ask for twice, when the connection broke before the answer came.
 REPEATABLE = frozenset(
     [

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from headrace.common.keys import Key
-from headrace.scheduler.shell import Operations, SchedulerBase
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations
 from headrace.scheduler.state.records.workers import WorkerState
 
 #: Deaths that are remembered, and of each the largest results that were lost with it: what may have been its cause.

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.common.status import Status
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.data.memory_manager import RetireWorker
 from headrace.scheduler.state.records.workers import WorkerState
 

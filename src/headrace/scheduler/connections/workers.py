@@ -21,7 +21,8 @@ from headrace.messages.base import Payload
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.protocol import dumps
 from headrace.rpc import PeriodicCallback, Stream
-from headrace.scheduler.shell import SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import logger
 from headrace.scheduler.state.flow import membership
 from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState

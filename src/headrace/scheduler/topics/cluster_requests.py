@@ -10,7 +10,8 @@ from headrace import clock
 from headrace.common.keys import Key
 from headrace.exceptions import UnknownWorkerError
 from headrace.messages.worker import CloseWorker
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.records.workers import WorkerState
 
 

@@ -9,7 +9,8 @@ from itertools import cycle
 from typing import Any
 
 from headrace import clock
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.records.workers import WorkerState
 
 

@@ -17,7 +17,7 @@ from headrace.exceptions import CommClosedError
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import LongRunning, ReleasedData, RescheduleTask, TaskFailed, TaskFinished
-from headrace.scheduler.shell import SchedulerBase
+from headrace.scheduler.base import SchedulerBase
 from headrace.scheduler.state import documented
 from headrace.scheduler.state.placing import load
 from headrace.scheduler.state.records.clients import ClientState

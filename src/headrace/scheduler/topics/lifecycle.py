@@ -16,7 +16,8 @@ from headrace.preloading import PreloadManager, configured_preloads
 from headrace.protocol import dumps
 from headrace.rpc import PeriodicCallback
 from headrace.rpc.scheduler_file import remove_scheduler_file, write_scheduler_file
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.placing.unrunnable import restrictions_of
 from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState

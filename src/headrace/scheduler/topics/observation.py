@@ -13,7 +13,8 @@ from typing import Any
 
 from headrace.common.keys import from_wire, to_wire
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 
 
 def _diagnostics(module: str) -> Any:
@@ -79,7 +80,7 @@ class LookHandlers(SchedulerBase):
         Raises:
             ValueError: a plugin of that name is there already.
         """
-        self.add_plugin(_diagnostics("task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
+        self.add_plugin(_diagnostics("plugins.task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
 
     def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:
         """What was collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.

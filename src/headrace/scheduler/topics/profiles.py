@@ -13,7 +13,8 @@ from typing import Any
 
 from headrace import config
 from headrace.profile import Watcher, get_profile, merge
-from headrace.scheduler.shell import Operations, SchedulerBase
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations
 
 
 class ProfileHandlers(SchedulerBase):

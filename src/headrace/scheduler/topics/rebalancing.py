@@ -13,7 +13,8 @@ from headrace.common.keys import Key
 from headrace.exceptions import BadRequestError
 from headrace.messages.worker import AddKeys
 from headrace.rpc.loops.periodic import PeriodicCallback
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.data import copies
 from headrace.scheduler.state.placing.occupancy import reevaluate_some
 from headrace.scheduler.state.records.tasks import TaskState

@@ -12,7 +12,8 @@ from headrace.common.keys import from_wire
 from headrace.exceptions import BadRequestError, UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
 from headrace.rpc import Stream
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.records.workers import WorkerState
 
 #: Seconds between two looks whether workers have come back.

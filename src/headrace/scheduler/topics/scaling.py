@@ -9,7 +9,8 @@ from typing import Any
 from headrace import clock, config
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
 from headrace.scheduler.state.data.memory_manager import MemoryManager, RetireWorker
 from headrace.scheduler.state.records.workers import WorkerState

@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import Any
 
 from headrace.comm import Comm
-from headrace.scheduler.shell import Operations, SchedulerBase, logger
+from headrace.scheduler.base import SchedulerBase
+from headrace.scheduler.shell import Operations, logger
 
 #: Where the plugins of this topic are; loaded by name because they stand above this layer.
-_PLUGINS = "headrace.diagnostics.plugins.worker_watch"
+_PLUGINS = "headrace.diagnostics.plugins.worker_status"
 
 
 class WatchingHandlers(SchedulerBase):
