@@ -73,7 +73,7 @@ class LookMethods(ClientBase):
         return self.sync(self._get_task_logs, _keys_of(futures_or_keys))
 
     async def _get_task_logs(self, keys: list[Any]) -> dict[Any, list[Any]]:
-        from headrace.client.shown.answer_tables import LogLine
+        from headrace.client.presentation.answer_tables import LogLine
 
         found = await self._call("get_task_logs", keys=[to_wire(key) for key in keys])
         return {key: [LogLine(*line) for line in lines] for key, lines in found.items()}

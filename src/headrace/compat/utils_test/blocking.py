@@ -183,7 +183,7 @@ class BrokenComm(Comm):
     def send(self, message: object) -> None:
         raise CommClosedError("this connection is broken")
 
-    def start_stream(self, incoming: type, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         on_close(CommClosedError("this connection is broken"))
 
     def close(self) -> Any:
@@ -252,7 +252,7 @@ class LockedComm(Comm):
             if not self.comm.closed():
                 self.comm.send(message)
 
-    def start_stream(self, incoming: type, on_batch: OnBatch, on_close: OnClose) -> None:
+    def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         self.comm.start_stream(incoming, on_batch, on_close)
 
     async def close(self) -> None:
