@@ -94,7 +94,7 @@ def identity() -> bytes | None:
 
 
 def offer() -> dict[str, bytes] | None:
-    """This end's entry about memory in one connection's handshake; None where memory cannot be read."""
+    """The entry of this end about memory in a connection's handshake; None where memory cannot be read."""
     name = identity()
     return None if name is None else {"identity": name, "challenge": os.urandom(_CHALLENGE_BYTES)}
 
