@@ -396,7 +396,7 @@ class TestPublicModule:
 
 
 class TestFrameCompression:
-    module = importlib.import_module("headrace.protocol.compression")
+    module = importlib.import_module("distributed.protocol.compression")
 
     @pytest.mark.parametrize("name", ["auto", "lz4", "zstd", "zlib"])
     def test_a_frame_comes_back(self, name: str) -> None:

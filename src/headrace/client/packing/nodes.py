@@ -12,8 +12,15 @@ from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, T
 
 from .arguments import SMALL
 
-#: The pickle of `headrace.worker.execution.run_spec.run_node`, by name.
-RUN_NODE = b"\x80\x05\x8c\x18headrace.worker.run_spec\x8c\x08run_node\x93."
+
+def _pickled_name(module: str, name: str) -> bytes:
+    """The pickle (protocol 5) of a function by name, without its module being imported."""
+    texts = [b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)]  # SHORT_BINUNICODE
+    return b"\x80\x05" + b"".join(texts) + b"\x93."  # STACK_GLOBAL, STOP
+
+
+#: What runs a node that is no plain call.
+RUN_NODE = _pickled_name("headrace.worker.execution.run_spec", "run_node")
 
 _CONTAINERS: dict[type, type] = {List: list, Tuple: tuple, Set: set}
 _PLAIN_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})

@@ -98,7 +98,7 @@ class LookHandlers(SchedulerBase):
     def _reports(self) -> Any:
         reports = self.extensions.get("reports")
         if reports is None:
-            reports = self.extensions["reports"] = _diagnostics("report").Reports(self)
+            reports = self.extensions["reports"] = _diagnostics("report_collection").Reports(self)
         return reports
 
     def performance_report_start(self, client: str) -> dict[str, Any]:
