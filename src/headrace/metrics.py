@@ -27,7 +27,7 @@ __all__ = [
     "time",
 ]
 
-#: Called with what was measured, how much of it, and in which unit.
+#: Called with the label of a measurement, its value, and its unit.
 Callback = Callable[[Hashable, float, str], None]
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -138,7 +138,7 @@ class ContextMeter:
             func: the function to read before and after.
             floor: least value; False for no bound.
         """
-        if not self._callbacks.get():  # nobody to tell: nothing but the reading itself
+        if not self._callbacks.get():  # without callbacks, only the reading itself costs time
             with meter(func, floor=floor) as output:
                 yield output
             return

@@ -230,7 +230,7 @@ class MemoryLink:
         return True
 
     def lend(self, frames: list[Frame], lengths: list[int] | None) -> tuple[list[Frame], list[int] | None]:
-        """Frames as they should travel, and what their packet says of them.
+        """Frames as they should travel, with lent ones replaced by their addresses; and their lengths with flags.
 
         Args:
             lengths: lengths with flags, if any frame has one: a frame with a flag is not lent.
