@@ -1,7 +1,7 @@
-"""The clock by which servers wait and measure: seconds that go on evenly, whatever is done to the wall clock.
+"""The clock by which servers wait and measure: its seconds go on evenly, even when somebody sets the wall clock.
 
-They begin in step with the seconds since the epoch and look like these, but are no time of day: when somebody sets the
-wall clock, the two part. What is shown to people is wall time: `shift` is what to add.
+The clock begins in step with the seconds since the epoch, and parts from the time of day when somebody sets the wall
+clock. People are shown wall time: a time of this clock plus `shift`.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ def now() -> float:
 
 
 def shift() -> float:
-    """What to add to a time of `now` for the time of day: the seconds by which the wall clock has been set since."""
+    """Seconds to add to a time of `now` for the time of day: those by which the wall clock has been set since."""
     return time.time() - _BEGINNING - _monotonic()

@@ -1,6 +1,6 @@
-"""Files of `Client.dump_cluster_state`: where they go, writing, and reading them back.
+"""Files of `Client.dump_cluster_state`: their paths, writing them, and reading them back.
 
-Formats are `msgpack` (gzipped) and `yaml`; places are whatever fsspec opens. Writing is slow: call it from a thread.
+The formats are `msgpack` (gzipped) and `yaml`; a path is any that fsspec opens. Writing is slow: call it from a thread.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load_cluster_dump(url: str, **storage_options: object) -> dict[str, Any]:
         storage_options: for `fsspec.open`.
 
     Raises:
-        ValueError: the suffix is none of a dump's.
+        ValueError: the name does not end in a suffix of dumps.
         OSError: the file cannot be read.
     """
     import fsspec

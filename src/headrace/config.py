@@ -19,22 +19,22 @@ from typing import Any
 
 #: The environment variable in which dask hands its configuration to processes that it starts.
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
-#: Stands for a value that there is not.
+#: Stands for a value that is not configured.
 MISSING = object()
-#: Settings of dask where work goes to a cluster, unless the user has others: it would shuffle from peer to peer, which
-#: there is not yet. Without a client they are dask's own business.
+#: Settings of dask in processes whose work goes to a cluster, unless the user has chosen others: dask would shuffle
+#: from peer to peer, which headrace does not offer yet. Without a client dask decides by itself.
 WITH_A_CLUSTER = {"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"}
-#: Sections in which the user names what there is: none of our names is missing there if he leaves it out.
+#: Sections whose names the user chooses: none of our names is missing there if the user leaves it out.
 NAMED_BY_USERS = (
     "distributed.scheduler.default-task-durations",
     "distributed.nanny.environ",
     "distributed.nanny.pre-spawn-environ",
     "distributed.worker.resources",
 )
-#: What else than YAML's own words stands for true and false in a variable of the environment.
+#: Texts that stand for true and false in a variable of the environment.
 _TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
-# The usual units, so that a process can start without dask, which knows all.
+# The usual units, so that a process can start without dask, which knows all units.
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "seconds": 1, "m": 60, "minutes": 60, "h": 3600, "hours": 3600}
 _BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "kiB": 2**10, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
@@ -42,7 +42,7 @@ _BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "kiB": 2**10, "KiB": 2**10, "Mi
 
 @lru_cache
 def defaults() -> dict[str, Any]:
-    """What `headrace.yaml` says."""
+    """The defaults in `headrace.yaml`."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -59,19 +59,19 @@ def _register_once() -> Any:
 
 
 def register_defaults() -> Any:
-    """Put our defaults below what the user configured; returns `dask.config`."""
+    """Register our defaults with dask, below the user's configuration; returns `dask.config`."""
     config = _register_once()
     if "version" not in config.config.get("distributed", ()):
-        # The end of a `dask.config.set` that began before took all of `distributed` away with it.
+        # A `dask.config.set` that began before the registration has ended, and has taken all of `distributed` away.
         config.update(config.config, defaults(), priority="old")
     return config
 
 
 @lru_cache
 def inherited() -> dict[str, Any] | None:
-    """The whole configuration of the process that started this one, as dask passes it on; None if there is none.
+    """The whole configuration of the process that started this one, as dask passes it on; None if it did not.
 
-    None as well if only a part was passed on (`Nanny(config=...)`): dask has to add what the user configured elsewhere.
+    None as well if that process passed on a part (`Nanny(config=...)`): dask has to add the rest of the configuration.
     """
     text = os.environ.get(INHERITED)
     values = json.loads(base64.urlsafe_b64decode(text)) if text else {}
@@ -79,14 +79,14 @@ def inherited() -> dict[str, Any] | None:
 
 
 def _values() -> dict[str, Any]:
-    """All that is configured now."""
+    """The whole configuration now."""
     if "dask.config" not in sys.modules and (values := inherited()) is not None:
         return values  # a process that was given its configuration can start without dask
     return register_defaults().config  # type: ignore[no-any-return]
 
 
 def _find(values: object, name: str) -> Any:
-    """The value under a dotted name, be it spelled with hyphens or underscores; MISSING if there is none."""
+    """The value under a dotted name, spelled with hyphens or underscores; MISSING if there is none."""
     for part in name.split("."):
         if not isinstance(values, dict):
             return MISSING
@@ -102,8 +102,8 @@ def get(name: str, default: object = None) -> Any:
     """A value by its dotted name, from the user's configuration or else our defaults.
 
     A section comes as a dictionary with the names that `headrace.yaml` has, however the user spelled them, and with our
-    defaults for what he left out: variables of the environment and some files have `socket_backlog` for
-    `socket-backlog`, and `dask.config.set` of a section replaces all of it.
+    defaults for missing names: variables of the environment and some files have `socket_backlog` for `socket-backlog`,
+    and `dask.config.set` of a section replaces all of it.
     """
     value = _find(_values(), name)
     if value is MISSING:
@@ -134,7 +134,7 @@ def truth(name: str) -> bool:
     """A setting that is on or off; None is off.
 
     Raises:
-        ValueError: it is something else; names the setting.
+        ValueError: the value is neither; the message names the setting.
     """
     value = get(name)
     if value is None or isinstance(value, (bool, int)):
@@ -145,10 +145,10 @@ def truth(name: str) -> bool:
 
 
 def texts(name: str) -> list[str]:
-    """A setting that lists texts; a single one, as variables of the environment give it, is a list of one.
+    """A setting that lists texts; a single text, as a variable of the environment gives it, is a list of one.
 
     Raises:
-        ValueError: it is something else; names the setting.
+        ValueError: the value is neither; the message names the setting.
     """
     value = get(name)
     if isinstance(value, str):
@@ -159,10 +159,14 @@ def texts(name: str) -> list[str]:
 
 
 def variables(name: str) -> dict[str, Any]:
-    """The variables of the environment that a section sets, spelled as they are meant.
+    """The variables of the environment that a section sets, in their true spelling.
 
-    Of `DASK_DISTRIBUTED__NANNY__ENVIRON__OMP_NUM_THREADS=2` dask keeps `omp_num_threads`: what such a variable itself
-    says, or else our defaults, tells the true spelling, and it is the user's choice where both are there.
+    Of `DASK_DISTRIBUTED__NANNY__ENVIRON__OMP_NUM_THREADS=2` dask keeps `omp_num_threads`. The true spelling is that in
+    such a variable of this process's environment, or else in our defaults. If a name is there in both spellings, the
+    user's value in the true one counts.
+
+    Raises:
+        ValueError: the section is no dictionary.
     """
     prefix = f"DASK_{name.replace('.', '__').replace('-', '_')}__".upper()
     spelled = {known.lower(): known for known in _find(defaults(), name)}
@@ -177,7 +181,7 @@ def variables(name: str) -> dict[str, Any]:
 
 
 def with_a_cluster(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration, completed by what dask is told where work goes to a cluster."""
+    """A configuration, completed by the settings of `WITH_A_CLUSTER` that it leaves open."""
     result = copy.deepcopy(values)
     for name, value in WITH_A_CLUSTER.items():
         *above, last = name.split(".")
@@ -190,7 +194,7 @@ def with_a_cluster(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_anew() -> None:
-    """Read the environment again: this process has been forked from one that had another, and had imported this."""
+    """Read the environment again, in a process that was forked from one with another environment."""
     inherited.cache_clear()
     if "dask.config" not in sys.modules:
         return
@@ -198,13 +202,13 @@ def start_anew() -> None:
 
     if inherited() is None:
         dask.config.refresh()
-    else:  # what there is to know of files is in it
+    else:  # the inherited configuration includes the files
         dask.config.config.clear()
         dask.config.config.update(dask.config.collect_env())
 
 
 def tell_dask_of_a_cluster() -> None:
-    """Call in a process that is a worker by a command: what its tasks ask dask for goes to the cluster."""
+    """Tell dask, in the process of a worker, that its tasks' own computations go to the cluster."""
     register_defaults().update_defaults(with_a_cluster({}))
 
 
@@ -212,7 +216,7 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
     """Seconds in a number or a text such as "500ms".
 
     Raises:
-        ValueError: not a time, or `None` without a default.
+        ValueError: the value is not a time, or is `None` without a default.
     """
     if value is None:
         if default is None:
@@ -227,7 +231,7 @@ def parse_seconds(value: float | str | None, default: float | None = None) -> fl
 
     try:
         return float(parse_timedelta(value))
-    except (LookupError, ValueError):  # the former for a unit that it does not know, and for no text
+    except (LookupError, ValueError):  # LookupError for an unknown unit, and for an empty text
         raise ValueError(f"{value!r} is no time: give seconds, or a text such as '500ms' or '2 minutes'") from None
 
 
@@ -252,14 +256,14 @@ def parse_bytes(value: float | str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CommOptions:
-    """What connections read from `distributed.comm`.
+    """The options of connections, from `distributed.comm`.
 
     Attributes:
         connect_timeout: seconds to try to connect, and to wait for a stranger's handshake.
         tcp_timeout: seconds after which a silent TCP connection counts as dead.
         compression: "lz4", "zstd", "auto" or `None`.
         max_frame_bytes: longest frame that is accepted.
-        socket_backlog: connections that wait to be accepted.
+        socket_backlog: connections that may wait to be accepted.
         require_encryption: refuse addresses that do not encrypt.
         share_memory: whether processes of one machine may read large frames from each other's memory.
     """
@@ -274,7 +278,7 @@ class CommOptions:
 
     @classmethod
     def from_config(cls) -> CommOptions:
-        """As configured now."""
+        """The options as configured now."""
         values = get("distributed.comm")
         return cls(
             connect_timeout=parse_seconds(values["timeouts"]["connect"]),

@@ -1,8 +1,9 @@
-"""What becomes of exceptions out of users' code that runs amid ours: in our loops, our threads, another task's way.
+"""Contains exceptions from users' code that runs amid ours: in our loops, our threads, in the way of another task.
 
-Unpickling, pickling, sizes, hooks, callbacks, texts of exceptions: all of it may raise anything, also what is no
-`Exception` (Rust's panics are none), and an exception may itself fail whoever looks at it. Whoever calls such code
-passes what it raised to `contained`, and goes on with an `Exception` that can be shown, chained and logged.
+Unpickling, pickling, sizes, hooks, callbacks and texts of exceptions are users' code. It may raise anything, also
+objects that are no `Exception` (such as Rust's panics), and an exception may raise another when it is looked at. Code
+that calls users' code passes the raised object to `contained`, and goes on with an `Exception` that can be shown,
+chained and logged.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from types import TracebackType
 
 from headrace.exceptions import TaskCancelled, UserCodeError
 
-#: Handlers of signals that raise nothing, by name: those of asyncio's and uvloop's loops, and of `rpc.signals`.
+#: Names of the signal handlers that raise nothing: those of asyncio's and uvloop's loops, and of `rpc.loops.signals`.
 _HARMLESS_HANDLERS = frozenset({"_sighandler_noop", "_Loop__sighandler", "_do_nothing"})
-#: Longest text of an exception that is told in another's, in characters.
+#: Longest text of an exception that is repeated in another's, in characters.
 _LONGEST = 10_000
 
 
 def contained(raised: BaseException, awaited: bool = False) -> Exception:
-    """What user's code raised, as an `Exception` that can be handled; to be called in the `except` clause.
+    """An `Exception` in place of the object that users' code raised; to be called in the `except` clause.
 
-    Give the result to the name that the clause deletes (`raised = contained(raised)`): under another name it would live
-    as long as the frame, which its traceback leads to, until the cyclic collector comes.
+    Give the result to the name that the clause deletes (`raised = contained(raised)`). Under another name the frame
+    would hold the exception, whose traceback holds the frame, until the cyclic collector comes.
 
     Args:
-        raised: the exception; returned as it is when it is an `Exception` that works.
-        awaited: whether it came out of an `await`, where being cancelled or closed is the caller's own business.
+        raised: the raised object; returned as it is if it is an `Exception` that works.
+        awaited: whether an `await` raised it, where a cancellation or closing is meant for the caller.
 
     Raises:
-        BaseException: `raised`, if it was not that code's doing: Ctrl-C, the end of the program, an interruption of the
-            thread's task, and with `awaited` the cancellation of the calling task.
+        BaseException: `raised`, if it is not the users' code's own: Ctrl-C, the end of the program, an interruption of
+            the thread's task, and with `awaited` the cancellation of the calling task.
     """
     let_pass(raised, awaited)
     if issubclass(type(raised), Exception) and works(raised):
@@ -44,7 +45,7 @@ def contained(raised: BaseException, awaited: bool = False) -> Exception:
 
 
 def let_pass(raised: BaseException, awaited: bool = False) -> None:
-    """Raise again what is not the doing of the user's code that raised it, and nothing else; see `contained`."""
+    """Raise the object again if it is not the users' code's own; see `contained`."""
     kind = type(raised)  # not `isinstance`, which asks the exception for its class
     if not issubclass(kind, Exception) and _is_for_the_caller(kind, awaited):
         raise raised
@@ -62,18 +63,19 @@ def _is_for_the_caller(kind: type[BaseException], awaited: bool) -> bool:
         return False  # signals do not raise there
     if issubclass(kind, KeyboardInterrupt):
         return _ctrl_c_raises()
-    # A handler of the user's may raise this to end the program. A server's loop, in the main thread, has none such.
+    # A signal handler of the user's may raise SystemExit to end the program. A server's main thread, where a loop runs,
+    # has no such handler.
     return issubclass(kind, SystemExit) and asyncio._get_running_loop() is None
 
 
 def _ctrl_c_raises() -> bool:
-    """Whether a handler in Python, which may raise, is in force. Servers' processes have one that does not."""
+    """Whether a SIGINT handler that may raise is in force. Servers' processes have one that does not."""
     handler = signal.getsignal(signal.SIGINT)
     return callable(handler) and getattr(handler, "__name__", "") not in _HARMLESS_HANDLERS
 
 
 def works(error: BaseException) -> bool:
-    """Whether an exception survives being looked at and shown."""
+    """Whether an exception can be shown and raised without raising another."""
     try:
         str(error), repr(error)
         return can_be_raised(error)
@@ -83,7 +85,7 @@ def works(error: BaseException) -> bool:
 
 
 def can_be_raised(error: BaseException) -> bool:
-    """Whether an exception survives what is done with one on its way: its class, traceback and chain are looked at."""
+    """Whether the interpreter can raise an exception, looking at its class, traceback and chain, without another."""
     try:
         error.__class__, error.args, error.__traceback__, error.__cause__, error.__context__  # noqa: B018
         error.__suppress_context__, error.with_traceback  # noqa: B018
@@ -110,7 +112,7 @@ def class_name_of(value: object) -> str:
 
 
 def described(error: BaseException) -> str:
-    """The bare class and the text of an exception; only the class if its text cannot be had."""
+    """The bare class and the text of an exception; only the class if the exception has no working text."""
     name: str = type.__dict__["__name__"].__get__(type(error))
     try:
         text = str(error)
@@ -123,15 +125,15 @@ def described(error: BaseException) -> str:
 def log_raised(
     logger: logging.Logger, raised: BaseException, message: str, *args: object, awaited: bool = False
 ) -> Exception:
-    """Log, with its traceback, what user's code raised; returns it as `contained` does.
+    """Log, with its traceback, the object that users' code raised; returns an `Exception` as `contained` does.
 
     Args:
-        message, args: as for `logger.error`; texts of the arguments may fail, too.
+        message, args: as for `logger.error`; users' code may fail in the texts of the arguments, too.
     """
     error = contained(raised, awaited)
     try:
         logger.error(message, *args, exc_info=error)
-    except BaseException as failure:  # of a text, or of a handler of the user's
+    except BaseException as failure:  # a text, or a log handler of the user's, fails
         let_pass(failure)
         _log_plainly(logger, message, error)
     return error

@@ -1,4 +1,4 @@
-"""Directories that do not outlive the process that uses them: what a crash leaves is removed by the next one.
+"""Directories that do not outlive the process that uses them: the next process removes those that a crash has left.
 
 A directory has a lock file beside it, locked as long as its process lives.
 """
@@ -24,22 +24,22 @@ except ImportError:  # not on this system
 logger = logging.getLogger("distributed.diskutils")
 
 _LOCK = ".dirlock"
-#: Directories in use by this process: a process does not exclude itself from its own locks.
+#: Lock files of the directories in use by this process, which its own locks would not keep out.
 _ours: set[str] = set()
 
 
 def is_locking_enabled() -> bool:
-    """Whether `distributed.worker.use-file-locking` lets directories be locked; else nothing is removed for others."""
+    """Whether `distributed.worker.use-file-locking` has directories locked; if not, no leftovers are removed."""
     return fcntl is not None and config.truth("distributed.worker.use-file-locking")
 
 
 def scratch_directory() -> str:
-    """Where this user's workers keep their files by default: in dask's `temporary-directory`, or else the system's.
+    """The default directory for files of this user's workers: in dask's `temporary-directory`, or else the system's.
 
-    It is there when this returns, and nobody else can get at what is in it.
+    Makes the directory if it is not there. No other user can get at the files in it.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be made.
     """
     user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
     above = config.get("temporary-directory", None) or tempfile.gettempdir()
@@ -47,13 +47,13 @@ def scratch_directory() -> str:
 
 
 def remove_leftover(path: str) -> None:
-    """Remove a directory whose process has ended, and its lock."""
+    """Remove a directory whose process has ended, and its lock file."""
     _remove_tree(path)
     safe_unlink(path + _LOCK)
 
 
 def safe_unlink(path: str) -> None:
-    """Remove a file; if that fails, say so in the log."""
+    """Remove a file; a failure is only logged."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -66,8 +66,8 @@ class WorkSpace:
     """A directory of working directories, shared by processes.
 
     Args:
-        base_dir: where; made if it is not there, for this user alone. If another user has made it, or a directory above
-            it, in a place that all share, another one is taken.
+        base_dir: its path; made for this user alone if it is not there. If another user has put it, or a directory
+            above it, in a place that all users share, another directory is taken.
     """
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
@@ -75,17 +75,17 @@ class WorkSpace:
         self._purge_leftovers()
 
     def new_work_dir(self, **kwargs: str | None) -> WorkDir:
-        """A new directory in it; see `WorkDir` for the keywords. What dead processes have left is removed before.
+        """Make a working directory, after removing those of dead processes; see `WorkDir` for the keywords.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the directory cannot be made.
         """
         self.base_dir = chosen_directory(self.base_dir)
         self._purge_leftovers()
         return WorkDir(self, **kwargs)
 
     def _purge_leftovers(self) -> list[str]:
-        """Remove the directories of processes that are gone; returns their paths."""
+        """Remove the directories of dead processes; returns their paths."""
         if not is_locking_enabled():
             return []
         removed = []
@@ -101,15 +101,15 @@ class WorkSpace:
 
 
 def _lock_of_the_dead(path: str) -> IO[str] | None:
-    """A lock file, locked, if its process does not live any more."""
+    """Open and lock the lock file of a dead process; None if its process lives, or the file is not ours to lock."""
     try:
         file = open(path, "r+", opener=_open_plainly)  # noqa: SIM115 - the caller closes it
-    except OSError:  # gone meanwhile, or somebody else's
+    except OSError:  # the file is gone meanwhile, or belongs to another user
         return None
-    with contextlib.suppress(OSError):  # its process lives; or, with another file of that name, a new one does
+    with contextlib.suppress(OSError):  # its process lives, or a new process has made another file of that name
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         found, directory = os.fstat(file.fileno()), path[: -len(_LOCK)]
-        # In a place that all share, anybody can put a lock beside a directory, to have it removed.
+        # In a place that all users share, another user can put a lock file beside our directory to have it removed.
         ours = found.st_uid == os.geteuid() and (
             not os.path.lexists(directory) or os.lstat(directory).st_uid == found.st_uid
         )
@@ -120,26 +120,26 @@ def _lock_of_the_dead(path: str) -> IO[str] | None:
 
 
 def _open_plainly(path: str, flags: int) -> int:
-    """Open a file, and nothing that a link points to, nor a pipe to wait at; as this user's alone if it is made."""
+    """Open a file for this user alone; do not follow a link, and do not wait at a pipe."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 def _locked_file(path: str) -> IO[str]:
-    """A new file, which is locked by the time that others see it."""
+    """Make a file that is locked before other processes can see it."""
     under_another_name = f"{path}-{os.getpid()}"
     file = open(under_another_name, "x", opener=_open_plainly)  # noqa: SIM115 - the caller closes it
-    with contextlib.suppress(OSError):  # a file system that knows no locks: nothing is removed there either
+    with contextlib.suppress(OSError):  # a file system without locks: nobody removes directories there either
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.rename(under_another_name, path)
     return file
 
 
 class WorkDir:
-    """A directory that goes with this object, and at the latest when the next process looks after this one is gone.
+    """A directory that is removed with this object, or, after a crash, by the next process that uses the workspace.
 
     Args:
-        workspace: where it is made.
-        name: its name; exactly one of `name` and `prefix`.
+        workspace: the directory in which it is made.
+        name: its name; exactly one of `name` and `prefix` is to be given.
         prefix: beginning of its name.
 
     Attributes:
@@ -147,7 +147,7 @@ class WorkDir:
 
     Raises:
         FileExistsError: a directory of that name is in use.
-        ValueError: neither `name` nor `prefix`, or both.
+        ValueError: neither `name` nor `prefix` is given, or both are.
     """
 
     def __init__(self, workspace: WorkSpace, name: str | None = None, prefix: str | None = None) -> None:

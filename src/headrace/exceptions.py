@@ -1,4 +1,4 @@
-"""The exceptions that users and other parts of headrace catch, in one place and without imports of ours."""
+"""The exceptions that users and other parts of headrace catch. Imports nothing of headrace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DeserializationError(Exception):
 
 
 class MessageTooLargeError(ValueError):
-    """A value is larger than what may be sent; names the sizes and the setting."""
+    """A value is too large to be sent; the message names the sizes and the setting."""
 
 
 class CommClosedError(OSError):
@@ -22,15 +22,15 @@ class CommClosedError(OSError):
 
 
 class MalformedDataError(CommClosedError):
-    """The connection was closed because what came over it makes no sense."""
+    """The connection was closed because the bytes that came over it make no sense."""
 
 
 class FrameTooLargeError(MalformedDataError):
-    """The connection was closed because what came is longer than this side accepts; names the setting."""
+    """The connection was closed because a message is longer than this side accepts; the message names the setting."""
 
 
 class FatalCommClosedError(CommClosedError):
-    """The connection cannot be made, and trying again would not help."""
+    """The connection cannot be made, and another attempt would fail as well."""
 
 
 class ProtocolVersionError(FatalCommClosedError):
@@ -38,7 +38,7 @@ class ProtocolVersionError(FatalCommClosedError):
 
 
 class ConnectTimeoutError(TimeoutError):
-    """No connection within the time allowed; the message names the address, the seconds and the last cause."""
+    """No connection was made within the time limit; the message names the address, the seconds and the last cause."""
 
 
 class RPCClosed(OSError):
@@ -54,31 +54,30 @@ class UnknownMessage(TypeError):
 
 
 class BadRequestError(ValueError):
-    """A server refuses what it was asked for. The message tells the caller all there is to know: the server's log needs
-    no traceback."""
+    """A server refuses a request. The message tells the caller all there is to know; the server logs no traceback."""
 
 
 class UnknownWorkerError(BadRequestError, KeyError):
-    """No worker has the name, address or host that was asked for; the message names it, and those that there are."""
+    """No worker has the name, address or host in a request; the message names it, and those that there are."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if len(self.args) == 1 else super().__str__()  # a KeyError shows it quoted
 
 
 class RemoteError(RuntimeError):
-    """Stands for a remote exception that cannot be loaded, or must not be raised, here; its text says what it was."""
+    """Stands for a remote exception that cannot be loaded or must not be raised here; its text describes that one."""
 
 
 class Reschedule(Exception):
-    """Raise this inside a task to have the scheduler place it anew, perhaps elsewhere."""
+    """Raised by a task that wants the scheduler to place it anew, perhaps elsewhere."""
 
 
 class WorkerStartTimeoutError(TimeoutError):
     """Fewer workers than asked for arrived in time.
 
     Args:
-        available_workers: how many there are.
-        expected_workers: how many were asked for.
+        available_workers: number of workers that are there.
+        expected_workers: number of workers that were asked for.
         timeout: seconds waited.
     """
 
@@ -93,13 +92,13 @@ class WorkerStartTimeoutError(TimeoutError):
 
 
 class KilledWorker(Exception):
-    """A task was running each time on a worker that died, too often for chance.
+    """A task was running on several workers as they died, too often for chance.
 
     Args:
-        task: its key.
-        last_worker: the last of those workers: a `WorkerState`, or an address.
-        allowed_failures: how many deaths are put down to chance.
-        cause: what the last one died of, as far as is known.
+        task: the task's key.
+        last_worker: the last of these workers: a `WorkerState`, or an address.
+        allowed_failures: number of deaths that are put down to chance.
+        cause: the cause of the last worker's death, as far as it is known.
     """
 
     def __init__(self, task: object, last_worker: object, allowed_failures: int, cause: str = "") -> None:
@@ -111,7 +110,7 @@ class KilledWorker(Exception):
 
     @property
     def _last(self) -> str:
-        """The last worker's address, and what ended it where that is known."""
+        """The last worker's address, and the cause of its death where that is known."""
         worker = getattr(self.last_worker, "address", self.last_worker)
         return f"{worker} ({self.cause})" if self.cause else str(worker)
 
@@ -123,7 +122,7 @@ class KilledWorker(Exception):
 
 
 class KilledWorkerServing(KilledWorker):
-    """Workers died while a result was fetched from them, too often for chance; arguments as of `KilledWorker`."""
+    """Workers died while a result was fetched from them, too often for chance; arguments as for `KilledWorker`."""
 
     def __str__(self) -> str:
         return (
@@ -134,7 +133,7 @@ class KilledWorkerServing(KilledWorker):
 
 
 class KilledWorkerLeaving(KilledWorker):
-    """Workers left in good order, one after the other, while they ran a task; arguments as of `KilledWorker`."""
+    """Workers left in good order, one after the other, while they ran a task; arguments as for `KilledWorker`."""
 
     def __str__(self) -> str:
         return (
@@ -148,7 +147,7 @@ class NoWorkerError(Exception):
     """A task waited too long without any worker running.
 
     Args:
-        task: its key.
+        task: the task's key.
         timeout: seconds waited.
     """
 
@@ -162,11 +161,12 @@ class NoWorkerError(Exception):
 
 
 class NoValidWorkerError(Exception):
-    """A task waited too long for a worker that it may run on.
+    """A task waited too long for a worker that may run it.
 
     Args:
-        task: its key.
-        host_restrictions, worker_restrictions: names and hosts, and addresses, of workers that may run it.
+        task: the task's key.
+        host_restrictions: names and hosts of workers that may run it.
+        worker_restrictions: addresses of workers that may run it.
         resource_restrictions: abstract resources that it takes.
         timeout: seconds waited.
     """
@@ -195,20 +195,20 @@ class NoValidWorkerError(Exception):
 
 
 class LostActorError(RuntimeError):
-    """The worker on which an actor lived is gone, and the actor's state with it."""
+    """The worker of an actor is gone, and the actor's state with it."""
 
 
 class TaskTimeout(TimeoutError):
     """A task ran longer than its `timeout` allows.
 
     Args:
-        task: its key.
+        task: the task's key.
         timeout: the limit in seconds.
-        worker: address of the worker it ran on.
+        worker: address of the task's worker.
     """
 
     def __init__(self, task: object, timeout: float, worker: str) -> None:
-        # one text: of two arguments and more, an OSError, which every TimeoutError is, takes the first for its number
+        # One text: a TimeoutError is an OSError, which takes the first of several arguments for its number.
         super().__init__(f"task {task!r} ran longer than its limit of {timeout:g} s on the worker at {worker}")
         self.task = task
         self.timeout = timeout
@@ -219,21 +219,21 @@ class TaskTimeout(TimeoutError):
 
 
 class UserCodeError(RuntimeError):
-    """Stands for what a user's code raised outside its task, where that is no `Exception` or fails when looked at.
+    """Stands for an object that users' code raised, if that is no `Exception` or raises another when it is looked at.
 
     Args:
-        text: its class, and what it has to say.
+        text: the object's class and text.
     """
 
 
 class TaskCancelled(BaseException):
     """Raised inside a running task that was cancelled with `running=True`.
 
-    No `Exception`, as `KeyboardInterrupt` is none, so that a task's own `except Exception` does not hold it up. Nobody
-    else sees it: those who wanted the result find it cancelled.
+    The class is no `Exception`, as `KeyboardInterrupt` is none, so that a task's own `except Exception` does not catch
+    it. Only the task sees it: clients that want the result find the future cancelled.
 
     Args:
-        task: its key.
+        task: the task's key.
     """
 
     def __init__(self, task: object) -> None:

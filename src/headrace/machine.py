@@ -1,6 +1,6 @@
-"""What this machine lets this process have, memory and processors, and what memory a process takes.
+"""The memory and the processors that this machine lets this process have, and the memory that a process takes.
 
-Workers and nannies use it. Starts no process, and reads nothing but the system's tables.
+Workers and nannies ask here. Starts no process, and reads only the system's tables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _CGROUP_MEMORY = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 @lru_cache
 def system_memory_limit() -> int:
-    """Bytes of memory that this process may use: the machine's, or what its control group or ulimit allows."""
+    """Bytes of memory that this process may use: all of the machine's, or as many as control group or ulimit allow."""
     try:
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -42,7 +42,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 def process_memory(pid: int | None = None) -> int:
-    """Resident bytes of a process, this one by default, by the cheapest way there is; 0 when it is gone."""
+    """Resident bytes of a process, this one by default, read in the cheapest way; 0 if the process is gone."""
     try:
         with open(f"/proc/{pid or 'self'}/statm", "rb", buffering=0) as file:
             return int(file.read().split()[1]) * _PAGE
@@ -72,13 +72,14 @@ def cpu_count() -> int:
 
 
 def memory_fraction(name: str, value: float | str | None) -> float | bool:
-    """A share of the memory limit at which something happens; False for never.
+    """The share of the memory limit from which on a worker takes a measure; False for never.
 
     Args:
-        name: of the setting below `distributed.worker.memory`.
+        name: the setting's, below `distributed.worker.memory`.
+        value: the setting's value.
 
     Raises:
-        ValueError: it is no number between 0 and 1; names the setting.
+        ValueError: the value is no number between 0 and 1; the message names the setting.
     """
     if not value:
         return False
@@ -95,10 +96,11 @@ def memory_fraction(name: str, value: float | str | None) -> float | bool:
 
 
 def share_of_memory(value: str | float | None, workers: int, nthreads: int) -> int | None:
-    """As `parse_memory_limit`, for one of so many like it on this machine: they split "auto" evenly.
+    """Bytes that each of several workers on this machine may use, as `parse_memory_limit`: they split "auto" evenly.
 
     Args:
-        workers: how many there are at the start; of 0, as nobody knows how many will come, its part by its threads.
+        workers: number of workers at the start; with 0, where their later number is unknown, "auto" is a worker's share
+            by its threads.
     """
     return parse_memory_limit(value, 1, workers) if workers else parse_memory_limit(value, nthreads)
 
@@ -110,12 +112,12 @@ def parse_memory_limit(
 
     Args:
         value: "auto" for this worker's share by its threads, a text such as "5 GB", bytes, a fraction of the system's
-            memory (a float of at most 1), or 0 or None for no limit. More than there is, is what there is.
+            memory (a float of at most 1), or 0 or None for no limit. The result is never more than the system's memory.
         total_cores: processors by which threads share; by default those of this process.
-        logger: is told when the limit is more than there is.
+        logger: gets a warning if the limit is more than the system's memory.
 
     Raises:
-        ValueError: a text that is not a number of bytes, or a negative number.
+        ValueError: the value is negative, or a text that is no number of bytes.
     """
     if not value:
         return None

@@ -1,4 +1,4 @@
-"""Clocks, and meters: how much of something a piece of code took, told to whoever set a callback around it."""
+"""Clocks, and meters: a piece of code measures its use of something, and callbacks that were set around it are told."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = [
     "time",
 ]
 
-#: Called with what was measured, how much of it, and in which unit.
+#: Called with the label of a measurement, its value, and its unit.
 Callback = Callable[[Hashable, float, str], None]
 Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 @dataclass
 class MeterOutput:
-    """What a meter measures.
+    """A meter's readings.
 
     Attributes:
         start, stop: readings before and after; `stop` is nan until the end.
-        delta: the difference, without what inner meters took; nan until the end.
+        delta: the difference, without the parts of inner meters; nan until the end.
     """
 
     start: float
@@ -53,8 +53,8 @@ def meter(func: Callable[[], float] = perf_counter, floor: float | Literal[False
     """Read a function before and after the code in this context.
 
     Args:
-        func: what to read: a clock, or any count that grows.
-        floor: the least that counts as the difference, for what goes backwards now and then; False for no such bound.
+        func: the function to read: a clock, or any count that grows.
+        floor: least value of the difference, as some clocks go backwards now and then; False for no bound.
     """
     output = MeterOutput(func(), math.nan, math.nan)
     try:
@@ -69,9 +69,9 @@ def _at_least(value: float, floor: float | Literal[False]) -> float:
 
 
 class ContextMeter:
-    """Brings measurements that are made deep inside of some code to callbacks that were set around it.
+    """Passes measurements that are made deep inside of some code to callbacks that were set around it.
 
-    Callbacks are in a context variable, so tasks of an event loop and threads that copy the context have their own.
+    The callbacks are in a context variable, so that each task of an event loop, and each thread, has its own.
 
     >>> meters = ContextMeter()
     >>> with meters.add_callback(lambda label, value, unit: print(label, value, unit)):
@@ -91,13 +91,13 @@ class ContextMeter:
     def add_callback(
         self, callback: Callback, *, key: Hashable | None = None, allow_offload: bool = False
     ) -> Iterator[None]:
-        """Have a callback called for what is measured in this context.
+        """Have a callback called for each measurement in this context.
 
         Args:
-            callback: takes what `digest_metric` takes.
-            key: a callback set further out under the same key is not called here.
-            allow_offload: what other threads measure is told to the callback in the thread of the event loop that runs
-                here.
+            callback: called with the arguments of `digest_metric`.
+            key: replaces a callback that was set further out under the same key.
+            allow_offload: whether measurements in other threads are passed to the callback in the thread of the event
+                loop that runs here.
         """
         chosen = _on_this_loop(callback) if allow_offload else callback
         token = self._callbacks.set({**self._callbacks.get(), (object() if key is None else key): chosen})
@@ -108,7 +108,7 @@ class ContextMeter:
 
     @contextmanager
     def clear_callbacks(self) -> Iterator[None]:
-        """Have no callback that was set further out called in this context."""
+        """Have none of the callbacks that were set further out called in this context."""
         token = self._callbacks.set({})
         try:
             yield
@@ -130,15 +130,15 @@ class ContextMeter:
     ) -> Iterator[MeterOutput]:
         """Measure the code in this context, and tell the callbacks.
 
-        Of seconds, what inner meters have told is taken off, so that the parts add up to the whole.
+        From seconds, those of inner meters are subtracted, so that the parts add up to the whole.
 
         Args:
-            label: what it is called.
-            unit: of what `func` returns.
-            func: what to read before and after.
-            floor: the least that counts; False for no such bound.
+            label: name of the measurement.
+            unit: unit of `func`'s values.
+            func: the function to read before and after.
+            floor: least value; False for no bound.
         """
-        if not self._callbacks.get():  # nobody to tell: nothing but the reading itself
+        if not self._callbacks.get():  # without callbacks, only the reading itself costs time
             with meter(func, floor=floor) as output:
                 yield output
             return
@@ -169,15 +169,15 @@ def _on_this_loop(callback: Callback) -> Callback:
     return call
 
 
-#: The meter that all share.
+#: The meter that all code shares.
 context_meter = ContextMeter()
 
 
 def context_meter_to_server_digest(digest_tag: str) -> Callable[[Method], Method]:
-    """A decorator of a server's coroutine method: what is measured in it goes to the server's `digest_metric`.
+    """A decorator of a server's coroutine method: measurements in it go to the server's `digest_metric`.
 
     Args:
-        digest_tag: with which the names begin: `(digest_tag, label, unit)`; a label that is a tuple is spread out.
+        digest_tag: first part of the names `(digest_tag, label, unit)`; a label that is a tuple is spread out.
     """
 
     def decorate(function: Method) -> Method:
@@ -197,11 +197,12 @@ def context_meter_to_server_digest(digest_tag: str) -> Callable[[Method], Method
 
 @dataclass
 class DelayedMetricsLedger:
-    """Keeps what is measured until it is known how to tell it: when code that is no single block has ended.
+    """Keeps the measurements of code that is no single block until it has ended, and it is known how to report them.
 
     Attributes:
-        func: the clock, read when this is made and at the end.
-        metrics: (label, value, unit) so far.
+        func: the clock, read when the ledger is made and at the end.
+        start: the first reading.
+        metrics: the measurements so far, as (label, value, unit).
     """
 
     func: Callable[[], float] = perf_counter
@@ -213,7 +214,7 @@ class DelayedMetricsLedger:
 
     @contextmanager
     def record(self, *, key: Hashable | None = None) -> Iterator[None]:
-        """Keep what is measured in this context; for `key` see `ContextMeter.add_callback`."""
+        """Keep the measurements in this context; for `key` see `ContextMeter.add_callback`."""
 
         def keep(label: Hashable, value: float, unit: str) -> None:
             self.metrics.append((label, value, unit))
@@ -224,12 +225,12 @@ class DelayedMetricsLedger:
     def finalize(
         self, coarse_time: str | Literal[False] = False, floor: float | Literal[False] = 0.0
     ) -> Iterator[tuple[Hashable, float, str]]:
-        """The code has ended: yields what is to be told.
+        """Yield the measurements to report, once the code has ended.
 
         Args:
-            coarse_time: with a label, all seconds are told as one under it; otherwise each as it was measured, and the
-                rest of the time as "other".
-            floor: the least that counts for that one, or the rest; False for no such bound.
+            coarse_time: a label under which all seconds are reported as one measurement; if false, each is reported as
+                it was measured, and the rest of the time as "other".
+            floor: least value of that one measurement, or of the rest; False for no bound.
         """
         left = self.func() - self.start
         for label, value, unit in self.metrics:

@@ -1,7 +1,7 @@
-"""Preloads: code of the user's that runs in a scheduler, worker, nanny or client as it starts and as it ends.
+"""Preloads: users' code that runs in a scheduler, worker, nanny or client as it starts and as it ends.
 
-A preload is a module's name, a file, an http(s) address of a file, or Python text. What it defines as `dask_setup` is
-called with the server when that starts, `dask_teardown` when it closes; either may be async. A `dask_setup` that is a
+A preload is a module's name, a file, an http(s) address of a file, or Python text. Its `dask_setup` is called with the
+server when the server starts, its `dask_teardown` when the server closes; either may be async. A `dask_setup` that is a
 click command gets its options from `preload_argv`.
 """
 
@@ -30,13 +30,13 @@ DOWNLOAD_SECONDS = 30.0
 
 
 class Preload:
-    """One preload of one server.
+    """A preload of a server.
 
     Args:
         dask_object: the server; given to `dask_setup` and `dask_teardown`.
         name: a module's name, a file ending in ".py", an address, or Python text.
         argv: arguments for a `dask_setup` that is a click command.
-        file_dir: directory to keep a downloaded file in; by default it is kept in memory.
+        file_dir: directory for a downloaded file; by default its text stays in memory.
     """
 
     def __init__(self, dask_object: object, name: str, argv: Iterable[str], file_dir: str | None) -> None:
@@ -50,7 +50,7 @@ class Preload:
         return f"<Preload {self.name!r}>"
 
     async def start(self) -> None:
-        """Load the code, unless that was done, and call its `dask_setup`.
+        """Load the code, if it is not loaded yet, and call its `dask_setup`.
 
         Raises:
             ImportError: see `load`.
@@ -70,11 +70,11 @@ class Preload:
         logger.info("Run preload setup: %s", self.name)
 
     async def load(self) -> ModuleType:
-        """The code as a module; loaded once.
+        """The code as a module; loaded at the first call.
 
         Raises:
-            ImportError: it cannot be found, or not be downloaded; names it.
-            Exception: what it raised as it was imported.
+            ImportError: the code cannot be found or downloaded; the message names it.
+            Exception: the code raised it during its import.
         """
         if self.module is None:
             self.module = await self._load()
@@ -121,10 +121,10 @@ class Preload:
 
 
 class PreloadManager(Sequence[Preload]):
-    """The preloads of one server, started in order and torn down in the same order.
+    """The preloads of a server, started in order and torn down in the same order.
 
     Args:
-        preloads: those of one server.
+        preloads: the server's preloads.
     """
 
     def __init__(self, preloads: Iterable[Preload]) -> None:
@@ -141,11 +141,11 @@ class PreloadManager(Sequence[Preload]):
         return len(self._preloads)
 
     async def start(self) -> None:
-        """Load all and call their `dask_setup`s; one that fails is logged, and the others start all the same.
+        """Load all preloads, and call their `dask_setup`s; one that fails is logged, and the others start all the same.
 
         Raises:
-            ImportError: one cannot be found; no `dask_setup` has been called then.
-            Exception: what one raised as it was imported.
+            ImportError: a preload cannot be found; no `dask_setup` has been called then.
+            Exception: a preload raised it during its import.
         """
         for preload in self._preloads:
             await preload.load()
@@ -156,7 +156,7 @@ class PreloadManager(Sequence[Preload]):
                 log_raised(logger, raised, "Failed to start preload: %s", preload.name, awaited=True)
 
     async def teardown(self) -> None:
-        """End all; one that fails is logged."""
+        """Call all `dask_teardown`s; one that fails is logged."""
         for preload in self._preloads:
             try:
                 await preload.teardown()
@@ -173,12 +173,12 @@ def process_preloads(
     """The preloads of a server.
 
     Args:
-        preload: one or several.
-        preload_argv: arguments for all of them, or a list of arguments for each.
+        preload: one preload or several.
+        preload_argv: arguments for all preloads, or a list of arguments for each.
         file_dir: see `Preload`.
 
     Raises:
-        ValueError: there is another number of argument lists than of preloads.
+        ValueError: the numbers of argument lists and of preloads differ.
     """
     names = [preload] if isinstance(preload, str) else list(preload or ())
     arguments = [preload_argv] if isinstance(preload_argv, str) else list(preload_argv or ())
@@ -198,7 +198,11 @@ def process_preloads(
 def configured_preloads(
     dask_server: object, kind: str, preload: str | Iterable[str] | None, preload_argv: Iterable[Any] | None
 ) -> PreloadManager:
-    """As `process_preloads`; what is None is as configured for a "scheduler", "worker", "nanny" or "client"."""
+    """The preloads of a server, as by `process_preloads`; None stands for the configured ones.
+
+    Args:
+        kind: "scheduler", "worker", "nanny" or "client".
+    """
     from headrace import config
 
     if preload is None:
@@ -209,10 +213,10 @@ def configured_preloads(
 
 
 def validate_preload_argv(ctx: click.Context, param: object, value: Sequence[object]) -> Sequence[object]:
-    """A click callback for arguments that are meant for preloads: there must be one.
+    """Check arguments that are meant for preloads; a click callback.
 
     Raises:
-        click.UsageError: there is none, so that the arguments are nobody's.
+        click.UsageError: there are arguments, and no preload to take them.
     """
     if value and not ctx.params.get("preload"):
         import click
@@ -254,7 +258,7 @@ def _download(address: str) -> bytes:
             return bytes(response.read())
     except OSError as error:
         if isinstance(error, HTTPError):
-            error.close()  # it is the response as well
+            error.close()  # the error is the response as well
         raise ImportError(f"the preload {address} cannot be downloaded: {error}") from error
 
 

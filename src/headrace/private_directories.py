@@ -1,7 +1,7 @@
-"""Directories in places that users share, such as `/tmp`, in which nobody else can get at what is there.
+"""Directories for this user alone, in places that users share, such as `/tmp`.
 
-What lies there is unpickled again. Somebody else may have made the directory first, or a link of that name, or one of
-the directories above it, and can then exchange what is in it.
+Processes unpickle the files in these directories. Another user may have made the directory first, or a link of that
+name, or one of the directories above it, and could then exchange the files.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import tempfile
 
 logger = logging.getLogger("distributed.diskutils")
 
-#: What others than its owner may do in a private directory: nothing.
+#: Mode of a private directory: only its owner may use it.
 PRIVATE = 0o700
-#: Directories above it, where they have to be made: nobody else writes there, whatever the umask.
+#: Mode of directories above, if they have to be made: only their owner may write there, whatever the umask.
 ABOVE = 0o755
-#: What was said in the log already.
+#: Reasons that were logged already.
 _told: set[str] = set()
 
 
 def private_directory(path: str) -> str:
-    """Make a directory for this user alone, or take the one that is there if it is that.
+    """Make a directory for this user alone, or take the one at the path if only this user can use it.
 
     Returns:
-        The path, or that of another directory, which begins with the same name and is beside it, or in the nearest
-        directory above it that others have not made. The log says why.
+        The path, or that of another directory whose name begins with the same name. The other one is beside it, or in
+        the nearest directory above it that no other user has made. A log line tells why.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be made.
     """
     path = os.path.abspath(path)
     if not hasattr(os, "geteuid"):
@@ -47,13 +47,14 @@ def private_directory(path: str) -> str:
 
 
 def chosen_directory(path: str) -> str:
-    """Make a directory that the user has named, or take the one that is there: who else may use it is up to him.
+    """Make a directory that the user has named, or take the one at the path, whoever else the user lets use it.
 
     Returns:
-        The path, or as for `private_directory` if somebody else has put it, or one above it, where everybody may.
+        The path; or another one, as for `private_directory`, if another user has put the directory, or one above it,
+        into a place where everybody may write.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be made.
     """
     path = os.path.abspath(path)
     if hasattr(os, "geteuid") and (intruder := made_by_others(path)) is not None:
@@ -69,7 +70,7 @@ def chosen_directory(path: str) -> str:
 def made_by_others(path: str) -> str | None:
     """The first part of a path that another user (root apart) has put where everybody may write; None if there is none.
 
-    A link's owner could let it point elsewhere, a directory's owner could exchange what is in it.
+    The owner of a link could let it point elsewhere, the owner of a directory could exchange the files in it.
     """
     for one in dict.fromkeys((path, os.path.realpath(path))):
         above = os.path.abspath(os.sep)
@@ -78,7 +79,7 @@ def made_by_others(path: str) -> str | None:
             try:
                 shared = os.stat(above).st_mode & stat.S_IWOTH
                 owner = os.lstat(part).st_uid
-            except OSError:  # not there yet, or not to be looked at
+            except OSError:  # the part does not exist yet, or may not be looked at
                 break
             if shared and owner not in (0, os.geteuid()):
                 return part
@@ -95,7 +96,7 @@ def _make_above(path: str) -> None:
 
 
 def _objection(path: str) -> str | None:
-    """Why a directory is not this user's alone; None if it is."""
+    """The reason why a directory is not this user's alone; None if it is."""
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
         return "is a link"
@@ -109,7 +110,7 @@ def _objection(path: str) -> str | None:
 
 
 def _another(path: str, where: str, reason: str) -> str:
-    """A directory with a similar name: one of this user's that is there already, or else a new one."""
+    """A private directory with a similar name: one of this user's that exists already, or else a new one."""
     prefix = f"{os.path.basename(path)}-"
     with os.scandir(where) as entries:
         candidates = sorted(entry.path for entry in entries if entry.name.startswith(prefix))

@@ -1,8 +1,8 @@
-"""Statistical profiles: trees of call stacks, how often each was seen, and how to make, merge and draw them.
+"""Statistical profiles, trees of call stacks with the number of samples of each: collecting, merging and drawing them.
 
 A profile is a dictionary: `{"count", "identifier", "description": {"filename", "name", "line_number", "line"},
 "children": {identifier: profile}}`. Samplers collect in a `StackTree`, which is cheaper to add to, and turn it into
-that form when they are off the hot path. Imports little: every worker has this.
+that form when they are off the hot path. Imports little, since every worker imports this module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, cast
 from headrace.config import parse_seconds
 from headrace.containment import let_pass
 
-#: Frames of a stack that are kept, from the outermost on: recursive functions make no tree that nobody can send.
+#: Frames of a stack that are kept, from the outermost on: trees of recursive functions would be too deep to send.
 MAX_DEPTH = 100
 
 _DESCRIPTION = {"filename": "", "name": "", "line_number": 0, "line": ""}
@@ -36,9 +36,9 @@ class StackTree:
     """A profile while it is collected.
 
     Attributes:
-        code: what the node stands for; None for the root. It is held, so that its identity stays its own.
-        line: the line that was seen first.
-        count: how many stacks led here.
+        code: the node's code; None for the root. The reference keeps its `id` from being used again.
+        line: the line of the first sample.
+        count: number of stacks that led here.
     """
 
     __slots__ = ("children", "code", "count", "line")
@@ -54,10 +54,10 @@ class StackTree:
 
         Args:
             frame: the innermost frame.
-            below: count only frames that this code has called; a stack without it is not counted at all.
+            below: count only frames that this code has called; a stack without this code is not counted at all.
 
         Returns:
-            Whether it was counted.
+            Whether the stack was counted.
         """
         path: list[tuple[CodeType, int]] = []
         while frame is not None and frame.f_code is not below:
@@ -90,13 +90,13 @@ class StackTree:
         return found
 
 
-#: These Pythons may collect garbage while they hold a lock that the collector takes as well.
+#: Whether this Python may collect garbage while it holds a lock that the collector takes as well.
 _UNSAFE = sys.version_info < (3, 11, 9) or (3, 12) <= sys.version_info < (3, 12, 3)
 _looking = threading.Lock()
 
 
 def current_frames() -> dict[int, FrameType]:
-    """What each thread runs now, by its identity; as `sys._current_frames`, which may stop some Pythons for good."""
+    """The innermost frame of each thread, by identity; unlike `sys._current_frames`, safe in all Pythons."""
     if not _UNSAFE:
         return sys._current_frames()
     with _looking:  # no other caller may allow collections while this one counts on there being none
@@ -116,7 +116,7 @@ def _identifier(code: CodeType) -> str:
 def _description(code: CodeType, line_number: int) -> dict[str, Any]:
     try:
         line = linecache.getline(code.co_filename, line_number).lstrip()
-    except BaseException as raised:  # its cache is not made for several threads, and loaders of users' modules may fail
+    except BaseException as raised:  # linecache is not thread-safe, and loaders of users' modules may fail
         let_pass(raised)
         line = ""
     return {"filename": code.co_filename, "name": code.co_name, "line_number": line_number, "line": line}
@@ -128,18 +128,18 @@ def identifier(frame: FrameType | None) -> str:
 
 
 def info_frame(frame: FrameType) -> dict[str, Any]:
-    """Where a frame is: `{"filename", "name", "line_number", "line"}`."""
+    """A frame's description: `{"filename", "name", "line_number", "line"}`."""
     return _description(frame.f_code, frame.f_lineno)
 
 
 def repr_frame(frame: FrameType) -> str:
-    """Where a frame is, as in a traceback."""
+    """A frame's description as in a traceback."""
     info = info_frame(frame)
     return f'  File "{info["filename"]}", line {info["line_number"]}, in {info["name"]}\n\t{info["line"]}'
 
 
 def call_stack(frame: FrameType | None) -> list[str]:
-    """Text of a frame and its callers, outermost first."""
+    """Descriptions of a frame and its callers, outermost first."""
     return [repr_frame(each) for each in reversed(_outwards(frame))]
 
 
@@ -165,9 +165,9 @@ def process(
     Args:
         frame: the innermost frame.
         child: accepted for compatibility.
-        state: the profile; changed.
-        stop: end of a file's name: only frames inside of the innermost of that file count.
-        omit: ends of files' names: a stack with a frame in one of them is not counted.
+        state: the profile; changed in place.
+        stop: end of a file's name; only frames that the innermost frame of that file has called count.
+        omit: ends of files' names; a stack with a frame in one of them is not counted.
         depth: at most so many frames, from the outermost on.
 
     Returns:
@@ -210,7 +210,7 @@ def llprocess(frames: Iterable[Any] | None, child: object, state: dict[str, Any]
     Args:
         frames: outermost first, with attributes `name` and `addr` and perhaps `info`; None for no stack.
         child: accepted for compatibility.
-        state: the profile; changed.
+        state: the profile; changed in place.
 
     Returns:
         The profile.
@@ -233,7 +233,7 @@ def llprocess(frames: Iterable[Any] | None, child: object, state: dict[str, Any]
 
 
 def merge(*args: dict[str, Any]) -> dict[str, Any]:
-    """One profile of several, which stay as they are."""
+    """A profile with the counts of several, which are not changed."""
     if not args:
         return create()
     children: dict[str, list[dict[str, Any]]] = {}
@@ -259,9 +259,9 @@ def get_profile(
 
     Args:
         history: (time in seconds, profile), oldest first; with `key`, (time, {key: profile}).
-        recent: what was collected since; counts unless `stop` is given.
+        recent: the profile collected since the last entry; counts unless `stop` is given.
         start, stop: the span, in seconds; open by default.
-        key: which of the profiles of each entry.
+        key: key of the profile in each entry.
     """
     chosen = [state for when, state in history if (start is None or when >= start) and (stop is None or when <= stop)]
     if recent is not None and stop is None:
@@ -311,7 +311,7 @@ def _rectangles(
 
 
 def color_of(filename: str) -> str:
-    """A light color that is the same for all that is in a file."""
+    """A light color that is the same for all frames of a file."""
     import zlib
 
     seed = zlib.crc32(filename.encode("utf-8", "replace"))
@@ -319,7 +319,7 @@ def color_of(filename: str) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """A duration, as `20.00 ms`."""
+    """A duration in words, such as `20.00 ms`."""
     for factor, unit in ((1, "s"), (1e-3, "ms")):
         if seconds >= factor:
             return f"{seconds / factor:.2f} {unit}"
@@ -327,7 +327,7 @@ def format_time(seconds: float) -> str:
 
 
 def plot_figure(data: dict[str, list[Any]], **kwargs: object) -> Any:
-    """A bokeh figure of `plot_data`, and the source of its data.
+    """A bokeh figure of the columns of `plot_data`, and the figure's data source.
 
     Raises:
         ImportError: bokeh is not installed.
@@ -352,7 +352,7 @@ class Watcher:
     """A thread that profiles another.
 
     Args:
-        thread_id: the thread; that of the caller by default.
+        thread_id: the other thread; the caller's by default.
         interval, cycle: seconds between two samples, and between two entries of the log.
         maxlen: entries that are kept.
         omit: see `process`.
@@ -417,7 +417,7 @@ def watch(
     Args:
         thread_id, omit, stop: see `Watcher`.
         interval, cycle: times between two samples, and between two entries of the log.
-        maxlen: entries that are kept; those of some hours by default.
+        maxlen: entries that are kept; 3600 by default.
 
     Returns:
         The log, which grows: (time in seconds since the epoch, profile), oldest first.

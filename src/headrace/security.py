@@ -34,22 +34,22 @@ _TEMPORARY_DAYS = 365
 
 
 class Security:
-    """Which certificates the parts of a cluster use with each other.
+    """The certificates that the parts of a cluster use with each other.
 
     Args:
-        require_encryption: refuse connections that are not encrypted. By default as configured, else whether there is
-            a `tls_ca_file`.
-        tls_ca_file: certificate authority that all certificates are checked against.
-        tls_client_cert, tls_client_key: of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
+        require_encryption: whether to refuse connections that are not encrypted. By default as configured; if that is
+            open, true with a `tls_ca_file`.
+        tls_ca_file: certificate of the authority that has to have signed all others.
+        tls_client_cert, tls_client_key: certificate and key of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
         tls_ciphers: OpenSSL's list of allowed ciphers, for TLS 1.2.
         tls_min_version, tls_max_version: 1.2, 1.3 or an `ssl.TLSVersion`.
         extra_conn_args: further keywords for making connections.
 
-    Whatever is not given comes from the configuration (`distributed.comm.tls`).
+    Arguments that are not given come from the configuration (`distributed.comm.tls`).
 
     Raises:
-        TypeError: an unknown keyword.
-        ValueError: an unsupported TLS version.
+        TypeError: a keyword is unknown.
+        ValueError: a TLS version is not supported.
     """
 
     __slots__ = (
@@ -94,7 +94,7 @@ class Security:
 
     @staticmethod
     def setting(name: str) -> str:
-        """The key of the configuration that stands for a keyword."""
+        """The configuration's key for a keyword."""
         return _FIELDS[name]
 
     @classmethod
@@ -139,10 +139,11 @@ class Security:
         }
 
     def _context(self, role: str, purpose: ssl.Purpose) -> ssl.SSLContext | None:
-        """Both ends must have a certificate of the authority; `None` if there is nothing of all that.
+        """A context with which both ends must have a certificate of the authority; None if no certificates are set.
 
         Raises:
-            ValueError: there is a part of it only: without a word, what is meant to be encrypted would not be.
+            ValueError: the settings of the role are incomplete. (Without this error, connections that the user wants
+                encrypted would silently not be.)
             OSError: a file cannot be read, or is no certificate.
         """
         config = self.get_tls_config_for_role(role)
@@ -156,7 +157,7 @@ class Security:
             else:
                 context = ssl.create_default_context(purpose=purpose, cafile=authority)
             context.verify_mode = ssl.CERT_REQUIRED
-            # Workers come and go at any address: what counts is that the authority signed them.
+            # Workers come and go at any address: only the authority's signature counts.
             context.check_hostname = False
             with _as_file(certificate) as certificate_file, _as_file(key) as key_file:
                 context.load_cert_chain(certificate_file, key_file)
@@ -193,7 +194,7 @@ class Security:
         )
 
     def _shown(self) -> dict[str, str]:
-        """The settings as text; certificates and keys themselves are not for logs."""
+        """The settings as text, without certificates and keys themselves, which must not get into logs."""
         shown = {}
         for name in ("require_encryption", *_FIELDS):
             value = getattr(self, name)
@@ -223,7 +224,7 @@ def _check_role(role: str) -> None:
 
 
 def _holds_key(certificate: str) -> bool:
-    """Whether a private key stands beside a certificate; also if that cannot be read, which is an error of its own."""
+    """Whether a certificate's text or file has a private key, too; true if it cannot be read: `ssl` raises then."""
     if not _is_pem(certificate):
         try:
             with open(certificate) as file:
@@ -239,7 +240,7 @@ def _is_pem(text: str) -> bool:
 
 @contextlib.contextmanager
 def _as_file(value: str | None) -> Any:
-    """A file name for `ssl`, which reads certificates and keys from files only."""
+    """The name of a file with a certificate or key: `ssl` reads these from files only."""
     if value is None or not _is_pem(value):
         yield value
         return

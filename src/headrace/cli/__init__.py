@@ -1,1 +1,1 @@
-"""The command line: `headrace scheduler`, `headrace worker`, and the names that dask's users type."""
+"""The command line: `headrace scheduler`, `headrace worker` and others, and their names in dask."""

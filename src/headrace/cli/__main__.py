@@ -1,4 +1,4 @@
-"""`python -m headrace.cli`."""
+"""The command `python -m headrace.cli`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that the commands share, and the objects that they mean."""
+"""Options that several commands share, and the objects that their values stand for."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from headrace.security import Security
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: For commands with preload scripts, which may have options of their own.
+#: Settings of commands with preload scripts, which may have options of their own.
 PRELOADING = {"ignore_unknown_options": True}
 
 _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
 
 
 def tls_options(command: F) -> F:
-    """--tls-ca-file, --tls-cert, --tls-key."""
+    """Add the options --tls-ca-file, --tls-cert and --tls-key to a command."""
     for option in reversed(
         [
             click.option("--tls-ca-file", type=_FILE, default=None, help="CA certificates for TLS, in PEM format"),
@@ -34,13 +34,13 @@ def tls_options(command: F) -> F:
 
 
 def security(role: str, ca_file: str | None, certificate: str | None, key: str | None) -> Security | None:
-    """The certificates given on the command line for a role ("scheduler" or "worker"); None when there are none."""
+    """The certificates on the command line for a role ("scheduler" or "worker"); None if there are none."""
     given: dict[str, Any] = {"tls_ca_file": ca_file, f"tls_{role}_cert": certificate, f"tls_{role}_key": key}
     return Security(**given) if any(given.values()) else None
 
 
 def dashboard_options(default_address: str) -> Callable[[F], F]:
-    """The options about the dashboard, which headrace does not have: accepted, and named in one line of the log."""
+    """Add the options about the dashboard, which headrace does not have: they are accepted and make no difference."""
 
     def decorate(command: F) -> F:
         for option in (
@@ -57,7 +57,7 @@ def dashboard_options(default_address: str) -> Callable[[F], F]:
 
 
 def note_ignored(context: click.Context, names: tuple[str, ...]) -> None:
-    """Say in the log which of these options were given and make no difference."""
+    """Log those of the named options that were given, and make no difference."""
     given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -65,7 +65,7 @@ def note_ignored(context: click.Context, names: tuple[str, ...]) -> None:
 
 
 def preload_options(*names: str) -> Callable[[F], F]:
-    """--preload and the like, and the arguments that follow them on the command line (`preload_argv`)."""
+    """Add options such as --preload, and the argument `preload_argv` for the rest of the command line."""
 
     def decorate(command: F) -> F:
         command = click.argument("preload_argv", nargs=-1, type=click.UNPROCESSED)(command)
@@ -90,7 +90,7 @@ def check_preload_arguments(arguments: tuple[str, ...], preload: tuple[str, ...]
         configured: key of the configuration that may name scripts, too.
 
     Raises:
-        click.UsageError: names the first of them.
+        click.UsageError: there are arguments and no scripts; the message names the first argument.
     """
     from headrace import config
 
@@ -103,7 +103,7 @@ def parse_ports(text: str | None) -> list[int | None]:
     """The ports that an option allows, in the order in which to try them.
 
     Raises:
-        click.BadParameter: neither a port nor a range of ports.
+        click.BadParameter: the text is neither a port nor a range of ports.
     """
     try:
         return ports_of(text)
@@ -112,14 +112,14 @@ def parse_ports(text: str | None) -> list[int | None]:
 
 
 def announce_worker(address: str, scheduler: str) -> None:
-    """Say that a worker is up. Scripts that start workers wait for one of these lines."""
+    """Print that a worker is up. Scripts that start workers wait for one of these lines."""
     click.echo(f"Start worker at: {address}", err=True)
     click.echo(f"Registered with scheduler at: {scheduler}", err=True)
     click.echo(f"Registered to: {scheduler}", err=True)
 
 
 def version_option(command: F) -> F:
-    """--version, of headrace."""
+    """Add the option --version, which prints headrace's."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -130,13 +130,13 @@ def version_option(command: F) -> F:
 
 
 def parse_resources(text: str | None) -> dict[str, float] | None:
-    """Resources as typed.
+    """A worker's resources from the text of an option.
 
     >>> parse_resources("GPU=2 MEM=10e9"), parse_resources("GPU=2,MEM=1")
     ({'GPU': 2.0, 'MEM': 10000000000.0}, {'GPU': 2.0, 'MEM': 1.0})
 
     Raises:
-        click.BadParameter: not of the form NAME=NUMBER.
+        click.BadParameter: a part of the text is not of the form NAME=NUMBER.
     """
     if not text:
         return None

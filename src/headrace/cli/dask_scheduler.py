@@ -84,7 +84,7 @@ def scheduler(
     async def start() -> list[Any]:
         server = await _start(ports, keywords)
         gc.collect()
-        gc.freeze()  # what is there now stays: no collection needs to look at it
+        gc.freeze()  # the objects of now live as long as the process: no collection needs to look at them
         gc.set_threshold(*GC_THRESHOLDS)
         click.echo(f"Scheduler at: {server.address}", err=True)
         return [server]
@@ -94,16 +94,16 @@ def scheduler(
 
 
 async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
-    """A scheduler that listens on the first of these ports that is free.
+    """A scheduler that listens on the first free one of these ports.
 
     Raises:
-        OSError: none of them is.
+        OSError: none of the ports is free.
     """
     from headrace.comm.addressing import has_port
     from headrace.scheduler import Scheduler
 
     if ports == [None] and not has_port(keywords["host"]):
-        ports = [8786, 0]  # the default port may be somebody else's; one that was asked for must be had
+        ports = [8786, 0]  # another program may have the default port; a port that the user asked for must be had
     for port in ports[:-1]:
         try:
             return await Scheduler(port=port, **keywords)
@@ -113,7 +113,7 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    """Console script."""
+    """Run the command; a console script."""
     scheduler()
 
 

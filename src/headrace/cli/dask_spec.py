@@ -1,4 +1,4 @@
-"""`headrace spec`, `dask spec`: runs servers given by a specification as the main work of a process."""
+"""`headrace spec`, `dask spec`: servers by specification as the main work of a process."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
 
 
 def _read(text: str, file: str | None) -> dict[str, Any]:
-    """The specification.
+    """The specification from the option's text or from a file.
 
     Raises:
-        click.UsageError: there is none, there are two, or it is not one.
+        click.UsageError: neither or both are given, or the text is no specification.
     """
     if bool(text) == bool(file):
         raise click.UsageError("give the specification as --spec TEXT or --spec-file FILE, and only one of these")
@@ -83,7 +83,7 @@ def _announce(server: Any) -> None:
 
 
 def main() -> None:
-    """Console script."""
+    """Run the command; a console script."""
     spec()
 
 

@@ -14,7 +14,7 @@ from .process_life import serve, start_logging
 if TYPE_CHECKING:
     from headrace.deploy.spec import SpecCluster
 
-#: What is run on the workers' machines by default: `headrace.cli.dask_worker`, by the name that it is known under.
+#: Module that the workers' machines run by default: `headrace.cli.dask_worker`, by its documented name.
 WORKER_COMMAND = "distributed.cli.dask_worker"
 
 
@@ -92,24 +92,24 @@ async def _start(scheduler: str, hosts: list[str], **given: Any) -> SpecCluster:
 
 
 class _Running:
-    """A cluster as something that runs until it is closed."""
+    """A cluster as the main work of a process: `finished` waits until `close` was called."""
 
     def __init__(self, cluster: SpecCluster) -> None:
         self._cluster = cluster
         self._closed = asyncio.Event()
 
     async def finished(self) -> None:
-        """Wait until it was closed."""
+        """Wait until the cluster was closed."""
         await self._closed.wait()
 
     async def close(self) -> None:
-        """Stop the cluster."""
+        """Close the cluster."""
         await self._cluster.close()
         self._closed.set()
 
 
 def main() -> None:
-    """Console script."""
+    """Run the command; a console script."""
     ssh()
 
 

@@ -30,7 +30,7 @@ from .common_options import (
 from .hash_seed import run_with_hash_seed
 from .process_life import pid_file, serve, start_logging
 
-#: The usual worker, by the name that it is known under.
+#: Class of workers by default, by its documented name.
 WORKER_CLASS = "dask.distributed.Worker"
 #: Options that make no difference, because there is no dashboard.
 IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
@@ -116,10 +116,10 @@ def worker(
 
 
 def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The keywords of each Worker or Nanny that these options mean. Starts nothing.
+    """The keywords of each Worker or Nanny that the options ask for. Starts nothing.
 
     Raises:
-        click.UsageError: options that contradict each other, or values that make no sense; says which.
+        click.UsageError: options contradict each other, or a value makes no sense; the message says which.
     """
     nanny = given["nanny"]
     count, threads = _sizes(given["nworkers"], given["nthreads"])
@@ -244,7 +244,7 @@ def _sizes(nworkers: str | None, nthreads: int) -> tuple[int, int]:
 
 
 async def _found(scheduler_file: str, death_timeout: str | None) -> None:
-    """Wait for the scheduler's file here, for as long as it takes unless a time is given."""
+    """Wait until the scheduler's file is there, for as long as it takes unless a time limit is given."""
     from headrace.config import parse_seconds
     from headrace.rpc.scheduler_file import wait_for_scheduler_file
 
@@ -274,7 +274,7 @@ async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[s
 
 
 def main() -> None:
-    """Console script."""
+    """Run the command; a console script."""
     worker()
 
 

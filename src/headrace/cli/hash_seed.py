@@ -1,6 +1,6 @@
-"""Has a command's process, which is to be a worker itself, start again with the `hash` of texts that all workers have.
+"""Restarts a command's process that is to be a worker itself with the seed of `hash` that all workers have.
 
-An interpreter takes the seed of `hash` from its environment as it starts, and never again.
+An interpreter reads the seed from its environment when it starts, and never again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from headrace.nanny.environment import SEED_VARIABLE, hash_seed
 
 
 def run_with_hash_seed(option: str) -> None:
-    """Put the same command in this process's place, with the seed in its environment; returns if it is there already.
+    """Replace this process by the same command with the seed in its environment; return if the seed is there already.
 
-    Call it before anything was begun. Whoever calls a command as a function keeps his process: nothing happens then.
+    To be called before the process has begun anything. Does nothing if a program calls the command as a function.
 
     Args:
-        option: the beginning of an option which this process's own command line has if this command is what it runs.
+        option: beginning of an option of the command: if the process's own command line has none such, a program has
+            called the command as a function.
     """
     seed = hash_seed(os.environ)
     if os.environ.get(SEED_VARIABLE) == seed or sys.flags.ignore_environment or os.name != "posix":

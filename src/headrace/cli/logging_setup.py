@@ -1,4 +1,4 @@
-"""Loggers as the configuration wants them: for the command line, and for those who call `distributed.config`."""
+"""Sets loggers up as the configuration says: for the command line, and for callers of `distributed.config`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.config import get
 
-#: Levels that apply where the configuration says nothing.
+#: Levels of loggers that the configuration does not name.
 DEFAULT_LEVELS = {"distributed": "info", "headrace": "info", "distributed.client": "warning", "bokeh": "error"}
 _HANDLER = "headrace-initialized"
 
@@ -19,15 +19,15 @@ def initialize_logging(config: Mapping[Any, Any]) -> None:
     """Set loggers up as a configuration says.
 
     Args:
-        config: dask's; its section "distributed" counts, or, if that says nothing of logging, its own keys.
-            "logging-file-config" is the path of a file for `logging.config.fileConfig`; "logging" is for
+        config: dask's configuration; its section "distributed" counts, or, if that has neither of the two keys, its own
+            keys. "logging-file-config" is the path of a file for `logging.config.fileConfig`; "logging" is for
             `logging.config.dictConfig` if it has a "version", and else gives levels by logger's name, with lines to
             standard error in the format `distributed.admin.log-format`.
 
     Raises:
-        RuntimeError: both of them.
-        ValueError: an unknown level; names the logger.
-        FileNotFoundError: no such file.
+        RuntimeError: the configuration has both keys.
+        ValueError: a level is unknown; the message names the logger.
+        FileNotFoundError: there is no such file.
     """
     chosen = _section(config)
     path, levels = chosen.get("logging-file-config"), chosen.get("logging") or {}

@@ -22,7 +22,7 @@ for one in (scheduler, spec, ssh, worker):
 
 
 def main() -> None:
-    """Console script."""
+    """Run the command; a console script."""
     command()
 
 

@@ -1,6 +1,6 @@
-"""How a server's process lives: until it closes by itself, or a signal closes it; a second signal forces.
+"""The life of a server's process: it ends when its servers have closed, or a signal has them closed; a second forces.
 
-One place, so that scheduler and worker end alike and with an exit status that says how.
+All commands use this, so that schedulers and workers end alike, with an exit status that tells how.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ class Running(Protocol):
     """A server, or a cluster, as the main work of a process."""
 
     async def finished(self) -> object:
-        """Wait until it has closed."""
+        """Wait until the server has closed."""
 
     async def close(self) -> object:
-        """Close it."""
+        """Close the server."""
 
 
 def serve(start: Callable[[], Coroutine[Any, Any, Sequence[Running]]], kind: str) -> None:
-    """Run `start` (returns servers that run) in this process until one has finished or a signal asks to stop.
+    """Run servers in this process until all have finished or a signal asks to stop.
 
     Args:
-        start: returns the servers; each has `finished()` and `close()`.
-        kind: what this process is, for the user: "scheduler" or "worker".
+        start: returns the running servers.
+        kind: the user's word for this process, such as "scheduler" or "worker".
 
     Raises:
-        SystemExit: with status 1 if the start failed.
+        click.ClickException: the start failed; click exits with status 1.
+        SystemExit: a signal other than SIGINT has ended the process; the status is 0.
     """
     try:
         signalled = run(_serve(start, kind))
@@ -91,7 +92,7 @@ async def _serve(start: Callable[[], Coroutine[Any, Any, Sequence[Running]]], ki
 
 
 async def _close(server: Running, name: str | None) -> None:
-    """Close a server, which tells others why if a signal of this name asks for that."""
+    """Close a server; if a signal of this name is the reason, the server tells others so."""
     await (server.close(reason=f"received {name}") if name is not None and isinstance(server, Node) else server.close())
 
 
@@ -109,7 +110,10 @@ def _handlers(loop: asyncio.AbstractEventLoop, on_signal: Callable[[int], None])
 
 @contextlib.contextmanager
 def _parent(loop: asyncio.AbstractEventLoop, received: asyncio.Future[int]) -> Iterator[None]:
-    """Close when the standard input does, if the environment asks for that; what this starts is not asked the same."""
+    """Have the process close when its standard input closes, if its environment asks for that.
+
+    Processes that are started from here do not inherit the request.
+    """
     if not os.environ.pop(STOP_WITH_STDIN, None):
         yield
         return
@@ -131,7 +135,7 @@ def start_logging() -> None:
     """Log as configured (`distributed.logging` or `distributed.logging-file-config`, `distributed.admin.log-format`).
 
     Raises:
-        click.UsageError: the configuration asks for what there is not.
+        click.UsageError: the configuration names a level, a file or a combination that is not possible.
     """
     names = ("logging", "logging-file-config")
     chosen: dict[str, Any] = {name: config.get(name, None) for name in names}

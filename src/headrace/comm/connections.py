@@ -145,7 +145,7 @@ class Comm(ABC):
 
     @staticmethod
     def handshake_info() -> dict[str, Any]:
-        """This end's entries in the handshake, under their documented names."""
+        """The entries of this end in a handshake, under their documented names."""
         return {"compression": None, "python": tuple(sys.version_info[:3]), "pickle-protocol": pickle.HIGHEST_PROTOCOL}
 
     @staticmethod

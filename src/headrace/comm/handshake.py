@@ -41,7 +41,7 @@ def package_version() -> str:
 
 
 def handshake_info(compression: str | None = None) -> dict[str, Any]:
-    """This end's handshake."""
+    """The handshake of this end."""
     return {
         "protocol": PROTOCOL_VERSION,
         "package": package_version(),

@@ -178,7 +178,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def _say(
         self, kind: str, text: str, *args: object, level: int = logging.WARNING, error: Exception | None = None
     ) -> None:
-        if self._complaints is None:  # this end has connected: nobody can make it do so over and over
+        if self._complaints is None:  # this end has connected, and the peer cannot make it do so over and over
             self._complaints = Complaints(logger)
         self._complaints.say(kind, self.peer_address, text, *args, level=level, error=error)
 

@@ -10,6 +10,11 @@ from headrace.exceptions import FatalCommClosedError
 from .registry import backends
 from .tcp import SocketConnector, SocketListener, TCPBackend
 
+_REMEDY = (
+    "give a Security object with tls_ca_file and the certificate and key of this role, or configure "
+    "distributed.comm.tls"
+)
+
 
 class TLSConnector(SocketConnector):
     """Connects to `host:port` with TLS."""
@@ -20,10 +25,7 @@ class TLSConnector(SocketConnector):
         """The context to connect with."""
         context = connection_args.get("ssl_context")
         if not isinstance(context, ssl.SSLContext):
-            raise FatalCommClosedError(
-                f"no certificates to connect to tls://{location} with: give a Security object with tls_ca_file and the "
-                "certificate and key of this role, or configure distributed.comm.tls"
-            )
+            raise FatalCommClosedError(f"no certificates to connect to tls://{location} with: {_REMEDY}")
         return context
 
 
@@ -36,10 +38,7 @@ class TLSListener(SocketListener):
         """The context to listen with."""
         context = listen_args.get("ssl_context")
         if not isinstance(context, ssl.SSLContext):
-            raise TypeError(
-                f"no certificates to listen at tls://{location} with: give a Security object with tls_ca_file and the "
-                "certificate and key of this role, or configure distributed.comm.tls"
-            )
+            raise TypeError(f"no certificates to listen at tls://{location} with: {_REMEDY}")
         return context
 
 

@@ -59,9 +59,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def parse_and_reduce(client: Client, sources: list[Source]) -> tuple[Summary, Any]:
-    """Parse every file and merge the summaries in a tree, with the table beside it; shows the progress.
+    """Parse every file, merge the summaries in a tree, and make the table; shows the progress.
 
-    Returns the merged summary, and a `dask.dataframe` whose partitions are on the workers.
+    Returns:
+        The merged summary, and a `dask.dataframe` whose partitions are on the workers.
     """
     begin = time.perf_counter()
     parsed = client.map(parse_file, sources, key="parse")
@@ -92,7 +93,7 @@ def show_summary(summary: Summary) -> None:
 
 
 def show_functions(frame: Any) -> None:
-    """The same data through dask.dataframe, in one computation."""
+    """Print tables about the functions, from one computation with dask.dataframe."""
     import dask
 
     begin = time.perf_counter()

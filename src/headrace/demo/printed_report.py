@@ -11,7 +11,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def styled(text: str, code: str) -> str:
-    """The text in a terminal's style, when there is a terminal."""
+    """The text with a terminal's style, if the output goes to a terminal."""
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\x1b[{code}m{text}\x1b[0m"
@@ -22,7 +22,7 @@ def heading(text: str) -> str:
 
 
 def sparkline(counts: Sequence[float]) -> str:
-    """A bar per count, relative to the largest.
+    """A text with a bar for each count, relative to the largest.
 
     >>> sparkline([0, 1, 4, 8])
     ' ▁▄█'
@@ -46,7 +46,7 @@ def shortened(path: str, length: int) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Aligned columns; numbers to the right, with thousands separated.
+    """A text with aligned columns; numbers stand at the right, with thousands separated.
 
     >>> print(table(["name", "count"], [["a", 1234], ["bcd", 5]]))
       name  count

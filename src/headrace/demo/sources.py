@@ -1,6 +1,6 @@
-"""The demo's tasks: parse a file, merge what was found, make a table. They run on the workers.
+"""The demo's tasks, which run on the workers: parse a file, merge summaries, make a table.
 
-Plain functions of plain values; they know nothing of the cluster.
+The tasks are plain functions of plain values, and know nothing of the cluster.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZE_CLASSES = (2, 5, 10, 20, 40, 80)
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read: its path, the top-level package it belongs to and its dotted module name."""
+    """A file to read: its path, its top-level package and its dotted module name."""
 
     path: str
     package: str
@@ -29,7 +29,7 @@ class Source:
 
 @dataclass
 class Summary:
-    """What was found in one file or in many; a sum.
+    """The counts of one file, or the sum of those of several.
 
     Attributes:
         files, lines, classes, functions: counts.
@@ -45,7 +45,7 @@ class Summary:
 
 @dataclass
 class Parsed:
-    """One file's summary, and its functions as columns of equal length."""
+    """The summary of a file, and its functions as columns of equal length."""
 
     source: Source
     summary: Summary
@@ -76,12 +76,12 @@ def _files_below(root: Path, package: str | None) -> Iterator[Source]:
 
 
 def parse_file(source: Source) -> Parsed:
-    """Read and parse one file; one that cannot be is counted as failed."""
+    """Read and parse a file; a file that cannot be read or parsed is counted as failed."""
     try:
         with tokenize.open(source.path) as file:  # honours the file's own encoding declaration
             text = file.read()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes and the like: other people's files
+            warnings.simplefilter("ignore")  # of invalid escapes and the like in other people's files
             tree = ast.parse(text, source.path)
     except (SyntaxError, ValueError, RecursionError, OSError) as error:
         reason = getattr(error, "msg", None) or str(error)
@@ -102,7 +102,7 @@ def summary_of(parsed: Parsed) -> Summary:
 
 
 def merge(summaries: Iterable[Summary]) -> Summary:
-    """The sum of several."""
+    """The sum of several summaries."""
     total = Summary()
     for summary in summaries:
         total.files += summary.files

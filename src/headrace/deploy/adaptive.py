@@ -25,7 +25,8 @@ __all__ = ["Adaptive", "AdaptiveCore"]
 class Adaptive(AdaptiveCore):
     """Has a cluster scaled by the scheduler's load, from when it is made until `stop`.
 
-    Usually made by `cluster.adapt(...)`. What is not given is read from `distributed.adaptive` in the configuration.
+    Usually made by `cluster.adapt(...)`. Arguments that are not given are read from `distributed.adaptive` in the
+    configuration.
 
     Args:
         cluster: has `scale(n)` (or `scale_up`) and `scale_down(workers)`, and the sets `plan`, `requested`, `observed`.
@@ -36,11 +37,11 @@ class Adaptive(AdaptiveCore):
         kwargs: for `Scheduler.workers_to_close`.
 
     Attributes:
-        periodic_callback: what calls `adapt`; None after `stop`.
+        periodic_callback: calls `adapt` at intervals; None after `stop`.
         state: "starting", "running", "inactive" (no interval) or "stopped".
 
     Raises:
-        TypeError, ValueError: the bounds make no sense; says how.
+        TypeError, ValueError: the bounds make no sense; the message says how.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Adaptive(AdaptiveCore):
         self._workers_to_close_kwargs = kwargs
         self.periodic_callback: PeriodicCallback | None = None
         self.state = "inactive"
-        #: whether the call of `cluster.scale` that is being made is this one's
+        #: whether a call of `cluster.scale` now comes from this object
         self.is_scaling = False
         if self.interval > 0:
             self.state = "starting"
@@ -95,11 +96,11 @@ class Adaptive(AdaptiveCore):
         else:
             self.loop.add_callback(callback.stop)
 
-    # What it sees
+    # The cluster and its scheduler
 
     @property
     def loop(self) -> Any:
-        """The cluster's."""
+        """The cluster's event loop."""
         return self.cluster.loop
 
     @property
@@ -119,10 +120,10 @@ class Adaptive(AdaptiveCore):
     def observed(self) -> set[Any]:
         return set(self.cluster.observed)
 
-    # What it asks, and does
+    # Questions and actions
 
     async def adapt(self) -> None:
-        """Look, decide and scale, once. Without a scheduler, or while the cluster starts or closes, nothing."""
+        """Look, decide and scale, once. Does nothing without a scheduler, or while the cluster starts or closes."""
         if self.state == "stopped" or self.cluster.status is not Status.running or self.scheduler is None:
             return
         try:
@@ -131,7 +132,7 @@ class Adaptive(AdaptiveCore):
             logger.warning("Adaptive scaling of cluster %s failed: %s", self.cluster.name, error)
 
     async def target(self) -> int:
-        """How many workers the scheduler wants, by `Scheduler.adaptive_target`."""
+        """The number of workers that the scheduler wants, by `Scheduler.adaptive_target`."""
         return int(await self.scheduler.adaptive_target(target_duration=self.target_duration))
 
     async def workers_to_close(self, target: int) -> list[Any]:
@@ -146,14 +147,14 @@ class Adaptive(AdaptiveCore):
         )
 
     async def recommendations(self, target: int) -> dict[str, Any]:
-        """As `AdaptiveCore.recommendations`; also brings back workers that are planned, and were lost."""
+        """Recommend as `AdaptiveCore` does, after starting again workers that are planned and were lost."""
         correct = getattr(self.cluster, "_correct_state", None)
         if correct is not None and self.plan != self.requested:
             await correct()
         return await super().recommendations(target)
 
     async def scale_up(self, n: int) -> None:
-        """Have the cluster have `n` workers; returns when they were asked for."""
+        """Scale the cluster up to `n` workers; returns once they were asked for."""
         specifications_for = getattr(self.cluster, "specifications_for", None)
         self.is_scaling = True
         try:
@@ -163,7 +164,7 @@ class Adaptive(AdaptiveCore):
         await _awaited(scaling)
 
     async def scale_down(self, workers: Iterable[Any]) -> None:
-        """Close these workers once the scheduler has retired them; those that it cannot spare now stay."""
+        """Close workers once the scheduler has retired them; workers that it cannot spare now stay."""
         names = list(workers)
         present = self.observed.intersection(names)
         retired: set[Any] = set(names) - present
@@ -180,7 +181,7 @@ async def _awaited(result: object) -> None:
 
 
 def _bound(value: object) -> Any:
-    """A number of workers; infinity is a text in variables of the environment, and `.inf` in YAML."""
+    """A configured number of workers; infinity is a text in variables of the environment, and `.inf` in YAML."""
     return math.inf if value in ("inf", ".inf") else value
 
 

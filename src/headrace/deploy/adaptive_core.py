@@ -1,6 +1,7 @@
-"""How many workers there should be, from what is planned, requested and observed: when to add some, and which to close.
+"""Decides the number of workers, from those planned, requested and observed: when to add some, and which to close.
 
-Pure apart from what subclasses give: knows neither a cluster nor a scheduler, reads no clock, starts nothing.
+Pure apart from the methods of subclasses and the times in the log: knows neither a cluster nor a scheduler, and starts
+nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def check_bounds(minimum: float, maximum: float, wait_count: float) -> None:
     """Refuse bounds between which no number of workers lies.
 
     Raises:
-        TypeError: one is no integer (`maximum` may be infinite).
-        ValueError: one is negative, or `maximum` is less than `minimum`.
+        TypeError: a bound is no integer (`maximum` may be infinite).
+        ValueError: a bound is negative, or `maximum` is less than `minimum`.
     """
     for name, value in {"minimum": minimum, "maximum": maximum, "wait_count": wait_count}.items():
         if name == "maximum" and value == math.inf:
@@ -41,15 +42,15 @@ def check_bounds(minimum: float, maximum: float, wait_count: float) -> None:
 
 
 class AdaptiveCore(ABC):
-    """Decides again and again, when `adapt` is called, how many workers there should be.
+    """Decides at each call of `adapt` how many workers there should be.
 
-    Subclasses give the sets `plan` (workers that shall be), `requested` (that were asked for) and `observed` (that are
-    there), by whatever names workers have; and `target`, `workers_to_close`, `scale_up` and `scale_down`.
+    Subclasses give the names of the workers that are to be there (`plan`), that were asked for (`requested`), and that
+    are there (`observed`); and the methods `target`, `workers_to_close`, `scale_up` and `scale_down`.
 
     Args:
         minimum: workers to keep at least.
         maximum: workers to have at most.
-        wait_count: a worker is closed when it was suggested that many times in a row.
+        wait_count: a worker is closed when it was suggested so many times in a row.
 
     Attributes:
         close_counts: how often in a row each worker was suggested, by name.
@@ -71,29 +72,29 @@ class AdaptiveCore(ABC):
     @property
     @abstractmethod
     def plan(self) -> set[Any]:
-        """Workers that there shall be."""
+        """Names of the workers that are to be there."""
 
     @property
     @abstractmethod
     def requested(self) -> set[Any]:
-        """Workers that were asked for, whether they have come or not."""
+        """Names of the workers that were asked for, whether they have come or not."""
 
     @property
     @abstractmethod
     def observed(self) -> set[Any]:
-        """Workers that the scheduler has."""
+        """Names of the workers that the scheduler has."""
 
     @abstractmethod
     async def target(self) -> int:
-        """How many workers there should be, bounds aside."""
+        """The number of workers that there should be, bounds aside."""
 
     @abstractmethod
     async def workers_to_close(self, target: int) -> list[Any]:
-        """Which workers to close so that `target` stay."""
+        """Names of workers to close so that `target` stay."""
 
     @abstractmethod
     async def scale_up(self, n: int) -> None:
-        """Have `n` workers, which is more than are planned."""
+        """Ask for workers, so that there are `n`, more than are planned."""
 
     @abstractmethod
     async def scale_down(self, workers: Iterable[Any]) -> None:
@@ -104,7 +105,7 @@ class AdaptiveCore(ABC):
         return int(max(self.minimum, min(self.maximum, await self.target())))
 
     async def recommendations(self, target: int) -> dict[str, Any]:
-        """What to do to have `target` workers.
+        """The next step towards `target` workers.
 
         Returns:
             `{"status": "same"}`, `{"status": "up", "n": number}` or `{"status": "down", "workers": list}`.
@@ -123,7 +124,7 @@ class AdaptiveCore(ABC):
         return {"status": "down", "workers": firm} if firm else {"status": "same"}
 
     async def _surplus(self, plan: set[Any], target: int) -> set[Any]:
-        """Workers that could go; those that have not come yet go first, as that costs nothing."""
+        """Workers to do without. Those that have not come yet are chosen first, as to cancel them costs nothing."""
         count = len(plan) - target
         awaited = self.requested - self.observed
         chosen = set(islice(sorted(awaited & plan, key=str), count))

@@ -1,4 +1,4 @@
-"""What all clusters share: their loop, synchronous and asynchronous use, waiting for workers, and the end.
+"""The base of all clusters: their loop, synchronous and asynchronous use, waiting for workers, and closing.
 
 Knows nothing of how a scheduler or a worker is started.
 """
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("distributed.deploy.cluster")
 
-#: Seconds between two looks at the number of workers, while somebody waits for them.
+#: Seconds between two looks at the number of workers, while a caller waits for them.
 _LOOK_INTERVAL = 0.005
-#: The same, where each look is a request to another process.
+#: Seconds between two looks where each is a request to another process.
 _REMOTE_LOOK_INTERVAL = 0.05
-#: Seconds that the clusters left open at the end of the process get to close.
+#: Seconds that each cluster left open at the end of the process gets to close.
 _EXIT_TIMEOUT = 10
-#: What a cluster has done that it remembers for `get_logs`.
+#: Lines about its own actions that a cluster keeps for `get_logs`.
 _LOG_LINES = 1000
 
 _open: weakref.WeakSet[Cluster] = weakref.WeakSet()
@@ -57,17 +57,18 @@ class Cluster(SyncMethodMixin):
 
     Args:
         asynchronous: whether the user is on the event loop and awaits.
-        loop: an asyncio loop, or anything with `.asyncio_loop`; by default the background loop of this process.
-        quiet: not to tell what happens.
-        name: of the cluster; random by default.
-        scheduler_sync_interval: seconds, or text such as "500ms", between two looks at what workers there are.
+        loop: an asyncio loop, or an object with an attribute `asyncio_loop`; by default the background loop of this
+            process.
+        quiet: whether to log nothing of its own actions.
+        name: the cluster's; random by default.
+        scheduler_sync_interval: seconds, or text such as "500ms", between two looks at the scheduler's workers.
 
     Attributes:
-        status: its life, as a `Status`.
-        scheduler: the Scheduler, or what started one elsewhere and knows its address.
+        status: state of its life, as a `Status`.
+        scheduler: the Scheduler, or the object that started one elsewhere and knows its address.
         scheduler_comm: the scheduler's operations, as asynchronous methods.
-        security: of connections to the scheduler.
-        client_address: where clients of this process connect, if that is another address than the workers'.
+        security: the certificates for connections to the scheduler.
+        client_address: the scheduler's address for clients of this process, if it is another than for workers.
     """
 
     _supports_scaling = False
@@ -89,7 +90,7 @@ class Cluster(SyncMethodMixin):
         self.client_address = ""
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self._sync_interval = parse_seconds(scheduler_sync_interval)
-        #: what a scheduler elsewhere said last of itself
+        #: the latest `identity` of a scheduler elsewhere
         self._last_info: dict[str, Any] = {"workers": {}}
         self._adaptive: Adaptive | None = None
         self._adaptive_options: dict[str, Any] = {}
@@ -107,7 +108,7 @@ class Cluster(SyncMethodMixin):
 
     @property
     def name(self) -> str:
-        """What this cluster is called."""
+        """The cluster's name."""
         return self._name
 
     @name.setter
@@ -116,7 +117,7 @@ class Cluster(SyncMethodMixin):
 
     @classmethod
     def from_name(cls, name: str) -> Self:
-        """The cluster of that name that runs already.
+        """The running cluster with a name.
 
         Raises:
             NotImplementedError: this kind of cluster cannot be found by its name.
@@ -132,7 +133,7 @@ class Cluster(SyncMethodMixin):
 
     @property
     def asynchronous(self) -> bool:
-        """Whether methods return awaitables here: the user said so, or calls from the cluster's own loop."""
+        """Whether methods return awaitables: the user chose that, or calls from the cluster's own loop."""
         return self._asynchronous or self.called_from_running_loop
 
     @property
@@ -143,7 +144,7 @@ class Cluster(SyncMethodMixin):
     # Life
 
     async def _start(self) -> None:
-        """Connect to the scheduler; a subclass extends it: first it starts one, or sets `scheduler_comm`."""
+        """Connect to the scheduler. Subclasses extend this: they first start a scheduler, or set `scheduler_comm`."""
         if self.scheduler_comm is None and self.scheduler is not None:
             self.scheduler_comm = LocalLink(self.scheduler) if self._is_local else self._connected()
         if self.scheduler_comm is not None and not self._is_local:
@@ -159,7 +160,7 @@ class Cluster(SyncMethodMixin):
         return rpc(self.scheduler_address, connection_args=security.get_connection_args("client"))
 
     async def _close(self) -> None:
-        """Let go of the scheduler; a subclass extends it. Also called when `_start` failed in the middle."""
+        """Disconnect from the scheduler. Subclasses extend this; it is also called when `_start` has failed halfway."""
         if self._adaptive is not None:
             self._adaptive.stop("the cluster closes")
         for callback in self.periodic_callbacks.values():
@@ -169,7 +170,7 @@ class Cluster(SyncMethodMixin):
         self.status = Status.closed
 
     async def _look(self) -> None:
-        """See what workers there are; called every `scheduler_sync_interval`."""
+        """Ask a scheduler elsewhere for its workers; called every `scheduler_sync_interval`."""
         if not self._is_local:
             try:
                 await self._read_info()
@@ -186,13 +187,13 @@ class Cluster(SyncMethodMixin):
 
     @property
     def _loop_runner(self) -> LoopRunner:
-        """For clusters of other packages, which start their loop themselves."""
+        """The runner of the cluster's loop; clusters of other packages start it themselves."""
         if self._runner is None:
             self._runner = LoopRunner(asynchronous=True)
         return self._runner
 
     async def _started(self) -> Self:
-        """Start once, whoever asks; a failure closes what was started and is raised to all."""
+        """Start the cluster at the first call; all callers wait. A failure closes it again, and is raised to all."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start_or_close())
         await asyncio.shield(self._starting)
@@ -214,7 +215,7 @@ class Cluster(SyncMethodMixin):
             self.status = Status.running
 
     async def _closed(self) -> None:
-        """Stop once, whoever asks."""
+        """Close the cluster at the first call; all callers wait."""
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close_all())
         await asyncio.shield(self._closing)
@@ -292,11 +293,11 @@ class Cluster(SyncMethodMixin):
     ) -> None:
         self.close()
 
-    # What there is
+    # Scheduler and workers
 
     @property
     def scheduler_address(self) -> str:
-        """Where the scheduler is reached; "<Not Connected>" before it runs."""
+        """The scheduler's address; "<Not Connected>" before it runs."""
         for source in (self.scheduler, self.scheduler_comm):
             address = getattr(source, "external_address", None) or getattr(source, "address", None)
             if isinstance(address, str):
@@ -305,7 +306,7 @@ class Cluster(SyncMethodMixin):
 
     @property
     def scheduler_info(self) -> dict[str, Any]:
-        """What the scheduler says of itself and its workers; of one elsewhere, what it said some time ago."""
+        """The scheduler's `identity`, workers included; of a scheduler elsewhere, the latest that was asked for."""
         return dict(self.scheduler.identity()) if self._is_local else self._last_info
 
     @property
@@ -322,16 +323,16 @@ class Cluster(SyncMethodMixin):
 
     @property
     def plan(self) -> set[Any]:
-        """Names of the workers that there shall be."""
+        """Names of the workers that are to be there."""
         return self.requested
 
     @property
     def dashboard_link(self) -> str:
-        """Where the dashboard is; empty, as there is none."""
+        """The dashboard's address: empty, as there is none."""
         return ""
 
     def get_client(self) -> Any:
-        """A client of this cluster, the same at each call while it is open; it is closed with the cluster."""
+        """A client of this cluster, the same at each call while it is open; the cluster closes it with itself."""
         from headrace.client import Client
 
         if self._client is None or self._client.status == "closed":
@@ -339,7 +340,7 @@ class Cluster(SyncMethodMixin):
         return self._client
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
-        """Wait until the scheduler has that many running workers.
+        """Wait until the scheduler has `n_workers` running workers.
 
         Raises:
             TimeoutError: there are fewer after `timeout` (seconds, or text such as "10s").
@@ -366,7 +367,7 @@ class Cluster(SyncMethodMixin):
         return sum(worker.get("status", "running") == "running" for worker in workers)
 
     def scale(self, n: int) -> Any:
-        """Have that many workers.
+        """Start or close workers until there are `n`.
 
         Raises:
             NotImplementedError: this kind of cluster has a fixed size.
@@ -378,7 +379,7 @@ class Cluster(SyncMethodMixin):
 
         Args:
             Adaptive: class that decides, `headrace.deploy.adaptive.Adaptive` by default.
-            kwargs: for it, such as `minimum` and `maximum`; those of an earlier call stand unless given again.
+            kwargs: keywords of the class, such as `minimum`; those of an earlier call stand unless given again.
 
         Raises:
             ValueError: the bounds contradict each other.
@@ -396,7 +397,7 @@ class Cluster(SyncMethodMixin):
         return made
 
     def _note_scaling(self) -> None:
-        """The cluster is scaled: if by hand, say that this does not last while it adapts."""
+        """Warn a user who scales by hand while the cluster adapts: the new size will not last."""
         adaptive = self._adaptive
         if (
             adaptive is not None
@@ -412,7 +413,7 @@ class Cluster(SyncMethodMixin):
     # Logs
 
     def _log(self, text: str) -> None:
-        """Remember what the cluster itself did, for `get_logs`."""
+        """Keep a line about an action of the cluster, for `get_logs`."""
         self._log_lines.append((time.time(), text))
         del self._log_lines[:-_LOG_LINES]
         if not self.quiet:
@@ -422,9 +423,9 @@ class Cluster(SyncMethodMixin):
         """The latest log lines.
 
         Args:
-            cluster: of this object.
-            scheduler: of the scheduler.
-            workers: of all workers, of none, or of those at these addresses.
+            cluster: whether to return the lines of this object.
+            scheduler: whether to return those of the scheduler.
+            workers: whether to return those of all workers, or the addresses of some.
 
         Returns:
             `Logs`: {"Cluster": text, "Scheduler": text, worker's address: text}.
@@ -447,7 +448,7 @@ class Cluster(SyncMethodMixin):
         return cluster_html(self)
 
     def _widget(self) -> Any:
-        """What a notebook shows of this, with controls where it can be scaled; None without `ipywidgets`."""
+        """The cluster's widget for notebooks, with controls if the cluster can be scaled; None without `ipywidgets`."""
         if self._shown is None and widgets_module() is not None:
             from .widget import ClusterWidget
 
@@ -478,7 +479,7 @@ class Cluster(SyncMethodMixin):
 
 
 def close_clusters() -> None:
-    """Close what a script left open, so that no worker outlives it."""
+    """Close the clusters that a script left open, so that no worker outlives the script."""
     for cluster in list(_open):
         if cluster._asynchronous or cluster._runner is None or not cluster._runner.is_started():
             continue
@@ -494,7 +495,7 @@ atexit.register(close_clusters)
 
 
 def _after_fork() -> None:
-    """A forked child must leave its parent's clusters alone."""
+    """Forget the parent's clusters in a forked child, which must leave them alone."""
     for cluster in list(_open):
         cluster._inherited = True
     _open.clear()
@@ -505,7 +506,7 @@ if hasattr(os, "register_at_fork"):
 
 
 async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The results of all, or the first error once all others have ended: none is left running."""
+    """The results of all coroutines, or the first error once the others are cancelled and have ended."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)
@@ -534,7 +535,7 @@ def log_level(level: int | str | bool | None) -> int | None:
 
 
 def silence(given: int | str | bool | None) -> Callable[[], None]:
-    """Raise the level of the loggers `distributed` and `headrace`; returns what puts the old ones back."""
+    """Raise the levels of the loggers `distributed` and `headrace`; returns a function that restores the old levels."""
     level = log_level(given)
     if level is None:
         return lambda: None

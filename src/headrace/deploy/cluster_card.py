@@ -1,4 +1,4 @@
-"""What a notebook shows of a cluster: a card with its size and state, and its scheduler's to be unfolded."""
+"""A cluster in a notebook: a card with its size and state, and its scheduler's card to be unfolded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def cluster_html(cluster: Cluster, details: bool = True) -> Html:
-    """The card.
+    """The card of a cluster.
 
     Args:
-        details: the scheduler and the workers as well, to be unfolded.
+        details: whether to add the scheduler and the workers, to be unfolded.
     """
     up, status = cluster._is_up(), cluster.status.name
     info: dict[str, Any] = cluster.scheduler_info if up else {}
@@ -43,10 +43,7 @@ def cluster_html(cluster: Cluster, details: bool = True) -> Html:
 
 
 def scaling_text(cluster: Cluster) -> str:
-    """How the number of workers is decided now.
-
-    The number that was asked for is told if it is not there yet.
-    """
+    """A text that tells how the number of workers is decided now, and, if not all have come, how many are planned."""
     adaptive = cluster._adaptive
     if adaptive is not None and adaptive.state in ("starting", "running"):
         most = f"{adaptive.maximum:g}" if adaptive.maximum != float("inf") else "any number"

@@ -1,4 +1,4 @@
-"""Where a dashboard is, as the configuration wants it told."""
+"""The address of a dashboard, in the form that the configuration asks for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def format_dashboard_link(host: str, port: int | str) -> str:
     The template may name `scheme`, `host`, `port` and environment variables. An IPv6 address gets its brackets.
 
     Raises:
-        KeyError: the template names something else; says what.
+        KeyError: the template names something else; the message says what.
     """
     template = str(get("distributed.dashboard.link"))
     scheme = "https" if get("distributed.scheduler.dashboard.tls.cert") else "http"

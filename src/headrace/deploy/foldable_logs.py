@@ -1,4 +1,4 @@
-"""Logs as what users look at: text that notebooks can fold."""
+"""Logs for users: texts that notebooks show in folds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Log(str):
-    """The lines of one server."""
+    """A text with the log lines of a server."""
 
     __slots__ = ()
 
@@ -18,7 +18,7 @@ class Log(str):
 
 
 class Logs(dict[str, Log]):
-    """{server: Log}"""
+    """The logs of several servers, by server."""
 
     def _repr_html_(self) -> str:
         parts = [
@@ -29,5 +29,5 @@ class Logs(dict[str, Log]):
 
 
 def as_log(lines: Iterable[Any]) -> Log:
-    """One text of (level, line), or (time, line), the oldest first."""
+    """A text of the lines in pairs of level, or time, and line, as they come."""
     return Log("\n".join(str(line[1]) for line in lines))

@@ -1,6 +1,6 @@
-"""How a cluster object asks its scheduler: directly when it is in this process, else over a connection.
+"""A cluster's link to a scheduler in its own process, with the same methods as the `rpc` to one elsewhere.
 
-Both kinds have the scheduler's operations as asynchronous methods, so that nothing else has to know which it is.
+Both have the scheduler's operations as asynchronous methods, so that the cluster need not know where its scheduler is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class HasOperations(Protocol):
 
 
 class LocalLink:
-    """The operations of a Scheduler in this process, by the names under which others ask for them.
+    """The operations of a Scheduler in this process as asynchronous methods, under the names of the requests.
 
     Args:
         scheduler: a Scheduler that runs on the same loop.
@@ -33,7 +33,7 @@ class LocalLink:
 
     @property
     def address(self) -> str:
-        """The scheduler's."""
+        """The scheduler's address."""
         return str(self._scheduler.address)
 
     def __getattr__(self, op: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -50,7 +50,7 @@ class LocalLink:
         return call
 
     async def close_rpc(self) -> None:
-        """Nothing to close; so that both kinds can be used alike."""
+        """Do nothing: there is no connection to close, as `rpc` has."""
 
     def __repr__(self) -> str:
         return f"<link to {self._scheduler!r}>"

@@ -1,7 +1,7 @@
 """A cluster on this machine: the scheduler in the user's process, workers in processes of their own or in this one.
 
-The scheduler lives on the cluster's event loop. Beside its address for workers it listens in memory (`client_address`),
-which is where clients of this process connect.
+The scheduler lives on the cluster's event loop. Beside its address for workers it listens in memory, at
+`client_address`, where clients of this process connect.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class LocalCluster(SpecCluster):
     """Create a scheduler and workers on this machine.
 
     Args:
-        name: of the cluster; random by default.
+        name: the cluster's; random by default.
         n_workers: number of workers; by default such that all CPUs are used.
         threads_per_worker: threads that run tasks, per worker.
-        processes: each worker in a process of its own (default), or all as threads of this one.
+        processes: whether each worker has a process of its own (default), or all are threads of this one.
         loop: see `Cluster`.
         host: address that scheduler and workers listen on; this machine alone by default.
-        scheduler_port: 0 takes any free port.
+        scheduler_port: port that the scheduler listens on; 0 for any free one.
         silence_logs: level below which the loggers are silent while the cluster lives; `None` leaves them alone.
         asynchronous: for use with `async with` and `await`.
-        security: a `Security`, or True for temporary certificates of its own.
+        security: a `Security`, or True for new temporary certificates.
         protocol: "tcp", "tls" or "inproc"; by default as `processes` and `security` suggest.
         interface: network interface to listen on, instead of `host`.
         worker_class: class of the workers.
@@ -52,13 +52,13 @@ class LocalCluster(SpecCluster):
             compatibility.
 
     Attributes:
-        workers: Nannies or, without processes of their own, Workers by name.
-        worker_spec: how each is made, by name.
-        client_address: where clients of this process connect.
+        workers: Nannies, or, with `processes=False`, Workers, by name.
+        worker_spec: the specification of each worker, by name.
+        client_address: the scheduler's address for clients of this process.
 
     Raises:
         TypeError: `n_workers` or `threads_per_worker` is no integer.
-        RuntimeError: a worker did not start; says which and why. Nothing is left behind.
+        RuntimeError: a worker did not start; the message says which and why. All that was started is closed again.
         OSError: the scheduler's address cannot be had.
 
     >>> cluster = LocalCluster(n_workers=2)  # doctest: +SKIP
@@ -136,7 +136,7 @@ class LocalCluster(SpecCluster):
 
 
 def nprocesses_nthreads(n: int = CPU_COUNT) -> tuple[int, int]:
-    """Workers and threads each for `n` CPUs."""
+    """Numbers of workers and of threads each for `n` CPUs."""
     return split_cpus(n)
 
 
@@ -147,7 +147,7 @@ def _security(given: Security | dict[str, Any] | bool | None) -> Security:
 
 
 def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
-    """Workers of class Worker run in this process, unless the user says otherwise."""
+    """Whether workers get processes of their own by default: all but subclasses of Worker, which run in this one."""
     from headrace.worker import Worker
 
     return not (isinstance(worker_class, type) and issubclass(worker_class, Worker))
@@ -170,5 +170,5 @@ def _protocol(protocol: str | None, processes: bool, security: Security) -> str:
 
 
 def _must_allow_reading() -> bool:
-    """Whether workers and clients can read each other's large results only if they are allowed to."""
+    """Whether workers and clients need a permission to read each other's large results from memory."""
     return restricts_siblings() and CommOptions.from_config().share_memory

@@ -1,6 +1,6 @@
-"""What a process that was started elsewhere prints: waited for until it says that it is up, then read and kept.
+"""The output of a process that a cluster has started: read until the process reports that it is up, and on to its end.
 
-Somebody has to read it for as long as the process lives: with a full pipe it would stop.
+The output has to be read for as long as the process lives: with a full pipe the process would stop.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Protocol
 
 from .cluster import logger
 
-#: Lines kept.
+#: Lines that are kept.
 _KEPT = 1000
-#: Lines shown when the process did not start.
+#: Lines that an error shows when the process did not start.
 _SHOWN = 20
 
 
@@ -26,14 +26,14 @@ class LineReader(Protocol):
 
 
 class Output:
-    """The lines of a process.
+    """Reads the output of a process, and keeps its latest lines.
 
     Args:
-        reader: what the process prints.
-        name: of the process, for messages.
+        reader: gives the lines.
+        name: the process's name, for messages.
 
     Attributes:
-        lines: the latest.
+        lines: the latest lines.
     """
 
     def __init__(self, reader: LineReader, name: str) -> None:
@@ -43,10 +43,10 @@ class Output:
         self._reading: asyncio.Task[None] | None = None
 
     async def wait_for(self, text: str, timeout: float) -> str:
-        """The first line that contains `text`; from then on lines are read in the background.
+        """The first line that contains `text`; later lines are read in the background.
 
         Raises:
-            RuntimeError: the process ended, or the time was over, before it said that.
+            RuntimeError: the process ended, or `timeout` seconds passed, before it printed such a line.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -77,7 +77,7 @@ class Output:
                 pass
 
     async def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])

@@ -1,7 +1,7 @@
-"""Clusters by specification: how the scheduler and each worker are made is given, and the cluster keeps to it.
+"""Clusters by specification: the user specifies how scheduler and workers are made, and the cluster keeps to it.
 
-What makes workers (a class of this process, a job of a batch system) is called, awaited and closed, and nothing more is
-known of it. Whether a worker is there is what the scheduler says.
+The cluster calls, awaits and closes the classes in specifications (a class of this process, a job of a batch system),
+and knows no more of them. It asks the scheduler whether a worker is there.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ T = TypeVar("T")
 
 
 class Closable(Protocol):
-    """What a specification has made, as far as a cluster closes it."""
+    """A scheduler or worker that was made by a specification, as far as a cluster closes it."""
 
     def close(self) -> Awaitable[object]: ...
 
 
 class ProcessInterface:
-    """A scheduler or worker that somebody else runs: a job of a batch system, a process of another machine.
+    """A scheduler or worker outside this process: a job of a batch system, a process of another machine.
 
-    Subclasses start it in `start` and end it in `close`; both call these of the base.
+    Subclasses start the process in `start` and end it in `close`; both call the base's method.
 
     Args:
         scheduler: the scheduler's address, for workers.
         name: the worker's, for workers.
 
     Attributes:
-        status: its life, as a `Status`.
-        address: where it is reached; a scheduler's must be known after `start`.
-        external_address: where it is reached from here, if that is another.
+        status: state of its life, as a `Status`.
+        address: its address; a scheduler's must be known after `start`.
+        external_address: its address from this machine, if that is another.
     """
 
     def __init__(self, scheduler: object = None, name: object = None) -> None:
@@ -85,16 +85,16 @@ class ProcessInterface:
         return self
 
     async def start(self) -> None:
-        """Ask for the process. A worker need not be there when this returns; a scheduler's address must be known."""
+        """Ask for the process. A worker need not run when this returns; a scheduler's address must be known."""
         self.status = Status.running
 
     async def close(self) -> None:
-        """End the process. The scheduler has let a worker go before, if it was to be done in good order."""
+        """End the process. A worker that leaves in good order has been retired by the scheduler before."""
         self.status = Status.closed
         self._event_finished.set()
 
     async def finished(self) -> None:
-        """Wait until it was closed."""
+        """Wait until `close` was called."""
         await self._event_finished.wait()
 
     async def __aenter__(self) -> Self:
@@ -109,31 +109,31 @@ class ProcessInterface:
 class SpecCluster(Cluster):
     """A cluster whose scheduler and workers are given by specifications: `{"cls": class, "options": keywords}`.
 
-    A class is called with the options (workers: after the scheduler's address, and with the keyword `name`), awaited,
-    and closed in the end; it may be given as text, such as "distributed.Nanny". A specification with `"group"`, a list
-    of suffixes, makes several workers, named by its own name and each of the suffixes.
+    The cluster calls a class with the options (a worker's class after the scheduler's address, and with the keyword
+    `name`), awaits the object, and closes it in the end. A class may be given as text, such as "distributed.Nanny". A
+    specification with `"group"`, a list of suffixes, makes several workers, named by its own name and each suffix.
 
     Args:
         workers: specifications of the workers to start with, by name.
-        scheduler: that of the scheduler; a Scheduler in this process by default.
-        worker: that of workers which are added by `scale`.
+        scheduler: specification of the scheduler; a Scheduler in this process by default.
+        worker: specification of the workers that `scale` adds.
         asynchronous: for use with `async with` and `await`.
         loop: see `Cluster`.
-        security: of connections to the scheduler.
+        security: the certificates for connections to the scheduler.
         silence_logs: level below which the loggers are silent while the cluster lives; False leaves them alone.
-        name: of the cluster; random by default.
+        name: the cluster's; random by default.
         shutdown_on_close: whether the cluster is closed when the program ends.
         scheduler_sync_interval: see `Cluster`.
         shutdown_scheduler: whether closing the cluster closes the scheduler.
 
     Attributes:
-        workers: what was made, by name.
+        workers: the workers' objects, by name of their specifications.
         worker_spec: the specifications that the cluster keeps to, by name.
         new_spec: `worker`.
 
     Raises:
         ValueError: a specification lacks its class.
-        RuntimeError: a worker did not start; says which and why. Nothing is left behind.
+        RuntimeError: a worker did not start; the message says which and why. All that was started is closed again.
 
     >>> cluster = SpecCluster(worker={"cls": Nanny, "options": {"nthreads": 2}})  # doctest: +SKIP
     >>> cluster.scale(3)  # doctest: +SKIP
@@ -172,7 +172,7 @@ class SpecCluster(Cluster):
         self._correcting = asyncio.Lock()
         self._is_up_once = False
         self._start_tasks: set[asyncio.Task[None]] = set()
-        #: when each worker that had registered was first missed, by name of its specification
+        #: time when each worker that had registered was first missed, by name of its specification
         self._missed: dict[Any, float] = {}
         self._seen: set[Any] = set()
         self._closing_lost: set[asyncio.Task[None]] = set()
@@ -204,7 +204,7 @@ class SpecCluster(Cluster):
     async def _started(self) -> Self:
         starting = self._starting is not None and self._starting.done()
         await super()._started()
-        if starting:  # awaiting the cluster again: the specification may have changed
+        if starting:  # the user awaits the cluster again: the specification may have changed
             await self._correct_state()
         return self
 
@@ -237,7 +237,7 @@ class SpecCluster(Cluster):
     # Workers
 
     def _new_worker_name(self, worker_number: int) -> Any:
-        """What a worker that `scale` adds is called; subclasses may have names of their own."""
+        """The name of a worker that `scale` adds; subclasses may give other names."""
         return worker_number
 
     def new_worker_spec(self) -> dict[Any, dict[str, Any]]:
@@ -254,7 +254,7 @@ class SpecCluster(Cluster):
         return {name: self.new_spec}
 
     async def _correct_state(self) -> None:
-        """Start and stop workers until those that run are those of `worker_spec`."""
+        """Start and stop workers until exactly those of `worker_spec` run."""
         async with self._correcting:
             surplus = [name for name in self.workers if name not in self.worker_spec]
             if surplus:
@@ -272,7 +272,7 @@ class SpecCluster(Cluster):
         try:
             await asyncio.wait(tasks, return_when=ALL_COMPLETED if self._is_up_once else FIRST_EXCEPTION)
         finally:
-            # when the cluster itself starts, one that fails ends it; later that is no reason to give up the others
+            # While the cluster itself starts, a worker that fails ends it; later, the other workers go on starting.
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -290,7 +290,7 @@ class SpecCluster(Cluster):
             worker = _init(spec, (self._address_for_workers,), {"name": name})
         except Exception as error:
             raise self._start_error(name, error) from error
-        self.workers[name] = worker  # from now on it is closed with the cluster, however far it gets
+        self.workers[name] = worker  # from now on the cluster's end closes the worker, however far its start has come
         try:
             await worker
         except BaseException as error:
@@ -308,7 +308,7 @@ class SpecCluster(Cluster):
         return str(getattr(self.scheduler, "contact_address", None) or self.scheduler.address)
 
     async def _retire(self, names: list[Any]) -> None:
-        """Have the scheduler move what only these workers hold to others before they end."""
+        """Have the scheduler move the results that only these workers hold to others before the workers end."""
         members = sorted(self._expanded(names) & self.observed, key=str)
         if not members:
             return
@@ -342,7 +342,7 @@ class SpecCluster(Cluster):
             await self._correct_and_log()
 
     def _find_lost(self) -> bool:
-        """Let go of workers that have been gone for `distributed.deploy.lost-worker-timeout`; whether there are any."""
+        """Close workers that have been gone for `distributed.deploy.lost-worker-timeout`; returns whether any were."""
         now, observed = asyncio.get_running_loop().time(), self.observed
         timeout = None
         lost = []
@@ -351,7 +351,7 @@ class SpecCluster(Cluster):
                 self._missed.pop(name, None)
                 self._seen.add(name)
             elif getattr(worker, "is_starting_again", False):
-                self._missed.pop(name, None)  # a nanny is at it: to let go of it would leave nobody to start a worker
+                self._missed.pop(name, None)  # its nanny starts the worker again, unless it is closed here
             elif name in self._seen:
                 if timeout is None:
                     timeout = parse_seconds(get("distributed.deploy.lost-worker-timeout"))
@@ -366,7 +366,7 @@ class SpecCluster(Cluster):
             task.add_done_callback(self._closing_lost.discard)
         return bool(lost)
 
-    # What there is, and shall be
+    # Names of workers
 
     def _members(self, name: Hashable) -> list[Any]:
         """Names of the workers that one specification makes."""
@@ -386,14 +386,17 @@ class SpecCluster(Cluster):
 
     @property
     def worker_key(self) -> Callable[[Any], Any] | None:
-        """Groups WorkerStates of one specification, which can only be closed together; None if there are no groups."""
+        """A function that groups the WorkerStates of one specification, which can only be closed together.
+
+        None if each specification makes one worker.
+        """
         homes = {member: str(name) for name in self.worker_spec for member in self._members(name)}
         if all(member == name for name in self.worker_spec for member in self._members(name)):
             return None
         return lambda worker: homes.get(worker.name, worker.name)
 
     def specifications_for(self, workers: int) -> int:
-        """What to `scale` to in order to have that many workers; subclasses whose `scale` counts workers count them."""
+        """The argument with which `scale` gives so many workers: ours counts specifications, a subclass's workers."""
         if type(self).scale is not SpecCluster.scale:
             return workers
         return math.ceil(workers / max(1, len((self.new_spec or {}).get("group") or [0])))
@@ -427,7 +430,7 @@ class SpecCluster(Cluster):
     # Scaling
 
     def _count(self, n: float, memory: float | str | None, cores: float | None) -> int:
-        """The number of workers that was asked for in one way or several: the largest."""
+        """The largest number of workers by `n`, by `memory` (bytes in total) and by `cores` (threads in total)."""
         wanted = [whole_number("the number of workers to scale to", n)]
         if wanted[0] < 0:
             raise ValueError(f"cannot scale to {n} workers")
@@ -438,7 +441,7 @@ class SpecCluster(Cluster):
         return max(wanted)
 
     def _want(self, count: int) -> None:
-        """Change the specification to so many workers; those that have not come yet go first."""
+        """Change `worker_spec` to `count` specifications; workers that have not come yet are dropped first."""
         surplus = len(self.worker_spec) - count
         if surplus > 0:
             observed = self.observed
@@ -451,9 +454,9 @@ class SpecCluster(Cluster):
             self.worker_spec.update(self.new_worker_spec())
 
     def scale(self, n: int = 0, memory: float | str | None = None, cores: int | None = None) -> Any:
-        """Have that many workers, or as many as have that memory or those cores together. Does not wait for them.
+        """Ask for `n` workers, or for as many as have so much memory or so many cores together. Does not wait for them.
 
-        Before an asynchronous cluster was awaited, this says how many it starts with.
+        On an asynchronous cluster that was not awaited yet, this sets the number to start with.
 
         Args:
             n: number of specifications (of workers, where each makes one).
@@ -465,7 +468,7 @@ class SpecCluster(Cluster):
             TypeError: the number is no integer.
             ValueError: the number is negative, or memory or threads of a worker are not known.
         """
-        if self.status is Status.created:  # as dask-jobqueue's constructor does
+        if self.status is Status.created:  # dask-jobqueue's constructor scales
             self._want(self._count(n, memory, cores))
             return self
         if self.status not in (Status.running, Status.starting):
@@ -483,7 +486,7 @@ class SpecCluster(Cluster):
         return None
 
     async def scale_down(self, workers: Iterable[Any]) -> None:
-        """Stop the workers of these names or addresses; of a group, all its members."""
+        """Stop the workers with these names or addresses, together with the other members of their groups."""
         by_address = {address: info["name"] for address, info in self.scheduler_info["workers"].items()}
         homes = {member: name for name in self.worker_spec for member in self._members(name)}
         for worker in workers:
@@ -541,7 +544,7 @@ def _check(what: object, spec: object) -> None:
 
 
 def _init(spec: dict[str, Any], args: tuple[object, ...], defaults: dict[str, Any]) -> Any:
-    """What a specification makes, not started."""
+    """The object that a specification describes, not started."""
     make = spec["cls"]
     if isinstance(make, str):
         make = import_term(make)
@@ -556,7 +559,7 @@ async def _close_quietly(worker: Closable) -> None:
 
 
 def init_spec(spec: dict[str, Any], *args: object) -> dict[str, Any]:
-    """What a specification means, not started: one object (under the name 0), or several by name.
+    """The objects that specifications describe, by name, not started; the name is 0 for a single specification.
 
     Args:
         spec: `{"cls": class or its dotted name, "opts": keywords}`, or several of these by name.
@@ -575,7 +578,7 @@ def init_spec(spec: dict[str, Any], *args: object) -> dict[str, Any]:
 
 
 async def run_spec(spec: dict[str, Any], *args: object) -> dict[str, Any]:
-    """As `init_spec`, and started; if one does not start, all are closed."""
+    """Make objects by specifications, as `init_spec` does, and start them; if one does not start, all are closed."""
     made = init_spec(spec, *args)
     try:
         await gather_or_cancel(_started(server) for server in made.values())

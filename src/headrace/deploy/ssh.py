@@ -1,7 +1,7 @@
 """A cluster on other machines, reached with SSH: the scheduler on the first of them, workers on the others.
 
-Needs `asyncssh` (`pip install headrace[ssh]`) here, and headrace on the machines. What runs there ends when the
-connection does, in whatever way.
+Needs `asyncssh` (`pip install headrace[ssh]`) here, and headrace on the machines. The processes there end when their
+connection ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PATIENCE = 10.0
 #: Seconds that a scheduler or worker may take to start.
 _START = 60.0
 
-#: Keywords of the SSHCluster of long ago, which take its place in `SSHCluster`.
+#: Keywords that SSHCluster had long ago; with one of these it takes all its old keywords.
 old_cluster_kwargs = {
     "scheduler_addr",
     "scheduler_port",
@@ -51,19 +51,19 @@ old_cluster_kwargs = {
 
 
 class Process(ProcessInterface):
-    """A process of another machine. Subclasses say in `_command` what to run.
+    """A process of another machine. Subclasses give the arguments of its Python in `_arguments`.
 
     Args:
         address: host name or address of the machine.
         connect_options: keywords of `asyncssh.connect`.
         remote_python: the machine's Python; "python" by default.
-        log_directory: directory of the machine into which to write what it prints.
+        log_directory: directory of the machine for a file with the process's output.
 
     Attributes:
-        output: what it printed.
+        output: the process's output.
     """
 
-    #: what it says when it is up
+    #: text in the line that the process prints when it is up
     _until = ""
 
     def __init__(
@@ -84,14 +84,14 @@ class Process(ProcessInterface):
         self.output: Output | None = None
 
     def _arguments(self) -> list[str]:
-        """What Python is to run there, as arguments."""
+        """Arguments for the machine's Python."""
         raise NotImplementedError
 
     def _label(self) -> str:
         return type(self).__name__.lower()
 
     def _command(self) -> str:
-        """The line for the machine's shell, which is taken to be a POSIX one."""
+        """The command line for the machine's shell, which is assumed to be a POSIX one."""
         python = shlex.split(self.remote_python)
         variables = {
             "DASK_INTERNAL_INHERIT_CONFIG": inherited_configuration(),
@@ -107,11 +107,11 @@ class Process(ProcessInterface):
         return f"mkdir -p {shlex.quote(self.log_directory)} && {command} 2>&1 | tee {file} >&2"
 
     async def start(self) -> None:
-        """Start the process, and wait until it says that it is up.
+        """Start the process, and wait until it reports that it is up.
 
         Raises:
-            OSError: the machine cannot be reached, or refuses.
-            RuntimeError: the process did not start; says what it printed.
+            OSError: the machine cannot be reached, or refuses the connection.
+            RuntimeError: the process did not start; the message has its output.
         """
         try:
             await self._connect()
@@ -134,10 +134,10 @@ class Process(ProcessInterface):
             raise OSError(f"cannot connect to {self.host} with SSH: {type(error).__name__}: {reason}") from error
 
     def _on_up(self, line: str) -> None:
-        """It is up; `line` is what it said."""
+        """Read the line in which the process reports that it is up; for subclasses."""
 
     async def close(self) -> None:
-        """End the process: in good order, and after some seconds by cutting the connection."""
+        """End the process in good order, or by cutting the connection if it does not end within some seconds."""
         process, self.proc = self.proc, None
         connection, self.connection = self.connection, None
         if process is not None:
@@ -157,17 +157,17 @@ class Process(ProcessInterface):
 
 
 class Worker(Process):
-    """Workers of another machine.
+    """A process with one or several workers on another machine.
 
     Args:
         scheduler: the scheduler's address.
         address: host name or address of the machine.
         connect_options: keywords of `asyncssh.connect`.
-        kwargs: keywords of the worker's class; with `n_workers`, so many of them.
+        kwargs: keywords of the worker's class; `n_workers` among them is the number of workers.
         worker_class: class of the worker, by its dotted name.
         remote_python: the machine's Python.
         loop: accepted for compatibility.
-        name: of the worker.
+        name: the worker's.
         command: module to run with the options of `headrace worker`, instead of the class.
         log_directory: see `Process`.
     """
@@ -209,7 +209,7 @@ class Worker(Process):
 
 
 class Scheduler(Process):
-    """A scheduler on another machine.
+    """A process with a scheduler on another machine.
 
     Args:
         address: host name or address of the machine.
@@ -257,7 +257,7 @@ def SSHCluster(
     Args:
         hosts: the machines: the scheduler's, then one for each worker. A machine may come several times.
         connect_options: keywords of `asyncssh.connect`, for all machines, or one dictionary for each of `hosts`.
-        worker_options: keywords of the workers; with `n_workers`, so many on each of their machines.
+        worker_options: keywords of the workers; `n_workers` among them is the number of workers on each machine.
         scheduler_options: keywords of the Scheduler.
         worker_class: class of the workers, by its dotted name.
         remote_python: the machines' Python, for all or one for each of `hosts`.
@@ -266,7 +266,8 @@ def SSHCluster(
     Raises:
         ImportError: `asyncssh` is not installed.
         ValueError: there are not two machines, or lists differ in length.
-        OSError, RuntimeError: a machine cannot be reached, or something did not start there; says what.
+        OSError: a machine cannot be reached.
+        RuntimeError: a process did not start; the message has its output.
 
     >>> cluster = SSHCluster(["localhost", "localhost"], connect_options={"known_hosts": None})  # doctest: +SKIP
     """
@@ -301,13 +302,13 @@ def specifications(
     log_directory: str | None = None,
     tell_host: bool = False,
 ) -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
-    """Those of the workers and of the scheduler, for `SpecCluster`.
+    """The specifications of the workers and of the scheduler, for `SpecCluster`.
 
     Args:
         hosts, connect_options, worker_options, scheduler_options, worker_class, remote_python: as for `SSHCluster`.
         command: module to run for the workers with the options of `headrace worker`, instead of the class.
-        log_directory: directory of the machines into which to write what is printed.
-        tell_host: whether servers are to listen at the name under which their machine is given here.
+        log_directory: directory of the machines for files with the processes' output.
+        tell_host: whether servers are to listen at the names in `hosts`.
 
     Raises:
         ValueError: lists differ in length.
@@ -337,7 +338,7 @@ def specifications(
 def _old_cluster(
     hosts: Sequence[str] | None, worker_class: str, remote_python: str | list[str] | None, kwargs: dict[str, Any]
 ) -> SpecCluster:
-    """`SSHCluster` with the keywords that it had long ago."""
+    """A cluster by the keywords that `SSHCluster` had long ago."""
     warnings.warn(
         "these keywords of SSHCluster are old: use SSHCluster([scheduler, worker, …], connect_options={…}, "
         "worker_options={…})",
@@ -381,7 +382,7 @@ def _asyncssh() -> Any:
 
 
 def _each(name: str, given: Any, hosts: Sequence[str], one: type) -> list[Any]:
-    """What is given for all hosts, or for each."""
+    """A value for each host, from one for all or a list; a value for all is None or an instance of `one`."""
     if given is None or isinstance(given, one):
         return [given] * len(hosts)
     if len(given) != len(hosts):

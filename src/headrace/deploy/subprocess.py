@@ -1,7 +1,7 @@
-"""A cluster on this machine whose scheduler is in a process of its own, as its workers are.
+"""A cluster on this machine whose scheduler has a process of its own, as its workers have.
 
-The user's process is a client and nothing else: its garbage collections and long calls do not hold up the scheduler.
-The processes end when this one does, in whatever way.
+The user's process is only a client: its garbage collections and long calls do not hold up the scheduler. The other
+processes end when the user's process ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def spec_argument(spec: dict[str, Any]) -> str:
     """A specification as text for the command line.
 
     Raises:
-        TypeError: an option is not JSON; says so.
+        TypeError: an option cannot be written as JSON.
     """
     try:
         return json.dumps(spec)
@@ -46,7 +46,7 @@ class Subprocess(ProcessInterface, ABC):
 
     Attributes:
         process: the process, once it was started.
-        output: what it printed.
+        output: the process's output.
     """
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class Subprocess(ProcessInterface, ABC):
 
     @abstractmethod
     async def _start(self) -> None:
-        """Start the process; `_run` does it."""
+        """Start the process, by `_run`."""
 
     async def start(self) -> None:
-        """Start the process, and wait until it says that it is up.
+        """Start the process, and wait until it reports that it is up.
 
         Raises:
-            RuntimeError: it did not start; says what it printed.
+            RuntimeError: the process did not start; the message has its output.
         """
         try:
             await self._start()
@@ -72,7 +72,7 @@ class Subprocess(ProcessInterface, ABC):
         await super().start()
 
     async def _run(self, spec: dict[str, Any], arguments: list[str], until: str, timeout: float, name: str) -> str:
-        """Run a specification in a new process; returns the line in which it says `until`."""
+        """Run a specification in a new process; returns its first line of output that contains `until`."""
         code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.cli.dask_spec import main; main()"
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -81,14 +81,14 @@ class Subprocess(ProcessInterface, ABC):
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=process_environment({STOP_WITH_STDIN: "1"}),
-            start_new_session=True,  # Ctrl-C is this process's business
+            start_new_session=True,  # Ctrl-C in the terminal is for the user's process alone
         )
         assert self.process.stderr is not None
         self.output = Output(self.process.stderr, name)
         return await self.output.wait_for(until, timeout)
 
     async def close(self) -> None:
-        """End the process: in good order, and after some seconds by force."""
+        """End the process in good order, or by force if it does not end within some seconds."""
         process, self.process = self.process, None
         if process is not None:
             if process.stdin is not None:
@@ -133,7 +133,7 @@ class SubprocessWorker(Subprocess):
     Args:
         scheduler: the scheduler's address.
         worker_class: class of the worker, by its dotted name.
-        name: of the worker.
+        name: the worker's.
         worker_kwargs: keywords of the class.
     """
 
@@ -174,7 +174,7 @@ def SubprocessCluster(
 
     Args:
         host: address that the scheduler listens on; this machine alone by default.
-        scheduler_port: 0 takes any free port.
+        scheduler_port: port that the scheduler listens on; 0 for any free one.
         scheduler_kwargs: more keywords of the Scheduler.
         dashboard_address: accepted for compatibility.
         worker_class: class of the workers, by its dotted name.
@@ -184,7 +184,7 @@ def SubprocessCluster(
         kwargs: for `SpecCluster`.
 
     Raises:
-        RuntimeError: a process did not start; says what it printed.
+        RuntimeError: a process did not start; the message has its output.
     """
     count, threads = workers_and_threads(n_workers, threads_per_worker, True, CPU_COUNT)
     options = {"host": host or "127.0.0.1", "nthreads": threads, **(worker_kwargs or {})}

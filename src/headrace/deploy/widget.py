@@ -1,6 +1,6 @@
 """A cluster in a notebook: its state, kept up to date, and controls that scale it. Needs `ipywidgets`.
 
-The controls call `scale` and `adapt` of the cluster and know no more of it.
+The controls call `scale` and `adapt` of the cluster, and nothing else.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ logger = logging.getLogger("distributed.deploy.cluster")
 
 
 class ClusterWidget:
-    """What a notebook shows of a cluster.
+    """The widget by which a notebook shows a cluster.
 
     Attributes:
         box: the whole widget.
         status: the card.
         workers, scale: the number of workers to have, and the button that asks for it.
-        minimum, maximum, adapt: bounds (no maximum if that is 0), and the button that has the cluster adapt.
-        message: what the last click led to.
+        minimum, maximum, adapt: bounds (a maximum of 0 is none), and the button that has the cluster adapt.
+        message: the outcome of the last click.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -57,11 +57,11 @@ class ClusterWidget:
                 self.message,
             ]
         self.box = ipywidgets.VBox(children)
-        # what is shown is only sent when it has changed
+        # The card is only sent to the notebook when it has changed.
         interval = parse_seconds(get("distributed.deploy.cluster-repr-interval"))
         self._callback = PeriodicCallback(self.update, 1000 * interval)
         cluster.periodic_callbacks["widget"] = self._callback
-        # not in the context of the cell that shows this: what comes later is no output of that cell
+        # In an empty context: the kernel would take later updates for output of the cell that shows this widget.
         contextvars.Context().run(cluster.loop.add_callback, self._start)
 
     def _start(self) -> None:
@@ -69,7 +69,7 @@ class ClusterWidget:
             self._callback.start()
 
     def update(self) -> None:
-        """Show how the cluster is now."""
+        """Show the cluster's present state."""
         try:
             html = str(cluster_html(self._cluster))
             if html != self.status.value:
@@ -93,7 +93,7 @@ class ClusterWidget:
         self._do(lambda: self._cluster.adapt(minimum=minimum, maximum=maximum), f"adapts: {minimum} {bound} workers")
 
     def _do(self, action: Callable[[], Any], done: str) -> None:
-        """Act on a click; what goes wrong is shown beside the buttons, where it is looked for."""
+        """Act on a click, and show its outcome, or its error, beside the buttons."""
         try:
             result = action()
             if isawaitable(result):

@@ -1,4 +1,4 @@
-"""How many locks of the cluster the running thread holds: a thread that holds one must not wait for those who want it.
+"""The number of locks of the cluster that the running thread holds: it must not wait for tasks that may want one.
 
 `Lock`, `MultiLock` and `Semaphore` count here, and a task that waits for other tasks looks.
 """
@@ -21,5 +21,5 @@ def gave_lock() -> None:
 
 
 def holds_locks() -> bool:
-    """Whether this thread holds a lock of the cluster. If so, it must not wait for those who want the lock."""
+    """Whether this thread holds a lock of the cluster."""
     return bool(getattr(_here, "count", 0))

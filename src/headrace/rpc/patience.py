@@ -103,7 +103,7 @@ class _Watch:
 
     def _look(self) -> None:
         now = self._comm.progress
-        if now == self._seen and now is not None:  # None within this process, where nobody stops alone
+        if now == self._seen and now is not None:  # None within this process, where no end stops alone
             self.silent = True
             self._comm.abort()
         else:

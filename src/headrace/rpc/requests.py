@@ -32,7 +32,7 @@ async def send_recv(
         kwargs: the operation's name, `op`, and its keywords.
 
     Raises:
-        MessageTooLargeError: the reply is longer than what is accepted here.
+        MessageTooLargeError: the reply is longer than this side accepts.
         CommClosedError: the connection ended. A cancelled call closes the comm as well, since its reply, which may
             still come, would be taken for that to the next request.
         Exception: the handler's exception, with its traceback.

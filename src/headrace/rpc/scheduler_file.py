@@ -26,7 +26,7 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    partial = f"{path}.{secrets.token_hex(8)}"  # where all may write, nobody can have put a link of that name
+    partial = f"{path}.{secrets.token_hex(8)}"  # where all users may write, none can have put a link of this name
     try:
         with open(partial, "x", encoding="utf-8") as file:
             json.dump(identity, file, indent=2, default=str)

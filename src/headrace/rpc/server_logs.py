@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from headrace import config
 
-#: The level of a tapped logger. If a logger has another level, somebody else has set it and wants to see its lines.
+#: The level of a tapped logger. If a logger has another level, the user has set it, and wants to see its lines.
 OPEN = logging.INFO - 1
 
 #: Characters of a message, and of a traceback, that are kept.
@@ -63,7 +63,7 @@ class _Tap(logging.Filter):
         self._before = logging.NOTSET
 
     def attach(self, keeper: LogLines) -> None:
-        if not self._logger.isEnabledFor(logging.INFO):  # at first, or if somebody has set the level since
+        if not self._logger.isEnabledFor(logging.INFO):  # at first, or if the user has set the level since
             self._before = self._logger.level
             self._logger.setLevel(OPEN)
         if not self.keepers:

@@ -94,7 +94,7 @@ def identity() -> bytes | None:
 
 
 def offer() -> dict[str, bytes] | None:
-    """This end's entry about memory in one connection's handshake; None where memory cannot be read."""
+    """The entry of this end about memory in a connection's handshake; None where memory cannot be read."""
     name = identity()
     return None if name is None else {"identity": name, "challenge": os.urandom(_CHALLENGE_BYTES)}
 
@@ -230,7 +230,7 @@ class MemoryLink:
         return True
 
     def lend(self, frames: list[Frame], lengths: list[int] | None) -> tuple[list[Frame], list[int] | None]:
-        """Frames as they should travel, and what their packet says of them.
+        """Frames as they should travel, with lent ones replaced by their addresses; and their lengths with flags.
 
         Args:
             lengths: lengths with flags, if any frame has one: a frame with a flag is not lent.
