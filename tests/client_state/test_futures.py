@@ -182,3 +182,38 @@ def test_unknown_messages_are_refused() -> None:
     state, _ = wanting("x")
     with pytest.raises(UnknownMessage, match="of the class object"):
         state.handle(object())  # type: ignore[arg-type]
+
+
+def count_down(statuses: list[str], error_stops: bool = False, count: int | None = None) -> str:
+    """Whether a countdown over records of these statuses waits, and for how many."""
+    state, records = wanting(*range(len(statuses)))
+    for record, status in zip(records, statuses, strict=True):
+        record.status = status
+    countdown = state.count_down(records, lambda: None, error_stops, count)
+    return "nothing" if countdown is None else str(countdown.remaining)
+
+
+def test_countdowns_wait_for_what_is_left() -> None:
+    assert count_down(["pending", "lost", "finished"]) == "2"
+    assert count_down(["finished", "error", "cancelled"]) == "nothing"
+    assert count_down(["pending", "pending", "finished"], count=2) == "1"
+    assert count_down(["pending", "finished"], count=1) == "nothing"
+    assert count_down(["pending", "error"], error_stops=True) == "nothing"
+    assert count_down(["pending", "finished"], error_stops=True) == "1"
+
+
+def test_countdowns_wake_once_enough_are_done() -> None:
+    state, records = wanting("x", "y")
+    woken: list[str] = []
+    state.count_down(records, lambda: woken.append("all"), False, None)
+    state.count_down(records, lambda: woken.append("any error"), True, None)
+    take(state, erred("x"))
+    for waiters, record in state.take_woken():
+        for waiter in waiters:
+            waiter(record)
+    assert woken == ["any error"]
+    take(state, KeyInMemory("y", "int"))
+    for waiters, record in state.take_woken():
+        for waiter in waiters:
+            waiter(record)
+    assert "all" in woken

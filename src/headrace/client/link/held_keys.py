@@ -1,8 +1,8 @@
 """The keys that a client holds, for all of its threads: futures come and go, threads wait, the scheduler's news arrive.
 
-One lock guards the records (`ClientCore`). Futures are released from `__del__`, where no lock may be taken: these go
-through a deque that the loop, or the next submission, drains. Nothing here connects or reads: messages leave by the
-outbox, and the session hands over those of the scheduler, on the loop's thread.
+One lock guards the records (`ClientCore`). Futures that are let go are collected without it, until the loop or the next
+submission releases their keys. Nothing here connects or reads: messages leave by the outbox, and the session hands over
+those of the scheduler, on the loop's thread.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import contextlib
 import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from headrace.client.state import ClientCore, FutureState
+from headrace.client.state.countdown import Countdown
 from headrace.client.state.futures import Waiter
 from headrace.client.waiting_in_tasks import acquire
 from headrace.common.keys import Key
@@ -24,11 +24,10 @@ from headrace.messages import FromClient, ToClient
 from headrace.messages.client import CancelKeys, ClientEvent, DesireKeys, ReleaseKeys
 
 from .outbox import ClientOutbox
+from .released_futures import ReleasedFutures
 
 logger = logging.getLogger("distributed.client")
 
-#: Seconds for which released keys are collected before the scheduler hears of them.
-RELEASE_DELAY = 0.02
 #: Keys in a message that releases them: the scheduler lets others have their turn only between messages.
 RELEASED_AT_ONCE = 500
 
@@ -40,28 +39,6 @@ def release_messages(keys: list[Key]) -> list[ReleaseKeys]:
     return [ReleaseKeys(keys[start : start + RELEASED_AT_ONCE]) for start in range(0, len(keys), RELEASED_AT_ONCE)]
 
 
-class Countdown:
-    """Counts states that become done, and wakes whoever waits once enough are.
-
-    Args:
-        remaining: how many must be done.
-        wake: called (on the loop's thread) when they are.
-        error_stops: whether one that is erred or cancelled is enough.
-    """
-
-    __slots__ = ("error_stops", "remaining", "wake")
-
-    def __init__(self, remaining: int, wake: Callable[[], object], error_stops: bool) -> None:
-        self.remaining = remaining
-        self.wake = wake
-        self.error_stops = error_stops
-
-    def __call__(self, state: FutureState) -> None:
-        self.remaining -= 1
-        if not self.remaining or (self.error_stops and state.status != "finished"):
-            self.wake()
-
-
 class HeldKeys:
     """Records of one client's keys, shared by its threads.
 
@@ -71,6 +48,7 @@ class HeldKeys:
 
     Attributes:
         core: the records; only with `lock` held.
+        release_later: one future less, of the record given. Safe in a finalizer: takes no lock, raises nothing.
     """
 
     def __init__(self, client: str, outbox: ClientOutbox) -> None:
@@ -81,8 +59,8 @@ class HeldKeys:
         #: sets of keys that a thread is submitting just now, see `submitting`
         self._under_way: list[set[Key]] = []
         self._connections = 0
-        self._released: deque[FutureState] = deque()
-        self._release_scheduled = False
+        self._released = ReleasedFutures(outbox, self.release_now)
+        self.release_later = self._released.add
 
     # ------------------------------------------------------------------ futures come
 
@@ -90,7 +68,7 @@ class HeldKeys:
         """One more future of a key; `message` tells the scheduler of it, and is sent when it is the first."""
         self._outbox.check_open()
         with self.lock:
-            if self._released:
+            if self._released.states:
                 self._drain_released()
             state, new = self.core.want(key)
             if new:
@@ -116,7 +94,7 @@ class HeldKeys:
         """
         self._outbox.check_open()
         with self.lock:
-            if self._released and drain:
+            if drain and self._released.states:
                 self._drain_released()
             states, known = self.core.want_all(keys)
             message = message_without(known) if message_without is not None else None
@@ -182,25 +160,7 @@ class HeldKeys:
 
     # ------------------------------------------------------------------ futures go
 
-    def release_later(self, state: FutureState) -> None:
-        """One future less. Safe in a finalizer: takes no lock, raises nothing."""
-        self._released.append(state)
-        if not self._release_scheduled:
-            self._release_scheduled = True
-            try:
-                self._outbox.loop.call_soon_threadsafe(self._arm_release)  # type: ignore[union-attr]
-            except Exception:
-                return  # the loop is gone, and with it all interest
-
-    def _arm_release(self) -> None:
-        assert self._outbox.loop is not None
-        self._outbox.loop.call_later(RELEASE_DELAY, self._release_collected)
-
-    def _release_collected(self) -> None:
-        self._release_scheduled = False
-        self.release_now(())
-
-    def release_now(self, states: Iterable[FutureState]) -> None:
+    def release_now(self, states: Iterable[FutureState] = ()) -> None:
         """One future less of each of these, before anything that is posted later."""
         with self.lock:
             self._released.extend(states)
@@ -210,16 +170,12 @@ class HeldKeys:
 
     def drain(self) -> None:
         """Let go of what finalizers released; the messages leave with the next flush."""
-        if self._released:
+        if self._released.states:
             with self.lock:
                 self._drain_released()
 
     def _drain_released(self) -> None:
-        released = self._released
-        states = []
-        while released:
-            states.append(released.popleft())
-        keys = self.core.release(states)
+        keys = self.core.release(self._released.take())
         if keys and self._outbox.is_open:
             self._outbox.put(release_messages(keys))
 
@@ -278,16 +234,16 @@ class HeldKeys:
             with contextlib.suppress(RuntimeError):  # open already: several states may wake us
                 gate.release()
 
-        countdown = self._register(states, wake, error_stops, count)
+        countdown = self._count_down(states, wake, error_stops, count)
         if countdown is None:
             return True
         try:
             if acquire(gate, timeout):
                 return True
         except BaseException:
-            self._unregister(states, countdown)
+            self._stop_waiting(states, countdown)
             raise
-        self._unregister(states, countdown)
+        self._stop_waiting(states, countdown)
         return False
 
     async def wait_async(
@@ -307,7 +263,7 @@ class HeldKeys:
 
         here = loop is self._outbox.loop
         wake = open_gate if here else lambda: loop.call_soon_threadsafe(open_gate)
-        countdown = self._register(states, wake, error_stops, count)
+        countdown = self._count_down(states, wake, error_stops, count)
         if countdown is None:
             return True
         try:
@@ -317,34 +273,21 @@ class HeldKeys:
                 async with asyncio.timeout(timeout):
                     await gate
         except BaseException as error:
-            self._unregister(states, countdown)
+            self._stop_waiting(states, countdown)
             if isinstance(error, TimeoutError):
                 return False
             raise
         return True
 
-    def _register(
+    def _count_down(
         self, states: Sequence[FutureState], wake: Callable[[], object], error_stops: bool, count: int | None
     ) -> Countdown | None:
-        """Put a countdown on the states that are not done; `None` when there is nothing to wait for."""
         with self.lock:
-            if self._released:
+            if self._released.states:
                 self._drain_released()
-            pending = [state for state in states if state.status == "pending" or state.status == "lost"]
-            if not pending:
-                return None
-            done = len(states) - len(pending)
-            remaining = len(pending) if count is None else count - done
-            if remaining <= 0:
-                return None
-            if error_stops and done and any(state.status in ("error", "cancelled") for state in states):
-                return None
-            countdown = Countdown(remaining, wake, error_stops)
-            for state in pending:
-                self.core.add_waiter(state, countdown)
-        return countdown
+            return self.core.count_down(states, wake, error_stops, count)
 
-    def _unregister(self, states: Sequence[FutureState], countdown: Countdown) -> None:
+    def _stop_waiting(self, states: Sequence[FutureState], countdown: Countdown) -> None:
         with self.lock:
             for state in states:
                 self.core.remove_waiter(state, countdown)

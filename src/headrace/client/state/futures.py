@@ -10,7 +10,7 @@ the records that it made done.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -32,6 +32,8 @@ from headrace.messages.client import (
     TaskErred,
     TaskRetried,
 )
+
+from .countdown import Countdown
 
 Waiter: TypeAlias = Callable[["FutureState"], object]
 
@@ -278,6 +280,29 @@ class ClientCore:
         else:
             state.waiters.append(waiter)
         return True
+
+    def count_down(
+        self, states: Sequence[FutureState], wake: Callable[[], object], error_stops: bool, count: int | None
+    ) -> Countdown | None:
+        """Have `wake()` called once records are done; None (and no call) when there is nothing to wait for.
+
+        Args:
+            error_stops: one that is erred or cancelled is enough.
+            count: so many are enough; None for all.
+        """
+        pending = [state for state in states if state.status not in DONE]
+        if not pending:
+            return None
+        done = len(states) - len(pending)
+        remaining = len(pending) if count is None else count - done
+        if remaining <= 0:
+            return None
+        if error_stops and done and any(state.status in ("error", "cancelled") for state in states):
+            return None
+        countdown = Countdown(remaining, wake, error_stops)
+        for state in pending:
+            self.add_waiter(state, countdown)
+        return countdown
 
     def remove_waiter(self, state: FutureState, waiter: Waiter) -> None:
         """Whoever waited gave up."""
