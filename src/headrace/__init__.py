@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .alias import Facade, install
 
@@ -46,7 +46,7 @@ _NAMES = {
     "SubprocessCluster": "headrace.deploy",
     "TaskCancelled": "headrace.exceptions",
     "TaskTimeout": "headrace.exceptions",
-    "Worker": "headrace.worker",
+    "Worker": "headrace.compat.worker",
     "WorkerPlugin": "headrace.diagnostics.plugin",
     "as_completed": "headrace.client",
     "config": "headrace.config",
@@ -71,6 +71,9 @@ _NAMES = {
     "warn": "headrace.worker",
     "worker_client": "headrace.worker",
 }
+
+if TYPE_CHECKING:
+    from headrace.compat.worker import Worker as Worker
 
 #: What `from distributed import *`, and with it `import dask.distributed`, takes.
 __all__ = sorted([*_NAMES, "TimeoutError"])

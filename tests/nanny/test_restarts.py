@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from headrace import Worker
 from headrace.client import Client, FutureCancelledError
 from headrace.exceptions import KilledWorker
 from headrace.nanny import Nanny
@@ -19,7 +20,6 @@ from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.scheduler import Scheduler
 from headrace.testing.helpers.polling import async_poll_for
-from headrace.worker import Worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 

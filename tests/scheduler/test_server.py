@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from headrace import Worker
 from headrace.comm import CommClosedError, connect
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import (
@@ -29,7 +30,6 @@ from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
 from headrace.scheduler import Scheduler
 from headrace.scheduler.state.core import SchedulerState
-from headrace.worker import Worker
 
 
 class Peer:

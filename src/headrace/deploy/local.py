@@ -148,7 +148,7 @@ def _security(given: Security | dict[str, Any] | bool | None) -> Security:
 
 def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
     """Workers of class Worker run in this process, unless the user says otherwise."""
-    from headrace.worker import Worker
+    from headrace import Worker
 
     return not (isinstance(worker_class, type) and issubclass(worker_class, Worker))
 
@@ -156,7 +156,7 @@ def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
 def _default_worker_class(processes: bool) -> Callable[..., Any]:
     if processes:
         return Nanny
-    from headrace.worker import Worker
+    from headrace import Worker
 
     return Worker
 

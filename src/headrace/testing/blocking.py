@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from headrace import Worker
 from headrace.comm import Comm
 from headrace.comm.connections import OnBatch, OnClose
 from headrace.common.keys import Key, to_wire
@@ -18,7 +19,6 @@ from headrace.diagnostics.plugin import WorkerPlugin
 from headrace.exceptions import CommClosedError
 from headrace.nanny import Nanny
 from headrace.rpc import Stream
-from headrace.worker import Worker
 
 
 class BarrierGetData(Worker):

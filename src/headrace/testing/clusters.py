@@ -49,8 +49,8 @@ async def start_cluster(
     Raises:
         TimeoutError: they did not. Nothing is left open.
     """
+    from headrace import Worker as DefaultWorker
     from headrace.scheduler import Scheduler
-    from headrace.worker import Worker as DefaultWorker
 
     worker_class = Worker or DefaultWorker
     scheduler = await Scheduler(

@@ -41,7 +41,7 @@ def run_worker(q: Any, scheduler_q: Any, config: dict[str, Any], **kwargs: Any) 
         config: configuration of this process.
         kwargs: for the Worker.
     """
-    from headrace.worker import Worker
+    from headrace import Worker
 
     _run_under(Worker, q, scheduler_q, config, kwargs)
 

@@ -20,8 +20,8 @@ from headrace.rpc import remote_exception
 from .plugin_base import SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
+    from headrace import Worker
     from headrace.scheduler import Scheduler
-    from headrace.worker import Worker
 
 logger = logging.getLogger("distributed.diagnostics.plugin")
 
