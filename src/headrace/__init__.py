@@ -46,7 +46,7 @@ _NAMES = {
     "SubprocessCluster": "headrace.deploy",
     "TaskCancelled": "headrace.exceptions",
     "TaskTimeout": "headrace.exceptions",
-    "Worker": "headrace.worker",
+    "Worker": "headrace.compat.worker",
     "WorkerPlugin": "headrace.diagnostics.plugin",
     "as_completed": "headrace.client",
     "config": "headrace.config",
@@ -91,6 +91,8 @@ if TYPE_CHECKING:  # what type checkers see; a test compares it with the table
     from headrace.client import wait as wait
     from headrace.comm import connect as connect
     from headrace.common.status import Status as Status
+    from headrace.compat.scheduler import Scheduler as Scheduler
+    from headrace.compat.worker import Worker as Worker
     from headrace.deploy import Adaptive as Adaptive
     from headrace.deploy import LocalCluster as LocalCluster
     from headrace.deploy import SpecCluster as SpecCluster
@@ -121,9 +123,7 @@ if TYPE_CHECKING:  # what type checkers see; a test compares it with the table
     from headrace.rpc import rpc as rpc
     from headrace.rpc import sync as sync
     from headrace.scheduler import KilledWorker as KilledWorker
-    from headrace.scheduler import Scheduler as Scheduler
     from headrace.security import Security as Security
-    from headrace.worker import Worker as Worker
     from headrace.worker import get_client as get_client
     from headrace.worker import get_worker as get_worker
     from headrace.worker import local_client as local_client

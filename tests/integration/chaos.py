@@ -95,7 +95,7 @@ class Cluster:
 
 
 def _behind_proxy() -> Any:
-    from headrace.worker import Worker
+    from headrace import Worker
 
     class Behind(Worker):
         """A worker that others reach through a proxy."""

@@ -15,10 +15,9 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, Scheduler, TaskTimeout
+from headrace import Client, Scheduler, TaskTimeout, Worker
 from headrace.client import FutureCancelledError
 from headrace.testing.helpers.log_reading import captured_logger
-from headrace.worker import Worker
 
 from .conftest import PATIENCE
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.messages.worker import ComputeTask, DefineFunction, FreeKeys, InterruptTasks, TaskFailed, TaskFinished
-from headrace.worker.state import WorkerState, events
+from headrace.worker.state import WorkerCore, events
 
 
 def compute(key: str, attempt: int, arguments: bytes = b"()") -> ComputeTask:
@@ -19,18 +19,18 @@ def failed(key: str) -> events.ExecuteFailed:
 
 
 @pytest.fixture
-def state() -> WorkerState:
-    state = WorkerState(address="tcp://127.0.0.1:1", nthreads=1, validate=True)
+def state() -> WorkerCore:
+    state = WorkerCore(address="tcp://127.0.0.1:1", nthreads=1, validate=True)
     state.handle_batch([DefineFunction(1, b"f"), compute("x", 1)])
     state.drain()
     return state
 
 
-def messages(state: WorkerState) -> list[Any]:
+def messages(state: WorkerCore) -> list[Any]:
     return state.drain().messages
 
 
-def test_what_was_called_off_is_interrupted(state: WorkerState) -> None:
+def test_what_was_called_off_is_interrupted(state: WorkerCore) -> None:
     state.handle_batch([FreeKeys(["x"]), InterruptTasks(["x"])])
     outbox = state.drain()
     assert outbox.interrupt == [("x", False)]
@@ -41,13 +41,13 @@ def test_what_was_called_off_is_interrupted(state: WorkerState) -> None:
     assert messages(state) == []
 
 
-def test_what_runs_for_somebody_is_not(state: WorkerState) -> None:
+def test_what_runs_for_somebody_is_not(state: WorkerCore) -> None:
     state.handle(InterruptTasks(["x", "unknown"], True))
     assert not state.drain().interrupt
     assert state.tasks["x"].state == "executing"
 
 
-def test_an_interrupted_run_is_not_taken_for_that_of_a_new_request(state: WorkerState) -> None:
+def test_an_interrupted_run_is_not_taken_for_that_of_a_new_request(state: WorkerCore) -> None:
     state.handle_batch([FreeKeys(["x"]), InterruptTasks(["x"]), compute("x", 2)])
     assert state.tasks["x"].state == "resumed"
     assert not state.drain().execute
@@ -59,7 +59,7 @@ def test_an_interrupted_run_is_not_taken_for_that_of_a_new_request(state: Worker
     assert message.attempt == 2
 
 
-def test_without_interruption_it_is(state: WorkerState) -> None:
+def test_without_interruption_it_is(state: WorkerCore) -> None:
     state.handle_batch([FreeKeys(["x"]), compute("x", 2)])
     assert state.tasks["x"].state == "executing"
     state.handle(failed("x"))
@@ -68,7 +68,7 @@ def test_without_interruption_it_is(state: WorkerState) -> None:
     assert message.attempt == 2
 
 
-def test_one_that_ends_before_the_interruption_strikes(state: WorkerState) -> None:
+def test_one_that_ends_before_the_interruption_strikes(state: WorkerCore) -> None:
     state.handle_batch([FreeKeys(["x"]), InterruptTasks(["x"])])
     state.drain()
     state.handle(events.ExecuteDone("x", 8, "int", 0.0, 1.0))
@@ -77,20 +77,20 @@ def test_one_that_ends_before_the_interruption_strikes(state: WorkerState) -> No
     assert not state.interrupted
 
 
-def test_one_that_had_not_started(state: WorkerState) -> None:
+def test_one_that_had_not_started(state: WorkerCore) -> None:
     state.handle_batch([FreeKeys(["x"]), InterruptTasks(["x"]), events.ExecuteRecalled("x", True)])
     assert not state.tasks
     assert not state.interrupted
 
 
-def test_one_that_has_seceded(state: WorkerState) -> None:
+def test_one_that_has_seceded(state: WorkerCore) -> None:
     state.handle_batch([events.ExecuteSeceded("x", 1.0), FreeKeys(["x"]), InterruptTasks(["x"], True)])
     assert state.drain().interrupt == [("x", True)]
     state.handle(failed("x"))
     assert not state.tasks
 
 
-def test_whether_a_failure_is_retried_is_passed_on(state: WorkerState) -> None:
+def test_whether_a_failure_is_retried_is_passed_on(state: WorkerCore) -> None:
     failure = failed("x")
     failure.retry = False
     state.handle(failure)

@@ -115,7 +115,7 @@ async def test_a_stream_of_events(c: Client, s: Any, a: Any, b: Any) -> None:
 
 def test_hardware(client: Client, monkeypatch: Any) -> None:
     def shorten(dask_worker: Any) -> None:
-        from headrace.worker import documented
+        from headrace.worker import operations
 
         def short(function: Any) -> Any:
             import functools
@@ -123,7 +123,7 @@ def test_hardware(client: Client, monkeypatch: Any) -> None:
             return functools.partial(function, sizes=("1 kiB", "100 kiB"), duration="10 ms")
 
         for name in ("benchmark_disk", "benchmark_memory", "benchmark_network"):
-            setattr(documented, name, short(getattr(documented, name)))
+            setattr(operations, name, short(getattr(operations, name)))
 
     client.run(shorten)
     found = client.benchmark_hardware()

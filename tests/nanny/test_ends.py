@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler
+from headrace import Scheduler, Worker
 from headrace.client import Client
 from headrace.exceptions import KilledWorker, KilledWorkerLeaving
 from headrace.nanny import Nanny
 from headrace.testing.helpers.polling import async_poll_for
-from headrace.worker import Worker, get_worker
+from headrace.worker import get_worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 

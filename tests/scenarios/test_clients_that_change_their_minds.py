@@ -7,7 +7,7 @@ from state.drive import Cluster
 from headrace.client.state import ClientCore
 from headrace.messages.client import CancelKeys, CancelledKeys, DesireKeys, LostData, ReleaseKeys, TaskErred
 from headrace.messages.worker import FreeKeys, ReleasedData
-from headrace.worker.state import WorkerState as Worker
+from headrace.worker.state import WorkerCore as Worker
 from headrace.worker.state.events import DataStored
 
 W0 = "tcp://w0:1"

@@ -19,7 +19,7 @@ from headrace.messages.worker import (
 )
 from headrace.scheduler.state.flow.membership import pardon, suspects
 from headrace.scheduler.state.records.workers import WorkerState
-from headrace.worker.state import WorkerState as Worker
+from headrace.worker.state import WorkerCore as Worker
 from headrace.worker.state import events
 
 W0, W1 = "tcp://w0:1", "tcp://w1:1"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler
+from headrace import Scheduler, Worker
 from headrace.comm import CommClosedError, connect
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import (
@@ -29,7 +29,6 @@ from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, Work
 from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
 from headrace.scheduler import core_doors
-from headrace.worker import Worker
 
 
 class Peer:

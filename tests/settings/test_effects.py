@@ -195,7 +195,7 @@ async def test_a_loop_that_did_not_respond(caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_readings_kept(tmp_path: Path) -> None:
-    from headrace.worker import Worker
+    from headrace import Worker
 
     with dask.config.set({"distributed.admin.system-monitor.log-length": 2}):
         async with (

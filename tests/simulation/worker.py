@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from headrace.messages.worker import AddKeys, FreeKeys, ReleasedData, WorkerHeartbeat, WorkerStatus
-from headrace.worker.state import Execute, GatherData, WorkerState
+from headrace.worker.state import GatherData, TaskRun, WorkerCore
 from headrace.worker.state.events import (
     BusyOver,
     DataDropped,
@@ -61,7 +61,7 @@ class SimulatedWorker:
         #: for what does not decide how a seed goes
         self._random = Random(number)
         random = world.random
-        self.state = WorkerState(
+        self.state = WorkerCore(
             address=address,
             nthreads=nthreads,
             resources=resources,
@@ -81,8 +81,8 @@ class SimulatedWorker:
         self._without_data: set[str] = set()
         #: data of which the scheduler may not know yet, and since when
         self._scattered: dict[str, float] = {}
-        self._queue: deque[Execute] = deque()
-        self._started: dict[str, Execute] = {}
+        self._queue: deque[TaskRun] = deque()
+        self._started: dict[str, TaskRun] = {}
         self._seceded: set[str] = set()
         self._values: dict[str, dict[str, int]] = {}
         self._outcomes: list[tuple[int | None, Any]] = []
@@ -271,7 +271,7 @@ class SimulatedWorker:
 
     # the executor
 
-    def _submit(self, run: Execute) -> None:
+    def _submit(self, run: TaskRun) -> None:
         assert run.key not in self._started, f"{run.key} runs already on {self}"
         self._values[run.key] = {key: self.data[key] for key in run.dependencies or ()}
         self._queue.append(run)
@@ -306,7 +306,7 @@ class SimulatedWorker:
         for name, amount in used.items():
             assert amount <= self.resources.get(name, 0.0), f"{self}: {amount} of {name} is used by {[*self._started]}"
 
-    def _secede(self, run: Execute) -> None:
+    def _secede(self, run: TaskRun) -> None:
         if self.alive and self._started.get(run.key) is run:
             self._seceded.add(run.key)
             self._report(None, ExecuteSeceded(run.key, self.now - run.started))
@@ -319,7 +319,7 @@ class SimulatedWorker:
             stuck = force and self.world.random.random() < 0.3
             self.world.timeline.later(self.world.random.choice([0.0, 0.01, 0.3]), self._interrupted, run, stuck)
 
-    def _interrupted(self, run: Execute, stuck: bool) -> None:
+    def _interrupted(self, run: TaskRun, stuck: bool) -> None:
         if not self.alive or self._postponed(self._interrupted, run, stuck) or self._started.get(run.key) is not run:
             return
         self._values.pop(run.key)
@@ -332,7 +332,7 @@ class SimulatedWorker:
             ask = lambda: self.world.scheduler.restart_stuck(self)  # noqa: E731
             self.world.network.request(self.address, "scheduler", ask, lambda _: None, lambda: None)
 
-    def _end(self, run: Execute) -> None:
+    def _end(self, run: TaskRun) -> None:
         if not self.alive or self._postponed(self._end, run) or self._started.get(run.key) is not run:
             return
         key = run.key
@@ -348,7 +348,7 @@ class SimulatedWorker:
         self._report(*self._outcome(call, run, self._values.pop(key)))
         self._start_runs()
 
-    def _outcome(self, call: Call, run: Execute, values: dict[str, int]) -> tuple[int | None, Any]:
+    def _outcome(self, call: Call, run: TaskRun, values: dict[str, int]) -> tuple[int | None, Any]:
         start, stop = run.started, self.now
         if call.kind in ("fails", "flaky", "overruns") and call.misbehaves():
             failed = ExecuteFailed(call.key, b"exception", b"traceback", f"boom {call.key}", "line 1", start, stop)

@@ -49,7 +49,8 @@ ALLOWED_LAZY: dict[tuple[str, str], str] = {
     ("headrace.client.api.task_inspection", "headrace.diagnostics"): "drawings of the task stream",
     ("headrace.client.api.task_inspection", "headrace.extensions"): "tasks that are run again here",
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
-    ("headrace.nanny.worker_child", "headrace.worker"): "the child process is a worker",
+    ("headrace.nanny.forking", "headrace"): "a fork server has imported the public Worker before it copies itself",
+    ("headrace.nanny.worker_child", "headrace"): "the child process makes the public Worker",
     ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
 }
 

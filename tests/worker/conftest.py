@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from worker.fake import FakeScheduler
 
-from headrace.worker import Worker
+from headrace import Worker
 
 
 @pytest.fixture(params=["tcp://127.0.0.1:0", "inproc://"], ids=["tcp", "inproc"])

@@ -12,6 +12,7 @@ import pytest
 from dask._task_spec import Alias, DataNode, Dict, List, Task, TaskRef
 from worker.fake import FakeScheduler
 
+from headrace import Worker
 from headrace.common.keys import to_wire
 from headrace.exceptions import Reschedule, SerializationError
 from headrace.messages.worker import (
@@ -27,7 +28,7 @@ from headrace.messages.worker import (
 )
 from headrace.protocol import Serialize, loads, loads_exception, loads_traceback
 from headrace.rpc import rpc
-from headrace.worker import Worker, get_worker, rejoin, secede
+from headrace.worker import get_worker, rejoin, secede
 from headrace.worker.execution.run_spec import run_node
 
 

@@ -12,9 +12,9 @@ import dask
 import pytest
 
 import headrace
-from headrace import Scheduler
+from headrace import Scheduler, Worker
 from headrace.client import Client
-from headrace.worker import Worker, get_client, get_worker, rejoin, secede, worker_client
+from headrace.worker import get_client, get_worker, rejoin, secede, worker_client
 
 
 @pytest.fixture(params=[True, False], ids=["processes", "threads"])

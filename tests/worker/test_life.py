@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from worker.fake import FakeScheduler
 
+from headrace import Worker
 from headrace.common.status import Status
 from headrace.messages.worker import AddKeys, CloseWorker, WorkerEvent, WorkerStatus
 from headrace.protocol import Serialize, dumps, loads, loads_exception
 from headrace.rpc import rpc
 from headrace.rpc.server_life import scheduler_address_of
-from headrace.worker import Worker, context, get_worker
+from headrace.worker import context, get_worker
 
 
 async def test_registration_tells_what_the_worker_is(scheduler: FakeScheduler, tmp_path: Path) -> None:

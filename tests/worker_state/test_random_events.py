@@ -22,7 +22,7 @@ from headrace.messages.worker import (
     TaskFailed,
     TaskFinished,
 )
-from headrace.worker.state import WorkerState, events
+from headrace.worker.state import WorkerCore, events
 
 PEERS = ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "tcp://10.0.0.1:1"]
 
@@ -32,7 +32,7 @@ class Shell:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.state = WorkerState(
+        self.state = WorkerCore(
             address="tcp://127.0.0.1:9",
             nthreads=self.random.choice([1, 2, 4]),
             resources={"GPU": 2.0},

@@ -27,14 +27,14 @@ from headrace.messages.worker import (
     TaskFailed,
     TaskFinished,
 )
-from headrace.worker.state import InvalidTransition, Outbox, WorkerState, events
-from headrace.worker.state.transitions import transition
+from headrace.worker.state import InvalidTransition, Outbox, WorkerCore, events
+from headrace.worker.state.mover import transition
 
 ME, A, B, FAR = "tcp://127.0.0.1:9", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "tcp://10.0.0.1:1"
 
 
-def new(**options: Any) -> WorkerState:
-    state = WorkerState(**{"address": ME, "validate": True, **options})
+def new(**options: Any) -> WorkerCore:
+    state = WorkerCore(**{"address": ME, "validate": True, **options})
     state.handle_batch([DefineFunction(1, b"f"), DefineFunction(2, b"g")])
     return state
 
@@ -57,7 +57,7 @@ def done(key: str, **fields: Any) -> events.ExecuteDone:
     return events.ExecuteDone(key, **{"nbytes": 8, "type": "int", "start": 1.0, "stop": 2.0, **fields})
 
 
-def after(state: WorkerState, *batch: Any) -> Outbox:
+def after(state: WorkerCore, *batch: Any) -> Outbox:
     state.handle_batch(batch)
     return state.drain()
 

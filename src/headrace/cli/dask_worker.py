@@ -256,7 +256,9 @@ async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[s
     if nanny:
         from headrace.nanny import Nanny as server_class
     else:
-        from headrace.worker import Worker as server_class
+        from headrace import Worker
+
+        server_class = Worker
     servers = []
     for specification in specifications:
         if not nanny and "worker_class" in specification:

@@ -147,7 +147,7 @@ def _security(given: Security | dict[str, Any] | bool | None) -> Security:
 
 def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
     """Whether workers get processes of their own by default: all but subclasses of Worker, which run in this one."""
-    from headrace.worker import Worker
+    from headrace import Worker
 
     return not (isinstance(worker_class, type) and issubclass(worker_class, Worker))
 
@@ -155,7 +155,7 @@ def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
 def _default_worker_class(processes: bool) -> Callable[..., Any]:
     if processes:
         return Nanny
-    from headrace.worker import Worker
+    from headrace import Worker
 
     return Worker
 

@@ -56,6 +56,8 @@ def main(connection: int) -> NoReturn:
     for name in MODULES:
         with contextlib.suppress(Exception):  # workers that need it will say what is wrong
             importlib.import_module(name)
+    with contextlib.suppress(Exception):
+        from headrace import Worker  # noqa: F401  what a nanny makes unless it is told otherwise
     config.register_defaults()
     gc.collect()
     gc.freeze()  # else collections in the workers would write to, and so copy, every page of what is here

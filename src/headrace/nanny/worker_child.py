@@ -112,7 +112,7 @@ class _Child:
             }
         )
         tune_interpreter()
-        loop.call_later(IMPORT_AFTER, self._import_dask, worker.state.transition_counter)
+        loop.call_later(IMPORT_AFTER, self._import_dask, worker.core.transition_counter)
         await worker.finished()
         for task in list(self._tasks):
             with contextlib.suppress(Exception):
@@ -133,7 +133,9 @@ class _Child:
         allow_as_told()
         worker_class, options = loads(encoded)
         if worker_class is None:
-            from headrace.worker.server import Worker as worker_class
+            from headrace import Worker
+
+            worker_class = Worker
         elif isinstance(worker_class, str):
             from importlib import import_module
 
@@ -192,7 +194,7 @@ class _Child:
         """
         if "dask" in sys.modules or self._worker is None or not self._worker.is_running:
             return
-        state = self._worker.state
+        state = self._worker.core
         if state.tasks or state.transition_counter != transitions:
             asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask, state.transition_counter)
             return

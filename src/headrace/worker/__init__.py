@@ -24,13 +24,10 @@ if TYPE_CHECKING:
         warn,
         worker_client,
     )
-    from .server import Worker
-    from .state import TaskState, WorkerState
+    from .state import TaskState
 
 _HOMES = {
-    "Worker": ".server",
     "TaskState": ".state",
-    "WorkerState": ".state",
     "Reschedule": ".context",
     "get_client": "headrace.client.current",
     "get_current_task": ".context",
@@ -39,21 +36,6 @@ _HOMES = {
     "print": ".context",
     "rejoin": ".context",
     "secede": ".context",
-    "GetDataBusy": ".replies",
-    "GetDataSuccess": ".replies",
-    "RunTaskFailure": ".replies",
-    "RunTaskSuccess": ".replies",
-    "add_gpu_metrics": ".heartbeat_metrics",
-    "benchmark_disk": ".benchmarks",
-    "benchmark_memory": ".benchmarks",
-    "benchmark_network": ".benchmarks",
-    "convert_args_to_str": ".replies",
-    "convert_kwargs_to_str": ".replies",
-    "dumps_function": ".replies",
-    "fail_hard": ".replies",
-    "get_data_from_worker": ".replies",
-    "get_msg_safe_str": ".replies",
-    "run": ".replies",
     "thread_state": ".context",
     "warn": ".context",
     "worker_client": ".context",
@@ -62,8 +44,6 @@ _HOMES = {
 __all__ = [
     "Reschedule",
     "TaskState",
-    "Worker",
-    "WorkerState",
     "get_client",
     "get_current_task",
     "get_worker",

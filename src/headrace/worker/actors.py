@@ -28,7 +28,7 @@ from .execution.threads import TaskPool
 if TYPE_CHECKING:
     from headrace.actor import ActorFuture, BaseActorFuture
 
-    from .server import Worker
+    from .server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -65,7 +65,7 @@ class ActorHost:
         instances: the objects by the wire form of their task's key.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
         self.instances: dict[Key, Any] = {}
         self._pool: TaskPool | None = None

@@ -24,7 +24,7 @@ from headrace.rpc.held_locks import holds_locks
 from .execution.threads import pool_of_thread
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 __all__ = [
     "Reschedule",
@@ -44,19 +44,21 @@ __all__ = [
 thread_state: Any = threading.local()
 
 #: The worker and the key of what runs, for code on the event loop: coroutines and `Client.run`.
-running: contextvars.ContextVar[tuple[Worker, Key | None] | None] = contextvars.ContextVar("running", default=None)
+running: contextvars.ContextVar[tuple[WorkerServer, Key | None] | None] = contextvars.ContextVar(
+    "running", default=None
+)
 
 #: Where callbacks come from that a task's thread has had called on the loop: the worker, its keys by thread (of the
 #: latest task each), and the thread. Set once a thread.
-origin: contextvars.ContextVar[tuple[Worker, Mapping[int, Key], int] | None] = contextvars.ContextVar(
+origin: contextvars.ContextVar[tuple[WorkerServer, Mapping[int, Key], int] | None] = contextvars.ContextVar(
     "origin", default=None
 )
 
 #: Workers of this process that have not closed.
-workers: WeakSet[Worker] = WeakSet()
+workers: WeakSet[WorkerServer] = WeakSet()
 
 
-def get_worker() -> Worker:
+def get_worker() -> WorkerServer:
     """The worker that runs the calling task.
 
     Raises:
@@ -95,7 +97,7 @@ def current_key() -> Key | None:
     return key
 
 
-def asking_task() -> tuple[Worker, Key | None] | None:
+def asking_task() -> tuple[WorkerServer, Key | None] | None:
     """Whose task the caller runs in, or on whose behalf on the loop, and its key as far as that is known; or None."""
     context = running.get()
     if context is not None and context[1] is not None:
@@ -144,7 +146,7 @@ def rejoin() -> None:
         worker.task_executor.rejoin()
 
 
-def _calling_task(what: str) -> tuple[Worker, Key]:
+def _calling_task(what: str) -> tuple[WorkerServer, Key]:
     key = getattr(thread_state, "key", None)
     if key is None:
         raise ValueError(f"{what}() can only be called from the thread of a running task")

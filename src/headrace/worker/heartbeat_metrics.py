@@ -13,7 +13,7 @@ from headrace.containment import log_raised
 from headrace.machine import process_memory
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 #: Readings of every worker that is made from now on, by name; called with the worker.
 DEFAULT_METRICS: dict[str, Callable[[Any], Any]] = {}
@@ -28,7 +28,7 @@ class Metrics:
         custom: functions of the user's by name, called with the worker.
     """
 
-    def __init__(self, worker: Worker, custom: dict[str, Callable[[Any], Any]]) -> None:
+    def __init__(self, worker: WorkerServer, custom: dict[str, Callable[[Any], Any]]) -> None:
         self._worker = worker
         self._custom = custom
         self._last = (time.monotonic(), time.process_time())
@@ -39,7 +39,7 @@ class Metrics:
     def read(self) -> dict[str, Any]:
         """The current values: `cpu` in percent of one processor, memory in bytes, counts."""
         worker = self._worker
-        state, transfers = worker.state, worker.transfers
+        state, transfers = worker.core, worker.transfers
         tasks = Counter(
             executing=state.executing_count,
             ready=len(state.ready),
@@ -78,8 +78,16 @@ class Metrics:
                 log_raised(logger, raised, "Could not read the metric %r", name)
         return found
 
-    def recorded(self, recent: bool, start: int) -> dict[str, Any]:
-        """Earlier readings; see `Worker.get_monitor_info`."""
+    def recorded(self, recent: bool = False, start: int = 0) -> dict[str, Any]:
+        """Readings of processor and memory at the heartbeats so far.
+
+        Args:
+            recent: only the latest.
+            start: leave out so many, counted from the worker's start: the `count` of an earlier answer.
+
+        Returns:
+            `{"range_query": {name: readings}, "count": how many there were, "last_time": seconds}`
+        """
         history = list(self._history)
         skipped = max(0, start - (self._count - len(history)))
         chosen = history[-1:] if recent else history[skipped:]

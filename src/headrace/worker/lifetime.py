@@ -21,7 +21,7 @@ from .worker_options import WorkerOptions
 if TYPE_CHECKING:
     from headrace.preloading import PreloadManager
 
-    from .server import Worker
+    from .server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -41,7 +41,7 @@ class Lifetime:
         ValueError: a time is not one, or negative.
     """
 
-    def __init__(self, worker: Worker, options: WorkerOptions, given: Mapping[str, Any]) -> None:
+    def __init__(self, worker: WorkerServer, options: WorkerOptions, given: Mapping[str, Any]) -> None:
         self._worker = worker
         chosen = {**options.life, **{name: value for name, value in given.items() if value is not None}}
         seconds = seconds_of(chosen.get("lifetime"))

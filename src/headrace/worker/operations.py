@@ -1,68 +1,80 @@
-"""What others may ask of a worker beside data: run functions, install plugins and files, tell about itself."""
+"""Requests of others to a worker, beside those for data: run functions, install plugins and files, report."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import traceback
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from headrace.common.keys import Key, from_wire
+from headrace.common.keys import Key, from_wire, to_wire
 from headrace.containment import log_raised
-from headrace.profile import current_frames
+from headrace.profile import create, current_frames
 from headrace.protocol import unwrap
 from headrace.rpc.files import take_file
 from headrace.rpc.run_function import error_reply, opened, run_function
 
+from .benchmarks import benchmark_disk, benchmark_memory, benchmark_network
 from .context import running
 from .execution.result_sizes import nbytes_of
 from .state.events import DataStored
+from .state.tasks import TaskState
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
+
+
+#: `(key, start, asked, reached, {}, name of the stimulus, seconds since the epoch)`
+StoryLine: TypeAlias = tuple[Any, str, str, str, dict[str, str], str, float]
 
 
 class Operations:
     """The request handlers of one worker that are not about its data."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
 
     def handlers(self) -> dict[str, Callable[..., Any]]:
-        """By operation."""
+        """The function for each operation."""
         worker, transfers = self._worker, self._worker.transfers
         return {
-            "get_data": worker.get_data,
+            "get_data": transfers.get_data,
             "gather": transfers.gather,
             "update_data": self.update_data,
             "free_keys": self.free_keys,
             "run": self.run,
             "run_coroutine": self.run,
             "identity": worker.identity,
-            "keys": worker.keys,
+            "keys": self.keys,
             "ping": self.ping,
             "echo": worker.echo,
             "call_stack": self.call_stack,
             "get_logs": worker.get_logs,
             "versions": worker.versions,
-            "profile": worker.get_profile,
-            "profile_metadata": worker.get_profile_metadata,
+            "profile": self.profile,
+            "profile_metadata": self.profile_metadata,
             "get_story": self.get_story,
             "get_task_logs": self.get_task_logs,
-            "benchmark_disk": worker.benchmark_disk,
-            "benchmark_memory": worker.benchmark_memory,
-            "benchmark_network": worker.benchmark_network,
+            "benchmark_disk": self.benchmark_disk,
+            "benchmark_memory": self.benchmark_memory,
+            "benchmark_network": self.benchmark_network,
             "dump_state": self.dump_state,
             "terminate": self.terminate,
             "plugin_add": self.plugin_add,
             "plugin_remove": self.plugin_remove,
             "upload_file": self.upload_file,
-            "monitor_info": worker.get_monitor_info,
+            "monitor_info": worker.measured.recorded,
             "actor_call": worker.actor_host.call,
         }
+
+    def keys(self) -> list[Key]:
+        """Keys of the values here."""
+        return list(self._worker.data)
 
     def ping(self) -> str:
         """Say that somebody is here."""
@@ -98,15 +110,64 @@ class Operations:
         wanted = None if keys is None else set(keys)
         frames = current_frames()
         stacks = {}
-        for thread, key in self._worker.active_threads.items():
+        for thread, key in self._worker.task_executor.active_threads().items():
             frame = frames.get(thread)
             if frame is not None and (wanted is None or key in wanted):
                 stacks[key] = traceback.format_stack(frame)
         return stacks
 
-    def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: Any) -> list[Any]:
-        """What happened to these keys here."""
-        return self._worker.story(*map(from_wire, keys_or_stimuli))
+    def get_story(self, keys_or_stimuli: Iterable[Key] = (), **_: object) -> list[StoryLine]:
+        """The stories of these keys here; see `story`."""
+        return self.story(*map(from_wire, keys_or_stimuli))
+
+    def story(self, *keys: object) -> list[StoryLine]:
+        """The moves of these keys (or tasks) here, oldest first.
+
+        Lines are `(key, start, asked, reached, {}, stimulus, time)`: the state it was in, the one that it was to move
+        to, the one it reached, the name of what brought it about, and the time in seconds since the epoch. The empty
+        dictionary stands where others have the recommendations that followed.
+        """
+        wire = [key if isinstance(key, TaskState) else to_wire(key) for key in keys]
+        return [
+            (from_wire(key), start, asked, reached, {}, stimulus.__name__, now)
+            for key, start, asked, reached, stimulus, now in self._worker.core.story(*wire)
+        ]
+
+    async def profile(
+        self, start: float | None = None, stop: float | None = None, key: str | None = None, server: bool = False
+    ) -> dict[str, Any]:
+        """The profile of this worker's tasks.
+
+        Args:
+            start, stop: the span of time, in seconds since the epoch; all by default.
+            key: only tasks of this prefix.
+            server: of the event loop instead, which is watched from the first call on.
+        """
+        profiler = self._worker.profiler
+        if profiler is None:
+            return create()
+        read = partial(profiler.read_server, start, stop) if server else partial(profiler.read, start, stop, key)
+        return await asyncio.get_running_loop().run_in_executor(None, read)
+
+    async def profile_metadata(self, start: float | None = 0, stop: float | None = None) -> dict[str, Any]:
+        """How many samples there are, over time; see `Profiler.metadata`."""
+        profiler = self._worker.profiler
+        if profiler is None:
+            return {"counts": [], "keys": {}}
+        return await asyncio.get_running_loop().run_in_executor(None, profiler.metadata, start, stop)
+
+    async def benchmark_disk(self) -> dict[str, float]:
+        """Bytes per second written to the local directory, by size of the file."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, benchmark_disk, self._worker.local_directory)
+
+    async def benchmark_memory(self) -> dict[str, float]:
+        """Bytes per second copied in memory, by size."""
+        return await asyncio.get_running_loop().run_in_executor(None, benchmark_memory)
+
+    async def benchmark_network(self, address: str) -> dict[str, float]:
+        """Bytes per second to another server and back, by size."""
+        return await benchmark_network(address=address, rpc=self._worker.rpc)
 
     def get_task_logs(self, keys: Iterable[Key]) -> dict[Key, list[tuple[float, str, str, str]]]:
         """What these tasks printed and logged here: (time, source, level, text), oldest first."""

@@ -15,7 +15,7 @@ from headrace.common.keys import Key
 from headrace.messages.worker import AddKeys
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 #: Seconds that a client has to tell the scheduler what it has put here.
 ANNOUNCE_SECONDS = 300.0
@@ -30,7 +30,7 @@ class Scattered:
         worker: whose.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
         self._since: dict[Key, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -53,7 +53,7 @@ class Scattered:
         """Ask after what is due, and forget what is gone."""
         self._timer = None
         due = asyncio.get_running_loop().time() - ANNOUNCE_SECONDS
-        tasks, since = self._worker.state.tasks, self._since
+        tasks, since = self._worker.core.tasks, self._since
         held = {key: when for key, when in since.items() if key in tasks and tasks[key].state == "memory"}
         self._since = {key: when for key, when in held.items() if when > due}
         settled = [key for key in held if key not in self._since]

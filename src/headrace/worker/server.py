@@ -1,6 +1,6 @@
-"""Worker: the shell around the state. It passes messages and outcomes to the state, and does what the state decides.
+"""The worker: the shell around the core. It passes messages and outcomes to the core, and does what the core decides.
 
-It never assigns a field of the state's records. Fetching and serving data is `transfer`'s, running tasks `executor`'s,
+It never assigns a field of the core's records. Fetching and serving data is `transfer`'s, running tasks `executor`'s,
 and other requests are answered in `operations`.
 """
 
@@ -12,10 +12,11 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from typing import Any
 
+from headrace.comm import get_address_host
 from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.importing import import_late
@@ -24,26 +25,27 @@ from headrace.common.status import Status
 from headrace.config import seconds_of
 from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
+from headrace.exceptions import UnknownMessage
 from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
-from headrace.rpc import Stream
+from headrace.rpc import PooledRPCCall, Stream
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
-from headrace.rpc.server_life import scheduler_address_of
+from headrace.rpc.server_life import Node, scheduler_address_of
 from headrace.rpc.server_logs import silence
 from headrace.rpc.slow_waits import WAITS, say_if_slow
 
 from . import context, memory
 from .actors import ActorHost
-from .documented import DocumentedWorker
 from .execution import task_logs
 from .execution.executor import TaskExecutor
-from .execution.profiler import ProfileMethods, Profiler
+from .execution.profiler import Profiler
 from .heartbeat_metrics import DEFAULT_METRICS, Metrics
 from .lifetime import Lifetime
-from .machine.state import WorkerState
 from .operations import Operations
 from .scattered import Scattered
 from .session import SchedulerSession
+from .state.core import WorkerCore
+from .state.effects import GatherData, TaskRun
 from .state.events import Pause, SetResources, Unpause
 from .transfer import Transfers
 from .worker_card import worker_html
@@ -63,7 +65,7 @@ logger = logging.getLogger("distributed.worker")
 _GOES_ON = (Status.running, Status.paused)
 
 
-class Worker(DocumentedWorker, ProfileMethods):
+class WorkerServer(Node):
     """Computes tasks and keeps their results.
 
     Await it, or use it in `async with`, to start it; `await worker.finished()` waits until it has closed.
@@ -98,7 +100,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         heartbeat_interval: seconds, or text, between two heartbeats; the default leaves it to the scheduler.
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.
-        WorkerStateClass: class of the state machine.
+        WorkerStateClass: class of the documented state machine, for the public Worker.
         dashboard_address, dashboard, http_prefix, low_level_profiler: accepted for compatibility.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
@@ -152,7 +154,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         memory_limit: str | float | None = "auto",
         data: Any = None,
         scheduler_sni: str | None = None,
-        WorkerStateClass: type[WorkerState] = WorkerState,
+        WorkerStateClass: type | None = None,
         ncores: int | None = None,
         local_dir: str | None = None,
         reconnect: bool = True,
@@ -195,30 +197,30 @@ class Worker(DocumentedWorker, ProfileMethods):
         self._executors = executors_of(executor)
         limit = self.memory_limit
         fraction = options.incoming_fraction
-        self.state = WorkerStateClass(
+        self.core = self._make_core(
+            WorkerStateClass,
             nthreads=self.nthreads,
             resources={**(options.resources or {}), **(resources or {})},
             validate=options.validate if validate is None else validate,
-            transfer_incoming_count_limit=options.outgoing,
-            transfer_message_bytes_limit=options.message_bytes,
-            transfer_incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
+            outgoing_limit=options.outgoing,
+            message_bytes_limit=options.message_bytes,
+            incoming_bytes_limit=limit * fraction if limit and fraction else float("inf"),
             seed=hash(self.id),
             log_length=options.log_length,
             transition_counter_max=transition_counter_max,
         )
         self._profile_cycle = profile_cycle_interval
         self.profiler: Profiler | None = None
-        self.data = self.memory_manager.data
+        self._keep_results_in(self.memory_manager.data)
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.task_logs = task_logs.TaskLogs.from_config()
-        self._execute_each = self.overrides_execute()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
-        self.operations = Operations(self)
-        self.server.handlers.update(self.operations.handlers())
-        self.server.takeovers["actors"] = self.actor_host.serve
         self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})
+        self.operations = Operations(self)
+        self.server.handlers.update(self._operation_handlers())
+        self.server.takeovers["actors"] = self.actor_host.serve
         self.startup_information = dict(startup_information)
         self.batched_stream: Stream | None = None
         self.session = SchedulerSession(self, reconnect)
@@ -238,7 +240,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     def __repr__(self) -> str:
         name = f", name: {self.name}" if self.name is not None and self.name != self.address_safe else ""
-        state = self.state
+        state = self.core
         return (
             f"<Worker {self.address_safe!r}{name}, status: {self.status.name}, stored: {len(self.data)}, "
             f"running: {state.executing_count}/{self.nthreads}, ready: {len(state.ready)}, "
@@ -247,6 +249,27 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     def _repr_html_(self) -> str:
         return worker_html(self)
+
+    # Where the public Worker (`headrace.compat.worker`) puts what its subclasses override
+
+    def _make_core(self, state_class: type | None, **options: Any) -> WorkerCore:
+        """The core of this worker; options as of `WorkerCore`."""
+        return WorkerCore(**options)
+
+    def _keep_results_in(self, data: MutableMapping[Key, object]) -> None:
+        self.data = data
+
+    def _operation_handlers(self) -> dict[str, Callable[..., Any]]:
+        """The function for each operation that others may ask for."""
+        return self.operations.handlers()
+
+    def begin_runs(self, runs: list[TaskRun]) -> None:
+        """Run tasks that the core has decided to run."""
+        self.task_executor.submit(runs)
+
+    def begin_fetch(self, request: GatherData) -> None:
+        """Ask a peer for data that the core has decided to fetch."""
+        self.run_in_background(self.transfers.fetch(request))
 
     # Life
 
@@ -260,7 +283,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                 self.start_services(self.default_ip)
                 await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
                 self.memory_manager.start(self.local_directory)
-                self.data = self.state.data = self.memory_manager.data
+                self._keep_results_in(self.memory_manager.data)
                 await self.lifetime.start_preloads()
                 grace = self.options.interrupt_grace
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors, grace)
@@ -301,11 +324,33 @@ class Worker(DocumentedWorker, ProfileMethods):
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
         if self.name is None:
             self.name = self.address
-        self.state.address = self.address
+        self.core.address = self.address
+
+    @property
+    def scheduler(self) -> PooledRPCCall:
+        """Calls the scheduler: `await worker.scheduler.identity()`."""
+        return self.rpc(self.scheduler_address)
+
+    def identity(self) -> dict[str, Any]:
+        """The answer to `identity`: address, name, size and status."""
+        return {
+            "type": type(self).__name__,
+            "id": self.id,
+            "scheduler": self.scheduler_address,
+            "nthreads": self.nthreads,
+            "memory_limit": self.memory_limit,
+            "name": self.name,
+            "address": self.address,
+            "host": get_address_host(self.address),
+            "nanny": self.nanny,
+            "local_directory": self.local_directory,
+            "status": self.status.name,
+            "services": self.service_ports,
+        }
 
     @property
     def address(self) -> str:
-        """Where others reach this worker.
+        """The address by which others reach this worker.
 
         Raises:
             ValueError: it does not listen yet.
@@ -432,8 +477,8 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     def _take_messages(self, messages: list[Any]) -> None:
         self.handle_events(messages)
-        if self.state.close_requested is not None:
-            self.close_soon(self.state.close_requested)
+        if self.core.close_requested is not None:
+            self.close_soon(self.core.close_requested)
 
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)
@@ -441,8 +486,11 @@ class Worker(DocumentedWorker, ProfileMethods):
     def handle_events(self, events: Iterable[Any]) -> None:
         """Give events to the state, and do what it decides. On the loop."""
         try:
-            self.state.handle_batch(events, time.time())
+            self.core.handle_batch(events, time.time())
             self._act()
+        except UnknownMessage as error:
+            self._act()
+            self._drop_connection(error)
         except ValueError as error:
             logger.error("Worker at %s got a message that makes no sense and closes: %s", self.address_safe, error)
             self._fail(f"bad message from the scheduler: {error}")
@@ -452,6 +500,12 @@ class Worker(DocumentedWorker, ProfileMethods):
                 self.log_event(*error.to_event())
             self._fail(f"the worker's state failed: {error}")
 
+    def _drop_connection(self, error: UnknownMessage) -> None:
+        """The other end is no scheduler that this worker understands; it is to register anew, or with another one."""
+        logger.error("Worker at %s closes the connection to the scheduler: %s", self.address_safe, error)
+        if self.batched_stream is not None:
+            self.batched_stream.abort()
+
     def _fail(self, reason: str) -> None:
         self.die_of(reason)
         if self.batched_stream is not None:
@@ -460,14 +514,11 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     def _act(self) -> None:
         """Do what the state has decided, until it decides no more."""
-        state = self.state
+        state = self.core
         while state.outbox:
             outbox = state.drain()
             if outbox.execute:
-                if self._execute_each:
-                    self.execute_each(outbox.execute)
-                else:
-                    self.task_executor.submit(outbox.execute)
+                self.begin_runs(outbox.execute)
             answers: list[Any] = [self.task_executor.recall(task.key) for task in outbox.recall]
             for key, force in outbox.interrupt:
                 self.task_executor.interrupt(key, force)
@@ -476,7 +527,7 @@ class Worker(DocumentedWorker, ProfileMethods):
                 if self.actor_host.instances:
                     self.actor_host.forget(outbox.free)
             for request in outbox.gather:
-                self.transfers.start(request)
+                self.begin_fetch(request)
             for address in outbox.retry_later:
                 self.transfers.retry_later(address)
             if outbox.messages and self.batched_stream is not None:
@@ -492,7 +543,7 @@ class Worker(DocumentedWorker, ProfileMethods):
 
     def watch_transitions(self) -> None:
         """Have the state report transitions if a plugin wants them, and only then."""
-        self.state.watched = any(hook_of(plugin, "transition") is not None for plugin in self.plugins.values())
+        self.core.watched = any(hook_of(plugin, "transition") is not None for plugin in self.plugins.values())
 
     def _tell_plugins(self, transitions: list[tuple[Key, str, str]]) -> None:
         watching = [plugin for plugin in self.plugins.values() if hook_of(plugin, "transition") is not None]
@@ -598,4 +649,4 @@ class Worker(DocumentedWorker, ProfileMethods):
         return context.get_current_task()
 
 
-__all__ = ["Worker"]
+__all__ = ["WorkerServer"]

@@ -34,7 +34,7 @@ from headrace.rpc import PeriodicCallback, Stream, send_recv
 from .state.events import FindMissing, SchedulerLost
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -68,7 +68,7 @@ class SchedulerSession:
         scheduler_id: of the scheduler that it is, or was last, registered with.
     """
 
-    def __init__(self, worker: Worker, reconnect: bool = True) -> None:
+    def __init__(self, worker: WorkerServer, reconnect: bool = True) -> None:
         self._worker = worker
         self.reconnect = reconnect
         self.scheduler_id: str | None = None
@@ -106,7 +106,7 @@ class SchedulerSession:
         self._start_heart(worker.heartbeat_interval or float(reply["heartbeat_interval"]))
         if before is not None and before != self.scheduler_id:
             logger.warning("There is another scheduler at %s now: all results are dropped", worker.scheduler_address)
-            worker.take(FreeKeys(list(worker.state.tasks)))
+            worker.take(FreeKeys(list(worker.core.tasks)))
         elif before is not None:
             self._correct(held, status)
         worker._act()
@@ -161,7 +161,7 @@ class SchedulerSession:
             "name": worker.name,
             "nthreads": worker.nthreads,
             "memory_limit": worker.memory_limit,
-            "resources": worker.state.total_resources,
+            "resources": worker.core.total_resources,
             "local_directory": worker.local_directory,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
@@ -182,7 +182,7 @@ class SchedulerSession:
         return status if status in (Status.paused, Status.closing_gracefully) else Status.running
 
     def _held(self) -> dict[Key, int]:
-        return {key: task.nbytes for key, task in self._worker.state.tasks.items() if task.state == "memory"}
+        return {key: task.nbytes for key, task in self._worker.core.tasks.items() if task.state == "memory"}
 
     def _correct(self, told: dict[Key, int], status: Status) -> None:
         """What changed while the registration was under way; tasks, their threads and the memory did not wait."""
@@ -195,7 +195,7 @@ class SchedulerSession:
             messages.append(WorkerStatus(self._status().name))
         if messages and self._worker.batched_stream is not None:
             self._worker.batched_stream.send_all(messages)
-        if failed := [key for key, task in self._worker.state.tasks.items() if task.state == "error"]:
+        if failed := [key for key, task in self._worker.core.tasks.items() if task.state == "error"]:
             self._worker.take(FreeKeys(failed))  # nobody has heard of these failures: they run elsewhere
 
     async def startup_information(self) -> dict[str, Any]:
@@ -261,7 +261,7 @@ class SchedulerSession:
 
     def find_missing(self) -> None:
         """Have the scheduler asked for who holds what is nowhere to be found."""
-        if self._worker.state.missing_dep_flight:
+        if self._worker.core.missing_dep_flight:
             self._worker.take(FindMissing())
 
     # The end of a connection
@@ -272,7 +272,7 @@ class SchedulerSession:
             return
         worker.batched_stream = None
         reason = f"the connection to the scheduler broke: {error}" if error else "the scheduler closed the connection"
-        if not self.reconnect or worker.status is Status.closing_gracefully or worker.state.close_requested:
+        if not self.reconnect or worker.status is Status.closing_gracefully or worker.core.close_requested:
             logger.info("Worker at %s closes: %s", worker.address_safe, reason)
             worker.close_soon(reason)
             return

@@ -25,7 +25,7 @@ from .state.effects import GatherData
 from .state.events import BusyOver, DataDropped, ExecuteFailed, GatherBusy, GatherDone, GatherFailed
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -49,7 +49,7 @@ class Transfers:
         sent, received: bytes so far.
     """
 
-    def __init__(self, worker: Worker, incoming_limit: int) -> None:
+    def __init__(self, worker: WorkerServer, incoming_limit: int) -> None:
         self._worker = worker
         self.incoming_limit = incoming_limit
         self.outgoing_count = 0
@@ -64,11 +64,6 @@ class Transfers:
         self.calls = PatientCalls(self.pool)
 
     # what we fetch
-
-    def start(self, request: GatherData) -> None:
-        """Ask a peer, in the background, by way of a method that may be overridden."""
-        worker = self._worker
-        worker.run_in_background(worker.gather_dep(request.worker, request.keys, request.nbytes))
 
     async def fetch(self, request: GatherData) -> None:
         """Ask a peer; the answer goes to the core as an event."""
@@ -226,7 +221,7 @@ class Transfers:
         worker = self._worker
         if who is not None and self.outgoing_count >= self.incoming_limit:
             return {"status": "busy"}
-        data, tasks = worker.data, worker.state.tasks
+        data, tasks = worker.data, worker.core.tasks
         held = [key for key in keys if key in data]
         nbytes = sum(tasks[key].get_nbytes() for key in held if key in tasks)
         if who is not None and self.outgoing_count and self._crowded(nbytes):

@@ -15,12 +15,12 @@ from headrace.common.display.html import (
 from headrace.common.display.units import bytes_in_words
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 
-def worker_html(worker: Worker) -> Html:
+def worker_html(worker: WorkerServer) -> Html:
     """A card: where it is, how big, and what it does."""
-    state, status = worker.state, worker.status.name
+    state, status = worker.core, worker.status.name
     held, limit = state.nbytes, worker.memory_limit
     size = f"{bytes_in_words(held)}{f' / {bytes_in_words(limit)}' if limit else ''}"
     values = {

@@ -10,7 +10,7 @@ from headrace.common.keys import from_wire
 from headrace.common.plain import attributes, plain
 
 if TYPE_CHECKING:
-    from .server import Worker
+    from .server import WorkerServer
 
 TASK = (
     "key", "state", "previous", "next", "priority", "run_id", "nbytes", "type", "duration", "annotations", "metadata",
@@ -24,7 +24,7 @@ STATE = (
 )  # fmt: skip
 
 
-def dump_state(worker: Worker, exclude: Collection[str] = ()) -> dict[str, Any]:
+def dump_state(worker: WorkerServer, exclude: Collection[str] = ()) -> dict[str, Any]:
     """What a worker knows.
 
     Args:
@@ -32,7 +32,7 @@ def dump_state(worker: Worker, exclude: Collection[str] = ()) -> dict[str, Any]:
     """
     from headrace.config import register_defaults
 
-    state = worker.state
+    state = worker.core
     parts = {
         **worker.identity(),
         "thread_id": threading.get_ident(),
@@ -40,7 +40,7 @@ def dump_state(worker: Worker, exclude: Collection[str] = ()) -> dict[str, Any]:
         "config": register_defaults().config,
         "data": list(worker.data),
         **{name: getattr(state, name) for name in STATE},
-        "log": worker.story(*state.tasks.values()) if "log" not in exclude else [],
+        "log": worker.operations.story(*state.tasks.values()) if "log" not in exclude else [],
     }
     found = {name: plain(value) for name, value in parts.items() if name not in exclude}
     if "tasks" not in exclude:

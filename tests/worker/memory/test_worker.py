@@ -13,13 +13,14 @@ import pytest
 from dask._task_spec import TaskRef
 from worker.fake import FakeScheduler
 
+from headrace import Worker
 from headrace.comm import frame_memory as comm_memory
 from headrace.common.status import Status
 from headrace.messages.worker import FreeKeys, ReleasedData, RescheduleTask, TaskExtras, WorkerStatus
 from headrace.protocol import dumps
 from headrace.rpc import rpc
 from headrace.testing.helpers.polling import async_poll_for
-from headrace.worker import Worker, transfer
+from headrace.worker import transfer
 from headrace.worker.memory import MemoryOptions, SpillBuffer, manager
 
 LIMIT = 1_000_000

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from headrace import Client
+from headrace.compat.worker_state_machine import WorkerState
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
 from headrace.rpc import LoopRunner
 from headrace.rpc.loops.loop import IOLoop
 from headrace.security import Security
 from headrace.testing.clusters import StartedServer, cluster
 from headrace.testing.leaks import clean
-from headrace.worker.machine.state import WorkerState
 from headrace.worker.state.events import ExecuteSeceded
 
 from .guards import wait_for_default_ports
@@ -155,10 +155,10 @@ def ws() -> WorkerState:
 def ws_with_running_task(ws: WorkerState, request: pytest.FixtureRequest) -> WorkerState:
     """The state of a worker that runs a task `x` with the resource `R`; the test runs with it seceded as well."""
     ws.total_resources["R"] = ws.available_resources["R"] = 1
-    ws.handle(DefineFunction(1, b""))
-    ws.handle(ComputeTask("x", 1, (0, 0, 0), 1, b"", 1.0, False, extras=TaskExtras(resources={"R": 1})))
+    ws.core.handle(DefineFunction(1, b""))
+    ws.core.handle(ComputeTask("x", 1, (0, 0, 0), 1, b"", 1.0, False, extras=TaskExtras(resources={"R": 1})))
     if request.param == "long-running":
-        ws.handle(ExecuteSeceded("x", 1.0))
+        ws.core.handle(ExecuteSeceded("x", 1.0))
     assert ws.tasks["x"].state == request.param
-    ws.drain()
+    ws.core.drain()
     return ws

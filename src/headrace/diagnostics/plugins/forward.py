@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .plugin_base import WorkerPlugin
 
 if TYPE_CHECKING:
-    from headrace.worker import Worker
+    from headrace import Worker
 
 
 class ForwardLoggingPlugin(WorkerPlugin):

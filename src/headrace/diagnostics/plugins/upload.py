@@ -18,9 +18,8 @@ from headrace.rpc import remote_exception
 from .plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
-    from headrace import Scheduler
+    from headrace import Scheduler, Worker
     from headrace.nanny import Nanny
-    from headrace.worker import Worker
 
 #: Parts of paths that are left out of an uploaded directory.
 SKIPPED_WORDS = (".git", ".github", ".pytest_cache", "tests", "docs")

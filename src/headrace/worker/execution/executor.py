@@ -2,7 +2,7 @@
 
 Everything that can be done in the thread is done there: unpickling, resolving of references, the call, measuring and
 pickling of the result. The loop is woken once for many outcomes. This module knows no states: it answers the core's
-`Execute` effects with the core's events. Tasks that are to be stopped are the business of `interrupts`.
+`TaskRun` effects with the core's events. Tasks that are to be stopped are the business of `interrupts`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.run_function import users_part
 from headrace.worker.context import origin, running, thread_state
 from headrace.worker.memory import SpilledValues, UnreadableError
-from headrace.worker.state.effects import Execute
+from headrace.worker.state.effects import TaskRun
 from headrace.worker.state.events import (
     DataDropped,
-    Event,
     ExecuteDone,
     ExecuteFailed,
     ExecuteRecalled,
     ExecuteRescheduled,
     ExecuteSeceded,
+    ShellEvent,
 )
 
 from .failures import log_failure
@@ -46,7 +46,7 @@ from .run_spec import by_user_key, resolve
 from .threads import TaskPool, note_end
 
 if TYPE_CHECKING:
-    from headrace.worker.server import Worker
+    from headrace.worker.server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -77,9 +77,9 @@ class TaskExecutor:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: WorkerServer,
         nthreads: int,
-        on_events: Callable[[list[Event]], None],
+        on_events: Callable[[list[ShellEvent]], None],
         executors: Mapping[str, Executor],
         grace: float = 1.0,
     ) -> None:
@@ -93,9 +93,9 @@ class TaskExecutor:
         self._closed = False
         self._done: deque[tuple[Any, Any, Any]] = deque()
         #: runs handed out that have not been reported
-        self._runs: dict[Key, Execute] = {}
+        self._runs: dict[Key, TaskRun] = {}
         #: runs that wait for `run_held`, and whom to tell when they are reported
-        self._held: dict[Key, Execute] = {}
+        self._held: dict[Key, TaskRun] = {}
         self._waiting: dict[Key, asyncio.Future[None]] = {}
         self._gates: dict[Key, Coroutine[Any, Any, None]] = {}
         #: key of the latest task of each thread, for the profiler
@@ -103,9 +103,9 @@ class TaskExecutor:
         #: called when tasks are handed out, while the profiler sleeps
         self.on_work: Callable[[], None] | None = None
         #: those that no thread has taken; whoever removes one (set.remove is atomic) owns it
-        self._unstarted: set[Execute] = set()
+        self._unstarted: set[TaskRun] = set()
         #: `async def` tasks that run
-        self.coroutines: dict[Execute, asyncio.Task[None]] = {}
+        self.coroutines: dict[TaskRun, asyncio.Task[None]] = {}
         self.interrupts = Interrupts(self, worker.address, grace, worker.restart_for)
         self._open = self.interrupts.open
         self._memory = worker.memory_manager
@@ -117,7 +117,7 @@ class TaskExecutor:
         self.executors.setdefault("default", self.pool)
         self._default = self.executors["default"]
 
-    def submit(self, runs: list[Execute]) -> None:
+    def submit(self, runs: list[TaskRun]) -> None:
         """Run tasks. On the loop."""
         feed = self.pool.feed
         plain = self._default is self.pool
@@ -140,7 +140,7 @@ class TaskExecutor:
         if self.on_work is not None:
             self.on_work()
 
-    def _submit_elsewhere(self, run: Execute) -> None:
+    def _submit_elsewhere(self, run: TaskRun) -> None:
         name = run.annotations.get("executor", "default")
         executor = self.executors.get(name)
         if executor is None and name == "offload":  # one thread beside the pool's
@@ -163,7 +163,7 @@ class TaskExecutor:
         except BaseException as error:  # of an executor of the user's
             self._fail(run, error, time.monotonic(), None)
 
-    def _load_and_submit(self, run: Execute, executor: Executor) -> None:
+    def _load_and_submit(self, run: TaskRun, executor: Executor) -> None:
         """Read from disk what a task needs that runs in another process; in a thread."""
         try:
             assert isinstance(run.values, SpilledValues)
@@ -172,7 +172,7 @@ class TaskExecutor:
         except BaseException as error:
             self._fail(run, error, time.monotonic(), traceback_of(error))
 
-    def _submit_pickled(self, run: Execute, executor: Executor) -> None:
+    def _submit_pickled(self, run: TaskRun, executor: Executor) -> None:
         if not self._claim(run):  # recalled
             return
         run.started = start = time.monotonic()
@@ -198,7 +198,7 @@ class TaskExecutor:
         else:
             future.add_done_callback(report)
 
-    def hold(self, runs: list[Execute]) -> None:
+    def hold(self, runs: list[TaskRun]) -> None:
         """Keep runs until `run_held` asks for each. On the loop."""
         for run in runs:
             self._held[run.key] = run
@@ -237,7 +237,7 @@ class TaskExecutor:
                 self.interrupts.forget(run)
         return ExecuteRecalled(key, unstarted)
 
-    def _claim(self, run: Execute) -> bool:
+    def _claim(self, run: TaskRun) -> bool:
         try:
             self._unstarted.remove(run)
         except KeyError:
@@ -250,11 +250,11 @@ class TaskExecutor:
         if run is not None:
             self.interrupts.cancel(run, force)
 
-    def is_out(self, run: Execute) -> bool:
+    def is_out(self, run: TaskRun) -> bool:
         """Whether a run has not been reported."""
         return self._runs.get(run.key) is run
 
-    def give_up(self, run: Execute) -> None:
+    def give_up(self, run: TaskRun) -> None:
         """Report a run as interrupted that goes on nevertheless; what it returns will be dropped. On the loop."""
         coroutine = self.coroutines.get(run)
         if coroutine is not None:
@@ -284,7 +284,7 @@ class TaskExecutor:
         thread_state.key = None
         origin.set((self._worker, self.keys_by_thread, get_ident()))
 
-    def _run(self, run: Execute) -> None:
+    def _run(self, run: TaskRun) -> None:
         """Do one task; called in a thread."""
         buffer = self._buffer
         admitted = self._memory.wait_for_room(run.dependencies) if buffer is not None and buffer.crowded else 0
@@ -309,7 +309,7 @@ class TaskExecutor:
             if admitted:
                 self._memory.release(admitted)
 
-    def _perform(self, run: Execute, local: Any) -> None:
+    def _perform(self, run: TaskRun, local: Any) -> None:
         """Call the function, and report the outcome."""
         run.started = local.start_time = start = time.monotonic()
         run.thread = thread = get_ident()
@@ -351,7 +351,7 @@ class TaskExecutor:
                     return
             self._fail(run, error, start, traceback_of(error))
 
-    def _interrupted(self, run: Execute, error: BaseException) -> None:
+    def _interrupted(self, run: TaskRun, error: BaseException) -> None:
         """The function of a run was interrupted: report that, unless the run was given up. In its thread."""
         while True:
             try:
@@ -363,7 +363,7 @@ class TaskExecutor:
             traceback = traceback_of(error) if issubclass(type(error), run.watch.kind) else None
             self._fail(run, run.watch.error, run.started, traceback)
 
-    def _succeed(self, run: Execute, value: Any, start: float, thread: int) -> None:
+    def _succeed(self, run: TaskRun, value: Any, start: float, thread: int) -> None:
         """Report a result; `start` by the monotonic clock."""
         stop = time.time()
         began = stop - (time.monotonic() - start)
@@ -388,7 +388,7 @@ class TaskExecutor:
         done = ExecuteDone(run.key, nbytes, kind or type_name_of(value), began, stop, result, thread, run.loading)
         self._put(value, done, None)
 
-    def _fail(self, run: Execute, error: BaseException, start: float, traceback: TracebackType | None) -> None:
+    def _fail(self, run: TaskRun, error: BaseException, start: float, traceback: TracebackType | None) -> None:
         note_end(error)
         self._unstarted.discard(run)
         kind = type(error)  # not `isinstance`: an exception may fail when it is asked for its class
@@ -446,7 +446,7 @@ class TaskExecutor:
         if self._closed:
             self._done.clear()
             return
-        events: list[Event] = []
+        events: list[ShellEvent] = []
         done, store, runs = self._done, self._memory.store, self._runs
         while done:
             value, event, start = done.popleft()
@@ -480,13 +480,13 @@ class TaskExecutor:
             if self._waiting:
                 self._tell_waiting(events)
 
-    def _tell_waiting(self, events: list[Event]) -> None:
+    def _tell_waiting(self, events: list[ShellEvent]) -> None:
         for event in events:
             reported = self._waiting.pop(event.key, None) if hasattr(event, "key") else None
             if reported is not None and not reported.done():
                 reported.set_result(None)
 
-    def _start_coroutine(self, run: Execute, coroutine: Any, start: float) -> None:
+    def _start_coroutine(self, run: TaskRun, coroutine: Any, start: float) -> None:
         if run.watch is not None and run.watch.error is not None:
             coroutine.close()
             self._fail(run, run.watch.error, start, None)
@@ -495,7 +495,7 @@ class TaskExecutor:
         self.coroutines[run] = task
         task.add_done_callback(lambda _: self.coroutines.pop(run))
 
-    async def _await(self, run: Execute, coroutine: Any, start: float) -> None:
+    async def _await(self, run: TaskRun, coroutine: Any, start: float) -> None:
         """Run an `async def` task on the loop."""
         running.set((self._worker, run.key))
         try:
@@ -549,7 +549,7 @@ def _end(coroutine: asyncio.Task[None]) -> None:
     coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
-def _load(run: Execute, values: SpilledValues) -> dict[Key, Any]:
+def _load(run: TaskRun, values: SpilledValues) -> dict[Key, Any]:
     """Read from disk what a task needs; in a thread.
 
     Raises:
@@ -590,7 +590,7 @@ def failure(
     )
 
 
-def _cannot_load(run: Execute, address: str, error: Exception) -> DeserializationError:
+def _cannot_load(run: TaskRun, address: str, error: Exception) -> DeserializationError:
     """What to raise when a task's function or arguments could not be unpickled."""
     try:
         loads_function(run.function)

@@ -11,13 +11,13 @@ import logging
 from headrace.common.keys import from_wire
 from headrace.containment import let_pass
 from headrace.exceptions import TaskCancelled
-from headrace.worker.state.effects import Execute
+from headrace.worker.state.effects import TaskRun
 from headrace.worker.state.events import ExecuteFailed
 
 logger = logging.getLogger("distributed.worker")
 
 
-def log_failure(event: ExecuteFailed, run: Execute | None) -> None:
+def log_failure(event: ExecuteFailed, run: TaskRun | None) -> None:
     """Say which task failed, of what and where; nothing about one that was told to stop."""
     watch = None if run is None else run.watch
     if watch is None or not isinstance(watch.error, TaskCancelled):

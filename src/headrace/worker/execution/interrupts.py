@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import from_wire
 from headrace.exceptions import TaskCancelled, TaskTimeout
-from headrace.worker.state.effects import Execute
+from headrace.worker.state.effects import TaskRun
 
 if TYPE_CHECKING:
     from .executor import TaskExecutor
@@ -81,27 +81,27 @@ class Interrupts:
         self._restart = restart
         self._loop = asyncio.get_running_loop()
         #: runs whose function runs and has not been interrupted
-        self.open: set[Execute] = set()
+        self.open: set[TaskRun] = set()
         #: of what runs in other processes
-        self.futures: dict[Execute, Future[Any]] = {}
-        self._limited: dict[Execute, None] = {}
+        self.futures: dict[TaskRun, Future[Any]] = {}
+        self._limited: dict[TaskRun, None] = {}
         self._timer: asyncio.Handle | None = None
         self._look_at = 0.0
         self._closed = False
 
     # on the loop
 
-    def limit(self, run: Execute, seconds: float) -> None:
+    def limit(self, run: TaskRun, seconds: float) -> None:
         """A run that is handed out may take so many seconds, from when its function is called."""
         run.watch = Watch(seconds)
         self._limited[run] = None
         self._look_by(self._loop.time() + seconds)
 
-    def forget(self, run: Execute) -> None:
+    def forget(self, run: TaskRun) -> None:
         """A run has been reported, or was taken back."""
         self._limited.pop(run, None)
 
-    def cancel(self, run: Execute, force: bool) -> None:
+    def cancel(self, run: TaskRun, force: bool) -> None:
         """Nobody wants the result of a run."""
         watch = run.watch
         if watch is not None and watch.error is not None:
@@ -146,7 +146,7 @@ class Interrupts:
         if self._limited:
             self._look_by(self._loop.time() + soonest)
 
-    def _interrupt(self, run: Execute, error: BaseException, force: bool = False) -> None:
+    def _interrupt(self, run: TaskRun, error: BaseException, force: bool = False) -> None:
         watch = run.watch
         if watch is None:
             watch = run.watch = Watch()
@@ -169,7 +169,7 @@ class Interrupts:
                 watch.sent = True
         self._loop.call_later(self._grace, self._look_after, run)
 
-    def _give_up_future(self, run: Execute, watch: Watch) -> None:
+    def _give_up_future(self, run: TaskRun, watch: Watch) -> None:
         """What runs in another process ends there when it likes."""
         if not self.futures.pop(run).cancel():
             logger.warning("The task %r goes on in its executor, and its result is dropped", from_wire(run.key))
@@ -178,7 +178,7 @@ class Interrupts:
         watch.abandoned = True
         self._executor.give_up(run)
 
-    def _look_after(self, run: Execute) -> None:
+    def _look_after(self, run: TaskRun) -> None:
         """A task that was interrupted has had its time to end."""
         watch = run.watch
         if self._closed or watch is None or not self._executor.is_out(run):
@@ -206,12 +206,12 @@ class Interrupts:
 
     # in the threads
 
-    def begin(self, run: Execute) -> None:
+    def begin(self, run: TaskRun) -> None:
         """The function of a run that is watched is about to be called; raises if it was interrupted before."""
         if self.was_interrupted(run):
             raise run.watch.kind
 
-    def was_interrupted(self, run: Execute) -> bool:
+    def was_interrupted(self, run: TaskRun) -> bool:
         """Whether a run was interrupted before it was entered into `open`; else its time counts from now."""
         watch = run.watch
         if watch is None:
@@ -227,7 +227,7 @@ class Interrupts:
         watch.sent = True
         return True
 
-    def come_back(self, run: Execute) -> bool:
+    def come_back(self, run: TaskRun) -> bool:
         """The thread of an interrupted run is out of its function; returns whether it is still to be reported.
 
         The exception may strike in here, once; then call it again. After it has returned none follows.
@@ -241,7 +241,7 @@ class Interrupts:
             watch.ended = True
             return not watch.abandoned
 
-    def leave_function(self, run: Execute) -> bool:
+    def leave_function(self, run: TaskRun) -> bool:
         """The calling thread's task enters code of ours that must not be interrupted; returns whether that was needed.
 
         Raises what it is being interrupted with.
@@ -258,7 +258,7 @@ class Interrupts:
             raise watch.kind from None
         return True
 
-    def enter_function(self, run: Execute) -> None:
+    def enter_function(self, run: TaskRun) -> None:
         """The calling thread's task is back in its own code."""
         self.open.add(run)
         self.begin(run)

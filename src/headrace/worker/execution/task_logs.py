@@ -23,7 +23,7 @@ from headrace.common.keys import Key
 from headrace.worker.context import current_key, running, thread_state
 
 if TYPE_CHECKING:
-    from headrace.worker.server import Worker
+    from headrace.worker.server import WorkerServer
 
 #: (time, source, level, text)
 Line = tuple[float, str, str, str]
@@ -237,7 +237,7 @@ def _text_of(record: logging.LogRecord) -> str:
     return text
 
 
-def start(worker: Worker) -> None:
+def start(worker: WorkerServer) -> None:
     """Note what tasks write in this process, from now on until the last worker that asked for it ends."""
     global _installed
     if worker.task_logs is None:
@@ -248,7 +248,7 @@ def start(worker: Worker) -> None:
         _installed.users.add(worker.id)
 
 
-def stop(worker: Worker) -> None:
+def stop(worker: WorkerServer) -> None:
     """A worker that called `start` ends."""
     global _installed
     if worker.task_logs is None:

@@ -25,7 +25,7 @@ from .memory_options import MemoryOptions
 from .relief import Relief
 
 if TYPE_CHECKING:
-    from ..server import Worker
+    from ..server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
 
@@ -61,7 +61,7 @@ class WorkerMemoryManager:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: WorkerServer,
         nthreads: int,
         memory_limit: str | float | None = "auto",
         data: Any = None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .core import WorkerState
-from .effects import Execute, GatherData, Outbox
+from .core import WorkerCore
+from .effects import GatherData, Outbox, TaskRun
 from .invariants import InvariantViolation
+from .mover import InvalidTransition
 from .tasks import TaskState
-from .transitions import InvalidTransition
 
-__all__ = ["Execute", "GatherData", "InvalidTransition", "InvariantViolation", "Outbox", "TaskState", "WorkerState"]
+__all__ = ["GatherData", "InvalidTransition", "InvariantViolation", "Outbox", "TaskRun", "TaskState", "WorkerCore"]

@@ -1,4 +1,4 @@
-"""The worker's state machine: what it holds, what it runs, what it fetches. Pure.
+"""The worker's state machine: it decides what the worker holds, runs and fetches. Pure.
 
 Theory of operation. Events go in through `handle` or `handle_batch`; decisions come out in `outbox`. A task that is
 asked for goes released → waiting (for data) → ready (or constrained, for resources) → executing → memory or error. Data
@@ -7,26 +7,34 @@ cannot be undone, so a task that is freed meanwhile is *cancelled* until the end
 *resumed* when it is wanted for something else in the meantime. At the end of every event each task that nothing holds
 any more is forgotten, and each that something here still needs is on its way.
 
+Every change of a task's state is a row of `transition_table`, made and noted by `mover.transition`. Two frequent events
+take tasks past states in which they would not stay (`transition_table.SHORT_WAYS`), unless `short_ways` is off.
+
 Threads must not wait for the event loop between two short tasks, so more tasks than there are threads may be handed out
-(`computing.room`); they are `executing` here, and `Outbox.recall` gets those back that no thread has taken yet.
+(`run_queues.room`); they are `executing` here, and `Outbox.recall` gets those back that no thread has taken yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.common.keys import Key
+from headrace.exceptions import UnknownMessage
 from headrace.messages.base import Payload
 from headrace.messages.worker import AddKeys, RequestWhoHas
 
-from . import computing, gathering, invariants, stimuli, transitions
+from . import computing, gathering, invariants, scheduler_messages, shell_events
 from .effects import Outbox
-from .tasks import TaskState
+from .mover import LogLine, settle
+from .tasks import Priority, TaskState
+
+#: The function for each class that a core takes: the messages of the scheduler, and the events of its own shell.
+RECEIVED: dict[type, Callable[[WorkerCore, Any], None]] = {**scheduler_messages.MESSAGES, **shell_events.EVENTS}
 
 
-class WorkerState:
+class WorkerCore:
     """State of one worker.
 
     Parameters:
@@ -40,6 +48,11 @@ class WorkerState:
         seed: turns the choice among equal holders, so that workers do not all ask the same one.
         log_length: transitions remembered for `story`.
         transition_counter_max: how many transitions there may be; False for any number. For tests.
+
+    Attributes:
+        short_ways: whether frequent events go past states in which the task would not stay; tests compare both ways.
+        transition_counter: moves so far.
+        watched: whether a plugin wants to hear of moves; then they are put into the outbox.
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class WorkerState:
         self.outbox = Outbox()
         self.running = True
         self.watched = False
+        self.short_ways = True
         #: why the scheduler wants this worker to close; None as long as it does not
         self.close_requested: str | None = None
         self.tasks: dict[Key, TaskState] = {}
@@ -79,10 +93,10 @@ class WorkerState:
         self.counter = 0
 
         # heaps of (priority, number, task); entries of tasks that have moved on are skipped when they surface
-        self.ready: list[tuple[Any, int, TaskState]] = []
+        self.ready: list[tuple[Priority, int, TaskState]] = []
         self.stale_ready = 0
         #: one heap per distinct demand, so that a task that must wait does not hold up others
-        self.constrained: dict[tuple[tuple[str, float], ...], list[tuple[Any, int, TaskState]]] = {}
+        self.constrained: dict[tuple[tuple[str, float], ...], list[tuple[Priority, int, TaskState]]] = {}
         self.waiting: set[TaskState] = set()
         #: tasks that take a slot, those cancelled or resumed meanwhile among them
         self.executing: set[TaskState] = set()
@@ -96,8 +110,8 @@ class WorkerState:
 
         # gathering
         self.has_what: dict[str, set[TaskState]] = {}
-        self.fetch_queue: list[tuple[Any, int, TaskState, str | None]] = []
-        self.data_needed: dict[str, list[tuple[Any, int, TaskState]]] = {}
+        self.fetch_queue: list[tuple[Priority, int, TaskState, str | None]] = []
+        self.data_needed: dict[str, list[tuple[Priority, int, TaskState]]] = {}
         self.in_flight_workers: dict[str, set[Key]] = {}
         self.in_flight_bytes: dict[str, int] = {}
         self.in_flight_tasks: set[TaskState] = set()
@@ -106,17 +120,17 @@ class WorkerState:
         self.transfer_incoming_bytes = 0
         self.transfer_incoming_count_total = 0
 
-        #: of what clients have put here: the number of the scattering, until it is dropped
+        #: of each value that a client has put here, until it is dropped: the number of the scattering
         self.scattered: dict[Key, int] = {}
         self.nbytes = 0
         self.in_memory = 0
         self.loose: list[TaskState] = []
         self.added: list[Key] = []
         self.requested: list[Key] = []
-        self.log: deque[tuple[Any, ...]] = deque(maxlen=log_length)
+        self.log: deque[LogLine] = deque(maxlen=log_length)
         #: the latest events, oldest first; kept only with `validate`
-        self.stimulus_log: deque[Any] = deque(maxlen=log_length)
-        #: what is being handled, and when, for the log
+        self.stimulus_log: deque[object] = deque(maxlen=log_length)
+        #: for the log: the type of the message or event that is being handled, and the time of it
         self.stimulus: type = type(None)
         self.now = 0.0
 
@@ -135,30 +149,36 @@ class WorkerState:
         """Tasks whose functions run or are about to."""
         return self.executing | self.long_running
 
-    def handle(self, event: Any, now: float = 0.0) -> None:
-        """Take one message of the scheduler or one event of the shell."""
+    def handle(self, event: object, now: float = 0.0) -> None:
+        """Take one message of the scheduler or one event of the shell; see `handle_batch`."""
         self.handle_batch((event,), now)
 
-    def handle_batch(self, events: Iterable[Any], now: float = 0.0) -> None:
-        """Take several, in order.
+    def handle_batch(self, events: Iterable[object], now: float = 0.0) -> None:
+        """Take messages of the scheduler and events of the shell, in order.
 
         Args:
             now: seconds since the epoch, for the log.
 
         Raises:
+            UnknownMessage: the core does not take such a thing; those before it have been taken, those after it not.
             ValueError: a message that cannot be meant: an unknown function number, columns of unequal length.
             InvalidTransition: a defect in this package.
         """
-        handlers = stimuli.HANDLERS
+        received = RECEIVED
         self.now = now
         if self.validate:
             events = list(events)
             self.stimulus_log += events
         for event in events:
             self.stimulus = kind = type(event)
-            handlers[kind](self, event)
+            try:
+                take = received[kind]
+            except KeyError:
+                self._finish()
+                raise UnknownMessage(f"a worker does not take a {kind.__module__}.{kind.__qualname__}") from None
+            take(self, event)
             if self.loose:
-                transitions.settle(self)
+                settle(self)
             if self.validate:
                 self._finish()
                 invariants.check(self)
@@ -171,7 +191,7 @@ class WorkerState:
         if self.fetch_queue:
             gathering.ensure_communicating(self)
         if self.added:
-            tasks = self.tasks  # what came and went within the batch was not added
+            tasks = self.tasks  # a copy that came and went within the batch is not news
             held = [key for key in self.added if (task := tasks.get(key)) is not None and task.state == "memory"]
             if held:
                 self.outbox.messages.append(AddKeys(held))
@@ -185,11 +205,11 @@ class WorkerState:
         outbox, self.outbox = self.outbox, Outbox()
         return outbox
 
-    def story(self, *keys: Key | TaskState) -> list[tuple[Any, ...]]:
-        """What happened to these tasks, or keys, oldest first, as `(key, start, asked, reached, stimulus, time)`.
+    def story(self, *keys: Key | TaskState) -> list[LogLine]:
+        """The moves of these tasks, or keys, oldest first, as `(key, start, asked, reached, stimulus, time)`.
 
         The stimulus is the type of the message or event, the time in seconds since the epoch.
-        What a client scattered here has `"receive-from-scatter"` for its start.
+        A value that a client scattered here has `"receive-from-scatter"` for its start.
         """
         wanted = {key.key if isinstance(key, TaskState) else key for key in keys}
         return [entry for entry in self.log if entry[0] in wanted]

@@ -16,7 +16,7 @@ from headrace.messages.base import Payload
 from .tasks import TaskState
 
 
-class Execute:
+class TaskRun:
     """Run a task. A snapshot, because the record may be given another call while this one runs; the shell's own.
 
     Attributes:
@@ -88,7 +88,7 @@ class Outbox:
     __slots__ = ("execute", "free", "gather", "interrupt", "messages", "recall", "retry_later", "transitions")
 
     def __init__(self) -> None:
-        self.execute: list[Execute] = []
+        self.execute: list[TaskRun] = []
         self.recall: list[TaskState] = []
         self.interrupt: list[tuple[Key, bool]] = []
         self.gather: list[GatherData] = []

@@ -6,17 +6,19 @@ what the core puts into `Outbox.free`.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
 
-class Event(msgspec.Struct, gc=False):
+class ShellEvent(msgspec.Struct, gc=False):
     """Base of the shell's events."""
 
 
-class ExecuteDone(Event):
+class ExecuteDone(ShellEvent):
     """A task returned; its value is stored.
 
     Attributes:
@@ -38,7 +40,7 @@ class ExecuteDone(Event):
     loading: tuple[float, float] | None = None
 
 
-class ExecuteFailed(Event):
+class ExecuteFailed(ShellEvent):
     """A task raised, or could not be unpickled; payloads and `retry` as in `TaskFailed`.
 
     Of data from a peer, `unsent` says that the peer has them and cannot send them.
@@ -56,27 +58,27 @@ class ExecuteFailed(Event):
     unsent: bool = False
 
 
-class ExecuteRescheduled(Event):
+class ExecuteRescheduled(ShellEvent):
     """A task raised `Reschedule`."""
 
     key: Key
 
 
-class ExecuteSeceded(Event):
+class ExecuteSeceded(ShellEvent):
     """A task left its thread's slot after `duration` seconds."""
 
     key: Key
     duration: float
 
 
-class ExecuteRecalled(Event):
+class ExecuteRecalled(ShellEvent):
     """Answer to `Outbox.recall`: whether the task was taken out of the executor's queue before it started."""
 
     key: Key
     unstarted: bool
 
 
-class GatherDone(Event):
+class GatherDone(ShellEvent):
     """A peer answered.
 
     Attributes:
@@ -92,54 +94,75 @@ class GatherDone(Event):
     stop: float = 0.0
 
 
-class GatherBusy(Event):
+class GatherBusy(ShellEvent):
     """A peer serves too many others; `BusyOver` follows after a while."""
 
     worker: str
 
 
-class BusyOver(Event):
+class BusyOver(ShellEvent):
     """A busy peer may be asked again."""
 
     worker: str
 
 
-class GatherFailed(Event):
+class GatherFailed(ShellEvent):
     """A peer could not be reached, or the connection broke."""
 
     worker: str
 
 
-class FindMissing(Event):
+class FindMissing(ShellEvent):
     """Time to ask again for what nobody is known to hold."""
 
 
-class DataStored(Event):
+class DataStored(ShellEvent):
     """Values that a client scattered here are stored; sizes in bytes. `scattering` is its number, if it has one."""
 
     nbytes: dict[Key, int]
     scattering: int = 0
 
 
-class DataDropped(Event):
+class DataDropped(ShellEvent):
     """Values that the shell lost or dropped on its own."""
 
     keys: list[Key]
 
 
-class SchedulerLost(Event):
+class SchedulerLost(ShellEvent):
     """The connection to the scheduler broke: it has placed anew what was to be computed here."""
 
 
-class Pause(Event):
+class Pause(ShellEvent):
     """Start nothing new."""
 
 
-class Unpause(Event):
+class Unpause(ShellEvent):
     """Go on."""
 
 
-class SetResources(Event):
+class SetResources(ShellEvent):
     """The worker's abstract resources changed."""
 
     resources: dict[str, float]
+
+
+#: All events that the core takes from its shell.
+FromShell: TypeAlias = (
+    ExecuteDone
+    | ExecuteFailed
+    | ExecuteRescheduled
+    | ExecuteSeceded
+    | ExecuteRecalled
+    | GatherDone
+    | GatherBusy
+    | BusyOver
+    | GatherFailed
+    | FindMissing
+    | DataStored
+    | DataDropped
+    | SchedulerLost
+    | Pause
+    | Unpause
+    | SetResources
+)

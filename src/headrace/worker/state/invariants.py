@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .tasks import TaskState
 
 if TYPE_CHECKING:
-    from .core import WorkerState
+    from .core import WorkerCore
 
 
 class InvariantViolation(AssertionError):
@@ -18,7 +18,7 @@ class InvariantViolation(AssertionError):
         return "invalid-worker-task-state", {"text": str(self)}
 
 
-def check(state: WorkerState) -> None:
+def check(state: WorkerCore) -> None:
     """Check everything.
 
     Raises:
@@ -52,7 +52,7 @@ def check_links(task: TaskState) -> str | None:
     return None
 
 
-def queued_tasks(state: WorkerState) -> dict[str, set[TaskState]]:
+def queued_tasks(state: WorkerCore) -> dict[str, set[TaskState]]:
     """The tasks that are in each kind of queue, looked up once."""
     return {
         "ready": {entry[2] for entry in state.ready},
@@ -61,7 +61,7 @@ def queued_tasks(state: WorkerState) -> dict[str, set[TaskState]]:
     }
 
 
-def check_task(state: WorkerState, task: TaskState, queued: dict[str, set[TaskState]]) -> str | None:
+def check_task(state: WorkerCore, task: TaskState, queued: dict[str, set[TaskState]]) -> str | None:
     """A record agrees with its state."""
     conditions: dict[str, dict[str, bool]] = {
         "released": {"is held by nothing": bool(task.dependents)},
@@ -107,14 +107,14 @@ def check_task(state: WorkerState, task: TaskState, queued: dict[str, set[TaskSt
     return None
 
 
-def reachable(state: WorkerState, task: TaskState) -> bool:
+def reachable(state: WorkerCore, task: TaskState) -> bool:
     """Whether a task to fetch will be considered again: it is in the common queue, or a holder is occupied."""
     if any(entry[2] is task or entry[3] in task.who_has for entry in state.fetch_queue):
         return True
     return any(address in state.in_flight_workers or address in state.busy_workers for address in task.who_has)
 
 
-def check_totals(state: WorkerState) -> str | None:
+def check_totals(state: WorkerCore) -> str | None:
     """Sums and queues agree with the records."""
     memory = [task for task in state.tasks.values() if task.state == "memory"]
     if state.in_memory != len(memory) or state.nbytes != sum(max(task.nbytes, 0) for task in memory):

@@ -29,6 +29,9 @@ StateName: TypeAlias = Literal[
     "forgotten",
 ]
 
+#: Smaller runs, or is fetched, earlier.
+Priority: TypeAlias = tuple[float, float, int]
+
 #: Stands for "no tasks yet"; typed loosely because it is replaced by a set before anything is added.
 NOTHING: Final[Any] = frozenset()
 #: Shared by the records of tasks that nobody annotated.
@@ -36,7 +39,7 @@ NO_ANNOTATIONS: Final[dict[str, Any]] = {}
 #: Stands for "nothing was fetched for it"; never changed.
 NO_TRANSFERS: Final[list[tuple[str, float, float]]] = []
 #: Later than every priority that a scheduler gives.
-LAST: Final[tuple[float, float, int]] = (float("inf"), 0, 0)
+LAST: Final[Priority] = (float("inf"), 0, 0)
 
 
 class TaskState:
@@ -121,7 +124,7 @@ class TaskState:
         self.state: StateName = "released"
         self.actor = False
         self.attempt = -1
-        self.priority: tuple[float, float, int] = LAST
+        self.priority: Priority = LAST
         self.function: Payload = None
         self.function_number = -1
         self.arguments: Payload = None

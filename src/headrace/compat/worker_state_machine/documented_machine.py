@@ -1,26 +1,30 @@
-"""The core of a worker with documented events, instructions and attributes (`distributed.worker_state_machine`).
+"""The documented `WorkerState`: a view of a worker's core, with documented events, instructions and attributes.
 
-A `Worker` uses this class too, but speaks to the core in its own words (`handle_batch`, `drain`).
+Alone it drives a core of its own. The `state` of a live `Worker` is such a view of that worker's core, which the worker
+drives in the core's own words (`handle_batch`, `drain`).
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TypedDict
+from typing import Any, Generic, TypedDict, TypeVar
 
 from headrace.common.keys import Key
 from headrace.messages import worker as messages
 from headrace.worker.execution.result_sizes import nbytes_of, type_name_of
-from headrace.worker.state import WorkerState as Core
+from headrace.worker.state import TaskState, WorkerCore
 from headrace.worker.state import events as core
 from headrace.worker.state.invariants import InvariantViolation, check
-from headrace.worker.state.tasks import TaskState
+from headrace.worker.state.mover import LogLine
+from headrace.worker.state.tasks import Priority
 
-from . import events
+from . import state_events as events
 from .instructions import Instruction, InvalidTaskState, instructions_of
+
+T = TypeVar("T")
 
 #: Number under which the core is told of each task's call, just before the task.
 _CALL = 0
@@ -81,7 +85,21 @@ def _by(counts: Counter[tuple[str, str]], by_prefix: bool) -> Counter[Any]:
     return states
 
 
-class WorkerState(Core):
+class CoreAttribute(Generic[T]):
+    """An attribute of a `WorkerState` that is the core's: it is read and set there."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, state: WorkerState, owner: type) -> T:
+        found: T = getattr(state.core, self._name)
+        return found
+
+    def __set__(self, state: WorkerState, value: T) -> None:
+        setattr(state.core, self._name, value)
+
+
+class WorkerState:
     """State of one worker.
 
     Args:
@@ -94,8 +112,43 @@ class WorkerState(Core):
         validate: check all records after each event.
         transition_counter_max: how many transitions there may be; False for any number.
         transfer_incoming_bytes_limit, transfer_message_bytes_limit: bytes asked of all peers, and of one, at a time.
-        seed, log_length: see the core.
+        seed, log_length: see `WorkerCore`.
+
+    Attributes:
+        core: what decides; other attributes are described there.
     """
+
+    address = CoreAttribute[str]()
+    available_resources = CoreAttribute[dict[str, float]]()
+    busy_workers = CoreAttribute[set[str]]()
+    close_requested = CoreAttribute[str | None]()
+    constrained = CoreAttribute[dict[tuple[tuple[str, float], ...], list[tuple[Priority, int, TaskState]]]]()
+    data_needed = CoreAttribute[dict[str, list[tuple[Priority, int, TaskState]]]]()
+    executed_count = CoreAttribute[int]()
+    executing = CoreAttribute[set[TaskState]]()
+    fetch_queue = CoreAttribute[list[tuple[Priority, int, TaskState, str | None]]]()
+    has_what = CoreAttribute[dict[str, set[TaskState]]]()
+    in_flight_tasks = CoreAttribute[set[TaskState]]()
+    in_flight_workers = CoreAttribute[dict[str, set[Key]]]()
+    log = CoreAttribute[deque[LogLine]]()
+    long_running = CoreAttribute[set[TaskState]]()
+    missing_dep_flight = CoreAttribute[set[TaskState]]()
+    nbytes = CoreAttribute[int]()
+    nthreads = CoreAttribute[int]()
+    ready = CoreAttribute[list[tuple[Priority, int, TaskState]]]()
+    running = CoreAttribute[bool]()
+    stimulus_log = CoreAttribute[deque[Any]]()
+    tasks = CoreAttribute[dict[Key, TaskState]]()
+    total_resources = CoreAttribute[dict[str, float]]()
+    transfer_incoming_bytes = CoreAttribute[int]()
+    transfer_incoming_bytes_limit = CoreAttribute[float]()
+    transfer_incoming_count_limit = CoreAttribute[int]()
+    transfer_incoming_count_total = CoreAttribute[int]()
+    transfer_message_bytes_limit = CoreAttribute[float]()
+    transition_counter = CoreAttribute[int]()
+    transition_counter_max = CoreAttribute[int | bool]()
+    validate = CoreAttribute[bool]()
+    waiting = CoreAttribute[set[TaskState]]()
 
     def __init__(
         self,
@@ -114,7 +167,7 @@ class WorkerState(Core):
         seed: int = 0,
         log_length: int = 20_000,
     ) -> None:
-        super().__init__(
+        self.core = WorkerCore(
             address=address or "",
             nthreads=nthreads,
             resources=dict(resources or {}),
@@ -148,7 +201,7 @@ class WorkerState(Core):
             elif isinstance(event, events.ExecuteSuccessEvent) and event.key in self.tasks:
                 self.data[event.key] = event.value
             try:
-                self.handle_batch(self.meant(event), now)
+                self.core.handle_batch(self.meant(event), now)
             except InvariantViolation as error:
                 raise InvalidTaskState(getattr(event, "key", ""), str(error), []) from error
             found += self._decided(event.stimulus_id, now)
@@ -161,12 +214,12 @@ class WorkerState(Core):
     def _decided(self, stimulus_id: str, now: float) -> list[Instruction]:
         """Drain the core; what it wants back has always started here, since nobody keeps it waiting."""
         found: list[Instruction] = []
-        while outbox := self.drain():
+        while outbox := self.core.drain():
             found += instructions_of(outbox, stimulus_id, self.tasks)
             for key in outbox.free:
                 self.data.pop(key, None)
             if outbox.recall:
-                self.handle_batch([core.ExecuteRecalled(task.key, False) for task in outbox.recall], now)
+                self.core.handle_batch([core.ExecuteRecalled(task.key, False) for task in outbox.recall], now)
         return found
 
     def meant(self, event: events.StateMachineEvent) -> list[Any]:
@@ -185,6 +238,18 @@ class WorkerState(Core):
 
     # Stories and checks
 
+    def story(self, *keys_or_tasks: Key | TaskState) -> list[LogLine]:
+        """The moves of these tasks, oldest first; see `WorkerCore.story`."""
+        return self.core.story(*keys_or_tasks)
+
+    def validate_state(self) -> None:
+        """Check all records.
+
+        Raises:
+            InvariantViolation: they contradict each other; with the story of the task concerned.
+        """
+        self.core.validate_state()
+
     def stimulus_story(self, *keys_or_tasks: Any) -> list[Any]:
         """The events that named these tasks, oldest first; kept only with `validate`."""
         keys = {getattr(each, "key", each) for each in keys_or_tasks}
@@ -197,11 +262,26 @@ class WorkerState(Core):
             InvalidTaskState: they contradict each other.
         """
         try:
-            check(self)
+            check(self.core)
         except InvariantViolation as error:
             raise InvalidTaskState(ts.key, ts.state, self.story(ts)) from error
 
     # Documented attributes
+
+    @property
+    def executing_count(self) -> int:
+        """Tasks handed to the executor that have not seceded."""
+        return self.core.executing_count
+
+    @property
+    def all_running_tasks(self) -> set[TaskState]:
+        """Tasks whose functions run or are about to."""
+        return self.core.all_running_tasks
+
+    @property
+    def transfer_incoming_count(self) -> int:
+        """Peers that are being asked now."""
+        return self.core.transfer_incoming_count
 
     @property
     def actors(self) -> dict[Key, object]:
@@ -221,7 +301,7 @@ class WorkerState(Core):
     @property
     def generation(self) -> int:
         """How often tasks were put into a queue: among tasks of equal priority, the first is first."""
-        return self.counter
+        return self.core.counter
 
     @property
     def task_counter(self) -> TaskCounter:

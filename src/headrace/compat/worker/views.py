@@ -1,27 +1,18 @@
-"""What the documents promise to be readable on a Worker, over what its state and its executor hold.
-
-Views, and a few documented methods that pass on: nothing here decides anything.
-"""
+"""Documented attributes of a Worker: views of its state, its options and its executor. Nothing is decided here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace.comm import get_address_host
-from headrace.common.keys import Key, from_wire, to_wire
-from headrace.rpc import PooledRPCCall
-from headrace.rpc.server_members import DocumentedServer
-
-from .actors import ActorHost
-from .execution.executor import TaskExecutor
-from .machine.state import WorkerState
-from .memory.manager import WorkerMemoryManager
-from .state import TaskState
-from .worker_options import WorkerOptions
+from headrace.common.keys import Key
+from headrace.compat.worker_state_machine.documented_machine import WorkerState
+from headrace.worker.operations import StoryLine
+from headrace.worker.server import WorkerServer
+from headrace.worker.state import TaskState
 
 T = TypeVar("T")
 
@@ -42,32 +33,19 @@ _FROM_STATE = frozenset(
 )
 
 
-class WorkerViews(DocumentedServer):
-    """The documented attributes of a `Worker`."""
+class WorkerViews(WorkerServer):
+    """The documented attributes of a `Worker`.
+
+    Attributes:
+        state: the documented state machine; its `core` is this worker's.
+    """
 
     state: WorkerState
-    options: WorkerOptions
-    task_executor: TaskExecutor
-    actor_host: ActorHost
-    data: MutableMapping[Key, Any]
-    scheduler_address: str
-    local_directory: str
-    nthreads: int
-    memory_limit: int | None
-    name: Any
-    nanny: str | None
-    get_client: Callable[[], Any]
-    memory_manager: WorkerMemoryManager
 
     @property
     def actors(self) -> dict[Key, Any]:
         """The actors that live here, by key."""
         return self.actor_host.instances
-
-    @property
-    def scheduler(self) -> PooledRPCCall:
-        """Calls the scheduler: `await worker.scheduler.identity()`."""
-        return self.rpc(self.scheduler_address)
 
     @property
     def worker_address(self) -> str:
@@ -182,7 +160,7 @@ class WorkerViews(DocumentedServer):
         return list(self.data)
 
     def stateof(self, key: Key) -> dict[str, Any]:
-        """What is known of a task's state here."""
+        """Whether a task runs, waits for data, or is queued, and whether its value is here."""
         task = self.state.tasks[key]
         return {
             "executing": task.state == "executing",
@@ -191,39 +169,13 @@ class WorkerViews(DocumentedServer):
             "data": key in self.data,
         }
 
-    def story(self, *keys: Any) -> list[tuple[Any, ...]]:
-        """What happened to these keys (or tasks) here, oldest first.
-
-        Lines are `(key, start, asked, reached, {}, stimulus, time)`: the state it was in, the one that it was to move
-        to, the one it reached, the name of what brought it about, and the time in seconds since the epoch. The empty
-        dictionary stands where others have the recommendations that followed.
-        """
-        wire = [key if hasattr(key, "key") else to_wire(key) for key in keys]
-        return [
-            (from_wire(key), *states, {}, stimulus.__name__, now)
-            for key, *states, stimulus, now in self.state.story(*wire)
-        ]
+    def story(self, *keys: object) -> list[StoryLine]:
+        """The moves of these keys (or tasks) here, oldest first; for the lines see `Operations.story`."""
+        return self.operations.story(*keys)
 
     def validate_state(self) -> None:
         """Check the state's invariants."""
         self.state.validate_state()
-
-    def identity(self) -> dict[str, Any]:
-        """What this is."""
-        return {
-            "type": type(self).__name__,
-            "id": self.id,
-            "scheduler": self.scheduler_address,
-            "nthreads": self.nthreads,
-            "memory_limit": self.memory_limit,
-            "name": self.name,
-            "address": self.address,
-            "host": get_address_host(self.address),
-            "nanny": self.nanny,
-            "local_directory": self.local_directory,
-            "status": self.status.name,
-            "services": self.service_ports,
-        }
 
 
 __all__ = ["WorkerViews"]

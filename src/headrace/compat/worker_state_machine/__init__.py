@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from headrace.worker.machine.base import BaseWorker
-from headrace.worker.machine.events import (
+from headrace.compat.worker_state_machine.abstract_worker import BaseWorker
+from headrace.compat.worker_state_machine.documented_machine import StartStop, TaskCounter, WorkerState
+from headrace.compat.worker_state_machine.instructions import (
+    AddKeysMsg,
+    Execute,
+    GatherDep,
+    Instruction,
+    InvalidTaskState,
+    LongRunningMsg,
+    RecommendationsConflict,
+    ReleaseWorkerDataMsg,
+    RequestRefreshWhoHasMsg,
+    RescheduleMsg,
+    RetryBusyWorkerLater,
+    SendMessageToScheduler,
+    StealResponseMsg,
+    TaskErredMsg,
+    TaskFinishedMsg,
+    merge_recs_instructions,
+)
+from headrace.compat.worker_state_machine.state_events import (
     AcquireReplicasEvent,
     CancelComputeEvent,
     ComputeTaskEvent,
@@ -29,30 +48,8 @@ from headrace.worker.machine.events import (
     UnpauseEvent,
     UpdateDataEvent,
 )
-from headrace.worker.machine.instructions import (
-    AddKeysMsg,
-    Execute,
-    GatherDep,
-    Instruction,
-    InvalidTaskState,
-    LongRunningMsg,
-    RecommendationsConflict,
-    ReleaseWorkerDataMsg,
-    RequestRefreshWhoHasMsg,
-    RescheduleMsg,
-    RetryBusyWorkerLater,
-    SendMessageToScheduler,
-    StealResponseMsg,
-    TaskErredMsg,
-    TaskFinishedMsg,
-    merge_recs_instructions,
-)
-from headrace.worker.machine.state import StartStop, TaskCounter, WorkerState
-from headrace.worker.server import Worker
+from headrace.worker.state.mover import InvalidTransition, TransitionCounterMaxExceeded
 from headrace.worker.state.tasks import TaskState
-from headrace.worker.state.transitions import InvalidTransition, TransitionCounterMaxExceeded
-
-BaseWorker.register(Worker)
 
 __all__ = [
     "AcquireReplicasEvent",

@@ -7,45 +7,54 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.comm import Comm
 from headrace.common.keys import Key, to_wire
 from headrace.common.status import Status
 from headrace.containment import contained
 from headrace.protocol import Serialize
-from headrace.rpc import Stream
 from headrace.rpc.run_function import error_reply
+from headrace.worker.state.effects import GatherData, TaskRun
+from headrace.worker.state.events import BusyOver
+from headrace.worker.transfer import BUSY_PAUSE
 
-from .benchmarks import benchmark_disk, benchmark_memory, benchmark_network
-from .state.effects import Execute, GatherData
-from .state.events import BusyOver
-from .transfer import BUSY_PAUSE
+from .live_events import take_documented
+from .profile_methods import ProfileMethods
 from .views import WorkerViews
 
-if TYPE_CHECKING:
-    from .execution.executor import TaskExecutor
-    from .heartbeat_metrics import Metrics
-    from .operations import Operations
-    from .session import SchedulerSession
-    from .transfer import Transfers
 
+class WorkerMethods(WorkerViews, ProfileMethods):
+    """The documented methods of a `Worker`."""
 
-class DocumentedWorker(WorkerViews):
-    """What a `Worker` offers beside its life."""
+    def _operation_handlers(self) -> dict[str, Callable[..., Any]]:
+        return {
+            **super()._operation_handlers(),
+            "get_data": self.get_data,
+            "identity": self.identity,
+            "keys": self.keys,
+            "profile": self.get_profile,
+            "profile_metadata": self.get_profile_metadata,
+            "benchmark_disk": self.benchmark_disk,
+            "benchmark_memory": self.benchmark_memory,
+            "benchmark_network": self.benchmark_network,
+            "monitor_info": self.get_monitor_info,
+        }
 
-    transfers: Transfers
-    operations: Operations
-    session: SchedulerSession
-    measured: Metrics
-    task_executor: TaskExecutor
-    batched_stream: Stream | None
-    take: Callable[[Any], None]
-    set_status: Callable[[Status], None]
-    close_gracefully: Callable[..., Any]
-    handle_events: Callable[[Iterable[Any]], None]
+    def begin_runs(self, runs: list[TaskRun]) -> None:
+        """Run tasks, one by one by `execute` where a subclass overrides that."""
+        if type(self).execute is WorkerMethods.execute:
+            super().begin_runs(runs)
+            return
+        self.task_executor.hold(runs)
+        for run in runs:
+            self.run_in_background(self.execute(run.key, stimulus_id="execute"))
 
-    # Work: what the worker itself calls
+    def begin_fetch(self, request: GatherData) -> None:
+        """Fetch by `gather_dep`, which a subclass may override."""
+        self.run_in_background(self.gather_dep(request.worker, request.keys, request.nbytes))
+
+    # Called by the worker itself
 
     async def execute(self, key: Key, *, stimulus_id: str) -> None:
         """Run a task that was decided to run; returns when it has ended and the worker's state knows.
@@ -87,15 +96,13 @@ class DocumentedWorker(WorkerViews):
         """Give events to the state, and do what it decides. On the loop.
 
         Args:
-            stims: documented events (`headrace.worker.machine`), or the core's own; without any, the state looks again
-                at what it may begin.
+            stims: documented events (`distributed.worker_state_machine`), or the core's own; without any, the state
+                looks again at what it may begin.
 
         Raises:
             TypeError: one is no event, or malformed; the worker, and the events before it, are not affected.
             ValueError: one says how a task or a transfer has ended: this worker's own parts report that.
         """
-        from .documented_events import take_documented  # late: only who writes tests or plugins of a kind needs it
-
         for event in stims:
             take_documented(self, event)
         if not stims:
@@ -222,24 +229,12 @@ class DocumentedWorker(WorkerViews):
 
     async def benchmark_disk(self) -> dict[str, float]:
         """Bytes per second written to the local directory, by size of the file."""
-        return await asyncio.get_running_loop().run_in_executor(None, benchmark_disk, self.local_directory)
+        return await self.operations.benchmark_disk()
 
     async def benchmark_memory(self) -> dict[str, float]:
         """Bytes per second copied in memory, by size."""
-        return await asyncio.get_running_loop().run_in_executor(None, benchmark_memory)
+        return await self.operations.benchmark_memory()
 
     async def benchmark_network(self, address: str) -> dict[str, float]:
         """Bytes per second to another server and back, by size."""
-        return await benchmark_network(address=address, rpc=self.rpc)
-
-    # What makes `execute` overridable at no cost to those who do not
-
-    def overrides_execute(self) -> bool:
-        """Whether a subclass wants to see each task."""
-        return type(self).execute is not DocumentedWorker.execute
-
-    def execute_each(self, runs: list[Execute]) -> None:
-        """Have `execute` run each task."""
-        self.task_executor.hold(runs)
-        for run in runs:
-            self.run_in_background(self.execute(run.key, stimulus_id="execute"))
+        return await self.operations.benchmark_network(address)

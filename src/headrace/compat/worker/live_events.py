@@ -1,4 +1,4 @@
-"""Documented events for a worker that lives: what they mean to it, and which it takes from its own parts only.
+"""Documented events for a live worker: their meaning to it, and those that it takes from its own parts only.
 
 A live worker's threads and transfers report by themselves how what they do has ended. Nobody else can report that
 without the report contradicting theirs, so such events are refused, and the worker goes on.
@@ -15,17 +15,16 @@ import msgspec
 
 from headrace.common.keys import to_wire
 from headrace.common.status import Status
+from headrace.compat.worker_state_machine import state_events as events
 from headrace.containment import class_name_of, contained, described
 from headrace.protocol import dumps, dumps_function
-
-from .execution.run_spec import run_node
-from .machine import events
-from .state import stimuli
+from headrace.worker.execution.run_spec import run_node
+from headrace.worker.state.core import RECEIVED
 
 if TYPE_CHECKING:
-    from .documented import DocumentedWorker
+    from .methods import WorkerMethods
 
-#: What a live worker's own parts report, and which these are.
+#: Events that the parts of a live worker report, and these parts.
 _REPORTED: tuple[tuple[type[events.StateMachineEvent], str], ...] = (
     (events.ExecuteDoneEvent, "threads, which run its tasks,"),
     (events.SecedeEvent, "threads, which run its tasks,"),
@@ -33,7 +32,7 @@ _REPORTED: tuple[tuple[type[events.StateMachineEvent], str], ...] = (
 )
 
 
-def take_documented(worker: DocumentedWorker, event: Any) -> None:
+def take_documented(worker: WorkerMethods, event: Any) -> None:
     """Give one event to a live worker's state, and do what it decides. On the loop.
 
     Args:
@@ -43,7 +42,7 @@ def take_documented(worker: DocumentedWorker, event: Any) -> None:
         TypeError: it is none, or its attributes are not of the documented kinds; the worker goes on.
         ValueError: only the worker's own parts can report that; the worker goes on.
     """
-    if type(event) in stimuli.HANDLERS:
+    if type(event) in RECEIVED:
         worker.handle_events((event,))
         return
     if type(event) is events.PauseEvent:
@@ -58,7 +57,7 @@ def take_documented(worker: DocumentedWorker, event: Any) -> None:
             worker.handle_events(meant)
 
 
-def _meant(worker: DocumentedWorker, event: Any) -> list[Any]:
+def _meant(worker: WorkerMethods, event: Any) -> list[Any]:
     for kind, part in _REPORTED:
         if isinstance(event, kind):
             raise ValueError(

@@ -9,9 +9,9 @@ from typing import Any
 
 from headrace.common.keys import Key
 
-from .events import StateMachineEvent
+from .documented_machine import WorkerState
 from .instructions import Execute, GatherDep, Instruction, RetryBusyWorkerLater, SendMessageToScheduler
-from .state import WorkerState
+from .state_events import StateMachineEvent
 
 
 class BaseWorker(ABC):
