@@ -28,9 +28,9 @@ from headrace.protocol import Held, dumps, loads, loads_exception, loads_traceba
 from headrace.rpc import ConnectionPool, IOLoop, PooledRPCCall, Stream, send_recv
 
 if TYPE_CHECKING:
+    from headrace import Worker
     from headrace.client.client import Client
     from headrace.client.future import Future
-    from headrace.worker.server import Worker
 
 T = TypeVar("T")
 

@@ -122,8 +122,8 @@ class SchedulerServer(Node):
         security: Security | Mapping[str, Any] | None = None,
         worker_ttl: str | float | None = None,
         idle_timeout: object = None,
-        preload: object = None,
-        preload_argv: object = (),
+        preload: str | Iterable[str] | None = None,
+        preload_argv: Iterable[Any] | None = (),
         plugins: Iterable[object] = (),
         blocked_handlers: list[str] | None = None,
     ) -> None:

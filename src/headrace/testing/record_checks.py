@@ -21,8 +21,8 @@ def validate_state(*servers: object) -> None:
 
 
 def _check_no_events(s: Scheduler, topic: str, what: str) -> None:
-    events = s.get_events(topic)
-    assert not events, f"workers reported {what}: " + "; ".join(str(event) for _, event in events)
+    events = [event for _, event in s.shell.events.get(topic, ())]
+    assert not events, f"workers reported {what}: " + "; ".join(str(event) for event in events)
 
 
 def check_invalid_worker_transitions(s: Scheduler) -> None:

@@ -273,6 +273,13 @@ class WorkerServer(Node):
 
     # Life
 
+    def _now_listens(self) -> None:
+        """Called as soon as this server listens, for subclasses that open more."""
+
+    def other_ports(self) -> dict[str, int]:
+        """Ports of other services that run beside this worker, by name; a subclass may have some."""
+        return {}
+
     async def _start(self) -> None:
         timeout = self.death_timeout if self.death_timeout is not None else self.options.connect_timeout
         try:
@@ -280,7 +287,7 @@ class WorkerServer(Node):
                 if not self.scheduler_address:
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
-                self.start_services(self.default_ip)
+                self._now_listens()
                 await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
                 self.memory_manager.start(self.local_directory)
                 self._keep_results_in(self.memory_manager.data)
@@ -345,7 +352,7 @@ class WorkerServer(Node):
             "nanny": self.nanny,
             "local_directory": self.local_directory,
             "status": self.status.name,
-            "services": self.service_ports,
+            "services": self.other_ports(),
         }
 
     @property

@@ -165,7 +165,7 @@ class SchedulerSession:
             "local_directory": worker.local_directory,
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
-            "services": worker.service_ports,
+            "services": worker.other_ports(),
             "nanny": worker.nanny,
             "versions": worker.versions(),
             "status": status.name,

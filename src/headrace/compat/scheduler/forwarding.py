@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -26,17 +26,9 @@ class Destination(NamedTuple):
     method: str
 
 
-@overload
 def forwarded(
     function: Callable[Concatenate[Part, Parameters], Result], part: str
-) -> Callable[Concatenate[Any, Parameters], Result]: ...
-
-
-@overload  # for those that take any keywords, among which `self` could be one
-def forwarded(function: Callable[..., Result], part: str) -> Callable[..., Result]: ...
-
-
-def forwarded(function: Callable[..., Any], part: str) -> Callable[..., Any]:
+) -> Callable[Concatenate[Any, Parameters], Result]:
     """A method with the name, signature and docstring of a part's method, on which it is called.
 
     It calls the function itself, not the part's attribute of that name, which may be a subclass's method by now (see
@@ -48,17 +40,17 @@ def forwarded(function: Callable[..., Any], part: str) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(function):  # those who look at the method must see that of it, too
 
         @wraps(function)
-        async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        async def method(self: object, *args: Any, **kwargs: Any) -> Any:
             return await function(getattr(self, part), *args, **kwargs)
 
     else:
 
         @wraps(function)
-        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def method(self: object, *args: Any, **kwargs: Any) -> Any:
             return function(getattr(self, part), *args, **kwargs)
 
     setattr(method, _MARK, Destination(part, function.__name__))
-    return method
+    return cast("Callable[Concatenate[Any, Parameters], Result]", method)
 
 
 def overridden(kind: type) -> dict[str, Destination]:

@@ -26,6 +26,14 @@ class Worker(WorkerMethods):
         )
         return self.state.core
 
+    def _now_listens(self) -> None:
+        super()._now_listens()
+        self.start_services(self.default_ip)
+
+    def other_ports(self) -> dict[str, int]:
+        """Ports of the services that `start_services` has started, by name."""
+        return self.service_ports
+
     def _keep_results_in(self, data: MutableMapping[Any, object]) -> None:
         super()._keep_results_in(data)
         self.state.data = data

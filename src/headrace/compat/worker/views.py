@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from headrace.common.keys import Key
 from headrace.compat.worker_state_machine.documented_machine import WorkerState
+from headrace.rpc.server_members import DocumentedServer
 from headrace.worker.operations import StoryLine
 from headrace.worker.server import WorkerServer
 from headrace.worker.state import TaskState
@@ -33,7 +34,7 @@ _FROM_STATE = frozenset(
 )
 
 
-class WorkerViews(WorkerServer):
+class WorkerViews(WorkerServer, DocumentedServer):
     """The documented attributes of a `Worker`.
 
     Attributes:

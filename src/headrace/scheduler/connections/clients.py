@@ -74,6 +74,7 @@ class ClientConnections:
 
     async def add_client(
         self,
+        /,
         comm: Comm,
         client: str,
         versions: dict[str, Any] | None = None,

@@ -77,6 +77,7 @@ class WorkerConnections:
 
     async def add_worker(
         self,
+        /,
         comm: Comm,
         *,
         address: str,
@@ -304,6 +305,7 @@ class WorkerConnections:
 
     def heartbeat_worker(
         self,
+        /,
         *,
         address: str,
         resolve_address: bool = True,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell
+
+#: When it was logged, in seconds since the epoch, and what.
+TopicEvent: TypeAlias = tuple[float, Any]
 
 
 class EventRequests:
@@ -24,7 +27,7 @@ class EventRequests:
             "unsubscribe_topic": Operation(self.unsubscribe_topic),
         }
 
-    def get_events(self, topic: str | None = None) -> Any:
+    def get_events(self, topic: str | None = None) -> list[TopicEvent] | dict[str, list[TopicEvent]]:
         """Events of a topic, or of all by topic, oldest first: (time, event)."""
         if topic is not None:
             return list(self.shell.events.get(topic, ()))

@@ -4,6 +4,7 @@ worker, and workers' abstract resources. What is not configured costs nothing.""
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from headrace import clock, config
@@ -76,8 +77,8 @@ class Lifecycle:
         *,
         scheduler_file: str | None,
         idle_timeout: object,
-        preload: object,
-        preload_argv: object,
+        preload: str | Iterable[str] | None,
+        preload_argv: Iterable[Any] | None,
     ) -> None:
         self.shell = shell
         self.core = shell.core

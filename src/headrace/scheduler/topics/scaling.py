@@ -107,6 +107,7 @@ class Scaling:
 
     async def retire_workers(
         self,
+        /,
         workers: Iterable[str] | None = None,
         names: Iterable[Any] | None = None,
         close_workers: bool = False,

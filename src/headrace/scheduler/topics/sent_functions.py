@@ -69,6 +69,7 @@ class SentFunctions:
 
     async def feed(
         self,
+        /,
         comm: Comm,
         function: Any = None,
         setup: Any = None,

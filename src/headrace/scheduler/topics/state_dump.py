@@ -107,7 +107,7 @@ class StateDump:
         }
 
     async def dump_cluster_state_to_url(
-        self, url: str, exclude: Collection[str] = (), format: str = "msgpack", **storage_options: Any
+        self, /, url: str, exclude: Collection[str] = (), format: str = "msgpack", **storage_options: Any
     ) -> None:
         """Write `get_cluster_state` to a path or URL from here.
 

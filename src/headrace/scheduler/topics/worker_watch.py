@@ -68,7 +68,7 @@ class WorkerWatch:
             msg = {**msg, "worker": worker}
         self.shell.log_event(topic, msg)
 
-    def handle_uncaught_error(self, **msg: Any) -> None:
+    def handle_uncaught_error(self, /, **msg: Any) -> None:
         """Log that a worker failed, with what it says of it."""
         logger.error("A worker failed: %s", msg.get("exception_text") or msg.get("text") or msg)
 
