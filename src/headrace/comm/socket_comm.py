@@ -540,8 +540,19 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     @staticmethod
     def _choose_writer(transport: Any) -> Callable[[list[Frame]], None]:
-        if type(transport).__module__.startswith("uvloop") or sys.version_info >= (3, 12):
+        if type(transport).__module__.startswith("uvloop"):
             return transport.writelines  # type: ignore[no-any-return]
+
+        if sys.version_info >= (3, 12):
+
+            def write_all_but_one(buffers: list[Frame]) -> None:
+                # `writelines` of early 3.12 and 3.13 never calls `pause_writing`; `write` does, for all that is unsent
+                *before, last = buffers
+                if before:
+                    transport.writelines(before)
+                transport.write(last)
+
+            return write_all_but_one
 
         def write_each(buffers: list[Frame]) -> None:  # asyncio's own writelines joins the buffers
             for buffer in buffers:
