@@ -26,7 +26,7 @@ QUICK_TESTS = tests/comms tests/rpc tests/client tests/worker
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
 	@echo "make test    run the test-suite"
-	@echo "make test-quick  run those that need a minute at most: pure cores, comms, RPC, client and worker, but for slow ones"
+	@echo "make test-quick  run the lower tiers: pure cores, comms, RPC, client and worker, but for slow ones"
 	@echo "make test-pure   run the tests of the pure cores, which need only msgspec"
 	@echo "make coverage    run the test-suite and report which lines and branches it runs (HTML in coverage_html)"
 	@echo "make ecosystem   run dask's own tests of arrays, bags, dataframes and delayed under a client (UNDER=none: without)"
