@@ -16,13 +16,19 @@ ROUNDS ?= 50
 SEEDS ?= 10000
 SECONDS ?= 1200
 
+# The tests of the pure cores, and those of the tiers above them that start few processes or none.
+PURE_TESTS = tests/common tests/state tests/worker_state tests/client_state tests/scenarios tests/simulation
+QUICK_TESTS = tests/comms tests/rpc tests/client tests/worker
+
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-pure ecosystem libraries simulate chaos soak lint format docs bench clean
+.PHONY: help demo test test-quick test-pure coverage ecosystem libraries simulate chaos soak lint format docs bench clean
 
 help:
 	@echo "make demo    parse every Python file of this interpreter on a local cluster, and show what is in them"
 	@echo "make test    run the test-suite"
+	@echo "make test-quick  run the lower tiers: pure cores, comms, RPC, client and worker, but for slow ones"
 	@echo "make test-pure   run the tests of the pure cores, which need only msgspec"
+	@echo "make coverage    run the test-suite and report which lines and branches it runs (HTML in coverage_html)"
 	@echo "make ecosystem   run dask's own tests of arrays, bags, dataframes and delayed under a client (UNDER=none: without)"
 	@echo "make libraries   run examples of scikit-learn, xgboost, dask-ml, Prefect and others, in an environment with them"
 	@echo "make simulate   run clusters of the pure cores with faults, each from a seed (SEEDS=10000; ARGS='--seed 17 --trace' for one)"
@@ -40,10 +46,24 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)
 
+# For the minutes between two edits; `make test` decides.
+test-quick: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m "not slow" $(PURE_TESTS) $(QUICK_TESTS) $(ARGS)
+
 # Scheduler, worker and client state and what they stand on: no sockets, no dask.
 test-pure: $(VENV)/.created
 	@$(PIP) msgspec hypothesis pytest pytest-asyncio pytest-timeout
-	$(BIN)/python -m pytest tests/common tests/state tests/worker_state tests/client_state tests/scenarios tests/simulation $(ARGS)
+	$(BIN)/python -m pytest $(PURE_TESTS) $(ARGS)
+
+# In an environment of its own: coverage's hook in site-packages follows every process that tests start. Tests that a
+# measured program is too slow for may fail here; the report comes all the same.
+coverage:
+	@$(MAKE) --no-print-directory VENV=.venv-coverage .venv-coverage/.installed-coverage
+	@rm -rf .coverage .coverage.* coverage_html
+	-.venv-coverage/bin/python -m coverage run -m pytest $(ARGS)
+	.venv-coverage/bin/python -m coverage combine --quiet
+	.venv-coverage/bin/python -m coverage html --quiet
+	.venv-coverage/bin/python -m coverage report
 
 # dask's own test files, from the installed package, with one cluster as the scheduler of all. An hour or two; what is known
 # to fail is in tests/ecosystem/known_failures.toml. ARGS='dask.bag.tests' runs a part.
@@ -85,7 +105,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf .venv .venv-peer .venv-libraries dist build docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peer .venv-libraries .venv-coverage dist build docs/_build .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .coverage .coverage.* coverage_html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run start at once; a change of the dependencies, or of how they are installed, redoes it.

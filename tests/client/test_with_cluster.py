@@ -183,6 +183,7 @@ async def test_cancel_and_submit_again(client: Client) -> None:
         await client.submit(inc, future).result(timeout=5)
 
 
+@pytest.mark.slow
 async def test_the_scheduler_is_described_at_once_and_brought_up_to_date(client: Client) -> None:
     known = client.scheduler_info()
     assert known["address"] == client.scheduler_info(n_workers=0)["address"]

@@ -254,6 +254,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.mark.slow
 def test_client_gives_what_plain_python_gives(cluster: LocalCluster) -> None:
     ClientModel.cluster = cluster
     run_state_machine_as_test(

@@ -14,6 +14,7 @@ atoms = st.one_of(st.text(), st.binary(), st.integers(-(2**62), 2**62), st.float
 keys = st.recursive(atoms, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
 
 
+@pytest.mark.slow
 @given(keys)
 def test_wire_form_comes_back_with_types(key: Any) -> None:
     try:

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+import dask
 import pytest
 from comms.transports import Collected, Transport
 
@@ -262,6 +263,26 @@ async def test_nobody_there(transport: Transport) -> None:
     assert address in str(caught.value)
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, asyncio.TimeoutError)
+
+
+async def test_write_waits_for_an_end_that_does_not_read(socket_transport: Transport) -> None:
+    with dask.config.set({"distributed.comm.same-machine-memory": False}):
+        async with socket_transport.pair() as (near, far):
+            far._transport.pause_reading()  # type: ignore[attr-defined]
+            for _ in range(40):
+                near.send(b"x" * 1_000_000)
+                await asyncio.sleep(0)
+            assert near.unsent > 1_000_000
+            writing = asyncio.ensure_future(near.write("last"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not writing.done()
+            far._transport.resume_reading()  # type: ignore[attr-defined]
+            for _ in range(40):
+                await far.read()
+            await writing
+            assert await far.read() == "last"
+            assert near.unsent == 0
 
 
 async def test_connect_waits_for_a_listener(transport: Transport) -> None:

@@ -94,6 +94,7 @@ def echo_process() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.stdout.close()
 
 
+@pytest.mark.slow
 async def test_frames_between_processes(taken: Taken) -> None:
     """Sizes around the thresholds, with small messages before and after, both ways at once."""
     sizes = [LEND_BYTES - 1, LEND_BYTES, 1_500_001, AT_ONCE_BYTES, LARGE, 3 * AT_ONCE_BYTES, 10]

@@ -50,6 +50,7 @@ def client(request: Any) -> Iterator[Client]:
         yield connected
 
 
+@pytest.mark.slow
 def test_client_profile(client: Client, tmp_path: Path) -> None:
     client.gather([client.submit(spin, pure=False) for _ in range(4)])
     profile = client.profile()
@@ -68,6 +69,7 @@ def test_client_profile(client: Client, tmp_path: Path) -> None:
     assert "spin" in page.read_text()
 
 
+@pytest.mark.slow
 def test_spans_of_time(client: Client) -> None:
     client.submit(spin).result()
     now = time.time()
@@ -76,6 +78,7 @@ def test_spans_of_time(client: Client) -> None:
     assert client.profile(stop="1 hour")["count"] == 0
 
 
+@pytest.mark.slow
 def test_recursion_deeper_than_messages_are(client: Client) -> None:
     client.submit(deep, 400).result()
     assert "deep" in names(client.profile())

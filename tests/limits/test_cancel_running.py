@@ -53,6 +53,7 @@ async def in_coroutine(path: str) -> None:
         raise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [spin, in_c, in_coroutine])
 @pytest.mark.parametrize("by", ["future", "client"])
 def test_running_work_ends_and_its_thread_is_freed(client: Client, tmp_path: Path, function: Any, by: str) -> None:
@@ -139,6 +140,7 @@ def stuck(path: str, number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_force_restarts_a_worker_and_blames_nobody(tmp_path: Path) -> None:
     with (
         check_process_leak(),

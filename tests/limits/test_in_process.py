@@ -43,6 +43,7 @@ async def test_a_worker_closes_in_spite_of_an_abandoned_thread(tmp_path: Path) -
     assert not left.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 async def test_other_executors_go_on_while_the_task_errs(kind: str, tmp_path: Path) -> None:
     executor: Any

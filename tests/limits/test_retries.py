@@ -31,6 +31,7 @@ def story(client: Client, key: str) -> list[tuple[str, str, str]]:
     return [line[1:4] for line in lines]
 
 
+@pytest.mark.slow
 def test_it_waits_between_attempts(client: Client, tmp_path: Path) -> None:
     policy = Retry(5, delay="20ms", backoff=2, jitter=0.5, on=ConnectionError)
     future = client.submit(fails_until, str(tmp_path / "runs"), 3, retries=policy, key="waits")

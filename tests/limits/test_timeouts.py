@@ -47,6 +47,7 @@ def seceding() -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "args"),
     [

@@ -31,6 +31,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 def test_a_task_that_waits_for_others_can_be_interrupted(client: Client, name: str) -> None:
     future = client.submit(waits, name, WAYS[name], pure=False, timeout=0.3)

@@ -1,4 +1,4 @@
-"""One cluster of processes for the tests of this directory, and a client of it for each."""
+"""One cluster of processes for the tests of a file, and a client of it for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrace import Client
 from headrace.testing.clusters import cluster
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def servers() -> Iterator[Any]:
     with cluster(nworkers=2) as (scheduler, workers):
         yield scheduler, workers

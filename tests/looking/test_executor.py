@@ -31,6 +31,7 @@ def executor(client: Client) -> Iterator[ClientExecutor]:
         yield made
 
 
+@pytest.mark.slow
 def test_it_is_one(executor: ClientExecutor) -> None:
     assert isinstance(executor, concurrent.futures.Executor)
     future = executor.submit(double, 4)

@@ -76,6 +76,7 @@ def test_what_is_to_be_placed_when_it_can_run_is_not_promised(
     assert set(cluster.heard["alice"].values()) == {"finished"}
 
 
+@pytest.mark.slow
 def test_no_more_than_a_bound_is_promised_and_the_rest_follows() -> None:
     cluster = cluster_of_short_tasks(workers=1)
     length = 2 * AHEAD_TASKS + 10

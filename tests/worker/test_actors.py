@@ -187,6 +187,7 @@ async def test_tasks_call_actors_wherever_they_run(c: Client, s: Any, a: Worker,
     assert len(s.tasks[future.key].who_has) == 1
 
 
+@pytest.mark.slow
 @gen_cluster(client=True)
 async def test_actors_call_actors(c: Client, s: Any, a: Worker, b: Worker) -> None:
     first, near, far = await c.gather([c.submit(Counter, actor=True, workers=worker.address) for worker in (a, a, b)])
@@ -274,6 +275,7 @@ async def test_workers_with_actors_are_not_retired(c: Client, s: Any, a: Worker,
     assert await actor.add() == 1
 
 
+@pytest.mark.slow
 def test_a_synchronous_client_and_processes() -> None:
     with cluster() as (scheduler, workers), Client(scheduler["address"]) as client:
         addresses = [worker["address"] for worker in workers]

@@ -31,6 +31,7 @@ def fib(n: int) -> Any:
         return sum(client.gather(parts))
 
 
+@pytest.mark.slow
 def test_tasks_submit_tasks(client: Client) -> None:
     assert client.submit(fib, 6).result(timeout=30) == 8
 
@@ -44,6 +45,7 @@ def with_get_client(x: int) -> Any:
     return result, get_worker().get_current_task()
 
 
+@pytest.mark.slow
 def test_get_client_and_secede(client: Client) -> None:
     assert client.submit(with_get_client, 1, key="the-key").result(timeout=30) == (2, "the-key")
 
@@ -53,6 +55,7 @@ def compute_collection() -> Any:
     return dask.delayed(sum)(parts).compute()
 
 
+@pytest.mark.slow
 def test_collections_find_the_cluster(client: Client) -> None:
     assert client.submit(compute_collection).result(timeout=30) == 20
 
@@ -71,6 +74,7 @@ def returns_a_future(x: int) -> Any:
     return get_client().submit(operator.neg, x)
 
 
+@pytest.mark.slow
 def test_futures_travel(client: Client) -> None:
     inner = client.submit(returns_a_future, 5).result(timeout=30)
     assert inner.result(timeout=30) == -5
@@ -81,6 +85,7 @@ def prints_to_a_file(path: str) -> None:
         headrace.print("for nobody", file=file)
 
 
+@pytest.mark.slow
 def test_only_terminals_are_printed_to_from_afar(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "printed"
     with pytest.raises(TypeError, match=r"sys\.stderr.*not to <.*printed"):

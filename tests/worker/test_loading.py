@@ -52,6 +52,7 @@ def test_a_module_that_is_not_there_is_not_looked_for_twice() -> None:
     failures.clear()
 
 
+@pytest.mark.slow
 def test_threads_that_import_one_package_at_once() -> None:
     program = """
 import pickle, threading

@@ -87,6 +87,7 @@ def test_priorities_decide_what_runs_next() -> None:
     assert executed(after(state, done("c"))) == ["d"]
 
 
+@pytest.mark.slow
 def test_short_tasks_are_handed_out_ahead() -> None:
     state = new(nthreads=2)
     outbox = after(state, *[compute(f"x{i}", duration=1 / 1024, priority=(0, 0, i)) for i in range(50)])

@@ -56,8 +56,19 @@ def compressed(compressor: Compressor, frames: list[Frame]) -> tuple[list[Frame]
 
 def writer_of(transport: asyncio.Transport) -> Callable[[list[Frame]], None]:
     """The function that hands buffers over to a transport without joining them."""
-    if type(transport).__module__.startswith("uvloop") or sys.version_info >= (3, 12):
+    if type(transport).__module__.startswith("uvloop"):
         return transport.writelines
+
+    if sys.version_info >= (3, 12):
+
+        def write_all_but_one(buffers: list[Frame]) -> None:
+            # `writelines` of early 3.12 and 3.13 never calls `pause_writing`; `write` does, for all that is unsent
+            *before, last = buffers
+            if before:
+                transport.writelines(before)
+            transport.write(last)
+
+        return write_all_but_one
 
     def write_each(buffers: list[Frame]) -> None:  # asyncio's own writelines joins the buffers before Python 3.12
         for buffer in buffers:

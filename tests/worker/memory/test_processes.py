@@ -32,6 +32,7 @@ def start(limit: int, directory: Path, **options: Any) -> LocalCluster:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_sort_of_twice_the_limit(tmp_path: Path) -> None:
     limit, chunks, ranges = 240 * MB, 64, 16
@@ -106,6 +107,7 @@ def test_a_sort_of_twice_the_limit(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     def forbid() -> None:
         import resource
@@ -147,6 +149,7 @@ ON_DISK = {
 }
 
 
+@pytest.mark.slow
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, worker_kwargs=ON_DISK)
 async def test_what_is_lost_on_disk_is_computed_again(c: Any, s: Any, a: Any, b: Any) -> None:
     made = [c.submit(bytes, MB, key=f"made-{number}", workers=[a.address]) for number in range(3)]
@@ -177,6 +180,7 @@ async def test_reading_from_disk_is_accounted_for(c: Any, s: Any, a: Any) -> Non
     assert set(s.tasks["used"].group.all_durations) == {"load", "compute"}
 
 
+@pytest.mark.slow
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, worker_kwargs={"memory_limit": "10 GB"})
 async def test_a_paused_worker_gets_no_tasks(c: Any, s: Any, a: Any, b: Any) -> None:
     options = a.memory_manager.options

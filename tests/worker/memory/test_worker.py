@@ -167,6 +167,7 @@ async def test_a_task_whose_input_cannot_be_read_back_is_placed_anew(scheduler: 
         await scheduler.finished("a", "z")
 
 
+@pytest.mark.slow
 async def test_other_processes_get_what_lies_on_disk(scheduler: FakeScheduler, tmp_path: Path) -> None:
     import multiprocessing
 
