@@ -71,6 +71,12 @@ async def test_results_that_are_fetched_one_by_one_take_few_connections(client: 
     assert client.session.pool.open <= 5 * WIDTH
 
 
+async def test_the_scheduler_says_what_may_be_asked_twice(client: Client) -> None:
+    questions = {"gather", "get_metadata", "identity", "ncores_running", "result_deaths", "who_has"}
+    assert client.session.repeatable >= {*questions, "multi_lock_release", "semaphore_release"}
+    assert not client.session.repeatable & {"cancel", "retry", "run_function", "scatter", "semaphore_acquire"}
+
+
 @pytest.fixture
 def local() -> Iterator[Client]:
     with (

@@ -12,8 +12,10 @@ import dask
 import pytest
 
 from headrace import Client, Worker, futures_of, get_client, get_worker
-from headrace.actor import Actor, ActorFuture, BaseActorFuture, EagerActorFuture
-from headrace.exceptions import LostActorError
+from headrace.actor import REACTIONS, Actor, ActorFuture, BaseActorFuture, Channel, EagerActorFuture
+from headrace.exceptions import LostActorError, UnknownMessage
+from headrace.messages.actor_calls import ActorReply
+from headrace.rpc import ConnectionPool
 from headrace.testing.clusters import cluster, gen_cluster
 from headrace.testing.helpers.polling import async_poll_for, poll_for
 
@@ -306,3 +308,11 @@ def test_eager_futures() -> None:
     assert asyncio.run(wait()) == 5
     with pytest.raises(ValueError, match="neither here"):
         Actor(Counter, "tcp://127.0.0.1:1", "key").add()
+
+
+async def test_callers_know_every_message_of_a_worker_and_refuse_others() -> None:
+    assert set(REACTIONS) == {ActorReply}
+    pool = ConnectionPool()
+    with pytest.raises(UnknownMessage, match="of the class object"):
+        Channel(pool, "tcp://127.0.0.1:1").handle(object())  # type: ignore[arg-type]
+    await pool.close()
