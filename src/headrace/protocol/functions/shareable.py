@@ -11,7 +11,7 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from headrace.containment import let_pass
 from headrace.protocol import pickling
@@ -24,12 +24,11 @@ from headrace.protocol.pickling import (
 )
 from headrace.protocol.unpickling import unpickle
 
-from .frozen import (
-    CACHED_FUNCTION,
-    Frozen,
-    freeze,
-    replaced_modules,
-)
+from .by_reference import replaced_modules
+from .frozen import Frozen, freeze
+from .snapshots import CACHED_FUNCTION
+
+D = TypeVar("D", bytes, Frames)
 
 #: Entries kept by `loads_function`, and how many bytes their pickles have together, at most.
 LOADED_FUNCTIONS = 1000
@@ -41,12 +40,12 @@ CACHED_FUNCTION_BYTES = 1_000_000
 _KEPT_KINDS = (types.FunctionType, types.BuiltinFunctionType, type, CACHED_FUNCTION)
 
 
-class _Kept:
+class KeptPickle:
     """A kept pickle, a weak reference to what it was made of, and what it froze."""
 
     __slots__ = ("frozen", "payload", "reference")
 
-    def __init__(self, reference: weakref.ref[Any], payload: Any, frozen: Frozen) -> None:
+    def __init__(self, reference: weakref.ref[Callable[..., Any]], payload: bytes | Frames, frozen: Frozen) -> None:
         self.reference = reference
         self.payload = payload
         self.frozen = frozen
@@ -59,9 +58,9 @@ class PickledFunctions:
         dump: makes the payload of a callable: `bytes`, or `Frames` that belong to nobody else.
     """
 
-    def __init__(self, dump: Callable[[Any], Any]) -> None:
+    def __init__(self, dump: Callable[[Callable[..., Any]], bytes | Frames]) -> None:
         self._dump = dump
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, KeptPickle] = {}
         #: looked through once and found wanting; taking one for what it was is never wrong, and saves looking again
         self._not_shareable: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
@@ -90,7 +89,7 @@ class PickledFunctions:
         self._not_shareable.add(function)
         return None
 
-    def keeps(self, function: Callable[..., Any], payload: Any) -> bool:
+    def keeps(self, function: Callable[..., Any], payload: bytes | Frames) -> bool:
         """Whether this payload of a callable is kept."""
         kept = self._kept.get(id(function))
         return kept is not None and kept.payload is payload
@@ -98,19 +97,19 @@ class PickledFunctions:
     def _pickle(self, function: Callable[..., Any], frozen: Frozen | None) -> Any:
         payload = self._dump(function)
         if frozen is not None and type(payload) is not Held:  # which would keep the function alive
-            size = len(payload) if type(payload) is bytes else payload.nbytes
+            size = payload.nbytes if isinstance(payload, Frames) else len(payload)
             if size <= CACHED_FUNCTION_BYTES:
                 number, kept = id(function), self._kept
 
-                def forget(reference: Any) -> None:
+                def forget(reference: weakref.ref[Callable[..., Any]]) -> None:
                     if number in kept and kept[number].reference is reference:
                         del kept[number]
 
-                kept[number] = _Kept(weakref.ref(function, forget), payload, frozen)
+                kept[number] = KeptPickle(weakref.ref(function, forget), payload, frozen)
         return payload
 
 
-def _dump_function(function: Any) -> bytes:
+def _dump_function(function: Callable[..., Any]) -> bytes:
     try:
         data = pickling._pickle_dumps(function, 5)
         by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
@@ -156,7 +155,7 @@ def loads_function(data: bytes | memoryview | Frames, inside: bool = False) -> A
     return _call(unpickle, data, inside) if function is _COPIED else function
 
 
-def _call(load: Callable[[Any], Any], data: Any, inside: bool) -> Any:
+def _call(load: Callable[[D], Any], data: D, inside: bool) -> Any:
     if inside:
         return load(data)
     loading.function = True
