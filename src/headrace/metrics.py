@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import partial, wraps
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic, perf_counter, process_time, thread_time, time
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 __all__ = [
     "ContextMeter",
-    "DelayedMetricsLedger",
     "MeterOutput",
     "context_meter",
-    "context_meter_to_server_digest",
     "meter",
     "monotonic",
     "perf_counter",
@@ -29,7 +27,6 @@ __all__ = [
 
 #: Called with what was measured, how much of it, and in which unit.
 Callback = Callable[[Hashable, float, str], None]
-Method = TypeVar("Method", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 @dataclass
@@ -171,70 +168,3 @@ def _on_this_loop(callback: Callback) -> Callback:
 
 #: The meter that all share.
 context_meter = ContextMeter()
-
-
-def context_meter_to_server_digest(digest_tag: str) -> Callable[[Method], Method]:
-    """A decorator of a server's coroutine method: what is measured in it goes to the server's `digest_metric`.
-
-    Args:
-        digest_tag: with which the names begin: `(digest_tag, label, unit)`; a label that is a tuple is spread out.
-    """
-
-    def decorate(function: Method) -> Method:
-        @wraps(function)
-        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            def tell(label: Hashable, value: float, unit: str) -> None:
-                parts = label if isinstance(label, tuple) else (label,)
-                self.digest_metric((digest_tag, *parts, unit), value)
-
-            with context_meter.add_callback(tell, allow_offload=True):
-                return await function(self, *args, **kwargs)
-
-        return call  # type: ignore[return-value]
-
-    return decorate
-
-
-@dataclass
-class DelayedMetricsLedger:
-    """Keeps what is measured until it is known how to tell it: when code that is no single block has ended.
-
-    Attributes:
-        func: the clock, read when this is made and at the end.
-        metrics: (label, value, unit) so far.
-    """
-
-    func: Callable[[], float] = perf_counter
-    start: float = field(init=False)
-    metrics: list[tuple[Hashable, float, str]] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.start = self.func()
-
-    @contextmanager
-    def record(self, *, key: Hashable | None = None) -> Iterator[None]:
-        """Keep what is measured in this context; for `key` see `ContextMeter.add_callback`."""
-
-        def keep(label: Hashable, value: float, unit: str) -> None:
-            self.metrics.append((label, value, unit))
-
-        with context_meter.add_callback(keep, key=key):
-            yield
-
-    def finalize(
-        self, coarse_time: str | Literal[False] = False, floor: float | Literal[False] = 0.0
-    ) -> Iterator[tuple[Hashable, float, str]]:
-        """The code has ended: yields what is to be told.
-
-        Args:
-            coarse_time: with a label, all seconds are told as one under it; otherwise each as it was measured, and the
-                rest of the time as "other".
-            floor: the least that counts for that one, or the rest; False for no such bound.
-        """
-        left = self.func() - self.start
-        for label, value, unit in self.metrics:
-            if unit != "seconds" or not coarse_time:
-                yield label, value, unit
-            if unit == "seconds" and not coarse_time:
-                left -= value
-        yield coarse_time or "other", _at_least(left, floor), "seconds"

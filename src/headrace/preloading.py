@@ -203,20 +203,6 @@ def configured_preloads(dask_server: Any, kind: str, preload: Any, preload_argv:
     return process_preloads(dask_server, preload, preload_argv)
 
 
-def validate_preload_argv(ctx: Any, param: Any, value: Any) -> Any:
-    """A click callback for arguments that are meant for preloads: there must be one.
-
-    Raises:
-        click.UsageError: there is none, so that the arguments are nobody's.
-    """
-    if value and not ctx.params.get("preload"):
-        import click
-
-        plural = "s" if len(value) > 1 else ""
-        raise click.UsageError(f"Got unexpected extra argument{plural}: ({' '.join(map(str, value))})", ctx=ctx)
-    return value
-
-
 def is_webaddress(s: str) -> bool:
     """Whether a text is an http or https address.
 

@@ -86,19 +86,6 @@ def coerce_to_address(o: str | tuple[str, int | None] | list[Any]) -> str:
     return normalize_address(o if isinstance(o, str) else unparse_host_port(*o))
 
 
-def addr_from_args(
-    addr: str | tuple[str, int | None] | None = None, ip: str | None = None, port: int | None = None
-) -> str:
-    """The address with its scheme, of what is given in one of two ways.
-
-    Raises:
-        TypeError: in both, or in none.
-    """
-    if (addr is None) == (ip is None):
-        raise TypeError("give an address, or an ip (and its port)")
-    return coerce_to_address((ip, port) if ip is not None else addr)  # type: ignore[arg-type]
-
-
 def full_contact_address(given: str, listening: str) -> str:
     """The address that others are told of a server, from what its owner says: with the scheme, and the port, of the
     address where it listens if this has none.

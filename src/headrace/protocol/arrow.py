@@ -17,7 +17,7 @@ def reduce_file_info(value: Any) -> Any:
 
 
 def load_file_info(path: str, kind: int, size: int | None, mtime_ns: int | None) -> Any:
-    """Back from `reduce_file_info`; named in pickles."""
+    """Make a `pyarrow.fs.FileInfo` from what `reduce_file_info` kept of it; named in pickles."""
     from pyarrow import fs
 
     return fs.FileInfo(path, fs.FileType(kind), size=size, mtime_ns=mtime_ns)

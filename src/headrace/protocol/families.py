@@ -310,7 +310,7 @@ def dask_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Header
 
 
 def dask_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `dask_dumps`."""
+    """Load what `dask_dumps` made."""
     return load_registered(unpickle(header["type-serialized"]), header["sub-header"], *frames)
 
 
@@ -325,7 +325,7 @@ def cuda_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Header
 
 
 def cuda_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `cuda_dumps`."""
+    """Load what `cuda_dumps` made."""
     return cuda_deserialize.dispatch(unpickle(header["type-serialized"]))(header["sub-header"], frames)
 
 
@@ -346,7 +346,7 @@ def pickle_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Head
 
 
 def pickle_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `pickle_dumps`; what was writable is."""
+    """Load what `pickle_dumps` made; buffers that were writable are so again."""
     writable = header.get("writeable") or ()
     buffers = [
         bytearray(frame) if wanted and memoryview(frame).readonly else frame
@@ -383,7 +383,7 @@ def _check_plain(value: Any) -> None:
 
 
 def msgpack_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `msgpack_dumps`; lists come as tuples."""
+    """Load what `msgpack_dumps` made; lists come as tuples."""
     return _with_tuples(msgspec.msgpack.decode(b"".join(frames)))
 
 

@@ -1,4 +1,4 @@
-"""Where a dashboard is, as the configuration wants it told."""
+"""The address of a dashboard, as the configuration wants it shown."""
 
 from __future__ import annotations
 
