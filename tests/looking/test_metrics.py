@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from headrace.compat.core import context_meter_to_server_digest
-from headrace.compat.metrics import DelayedMetricsLedger
-from headrace.compat.utils_test.meters import captured_context_meter
-from headrace.metrics import (
+from headrace.compat.metrics import (
     ContextMeter,
+    DelayedMetricsLedger,
     MeterOutput,
     context_meter,
+    context_meter_to_server_digest,
     meter,
 )
+from headrace.compat.utils_test.meters import captured_context_meter
 
 
 class Clock:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from headrace.comm.addressing import coerce_to_address
 from headrace.common.status import Status
+from headrace.compat.metrics import context_meter_to_server_digest
 from headrace.exceptions import CommClosedError, RPCClosed
 from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 
 from .addresses import addr_from_args
-from .digests import context_meter_to_server_digest
 from .error_messages import (
     ErrorMessage,
     OKMessage,
