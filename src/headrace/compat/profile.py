@@ -6,7 +6,7 @@ Ours are drawn by `headrace.diagnostics.pages`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from headrace.common.facade import names_before
@@ -24,13 +24,13 @@ def ll_get_stack(tid: int) -> Any:
     return package.get_thread_stack(tid, show_python=False)
 
 
-def llprocess(frames: Any, child: Any, state: dict[str, Any] | None) -> dict[str, Any] | None:
+def llprocess(frames: Iterable[Any] | None, child: object, state: dict[str, Any] | None) -> dict[str, Any] | None:
     """Count a stack of low-level frames in a profile.
 
     Args:
         frames: outermost first, with attributes `name` and `addr` and perhaps `info`; None for no stack.
         child: accepted for compatibility.
-        state: the profile; changed.
+        state: the profile; changed in place.
 
     Returns:
         The profile.
@@ -92,15 +92,15 @@ def _rectangles(
 
 
 def format_time(seconds: float) -> str:
-    """A duration, as `20.00 ms`."""
+    """A duration in words, such as `20.00 ms`."""
     for factor, unit in ((1, "s"), (1e-3, "ms")):
         if seconds >= factor:
             return f"{seconds / factor:.2f} {unit}"
     return f"{seconds * 1e6:.2f} us"
 
 
-def plot_figure(data: dict[str, list[Any]], **kwargs: Any) -> Any:
-    """A bokeh figure of `plot_data`, and the source of its data.
+def plot_figure(data: dict[str, list[Any]], **kwargs: object) -> Any:
+    """A bokeh figure of the columns of `plot_data`, and the figure's data source.
 
     Raises:
         ImportError: bokeh is not installed.

@@ -98,7 +98,7 @@ async def _get_data(
 async def retry_operation(
     coro: Callable[..., Coroutine[Any, Any, T]], *args: object, operation: str | None = None, **kwargs: object
 ) -> T:
-    """`retry` as `distributed.comm.retry` configures it, of a function with these arguments."""
+    """Call an async function with these arguments, again if it fails, as `distributed.comm.retry` configures it."""
     options = RetryOptions.from_config()
     return await retry(
         partial(coro, *args, **kwargs), options.count, options.delay_min, options.delay_max, operation=operation

@@ -10,5 +10,5 @@ __all__ = ["nprocesses_nthreads"]
 
 
 def nprocesses_nthreads(n: int = CPU_COUNT) -> tuple[int, int]:
-    """Workers and threads each for `n` CPUs."""
+    """Numbers of workers and of threads each for `n` CPUs."""
     return split_cpus(n)

@@ -13,7 +13,7 @@ def format_dashboard_link(host: str, port: int | str) -> str:
     The template may name `scheme`, `host`, `port` and environment variables. An IPv6 address gets its brackets.
 
     Raises:
-        KeyError: the template names something else; says what.
+        KeyError: the template names something else; the message says what.
     """
     template = str(get("distributed.dashboard.link"))
     scheme = "https" if get("distributed.scheduler.dashboard.tls.cert") else "http"
