@@ -101,7 +101,7 @@ class Facade(PackageModule):
 
 
 def _peer_location() -> str | None:
-    """Where the peer is installed, if it is: ours is one file, the peer has a scheduler of its own."""
+    """The place where the peer is installed, if it is: ours is one file, the peer has a scheduler of its own."""
     for entry in sys.path:
         candidate = os.path.join(entry or os.curdir, "distributed")
         if os.path.isfile(os.path.join(candidate, "scheduler.py")):

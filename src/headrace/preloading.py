@@ -212,20 +212,6 @@ def configured_preloads(
     return process_preloads(dask_server, preload, preload_argv)
 
 
-def validate_preload_argv(ctx: click.Context, param: object, value: Sequence[object]) -> Sequence[object]:
-    """Check arguments that are meant for preloads; a click callback.
-
-    Raises:
-        click.UsageError: there are arguments, and no preload to take them.
-    """
-    if value and not ctx.params.get("preload"):
-        import click
-
-        plural = "s" if len(value) > 1 else ""
-        raise click.UsageError(f"Got unexpected extra argument{plural}: ({' '.join(map(str, value))})", ctx=ctx)
-    return value
-
-
 def is_webaddress(s: str) -> bool:
     """Whether a text is an http or https address.
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from headrace.common.callables import (
-    has_arg,
     has_keyword,
     import_term,
     iscoroutinefunction,
 )
+from headrace.compat.utils import has_arg
 
 
 async def asynchronous(x: int) -> int:

@@ -19,13 +19,13 @@ from headrace.comm import (
     unparse_host_port,
 )
 from headrace.comm.addressing import (
-    addr_from_args,
     address_from_user_args,
     addresses_from_user_args,
     coerce_to_address,
     full_contact_address,
     uri_from_host_port,
 )
+from headrace.compat.core import addr_from_args
 
 
 @pytest.mark.parametrize(

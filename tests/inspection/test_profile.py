@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from headrace import profile
-from headrace.profile import StackTree, Watcher, create, get_profile, merge, plot_data, process
+from headrace.compat.profile import plot_data, plot_figure
+from headrace.profile import StackTree, Watcher, create, get_profile, merge, process
 from headrace.testing.helpers.polling import poll_for
 
 
@@ -172,7 +173,7 @@ def test_times() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("bokeh") is not None, reason="bokeh is installed")
 def test_figures_need_bokeh() -> None:
     with pytest.raises(ImportError, match="bokeh"):
-        profile.plot_figure(plot_data(create()))
+        plot_figure(plot_data(create()))
 
 
 def test_watching_a_thread() -> None:

@@ -22,7 +22,7 @@ BOUNDED = (
     "headrace.comm.socket_comm.SocketComm._own_info",
     "headrace.comm.socket_comm.SocketComm.peer_info",
     "objects of headrace.scheduler.connections.fatal_results.Death",  # DEATHS_KEPT
-    "headrace.protocol.pickling._loaded",  # LOADED_FUNCTIONS
+    "headrace.protocol.functions.shareable._loaded",  # LOADED_FUNCTIONS
     "headrace.worker.execution.result_sizes._type_names",
     "headrace.worker.execution.loading._stood",
     "headrace.common.importing.imported",

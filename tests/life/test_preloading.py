@@ -15,7 +15,8 @@ import dask
 import pytest
 
 from headrace import Nanny, Scheduler, Worker
-from headrace.preloading import is_webaddress, process_preloads, validate_preload_argv
+from headrace.compat.preloading import validate_preload_argv
+from headrace.preloading import is_webaddress, process_preloads
 from headrace.testing.clusters import gen_cluster, gen_test
 
 PLAIN = """

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from headrace.compat.utils_test.meters import captured_context_meter
-from headrace.metrics import (
+from headrace.compat.metrics import (
     ContextMeter,
     DelayedMetricsLedger,
     MeterOutput,
@@ -19,6 +18,7 @@ from headrace.metrics import (
     context_meter_to_server_digest,
     meter,
 )
+from headrace.compat.utils_test.meters import captured_context_meter
 
 
 class Clock:

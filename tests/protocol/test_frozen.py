@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.protocol import dumps, dumps_function, forget_loaded_functions, loads, loads_function
-from headrace.protocol.functions.frozen import freeze, is_by_reference
+from headrace.protocol.functions.by_reference import is_by_reference
+from headrace.protocol.functions.frozen import freeze
 
 #: A script. `start` reaches everything else, in all ways that there are.
 SCRIPT = """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import pickle
 import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
@@ -17,6 +19,8 @@ import cloudpickle
 import pytest
 
 from headrace.common.importing import import_from_outside, imported
+from headrace.exceptions import UserCodeError
+from headrace.protocol.families import deserialize
 from headrace.protocol.unpickling import AT_ONCE_BYTES, unpickle
 from headrace.testing.helpers.polling import poll_for
 
@@ -105,3 +109,34 @@ def test_large_pickles_and_buffers(kind: type[Any]) -> None:
     loaded = unpickle(kind(data), buffers)
     assert loaded[0] == value[0]
     assert bytes(loaded[1]) == b"beside"
+
+
+class Collapse(BaseException):
+    """No Exception: it may not reach those who unpickle."""
+
+
+def collapse() -> None:
+    raise Collapse("at once")
+
+
+class Collapsing:
+    """Raises when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return collapse, ()
+
+
+@pytest.mark.parametrize("load", [unpickle, lambda data: deserialize({"serializer": "pickle"}, [data])])
+def test_what_is_raised_in_place_of_no_exception_stands_alone(load: Callable[[bytes], Any]) -> None:
+    data = pickle.dumps(Collapsing())
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(UserCodeError, match="Collapse: at once") as raised:
+            load(data)
+        assert raised.value.__context__ is None
+        gone = weakref.ref(raised.value)
+        del raised
+        assert gone() is None  # no frame of its traceback leads back to it
+    finally:
+        gc.enable()

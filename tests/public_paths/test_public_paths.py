@@ -6,6 +6,7 @@ to exist: `PYTHONPATH=src python tests/public_paths/test_public_paths.py` then w
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -137,6 +138,15 @@ def test_a_peer_imported_before_stays(peer: Path) -> None:
 def test_importing_headrace_is_cheap() -> None:
     done = run_python("import sys, headrace; print([m for m in ('asyncio', 'dask', 'msgspec') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_type_checkers_see_the_names_where_they_are_found() -> None:
+    import headrace
+
+    tree = ast.parse(Path(headrace.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == {**headrace._NAMES, "config": "headrace"}  # the one name that is a module
 
 
 def test_a_module_keeps_its_own_spec() -> None:

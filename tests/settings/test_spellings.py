@@ -21,9 +21,9 @@ import yaml
 from settings.test_comments import READ
 
 from headrace import Client, Scheduler, Worker, config
+from headrace.compat.utils.dashboard_links import format_dashboard_link
 from headrace.config import CommOptions
 from headrace.deploy.adaptive import Adaptive
-from headrace.deploy.dashboard import format_dashboard_link
 from headrace.exceptions import UnknownOperationError
 from headrace.nanny.environment import inherited_configuration, process_environment
 from headrace.preloading import configured_preloads

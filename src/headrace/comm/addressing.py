@@ -89,19 +89,6 @@ def coerce_to_address(o: str | tuple[str, int | None] | list[Any]) -> str:
     return normalize_address(o if isinstance(o, str) else unparse_host_port(*o))
 
 
-def addr_from_args(
-    addr: str | tuple[str, int | None] | None = None, ip: str | None = None, port: int | None = None
-) -> str:
-    """The address with its scheme, from either an address or an ip with its port.
-
-    Raises:
-        TypeError: both are given, or neither.
-    """
-    if (addr is None) == (ip is None):
-        raise TypeError("give an address, or an ip (and its port)")
-    return coerce_to_address((ip, port) if ip is not None else addr)  # type: ignore[arg-type]
-
-
 def full_contact_address(given: str, listening: str) -> str:
     """A server's contact address: the one that its owner gave, completed by the scheme and the port that it listens at.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from headrace.comm import Comm
 from headrace.config import parse_seconds
@@ -32,11 +31,11 @@ class BatchedSend:
         message_count, batch_count, byte_count: so far.
     """
 
-    def __init__(self, interval: float | str, loop: Any = None, serializers: Any = None) -> None:
+    def __init__(self, interval: float | str, loop: object = None, serializers: object = None) -> None:
         self.interval = parse_seconds(interval)
         self.loop = loop
         self.serializers = serializers
-        self.buffer: list[Any] = []
+        self.buffer: list[object] = []
         self.comm: Comm | None = None
         self.message_count = 0
         self.batch_count = 0
@@ -58,7 +57,7 @@ class BatchedSend:
             return "<BatchedSend: closed>"
         return f"<BatchedSend: {len(self.buffer)} in buffer>"
 
-    def send(self, *msgs: Any) -> None:
+    def send(self, *msgs: object) -> None:
         """Have messages sent soon.
 
         Raises:

@@ -6,10 +6,13 @@ import asyncio
 import ctypes
 import os
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.config import parse_seconds
 from headrace.diagnostics.plugins.plugin_base import WorkerPlugin
+
+if TYPE_CHECKING:
+    from headrace import Worker
 
 MODES = ("sys.exit", "graceful", "segfault")
 
@@ -35,23 +38,24 @@ class KillWorker(WorkerPlugin):
         if self.delay <= 0:
             raise ValueError(f"delay must be positive, not {delay!r}")
         self.mode = mode
-        self._worker: Any = None
+        self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
-    async def setup(self, worker: Any) -> None:
+    async def setup(self, worker: Worker) -> None:
         """Begin to wait."""
         self._worker = worker
         kill = {"sys.exit": self.sys_exit, "graceful": self.graceful, "segfault": self.segfault}[self.mode]
         self._timer = asyncio.get_running_loop().call_later(random.expovariate(1 / self.delay), kill)
 
-    def teardown(self, worker: Any) -> None:
+    def teardown(self, worker: Worker) -> None:
         """Let the worker live."""
         if self._timer is not None:
             self._timer.cancel()
 
     def graceful(self) -> asyncio.Future[Any]:
         """Close the worker; its nanny, if it has one, starts another. Returns what may be awaited for the end."""
+        assert self._worker is not None
         self._closing = asyncio.ensure_future(self._worker.close(nanny=False, executor_wait=False, reason="chaos"))
         return self._closing
 

@@ -16,7 +16,7 @@ defaults = config.get("distributed", {})
 
 
 def get_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loops of clients and servers: uvloop's where that is installed."""
+    """The function that makes the event loops of clients and servers: uvloop's where that is installed."""
     return new_event_loop
 
 

@@ -10,15 +10,17 @@ import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from headrace.config import parse_seconds
+from headrace.rpc import IOLoop
 
 from .utils import get_mp_context
 
 
 class AsyncProcess:
-    """As `multiprocessing.Process`, with methods that are awaited. The child ends when this process does.
+    """A `multiprocessing.Process` with methods that are awaited. The child ends when this process does.
 
     Args:
         loop: the loop on which the exit callback is called; the running one by default.
@@ -31,7 +33,7 @@ class AsyncProcess:
 
     def __init__(
         self,
-        loop: Any = None,
+        loop: asyncio.AbstractEventLoop | IOLoop | None = None,
         target: Callable[..., Any] | None = None,
         name: str | None = None,
         args: tuple[Any, ...] = (),
@@ -44,7 +46,7 @@ class AsyncProcess:
         # the child waits for the end of this pipe, which nobody writes to: it comes with the death of this process
         alive, self._alive = context.Pipe(duplex=False)
         self._child_end: Connection | None = alive
-        self._process: Any = context.Process(  # type: ignore[attr-defined]
+        self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_run, name=name, args=(target, args, kwargs or {}, alive)
         )
         self._name: str = self._process.name
@@ -147,22 +149,22 @@ class AsyncProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None before the start."""
+        """The process id of the child; None before the start."""
         return self._pid
 
     @property
     def exitcode(self) -> int | None:
-        """How it ended, as of `multiprocessing.Process`; None before."""
+        """The exit code of the child, as of `multiprocessing.Process`; None before its end."""
         return self._exitcode
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the process."""
         return self._name
 
     @property
     def daemon(self) -> bool:
-        """As of `multiprocessing.Process`; set before the start."""
+        """Whether the child is a daemon, as of `multiprocessing.Process`; set before the start."""
         return bool(self._process.daemon)
 
     @daemon.setter
@@ -170,8 +172,8 @@ class AsyncProcess:
         self._process.daemon = value
 
 
-def _watch(process: Any, loop: asyncio.AbstractEventLoop, owner: weakref.ref[AsyncProcess]) -> None:
-    """Waits for the child's end, in a thread."""
+def _watch(process: BaseProcess, loop: asyncio.AbstractEventLoop, owner: weakref.ref[AsyncProcess]) -> None:
+    """Wait for the child's end, in a thread."""
     process.join()
     code = -signal.SIGKILL if process.exitcode is None else process.exitcode
 
@@ -185,7 +187,7 @@ def _watch(process: Any, loop: asyncio.AbstractEventLoop, owner: weakref.ref[Asy
 
 
 def _run(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], alive: Connection) -> None:
-    """What the child does."""
+    """Call the target in the child, which is watched by a thread for the end of its parent."""
     threading.Thread(target=_end_with_parent, args=(alive,), name="AsyncProcess parent watch", daemon=True).start()
     target(*args, **kwargs)
 

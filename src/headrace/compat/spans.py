@@ -15,7 +15,7 @@ from headrace.extensions.spans import Span, SpanMetadata, SpansSchedulerExtensio
 class SpansWorkerExtension:
     """Takes part in heartbeats, without anything to say."""
 
-    def __init__(self, worker: Any) -> None:
+    def __init__(self, worker: object) -> None:
         self.worker = worker
 
     def collect_digests(self, digests_total_since_heartbeat: Mapping[Any, float]) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from headrace.common.keys import Key
+from headrace.protocol.frames import Frame
 from headrace.worker.execution.result_sizes import nbytes_of
 from headrace.worker.memory import ManualEvictProto, SpillBuffer, SpilledSize
 
@@ -60,13 +61,13 @@ class AnyKeyFile(MutableMapping[Any, Any]):
         self._written = 0
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         with open(self._paths[key], "rb") as file:
             if self.memmap and os.fstat(file.fileno()).st_size:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return bytearray(file.read())
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: Frame | Sequence[Frame]) -> None:
         """Write bytes, or a list of bytes one after the other."""
         self._written += 1
         # a file of its own each time: somebody may still have a map of the one before
@@ -76,7 +77,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
         self._unlink(self._paths.get(key))
         self._paths[key] = path
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         self._unlink(self._paths.pop(key))
 
     @staticmethod
@@ -94,7 +95,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self._paths
 
-    def size_of(self, key: Any) -> int:
+    def size_of(self, key: object) -> int:
         """Bytes of a file."""
         return Path(self._paths[key]).stat().st_size
 
@@ -120,7 +121,7 @@ class Slow(MutableMapping[Key, Any]):
     def __getitem__(self, key: Key) -> Any:
         return deserialize_bytes(self.d[key])
 
-    def __setitem__(self, key: Key, value: Any) -> None:
+    def __setitem__(self, key: Key, value: object) -> None:
         """Write a value.
 
         Raises:

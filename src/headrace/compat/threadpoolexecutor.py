@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from headrace.worker import rejoin, secede
 from headrace.worker.execution.threads import LeavablePool
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class ThreadPoolExecutor(Executor):
@@ -39,7 +42,7 @@ class ThreadPoolExecutor(Executor):
         self._tasks = LeavablePool(count, _nothing, thread_name_prefix, begin)
         self._max_workers = count
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function in a free thread.
 
         Raises:
@@ -57,7 +60,7 @@ class ThreadPoolExecutor(Executor):
         self._tasks.shutdown(wait, cancel_futures=cancel_futures, timeout=timeout)
 
 
-def _nothing(item: Any) -> None:
+def _nothing(item: object) -> None:
     """Only functions are submitted."""
 
 

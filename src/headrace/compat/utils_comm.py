@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 from dask._task_spec import TaskRef
 from dask.utils import stringify
@@ -14,7 +15,9 @@ from dask.utils import stringify
 from headrace.common.keys import Key, to_wire
 from headrace.rpc import ConnectionPool
 from headrace.rpc import rpc as make_rpc
-from headrace.rpc.connection_retries import retry, retry_operation
+from headrace.rpc.connection_retries import RetryOptions, retry
+
+T = TypeVar("T")
 
 logger = logging.getLogger("distributed.utils_comm")
 
@@ -92,6 +95,16 @@ async def _get_data(
         return error
 
 
+async def retry_operation(
+    coro: Callable[..., Coroutine[Any, Any, T]], *args: object, operation: str | None = None, **kwargs: object
+) -> T:
+    """Call an async function with these arguments, again if it fails, as `distributed.comm.retry` configures it."""
+    options = RetryOptions.from_config()
+    return await retry(
+        partial(coro, *args, **kwargs), options.count, options.delay_min, options.delay_max, operation=operation
+    )
+
+
 async def scatter_to_workers(
     workers: Collection[str] | Mapping[str, int], data: Mapping[Any, Any], rpc: Callable[[str], Any] = make_rpc
 ) -> tuple[dict[Any, list[str]], dict[Any, int]]:
@@ -135,7 +148,7 @@ async def scatter_to_workers(
     return who_has, {key: nbytes[to_wire(key)] for key in data}
 
 
-def pack_data(o: Any, d: Mapping[Any, Any], key_types: Any = object) -> Any:
+def pack_data(o: object, d: Mapping[Any, Any], key_types: type | tuple[type, ...] = object) -> Any:
     """A collection in which keys are replaced by their data.
 
     Args:
@@ -171,7 +184,7 @@ def subs_multiple(o: Any, d: Mapping[Any, Any]) -> Any:
         return o
 
 
-def unpack_remotedata(o: Any, byte_keys: bool = False) -> tuple[Any, set[Any]]:
+def unpack_remotedata(o: object, byte_keys: bool = False) -> tuple[Any, set[Any]]:
     """A collection in which references to tasks are replaced by the keys, and the references.
 
     Args:
@@ -180,7 +193,7 @@ def unpack_remotedata(o: Any, byte_keys: bool = False) -> tuple[Any, set[Any]]:
     """
     found: set[Any] = set()
 
-    def unpack(part: Any) -> Any:
+    def unpack(part: object) -> object:
         if isinstance(part, TaskRef):
             key = stringify(part.key) if byte_keys else part.key
             found.add(TaskRef(key))
@@ -190,7 +203,7 @@ def unpack_remotedata(o: Any, byte_keys: bool = False) -> tuple[Any, set[Any]]:
     return unpack(o), found
 
 
-def _rebuild(o: Any, change: Callable[[Any], Any]) -> Any:
+def _rebuild(o: Any, change: Callable[[object], object]) -> Any:
     kind = type(o)
     if kind in (list, tuple, set, frozenset):
         return kind([change(part) for part in o])

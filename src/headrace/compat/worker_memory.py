@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from dask.system import CPU_COUNT
 
@@ -18,7 +17,7 @@ def parse_memory_limit(
     total_cores: int | None = CPU_COUNT,
     *,
     logger: logging.Logger | None = None,
-    **_: Any,
+    **_: object,
 ) -> int | None:
     """Bytes that a worker may use; None for no limit. See `headrace.machine.parse_memory_limit`."""
     return machine.parse_memory_limit(memory_limit, nthreads, total_cores, logger=logger)

@@ -13,7 +13,7 @@ from typing import Any
 from dask.system import CPU_COUNT
 
 from headrace.comm.lent_memory.yama import READER, allow_reading, restricts_siblings
-from headrace.common.sizing import split_cpus, workers_and_threads
+from headrace.common.sizing import workers_and_threads
 from headrace.config import CommOptions
 from headrace.machine import share_of_memory
 from headrace.nanny import Nanny
@@ -22,7 +22,7 @@ from headrace.security import Security
 from .cluster import log_level
 from .spec import SpecCluster, default_scheduler
 
-__all__ = ["LocalCluster", "nprocesses_nthreads"]
+__all__ = ["LocalCluster"]
 
 
 class LocalCluster(SpecCluster):
@@ -132,11 +132,6 @@ class LocalCluster(SpecCluster):
             NotImplementedError: always.
         """
         raise NotImplementedError("start_worker is gone: use cluster.scale(n)")
-
-
-def nprocesses_nthreads(n: int = CPU_COUNT) -> tuple[int, int]:
-    """Numbers of workers and of threads each for `n` CPUs."""
-    return split_cpus(n)
 
 
 def _security(given: Security | dict[str, Any] | bool | None) -> Security:

@@ -1,4 +1,4 @@
-"""What pyarrow makes and cannot pickle: what it knows of a file, which dask's dataframes of Parquet files hold.
+"""Pickles `pyarrow.fs.FileInfo`, which pyarrow cannot pickle and dask's dataframes of Parquet files hold.
 
 Only asked once plain pickle has failed; pyarrow is not imported here before there is something of it.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def reduce_file_info(value: Any) -> Any:
-    """How to pickle a `pyarrow.fs.FileInfo`; `NotImplemented` for all else."""
+    """Reduce a `pyarrow.fs.FileInfo`; `NotImplemented` for all else."""
     kind = type(value)
     if kind.__name__ != "FileInfo" or kind.__module__ not in ("pyarrow._fs", "pyarrow.fs"):
         return NotImplemented
@@ -17,7 +17,7 @@ def reduce_file_info(value: Any) -> Any:
 
 
 def load_file_info(path: str, kind: int, size: int | None, mtime_ns: int | None) -> Any:
-    """Back from `reduce_file_info`; named in pickles."""
+    """Make a `pyarrow.fs.FileInfo` from what `reduce_file_info` kept of it; named in pickles."""
     from pyarrow import fs
 
     return fs.FileInfo(path, fs.FileType(kind), size=size, mtime_ns=mtime_ns)

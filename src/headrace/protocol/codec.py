@@ -7,7 +7,7 @@ tuples, sets and key types survive. Nothing is pickled here but what a caller ma
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -86,7 +86,7 @@ class StreamCodec:
         finally:
             self._incoming = _NO_FRAMES  # not kept alive until the next message
 
-    def _on_unknown(self, value: Any) -> Any:
+    def _on_unknown(self, value: object) -> object:
         if isinstance(value, Frames):
             frames, reference = _refer(value.frames, len(self._outgoing) + 1)
             self._outgoing += frames
@@ -97,13 +97,13 @@ class StreamCodec:
             f"a message cannot carry a {type_name(value)}: {_short(value)}; pickle it with headrace.protocol.dumps"
         )
 
-    def _on_extension(self, code: int, data: memoryview) -> Any:
+    def _on_extension(self, code: int, data: memoryview) -> Frames:
         if code != _FRAMES:
             raise msgspec.ValidationError(f"unknown extension {code} in a stream message")
         return Frames(_frame_range(self._incoming, data))
 
 
-def encode(message: Any) -> list[Frame]:
+def encode(message: object) -> list[Frame]:
     """Frames of an RPC message.
 
     Raises:
@@ -206,7 +206,7 @@ def _frame_range(frames: list[Frame], data: memoryview) -> list[Frame]:
 
 
 def _prepare(value: Any, frames: list[Frame]) -> Any:
-    """What msgpack can carry in place of `value`; its large buffers are appended to `frames`."""
+    """Return what msgpack can carry in place of `value`; its large buffers are appended to `frames`."""
     kind = type(value)
     if kind is str:
         return value if value.isascii() else _prepare_text(value)
@@ -302,11 +302,11 @@ def _refer(new: list[Frame], start: int) -> tuple[list[Frame], bytes]:
     return new, _range.pack(start, len(new))
 
 
-def _sequence(code: int, values: Any, frames: list[Frame]) -> Ext:
+def _sequence(code: int, values: Iterable[object], frames: list[Frame]) -> Ext:
     return Ext(code, msgspec.msgpack.encode([_prepare(part, frames) for part in values]))
 
 
-def _short(value: Any, length: int = 80) -> str:
+def _short(value: object, length: int = 80) -> str:
     try:
         text = repr(value)
     except BaseException as error:

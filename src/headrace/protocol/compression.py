@@ -9,6 +9,7 @@ import importlib.util
 import struct
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from .frames import Frame
@@ -27,7 +28,7 @@ _size = struct.Struct("<Q")
 MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
 
 
-def choose_compression(own: str | None, peer: Any) -> str | None:
+def choose_compression(own: str | None, peer: object) -> str | None:
     """The compression that both ends want: the same on both, or what one names and the other leaves to choice.
 
     Args:
@@ -40,7 +41,7 @@ def choose_compression(own: str | None, peer: Any) -> str | None:
 
 
 def offered_compression(configured: str | bool | None) -> str | None:
-    """What to say in the handshake for a configured value: "auto" offers all that are installed.
+    """The offer in the handshake for a configured value: "auto" offers all that are installed.
 
     Raises:
         ValueError: an unknown name, or its package is not installed.
@@ -120,12 +121,12 @@ class Compressor:
             raise ValueError(f"a compressed frame has {len(data)} bytes instead of {size}")
         return memoryview(data)
 
-    def compress_whole(self, data: Any) -> bytes:
+    def compress_whole(self, data: Frame) -> bytes:
         """Compressed, with what `decompress_whole` needs to know."""
         return _with_size(memoryview(data).nbytes, self._compress(data))
 
-    def decompress_whole(self, data: Any) -> Frame:
-        """As it was before `compress_whole`."""
+    def decompress_whole(self, data: Frame) -> Frame:
+        """Undo `compress_whole`."""
         return self.decompress(data, 2**40)
 
     def _promising(self, frame: Frame) -> bool:
@@ -141,7 +142,7 @@ def _with_size(nbytes: int, compressed: bytes) -> bytes:
     return _size.pack(nbytes) + compressed + bytes(max(0, nbytes // MOST_BYTES_EACH - len(compressed)))
 
 
-def _decompress_zstd(zstandard: Any, data: Any, size: int) -> bytearray:
+def _decompress_zstd(zstandard: ModuleType, data: Frame, size: int) -> bytearray:
     """Straight into writable memory: zstandard's own result would have to be copied there."""
     memory = bytearray(size)
     with zstandard.ZstdDecompressor().stream_reader(data) as reader, memoryview(memory) as rest:

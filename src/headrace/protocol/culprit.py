@@ -18,8 +18,8 @@ _MAX_PARTS = 1000
 _describing = threading.local()
 
 
-def describe_culprit(value: Any) -> str:
-    """Which part of a value cannot be pickled, and its type, to be put after the value's type; may be empty.
+def describe_culprit(value: object) -> str:
+    """Tell which part of a value cannot be pickled, and its type, to be put after the value's type; may be empty.
 
     >>> import threading
     >>> describe_culprit({"x": [1, threading.Lock()]})
@@ -37,7 +37,7 @@ def describe_culprit(value: Any) -> str:
         _describing.now = False
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     path = ""
     steps: list[str] = []
     part = value
@@ -53,7 +53,7 @@ def _describe(value: Any) -> str:
     return f" ({own}{': ' if own and text else ''}{text})" if own or text else ""
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     from .pickling import type_name
 
     if isinstance(value, (types.FunctionType, type)):
@@ -61,9 +61,9 @@ def _name(value: Any) -> str:
     return f"a {type_name(value)}"
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterator[tuple[str, object]]:
     """The parts of a value, each with how to get there from it."""
-    parts: Iterator[tuple[str, Any]]
+    parts: Iterator[tuple[str, object]]
     kind = type(value)
     if kind in (list, tuple):
         parts = ((f"[{index}]", item) for index, item in enumerate(value))
@@ -81,8 +81,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield part
 
 
-def _state(value: Any) -> dict[str, Any]:
-    """What an object is pickled by; nothing if it says itself how, or refuses."""
+def _state(value: object) -> dict[str, object]:
+    """The attributes that an object is pickled by; none if it says itself how it is pickled, or refuses."""
     kind = type(value)
     if any("__reduce__" in vars(base) or "__reduce_ex__" in vars(base) for base in kind.__mro__[:-1]):
         return {}
@@ -98,8 +98,8 @@ def _state(value: Any) -> dict[str, Any]:
     return state if isinstance(state, dict) else {}
 
 
-def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function that is pickled by value takes along: what it closes over, and the globals that it names."""
+def _variables(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    """The variables that a function pickled by value takes along: those it closes over, and the globals it names."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         with contextlib.suppress(ValueError):  # not assigned yet
             yield name, cell.cell_contents
@@ -108,7 +108,7 @@ def _variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, function.__globals__[name]
 
 
-def _can_be_pickled(value: Any) -> bool:
+def _can_be_pickled(value: object) -> bool:
     from .functions.by_value import cloudpickle_dumps
 
     try:

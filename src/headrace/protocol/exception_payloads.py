@@ -30,7 +30,7 @@ _MAX_CHAIN = 20
 
 
 class DumpedException(NamedTuple):
-    """What `dumps_exception` makes: two payloads, and two texts for readers who cannot open these."""
+    """An exception as it travels: two payloads, and two texts for readers who cannot open these."""
 
     exception: bytes | Frames
     traceback: bytes | Frames
@@ -73,7 +73,7 @@ def _harmless(exception: BaseException) -> BaseException:
 
 
 def _stand_in(exception: BaseException, text: str) -> BaseException:
-    """What goes in place of an exception that fails when it is looked at; alone, if even its chain cannot be had."""
+    """An exception in place of one that fails when it is looked at; alone, if even the chain cannot be had."""
     stand_in = Exception(text)
     chain = BaseException.__dict__
     stand_in.__cause__ = chain["__cause__"].__get__(exception)
@@ -105,7 +105,7 @@ def loads_traceback(payload: bytes | Frames | None) -> TracebackType | None:
     """
     if payload is None:
         return None
-    result: Any = None
+    result: object = None
     try:
         result = loads(payload)
         return result if isinstance(result, TracebackType) else None

@@ -30,7 +30,7 @@ from .registered import (
     frame_to_pickle,
     load_registered,
 )
-from .unpickling import Unpickler, unpickle
+from .unpickling import Unpickler, raise_contained, unpickle
 
 Header = dict[str, Any]
 #: What is tried, in this order, if nobody says otherwise.
@@ -76,7 +76,7 @@ def register_serialization_family(
 
 
 def serialize(
-    x: Any,
+    x: object,
     serializers: Iterable[str] | None = None,
     on_error: str = "message",
     context: dict[str, Any] | None = None,
@@ -155,18 +155,11 @@ def deserialize(header: Header, frames: Iterable[Any], deserializers: Iterable[s
     try:
         return family.loads(header, frames)
     except BaseException as raised:
-        stand_in = contained(raised)
-        if stand_in is raised:
-            del stand_in  # which would lead back here
-            raise
-    try:
-        raise stand_in
-    finally:
-        del stand_in
+        raise_contained(raised)
 
 
-def dumps_by_family(value: Any, serializers: Iterable[str], context: dict[str, Any] | None = None) -> bytes | Frames:
-    """As `headrace.protocol.dumps`, by the first of these families that can.
+def dumps_by_family(value: object, serializers: Iterable[str], context: dict[str, Any] | None = None) -> bytes | Frames:
+    """Serialize a value to a payload, by the first of these families that can.
 
     Raises:
         SerializationError: none can.
@@ -179,37 +172,37 @@ def dumps_by_family(value: Any, serializers: Iterable[str], context: dict[str, A
     return to_payload(header, frames)
 
 
-def loads_by_family(payload: Any, deserializers: Iterable[str]) -> Any:
-    """As `headrace.protocol.loads`, if these families made it. Plain values, as of msgpack, are always admitted.
+def loads_by_family(payload: bytes | Frames, deserializers: Iterable[str]) -> Any:
+    """Load a payload if these families made it. Plain values, as of msgpack, are always admitted.
 
     Raises:
         TypeError: another family did, pickle included.
     """
     admitted = list(deserializers)
-    frames = payload.frames if isinstance(payload, Frames) else [payload]
-    return _Unpickler(frames[0], frames[1:], admitted).load()
+    frames: list[Frame] = payload.frames if isinstance(payload, Frames) else [payload]
+    return AdmittingUnpickler(frames[0], frames[1:], admitted).load()
 
 
 def to_payload(header: Header, frames: list[Any]) -> bytes | Frames:
-    """What travels for header and frames."""
+    """The payload by which header and frames travel."""
     if header.get("serializer") == "pickle":  # as it would travel without families
         return frames[0] if len(frames) == 1 and type(frames[0]) is bytes else Frames(frames)
-    return plain.dumps(_Parts(header, frames))
+    return plain.dumps(HeaderAndFrames(header, frames))
 
 
-def of_payload(payload: Any) -> tuple[Header, list[Frame]]:
+def of_payload(payload: bytes | Frames) -> tuple[Header, list[Frame]]:
     """Header and frames of a payload, whichever family made it."""
-    frames = payload.frames if isinstance(payload, Frames) else [payload]
+    frames: list[Frame] = payload.frames if isinstance(payload, Frames) else [payload]
     try:
-        parts = _PartsUnpickler(io.BytesIO(frames[0]), buffers=frames[1:]).load()
+        parts = _UnopenedUnpickler(io.BytesIO(frames[0]), buffers=frames[1:]).load()
     except _OrdinaryPickle:
         parts = None
-    if type(parts) is _Parts:
+    if type(parts) is HeaderAndFrames:
         return parts.header, parts.frames
     return {"serializer": "pickle", "writeable": ()}, frames
 
 
-class _Parts:
+class HeaderAndFrames:
     """Pickles as the value in header and frames."""
 
     def __init__(self, header: Header, frames: list[Any]) -> None:
@@ -219,15 +212,15 @@ class _Parts:
         return load_parts, (self.header, *map(frame_to_pickle, self.frames))
 
 
-def load_parts(header: Header, *frames: Any) -> Any:
+def load_parts(header: Header, *frames: Frame) -> Any:
     """The value in header and frames; named in pickles."""
     return deserialize(header, frames)
 
 
-class _Unpickler(Unpickler):
+class AdmittingUnpickler(Unpickler):
     """Loads what certain families made."""
 
-    def __init__(self, data: Any, buffers: list[Frame], admitted: list[str]) -> None:
+    def __init__(self, data: Frame, buffers: list[Frame], admitted: list[str]) -> None:
         super().__init__(io.BytesIO(data), buffers=buffers)
         self._admitted = admitted
 
@@ -250,12 +243,12 @@ class _OrdinaryPickle(Exception):
     """Not what a family made."""
 
 
-class _PartsUnpickler(pickle.Unpickler):
+class _UnopenedUnpickler(pickle.Unpickler):
     """Takes header and frames apart without opening them."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == (load_parts.__module__, load_parts.__name__):
-            return lambda header, *frames: _Parts(header, list(frames))
+            return lambda header, *frames: HeaderAndFrames(header, list(frames))
         raise _OrdinaryPickle
 
 
@@ -268,7 +261,7 @@ def check_dask_serializable(x: Any) -> bool:
     return dask_serialize.find(type(x)) is not None
 
 
-def _by_element(x: Any, names: list[str]) -> bool:
+def _by_element(x: object, names: list[str]) -> bool:
     if not _OURS.issuperset(names):
         return True  # whether a user's family wants an element, only trying tells
     return "dask" in names and check_dask_serializable(x)
@@ -306,7 +299,7 @@ def _deserialize_collection(header: Header, frames: list[Any], deserializers: It
     return dict(zip(header["keys"], values, strict=True))
 
 
-def dask_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
+def dask_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
     """The family "dask": classes with functions of their own.
 
     Raises:
@@ -317,11 +310,11 @@ def dask_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, l
 
 
 def dask_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `dask_dumps`."""
+    """Load what `dask_dumps` made."""
     return load_registered(unpickle(header["type-serialized"]), header["sub-header"], *frames)
 
 
-def cuda_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
+def cuda_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
     """The family "cuda": what is registered with `cuda_serialize`."""
     try:
         function = cuda_serialize.dispatch(type(x))
@@ -332,11 +325,11 @@ def cuda_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, l
 
 
 def cuda_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `cuda_dumps`."""
+    """Load what `cuda_dumps` made."""
     return cuda_deserialize.dispatch(unpickle(header["type-serialized"]))(header["sub-header"], frames)
 
 
-def _of_class(x: Any, header: Header) -> Header:
+def _of_class(x: object, header: Header) -> Header:
     kind = plain.dumps(type(x))
     return {
         "sub-header": header,
@@ -345,15 +338,15 @@ def _of_class(x: Any, header: Header) -> Header:
     }
 
 
-def pickle_dumps(x: Any, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
+def pickle_dumps(x: object, context: dict[str, Any] | None = None) -> tuple[Header, list[Any]]:
     """The family "pickle"; large buffers are frames of their own."""
     payload = plain.dumps(x)
-    frames = payload.frames if isinstance(payload, Frames) else [payload]
+    frames: list[Frame] = payload.frames if isinstance(payload, Frames) else [payload]
     return {"serializer": "pickle", "writeable": tuple(not memoryview(frame).readonly for frame in frames[1:])}, frames
 
 
 def pickle_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `pickle_dumps`; what was writable is."""
+    """Load what `pickle_dumps` made; buffers that were writable are so again."""
     writable = header.get("writeable") or ()
     buffers = [
         bytearray(frame) if wanted and memoryview(frame).readonly else frame
@@ -362,7 +355,7 @@ def pickle_loads(header: Header, frames: list[Any]) -> Any:
     return plain.loads(Frames([frames[0], *buffers]))
 
 
-def msgpack_dumps(x: Any) -> tuple[Header, list[Any]]:
+def msgpack_dumps(x: object) -> tuple[Header, list[Any]]:
     """The family "msgpack": None, booleans, numbers, text, bytes and collections of these.
 
     Raises:
@@ -390,11 +383,11 @@ def _check_plain(value: Any) -> None:
 
 
 def msgpack_loads(header: Header, frames: list[Any]) -> Any:
-    """Back from `msgpack_dumps`; lists come as tuples."""
+    """Load what `msgpack_dumps` made; lists come as tuples."""
     return _with_tuples(msgspec.msgpack.decode(b"".join(frames)))
 
 
-def _with_tuples(value: Any) -> Any:
+def _with_tuples(value: object) -> object:
     if type(value) is list:
         return tuple(map(_with_tuples, value))
     if type(value) is dict:

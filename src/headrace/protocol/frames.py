@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pickle import PickleBuffer
 from typing import TypeAlias
 
 #: What a frame may be. Readers get `memoryview`s (writable, of fresh memory) or `bytes`.
 Frame: TypeAlias = bytes | bytearray | memoryview
+
+#: Asked by a pickler for each buffer; those for which the answer is false are left out of the pickle.
+BufferCallback: TypeAlias = Callable[[PickleBuffer], object]
 
 
 class Frames:

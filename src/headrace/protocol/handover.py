@@ -6,6 +6,7 @@ pickles it then; if that fails, the payload that arrives there raises when it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from headrace.exceptions import SerializationError
@@ -17,7 +18,7 @@ from .pickling import Held, dumps
 _CONTAINERS = frozenset({list, tuple, set, frozenset})
 
 
-def hand_over(value: Any) -> bytes | Frames:
+def hand_over(value: object) -> bytes | Frames:
     """A payload for a receiver in this process; never raises for the value's own faults.
 
     Values are copied, by way of a pickle, but their buffers (of contiguous arrays, say) are not: the receiver's array
@@ -29,12 +30,12 @@ def hand_over(value: Any) -> bytes | Frames:
         return Held(_with_own_containers(value))
 
 
-def _hand_over_function(function: Any) -> bytes | Frames:
+def _hand_over_function(function: Callable[..., Any]) -> bytes | Frames:
     payload = hand_over(function)
     return SharedFrames(payload.frames) if type(payload) is Frames else payload
 
 
-#: As `hand_over`, of a callable; the payload is kept as that of `dumps_function` is.
+#: Makes the payload of a callable for a receiver in this process; the payload is kept as that of `dumps_function` is.
 hand_over_function = PickledFunctions(_hand_over_function)
 
 

@@ -57,7 +57,7 @@ class Serialize:
 
 
 class SerializeBy(Serialize):
-    """As `Serialize`, by the first of these families that can."""
+    """Asks for a value to be serialized by the first of these families that can."""
 
     __slots__ = ("context", "serializers")
 
@@ -74,7 +74,7 @@ class SerializeBy(Serialize):
 
 
 class ToPickle(Serialize, Generic[T]):
-    """As `Serialize`, for a value that every receiver loads, also those that only forward what is serialized."""
+    """Asks for a value to be pickled that every receiver loads, also those that only forward what is serialized."""
 
     __slots__ = ()
 
@@ -107,7 +107,7 @@ class Serialized:
 
     @property
     def header(self) -> dict[str, Any]:
-        """How to read the frames."""
+        """The header that says how to read the frames."""
         return self._parts()[0]
 
     @property
@@ -135,27 +135,27 @@ class Serialized:
 
 
 class Pickled(Serialized):
-    """As `Serialized`, for a value that every receiver loads, also those that only forward what is serialized."""
+    """A pickled value that every receiver loads, also those that only forward what is serialized."""
 
     __slots__ = ()
 
 
-def unwrap(value: Any) -> Any:
+def unwrap(value: object) -> Any:
     """The value inside a mark, or the argument itself."""
     return value.load() if isinstance(value, (Serialize, Serialized)) else value
 
 
-def mark_by_families(message: Any, serializers: Iterable[str]) -> Any:
+def mark_by_families(message: object, serializers: Iterable[str]) -> Any:
     """A message whose marked values are serialized by the first of these families that can."""
     names = list(serializers)
 
-    def mark(value: Any) -> Any:
+    def mark(value: object) -> object:
         return SerializeBy(value.value, names) if type(value) is Serialize else value
 
     return _changed(message, mark)
 
 
-def open_marked(message: Any, deserialize: bool) -> Any:
+def open_marked(message: object, deserialize: bool) -> Any:
     """A message that was read with nothing opened, as it would have been read.
 
     Args:
@@ -165,7 +165,7 @@ def open_marked(message: Any, deserialize: bool) -> Any:
         DeserializationError: one cannot be loaded.
     """
 
-    def open_one(value: Any) -> Any:
+    def open_one(value: object) -> object:
         if isinstance(value, (ToPickle, Pickled)) or (deserialize and isinstance(value, (Serialize, Serialized))):
             try:
                 return value.load()
@@ -176,7 +176,7 @@ def open_marked(message: Any, deserialize: bool) -> Any:
     return _changed(message, open_one)
 
 
-def open_by_families(message: Any, deserializers: Iterable[str]) -> Any:
+def open_by_families(message: object, deserializers: Iterable[str]) -> Any:
     """A message that was read with `deserialize=False`, with its values, if these families made them.
 
     Raises:
@@ -186,13 +186,13 @@ def open_by_families(message: Any, deserializers: Iterable[str]) -> Any:
 
     names = list(deserializers)
 
-    def open_one(value: Any) -> Any:
+    def open_one(value: object) -> object:
         return loads_by_family(value.payload, names) if isinstance(value, Serialized) else value
 
     return _changed(message, open_one)
 
 
-def _changed(message: Any, change: Callable[[Any], Any]) -> Any:
+def _changed(message: Any, change: Callable[[object], object]) -> Any:
     kind = type(message)
     if kind is dict:
         return {key: _changed(value, change) for key, value in message.items()}

@@ -16,8 +16,8 @@ from typing import Any
 from headrace.containment import class_name_of, contained, described, let_pass
 from headrace.exceptions import SerializationError
 
-from .frames import Frame, Frames
-from .functions.frozen import registered_by_value
+from .frames import BufferCallback, Frame, Frames
+from .functions.by_reference import registered_by_value
 from .unpickling import unpickle
 
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
@@ -33,7 +33,7 @@ def use_pickler(kind: type[pickle.Pickler]) -> None:
     """Pickle with this class from now on. The plain function, which is used until then, is a little faster."""
     global Pickler, _pickle_dumps
 
-    def dumps_with_pickler(value: Any, protocol: int, buffer_callback: Any = None) -> bytes:
+    def dumps_with_pickler(value: object, protocol: int, buffer_callback: BufferCallback | None = None) -> bytes:
         file = io.BytesIO()
         kind(file, protocol, buffer_callback=buffer_callback).dump(value)
         return file.getvalue()
@@ -163,7 +163,7 @@ def refuse(text: str) -> Any:
     raise SerializationError(f"it was handed over within a process, and cannot be sent to another. {text}")
 
 
-def dumps_buffers(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+def dumps_buffers(value: object, buffer_callback: BufferCallback | None) -> bytes:
     """The pickle alone; what becomes of its buffers, `buffer_callback` decides, as of `pickle.dumps`.
 
     Raises:
@@ -182,11 +182,11 @@ def _leave_out(buffer: pickle.PickleBuffer) -> None:
     """A callback that keeps buffers out of a pickle."""
 
 
-def _plain(value: Any, buffer_callback: Any) -> bytes:
+def _plain(value: object, buffer_callback: BufferCallback | None) -> bytes:
     return _pickle_dumps(value, 5, buffer_callback=buffer_callback)
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """The type of a value, with its module unless that is `builtins`."""
     return class_name_of(value)
 
@@ -199,7 +199,7 @@ class _LargeBytes:
     def __init__(self, value: bytes | bytearray) -> None:
         self.value = value
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         return type(self.value), (pickle.PickleBuffer(self.value),)
 
 
@@ -210,7 +210,10 @@ def names_module_by_value(data: bytes) -> bool:
 
 
 def cloudpickle_or_explain(
-    value: Any, buffer_callback: Any, explain: bool = True, forget_buffers: Callable[[], Any] | None = None
+    value: object,
+    buffer_callback: BufferCallback | None,
+    explain: bool = True,
+    forget_buffers: Callable[[], object] | None = None,
 ) -> bytes:
     """Pickle what plain pickle cannot, or must not.
 

@@ -8,6 +8,7 @@ the way back.
 from __future__ import annotations
 
 from functools import partial
+from pickle import PickleBuffer
 from typing import Any
 
 from headrace.containment import let_pass
@@ -18,19 +19,19 @@ from .pickling import _BYTES, OUT_OF_BAND_BYTES, _LargeBytes, cloudpickle_or_exp
 
 
 class _Pieces:
-    """What a pickler writes to."""
+    """The target of a pickler: keeps the pieces that it writes."""
 
     def __init__(self) -> None:
         self.pieces: list[Frame] = []
         self.buffers: list[Frame] = []
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Frame | PickleBuffer) -> int:
         self.pieces.append(data if isinstance(data, bytes) else bytes(data))
-        return len(data)
+        return len(self.pieces[-1])
 
 
 def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
-    """What `dumps` makes: the pickle, in pieces, and the buffers beside it, which are the value's own memory.
+    """Pickle a value: the pickle in pieces, and the buffers beside it, which are the value's own memory.
 
     Raises:
         SerializationError: it cannot be pickled; names its type and the cause.

@@ -16,6 +16,7 @@ from typing import Any
 from dask.utils import Dispatch, has_keyword
 
 from . import pickling as plain
+from .frames import Frame
 from .functions import by_value
 from .pickling import type_name
 from .serialization_context import current_context
@@ -33,7 +34,7 @@ _state = threading.local()
 class Registry(Dispatch):  # type: ignore[misc]
     """Functions by class, for its subclasses too; `register_lazy` takes one that registers once a package is used."""
 
-    def register(self, type: Any, func: Callable[..., Any] | None = None) -> Any:
+    def register(self, type: type | tuple[type, ...], func: Callable[..., Any] | None = None) -> Any:
         """Use a function for instances of a class (or of each of a tuple of classes); also as a decorator."""
         done = super().register(type, func)
         self._changed()
@@ -70,7 +71,7 @@ cuda_deserialize = Dispatch("cuda_deserialize")
 
 
 def register_serialization(
-    cls: Any, serialize: Callable[..., tuple[dict[str, Any], list[Any]]], deserialize: Callable[..., Any]
+    cls: type | str, serialize: Callable[..., tuple[dict[str, Any], list[Any]]], deserialize: Callable[..., Any]
 ) -> None:
     """Serialize instances of a class, and of its subclasses, by functions, wherever they occur.
 
@@ -106,7 +107,7 @@ def register_serialization_lazy(toplevel: str, func: Callable[[], Any]) -> None:
     )
 
 
-def dump_registered(value: Any, context: dict[str, Any] | None) -> tuple[dict[str, Any], list[Any]]:
+def dump_registered(value: object, context: dict[str, Any] | None) -> tuple[dict[str, Any], list[Any]]:
     """Header and frames of an instance by the function of its class.
 
     Raises:
@@ -120,9 +121,9 @@ def dump_registered(value: Any, context: dict[str, Any] | None) -> tuple[dict[st
 
 
 def call_dumps(
-    function: Callable[..., Any], value: Any, context: dict[str, Any] | None
+    function: Callable[..., Any], value: object, context: dict[str, Any] | None
 ) -> tuple[dict[str, Any], list[Any]]:
-    """What a user's function makes of a value, looked at."""
+    """Call a user's function that serializes a value, and check the result."""
     made = function(value, context=context) if has_keyword(function, "context") else function(value)
     try:
         header, frames = made
@@ -134,7 +135,7 @@ def call_dumps(
         ) from None
 
 
-def load_registered(kind: type, header: dict[str, Any], *frames: Any) -> Any:
+def load_registered(kind: type, header: dict[str, Any], *frames: Frame) -> Any:
     """The instance in header and frames.
 
     Raises:
@@ -149,17 +150,17 @@ def load_registered(kind: type, header: dict[str, Any], *frames: Any) -> Any:
     return function(header, list(frames))
 
 
-def reduce_registered(value: Any) -> Any:
+def reduce_registered(value: object) -> Any:
     """The reduction (as of `__reduce_ex__`) by functions of the class, or `NotImplemented`."""
     return _reduce(value) if _reducers.find(type(value)) is _reduce else NotImplemented
 
 
-def frame_to_pickle(frame: Any) -> Any:
+def frame_to_pickle(frame: Frame) -> bytes | pickle.PickleBuffer:
     """A frame such that a large one stays out of band."""
     return frame if type(frame) is bytes and len(frame) < plain.OUT_OF_BAND_BYTES else pickle.PickleBuffer(frame)
 
 
-def _reduce(value: Any) -> Any:
+def _reduce(value: object) -> Any:
     if getattr(_state, "passed", None) is value:  # its function has pickled it: by itself, it is as any other
         return _otherwise(value)
     before, _state.passed = getattr(_state, "passed", None), value
@@ -172,13 +173,13 @@ def _reduce(value: Any) -> Any:
     return load_registered, (type(value), header, *map(frame_to_pickle, frames))
 
 
-def _otherwise(value: Any) -> Any:
+def _otherwise(value: object) -> Any:
     reducer: Callable[[Any], Any] = copyreg.dispatch_table.get(type(value), _reduce_ex)
     return reducer(value)
 
 
 class _Reducers(dict[type, Callable[[Any], Any]]):
-    """What the C pickler asks for a class, once each: `_reduce` if it has functions, else what it would do anyway."""
+    """The reducers that the C pickler asks for, once a class: `_reduce` if it has functions, else the usual one."""
 
     def find(self, kind: type) -> Callable[[Any], Any] | None:
         """The reducer of a class; None leaves it to the pickler."""

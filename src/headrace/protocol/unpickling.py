@@ -10,7 +10,7 @@ import contextlib
 import io
 import pickle
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from headrace.common.importing import import_from_outside, imported
 from headrace.containment import contained
@@ -25,7 +25,7 @@ _STACK_GLOBAL = b"\x93"
 
 
 def unpickle(data: Frame, buffers: Iterable[Any] = ()) -> Any:
-    """As `pickle.loads`, but imports what the pickle names from the outside.
+    """Load a pickle as `pickle.loads` does, but import what it names from the outside.
 
     A large pickle is read in pieces, which lets other threads in at every piece. `pickle.loads` keeps the interpreter
     from one end to the other: a list of ten million numbers would stop an event loop for half a second.
@@ -40,21 +40,28 @@ def unpickle(data: Frame, buffers: Iterable[Any] = ()) -> Any:
             return pickle.loads(data, buffers=buffers)
         return Unpickler(io.BytesIO(data), buffers=buffers).load()
     except BaseException as raised:
-        stand_in = contained(raised)
-        if stand_in is raised:
-            del stand_in  # which would lead back here
-            raise
+        raise_contained(raised)
+
+
+def raise_contained(raised: BaseException) -> NoReturn:
+    """Raise what users' code raised, or what stands in its place; to be called in the `except` clause.
+
+    See `headrace.containment.contained`. What stands in its place does not have it as its context.
+    """
+    stand_in = contained(raised)
     try:
-        raise stand_in  # not in the clause above: it would have what it stands for as its context
+        raise stand_in
     finally:
-        del stand_in
+        if stand_in is not raised:
+            stand_in.__context__ = None  # set by the line above; it may fail whoever looks at it
+        del raised, stand_in  # the traceback leads to this frame
 
 
 class Unpickler(pickle.Unpickler):
     """Imports what a pickle names from the outside."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What has that name in a module, which is imported if need be."""
+        """Find what has that name in a module, which is imported if need be."""
         if module not in imported:
             with contextlib.suppress(ImportError):  # it may have another name by now, which the next line knows
                 import_from_outside(module)
@@ -64,12 +71,12 @@ class Unpickler(pickle.Unpickler):
 
 
 def unpickle_pieces(pieces: Iterable[Frame], buffers: Iterable[Any] = ()) -> Any:
-    """As `unpickle`, of a large pickle that comes piece by piece and is never whole in memory, beside the value."""
+    """Load a large pickle that comes piece by piece, so that it is never whole in memory beside the value."""
     return Unpickler(_PieceReader(pieces), buffers=buffers).load()
 
 
 class _PieceReader:
-    """What an unpickler reads pieces from, which are let go of as soon as they are read."""
+    """A file of pieces for an unpickler; each piece is let go of as soon as it is read."""
 
     def __init__(self, pieces: Iterable[Frame]) -> None:
         self._pieces = iter(pieces)
@@ -94,7 +101,7 @@ class _PieceReader:
             parts.append(whole if type(whole) is bytes and len(whole) == len(part) else bytes(part))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def readinto(self, target: Any) -> int:
+    def readinto(self, target: memoryview) -> int:
         done = 0
         while done < len(target) and self._next():
             part = self._rest[: len(target) - done]
@@ -113,7 +120,7 @@ class _PieceReader:
 
 
 class _Reader:
-    """What an unpickler reads a large pickle from."""
+    """A file over a large pickle, which other threads need not wait for."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -124,7 +131,7 @@ class _Reader:
         self._position = min(start + size, len(self._data))
         return bytes(self._data[start : self._position])
 
-    def readinto(self, target: Any) -> int:
+    def readinto(self, target: memoryview) -> int:
         start = self._position
         self._position = min(start + len(target), len(self._data))
         count = self._position - start

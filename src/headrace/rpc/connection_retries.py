@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from headrace import config
@@ -79,13 +78,3 @@ async def retry(
                 pause *= 1 + random.random() * jitter_fraction
             await asyncio.sleep(pause)
     return await coro()
-
-
-async def retry_operation(
-    coro: Callable[..., Coroutine[Any, Any, T]], *args: object, operation: str | None = None, **kwargs: object
-) -> T:
-    """Call an async function with these arguments, again if it fails, as `distributed.comm.retry` configures it."""
-    options = RetryOptions.from_config()
-    return await retry(
-        partial(coro, *args, **kwargs), options.count, options.delay_min, options.delay_max, operation=operation
-    )

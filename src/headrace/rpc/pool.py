@@ -289,6 +289,10 @@ class _BesidePackage(type):
     `import headrace.rpc.loops.loop as loop` looks for `loops` in `headrace.rpc`, and finds the class `rpc` there.
     """
 
+    # The name is both, by the documented interface: `headrace.rpc` is the class once it was used, since it must be
+    # `distributed.core.rpc` and a class that may be subclassed, and the package has the name by its place. A module
+    # that can be called would be no class; to give the modules to each importer by hand would miss the next one.
+
     def __getattr__(cls, name: str) -> Any:
         module = sys.modules.get(f"{__package__}.{name}")
         if module is None or name.startswith("_"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from headrace.comm.addressing import addr_from_args, coerce_to_address
+from headrace.comm.addressing import coerce_to_address
 from headrace.common.status import Status
+from headrace.compat.metrics import context_meter_to_server_digest
 from headrace.exceptions import CommClosedError, RPCClosed
-from headrace.metrics import context_meter_to_server_digest
 from headrace.rpc import ConnectionPool, PooledRPCCall, rpc, send_recv
 
+from .addresses import addr_from_args
 from .error_messages import (
     ErrorMessage,
     OKMessage,

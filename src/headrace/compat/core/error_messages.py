@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from headrace.protocol import Serialize, Serialized, loads_exception, loads_traceback
 from headrace.rpc import requests
@@ -38,7 +38,7 @@ def error_message(e: BaseException, status: str = "error") -> ErrorMessage:
 def clean_exception(
     exception: BaseException | bytes | bytearray | str | Serialize | Serialized | None,
     traceback: TracebackType | bytes | str | Serialize | Serialized | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[type[BaseException], BaseException, TracebackType | None]:
     """Type, exception and traceback of an `ErrorMessage`, whose entries are the arguments.
 
@@ -74,15 +74,15 @@ def collect_causes(e: BaseException) -> list[BaseException]:
     return causes
 
 
-def raise_later(exc: BaseException) -> Callable[..., Any]:
+def raise_later(exc: BaseException) -> Callable[..., NoReturn]:
     """A function that raises an exception whatever it is called with."""
 
-    def raise_it(*_: Any, **__: Any) -> Any:
+    def raise_it(*_: object, **__: object) -> NoReturn:
         raise exc
 
     return raise_it
 
 
-def pingpong(comm: Any) -> bytes:
+def pingpong(comm: object) -> bytes:
     """Answers "pong": a handler to see whether a server answers."""
     return b"pong"

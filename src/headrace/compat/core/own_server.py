@@ -52,8 +52,8 @@ class Server(DocumentedServer, metaclass=_EveryNode):
         stream_handlers: Mapping[str, Callable[..., Any]] | None = None,
         connection_limit: int = IDLE_LIMIT,
         deserialize: bool = True,
-        serializers: Any = None,
-        deserializers: Any = None,
+        serializers: object = None,
+        deserializers: object = None,
         connection_args: dict[str, Any] | None = None,
         timeout: float | None = None,
         local_directory: str | None = None,
@@ -89,7 +89,7 @@ class Server(DocumentedServer, metaclass=_EveryNode):
     async def _start(self) -> None:
         self.status = Status.running
 
-    async def _close(self, timeout: float | None = None, **_: Any) -> None:
+    async def _close(self, timeout: float | None = None, **_: object) -> None:
         if timeout is not None:
             self.server.timeout = timeout
         if self._folder is not None:

@@ -29,12 +29,12 @@ class Compression(NamedTuple):
     decompress: Callable[[Any], Any]
 
 
-def _same(data: Any) -> Any:
+def _same(data: Frame) -> Frame:
     return data
 
 
 def _available() -> dict[str | bool | None, Compression]:
-    """What is installed, by name; "auto" is the first of lz4 and zstd."""
+    """The compressions that are installed, by name; "auto" is the first of lz4 and zstd."""
     found: dict[str | bool | None, Compression] = {None: Compression(None, _same, _same)}
     found[False] = found["auto"] = found[None]
     found["zlib"] = Compression("zlib", zlib.compress, zlib.decompress)

@@ -27,7 +27,7 @@ _COLLECTIONS = (list, tuple, set, frozenset)
 
 
 def dumps(
-    msg: Any,
+    msg: object,
     serializers: Iterable[str] | None = None,
     on_error: str = "message",
     context: dict[str, Any] | None = None,

@@ -24,7 +24,7 @@ class ObjectDictSerializer:
         self.serializer = serializer
         self.__name__ = "ObjectDictSerializer"
 
-    def serialize(self, est: Any) -> tuple[Header, list[Any]]:
+    def serialize(self, est: object) -> tuple[Header, list[Any]]:
         """Header and frames of an object.
 
         Raises:
@@ -62,7 +62,7 @@ class ObjectDictSerializer:
 
 
 def register_generic(
-    cls: Any,
+    cls: type,
     serializer_name: str = "dask",
     serialize_func: Callable[..., Any] = dask_serialize,
     deserialize_func: Callable[..., Any] = dask_deserialize,

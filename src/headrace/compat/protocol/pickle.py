@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from headrace.protocol.frames import BufferCallback, Frame
 from headrace.protocol.pickling import dumps_buffers
 
 
-def dumps(x: Any, *, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None, protocol: int = 5) -> bytes:
+def dumps(x: object, *, buffer_callback: BufferCallback | None = None, protocol: int = 5) -> bytes:
     """The pickle of a value, by cloudpickle where plain pickle cannot or would name what others do not have.
 
     Args:
@@ -22,7 +23,7 @@ def dumps(x: Any, *, buffer_callback: Callable[[pickle.PickleBuffer], Any] | Non
     return dumps_buffers(x, buffer_callback)
 
 
-def loads(x: Any, *, buffers: Iterable[Any] = ()) -> Any:
+def loads(x: Frame, *, buffers: Iterable[Any] = ()) -> Any:
     """The value of a pickle.
 
     Args:

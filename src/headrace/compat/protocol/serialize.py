@@ -104,8 +104,8 @@ def import_allowed_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def msgpack_encode_default(obj: Any) -> Any:
-    """What stands for an object in a message of msgpack (its `default` hook); the object itself if nothing does."""
+def msgpack_encode_default(obj: object) -> object:
+    """Return what msgpack can hold in place of an object (its `default` hook); the object itself if nothing can."""
     if isinstance(obj, set):
         return {"__Set__": True, "as-list": list(obj)}
     if isinstance(obj, enum.Enum):
@@ -117,11 +117,11 @@ def msgpack_encode_default(obj: Any) -> Any:
 
 
 def msgpack_decode_default(obj: Any) -> Any:
-    """What a dictionary in a message of msgpack stands for (its `object_hook`)."""
+    """Return the object for which a dictionary stands in a message of msgpack (its `object_hook`)."""
     if "__Set__" in obj:
         return set(obj["as-list"])
     if "__Enum__" in obj:
-        found: Any = import_allowed_module(obj["__module__"])
+        found = import_allowed_module(obj["__module__"])
         for part in obj["__name__"].split("."):
             found = getattr(found, part)
         return found[obj["name"]]
@@ -132,7 +132,7 @@ def msgpack_decode_default(obj: Any) -> Any:
 
 
 def normalize_Serialized(o: Serialized) -> Any:
-    """What identifies a serialized value for `dask.tokenize`."""
+    """Return the parts by which `dask.tokenize` knows a serialized value."""
     return [o.header, *o.frames]
 
 

@@ -18,13 +18,13 @@ _count = struct.Struct("<Q")
 
 
 def serialize_and_split(
-    x: Any,
+    x: object,
     serializers: Iterable[str] | None = None,
     on_error: str = "message",
     context: dict[str, Any] | None = None,
     size: int | None = None,
 ) -> tuple[Header, list[Frame]]:
-    """As `serialize`, with frames of at most `size` bytes (64 MiB by default) that may be compressed."""
+    """Serialize to frames of at most `size` bytes (64 MiB by default) that may be compressed; see `serialize`."""
     header, frames = serialize(x, serializers, on_error, context)
     size = size or LONGEST_FRAME
     compressions = header.get("compression") or (None,) * len(frames)
@@ -59,7 +59,7 @@ def merge_and_deserialize(header: Header, frames: Iterable[Frame], deserializers
     return deserialize(header, whole, deserializers)
 
 
-def serialize_bytelist(x: Any, compression: Any = "auto", **kwargs: Any) -> list[Frame]:
+def serialize_bytelist(x: object, compression: str | bool | None = "auto", **kwargs: Any) -> list[Frame]:
     """A value as a list of frames that `deserialize_bytes` reads once they are joined.
 
     Args:
@@ -75,7 +75,7 @@ def serialize_bytelist(x: Any, compression: Any = "auto", **kwargs: Any) -> list
     return [_count.pack(len(bodies)) + b"".join(map(_count.pack, lengths)), *bodies]
 
 
-def serialize_bytes(x: Any, **kwargs: Any) -> bytes:
+def serialize_bytes(x: object, **kwargs: Any) -> bytes:
     """A value as bytes; see `serialize_bytelist`."""
     return b"".join(serialize_bytelist(x, **kwargs))
 

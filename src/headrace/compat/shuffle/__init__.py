@@ -1,4 +1,4 @@
-"""What dask asks of `distributed.shuffle`. Shuffles from peer to peer do not exist here yet: work is cut into tasks.
+"""`distributed.shuffle`, as far as dask asks for it. No shuffle is from peer to peer yet: work is cut into tasks.
 
 Rechunking has the same result either way; a dataframe shuffle that asks for "p2p" by name is told what to ask for.
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from asyncio import CancelledError
 from asyncio import wait_for as wait_for
+from collections.abc import Callable
 from typing import Any as AnyType
 
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
@@ -11,14 +13,12 @@ from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_tim
 from headrace.comm.addressing import ports_of as parse_ports
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.callables import (
-    has_arg,
     has_keyword,
     import_term,
     iscoroutinefunction,
 )
 from headrace.common.display.notebook import is_kernel
 from headrace.common.keys import key_group as key_split_group
-from headrace.deploy.dashboard import format_dashboard_link
 from headrace.deploy.foldable_logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.files import import_file
@@ -40,6 +40,7 @@ from .commands import (
     get_fileno_limit,
     open_port,
 )
+from .dashboard_links import format_dashboard_link
 from .deadlines import Deadline, EmptyContext, warn_on_duration
 from .describing import (
     TupleComparable,
@@ -70,6 +71,14 @@ def nbytes(frame: AnyType, _bytes_like: AnyType = (bytes, bytearray)) -> int:
     """Bytes in a frame: of one of these types, or with an attribute `nbytes`."""
     size: int = len(frame) if isinstance(frame, _bytes_like) else frame.nbytes
     return size
+
+
+def has_arg(func: Callable[..., AnyType], argname: str) -> bool:
+    """Whether the callable has a parameter of that name."""
+    try:
+        return argname in inspect.signature(func).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 is_coroutine_function = iscoroutinefunction

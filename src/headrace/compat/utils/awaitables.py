@@ -25,7 +25,7 @@ async def All(args: Iterable[AnyType], quiet_exceptions: Quiet = ()) -> list[Any
 
 
 async def Any(args: Iterable[AnyType], quiet_exceptions: Quiet = ()) -> list[AnyType]:
-    """As `All`, once one has a result: None stands for the results of the others, which go on."""
+    """The results of several awaitables, once one has a result: None stands for those of the others, which go on."""
     tasks = await _some(args, asyncio.FIRST_COMPLETED, quiet_exceptions)
     return [task.result() if task.done() else None for task in tasks]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import PickleBuffer
-from typing import Any
+from typing import IO, Any
 
 #: Bytes read at a time in search of a delimiter.
 _CHUNK = 64 * 1024
 
 
-def seek_delimiter(file: Any, delimiter: bytes, blocksize: int) -> None:
+def seek_delimiter(file: IO[bytes], delimiter: bytes, blocksize: int) -> None:
     """Move a file's position behind the next occurrence of a delimiter, or to the end; nothing at the start.
 
     Args:
@@ -39,7 +39,7 @@ def seek_delimiter(file: Any, delimiter: bytes, blocksize: int) -> None:
         kept = whole[len(whole) - len(delimiter) + 1 :] if len(delimiter) > 1 else b""
 
 
-def read_block(f: Any, offset: int, length: int, delimiter: bytes | None = None) -> bytes:
+def read_block(f: IO[bytes], offset: int, length: int, delimiter: bytes | None = None) -> bytes:
     r"""Bytes of a file.
 
     Args:
@@ -61,8 +61,7 @@ def read_block(f: Any, offset: int, length: int, delimiter: bytes | None = None)
         end = f.tell()
         f.seek(start)
         offset, length = start, end - start
-    data: bytes = f.read(length)
-    return data
+    return f.read(length)
 
 
 def ensure_memoryview(obj: bytes | bytearray | memoryview | PickleBuffer | Any) -> memoryview:
@@ -79,8 +78,10 @@ def ensure_memoryview(obj: bytes | bytearray | memoryview | PickleBuffer | Any) 
     return view if view.format == "B" and view.ndim == 1 else PickleBuffer(view).raw()
 
 
-def json_load_robust(fn: str | os.PathLike[str], load: Callable[[Any], Any] = json.load, timeout: Any = None) -> Any:
-    """What a JSON file says, once it is there and whole: it may still be written.
+def json_load_robust(
+    fn: str | os.PathLike[str], load: Callable[[IO[str]], Any] = json.load, timeout: float | None = None
+) -> Any:
+    """Load a JSON file once it is there and whole: it may still be written.
 
     Args:
         fn: path.

@@ -13,8 +13,11 @@ from dask.utils import typename
 
 from headrace.common.callables import has_keyword
 
+#: A port, "host:port", or (host, port).
+Place = int | str | tuple[str, int]
 
-def command_has_keyword(cmd: Any, k: str) -> bool:
+
+def command_has_keyword(cmd: click.Command | ModuleType | str, k: str) -> bool:
     """Whether a command takes a keyword.
 
     Args:
@@ -57,13 +60,13 @@ def cli_keywords(
     return [text for name, value in d.items() for text in ("--" + name.replace("_", "-"), _argument(value))]
 
 
-def _argument(value: Any) -> str:
+def _argument(value: object) -> str:
     text = str(value)
     return f'"{text}"' if " " in text and not isinstance(value, dict) else text
 
 
-def clean_dashboard_address(addrs: Any, default_listen_ip: str = "") -> list[dict[str, Any]]:
-    """Where a dashboard is to listen, as dictionaries with "address" and "port".
+def clean_dashboard_address(addrs: Place | list[Place], default_listen_ip: str = "") -> list[dict[str, Any]]:
+    """The places where a dashboard is to listen, as dictionaries with "address" and "port".
 
     Args:
         addrs: a port, "host:port" or ":port", several of these with commas or in a list, or (host, port).
@@ -81,7 +84,7 @@ def clean_dashboard_address(addrs: Any, default_listen_ip: str = "") -> list[dic
     return [_listen_at(part, default_listen_ip) for part in parts]
 
 
-def _listen_at(part: Any, default: str) -> dict[str, Any]:
+def _listen_at(part: Place, default: str) -> dict[str, Any]:
     if isinstance(part, tuple) and len(part) == 2:
         return {"address": part[0], "port": int(part[1])}
     if isinstance(part, int):
@@ -104,7 +107,7 @@ def open_port(host: str = "") -> int:
 
 
 def get_fileno_limit() -> int:
-    """How many files and connections this process may have open."""
+    """The number of files and connections that this process may have open."""
     try:
         import resource
     except ImportError:  # not a POSIX system: what its C library allows by default

@@ -16,17 +16,17 @@ from dask.utils import typename
 
 
 class _Seen:
-    """What one outermost call has come across: objects that are kept alive, so that their ids stay theirs."""
+    """The objects that one outermost call has come across, kept alive so that their ids stay theirs."""
 
     def __init__(self) -> None:
-        self.objects: dict[int, Any] = {}
+        self.objects: dict[int, object] = {}
         self.inside_no_nest = False
 
 
 _seen: ContextVar[_Seen | None] = ContextVar("recursive_to_dict", default=None)
 
 
-def recursive_to_dict(obj: Any, *, exclude: Container[str] = (), members: bool = False) -> Any:
+def recursive_to_dict(obj: object, *, exclude: Container[str] = (), members: bool = False) -> Any:
     """Lists, dictionaries, text, numbers and None that describe an object, for debugging.
 
     An object with a method `_to_dict(self, *, exclude)` is what that returns. So is one with `_to_dict_no_nest`, but
@@ -56,7 +56,7 @@ def recursive_to_dict(obj: Any, *, exclude: Container[str] = (), members: bool =
             _seen.reset(token)
 
 
-def _public(obj: Any) -> Iterable[tuple[str, Any]]:
+def _public(obj: object) -> Iterable[tuple[str, object]]:
     for name in dir(obj):
         if name.startswith("_"):
             continue
@@ -90,7 +90,7 @@ def _describe(obj: Any, seen: _Seen, exclude: Container[str]) -> Any:
     return repr(obj)
 
 
-def _key(key: Any, exclude: Container[str]) -> Any:
+def _key(key: object, exclude: Container[str]) -> str | float | None:
     key = recursive_to_dict(key, exclude=exclude)
     return key if isinstance(key, (str, int, float)) or key is None else str(key)
 
@@ -121,7 +121,7 @@ class TupleComparable:
 
     __slots__ = ("obj",)
 
-    def __init__(self, obj: Any) -> None:
+    def __init__(self, obj: tuple[Any, ...] | float | None) -> None:
         if obj is None:
             self.obj: tuple[Any, ...] = (0,)
         elif isinstance(obj, tuple):

@@ -112,14 +112,14 @@ class _ErrorLogger:
         if inspect.iscoroutinefunction(func):
 
             @functools.wraps(func)
-            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            async def wrapped(*args: object, **kwargs: object) -> object:
                 with self:
                     return await func(*args, **kwargs)
 
         else:
 
             @functools.wraps(func)
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
+            def wrapped(*args: object, **kwargs: object) -> object:
                 with self:
                     return func(*args, **kwargs)
 

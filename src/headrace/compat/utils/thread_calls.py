@@ -10,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from multiprocessing.context import BaseContext
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from headrace import config
 from headrace.worker.context import thread_state
@@ -46,7 +46,7 @@ def offload(func: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Await
 
 
 @contextmanager
-def set_thread_state(**kwargs: Any) -> Iterator[None]:
+def set_thread_state(**kwargs: object) -> Iterator[None]:
     """Set attributes of `thread_state` for this thread, while the body runs."""
     missing = object()
     before = {name: getattr(thread_state, name, missing) for name in kwargs}
@@ -62,7 +62,7 @@ def set_thread_state(**kwargs: Any) -> Iterator[None]:
                 setattr(thread_state, name, value)
 
 
-def in_async_call(loop: Any, default: bool = False) -> bool:
+def in_async_call(loop: object, default: bool = False) -> bool:
     """Whether this is called on a loop.
 
     Args:

@@ -58,7 +58,7 @@ def tls_config() -> dict[str, Any]:
 
 
 def tls_only_config() -> dict[str, Any]:
-    """Likewise, and connections without TLS are refused."""
+    """Configuration of TLS with these certificates that refuses connections without TLS."""
     config = tls_config()
     config["distributed"]["comm"]["require-encryption"] = True
     return config

@@ -201,12 +201,12 @@ def nodebug(func: Callable[P, T]) -> Callable[P, T]:
 
 
 def nodebug_setup_module(module: ModuleType) -> None:
-    """Likewise for all tests of a module: call it in `setup_module`, and `nodebug_teardown_module` at the end."""
+    """Switch the self-checks off for a module: called by `setup_module`; `nodebug_teardown_module` ends it."""
     vars(module)["_debug_before"] = os.environ.pop(_DEBUG, None)
 
 
 def nodebug_teardown_module(module: ModuleType) -> None:
-    """See `nodebug_setup_module`."""
+    """Switch the self-checks on again that `nodebug_setup_module` switched off."""
     before: str | None = vars(module)["_debug_before"]
     if before is not None:
         os.environ[_DEBUG] = before

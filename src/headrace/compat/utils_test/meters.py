@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from headrace.metrics import context_meter
+from headrace.compat.metrics import context_meter
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def run_scheduler(q: Queue[str], nputs: int, config: dict[str, Any], port: int =
 
 
 def run_worker(q: Queue[str], scheduler_q: Queue[str], config: dict[str, Any], **kwargs: Any) -> None:
-    """Likewise a worker.
+    """Run a worker in this process until it closes; the target of a `multiprocessing.Process`.
 
     Args:
         q: a queue between processes, that gets the address.
@@ -49,7 +49,7 @@ def run_worker(q: Queue[str], scheduler_q: Queue[str], config: dict[str, Any], *
 
 
 def run_nanny(q: Queue[str], scheduler_q: Queue[str], config: dict[str, Any], **kwargs: Any) -> None:
-    """Likewise a nanny; see `run_worker`. The queue gets the worker's address."""
+    """Run a nanny in this process, as `run_worker` runs a worker. The queue gets the worker's address."""
     _run_under(Nanny, q, scheduler_q, config, kwargs)
 
 

@@ -17,18 +17,13 @@ import cloudpickle
 
 from headrace.common.importing import import_from_outside
 from headrace.protocol.arrow import reduce_file_info
+from headrace.protocol.frames import BufferCallback
 
+from .by_reference import has_lost_its_name, is_by_reference, replaced_modules
 from .classes import note_pickled, set_changed_class_state, set_class_state
 from .code import scan
-from .frozen import (
-    CACHED_FUNCTION,
-    SLOT_NAMES,
-    attributes_of,
-    has_lost_its_name,
-    is_by_reference,
-    replaced_modules,
-)
 from .shareable import dumps_function, loads_function
+from .snapshots import CACHED_FUNCTION, SLOT_NAMES, attributes_of
 
 #: The code of all functions that `functools.singledispatch` makes.
 _DISPATCHER: types.CodeType = getattr(functools.singledispatch(len), "__code__")  # noqa: B009 - mypy does not know it
@@ -74,7 +69,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return reduced
 
     def _reduce_cached(self, value: Any) -> Any:
-        """What rebuilds a function in a `functools.lru_cache`, which pickle knows by name only; the cache is empty.
+        """Reduce a function in a `functools.lru_cache`, which pickle knows by name only, without what is cached.
 
         The function may name the cached one, so that it has to exist before what it holds is loaded.
         """
@@ -115,7 +110,7 @@ class _ChangesError(Exception):
     """The functions of a value have to be pickled along with it."""
 
 
-def _complete(function: Any, found: dict[str, Any]) -> None:
+def _complete(function: types.FunctionType, found: dict[str, Any]) -> None:
     """Add the globals that cloudpickle does not see: those that the bodies of classes in the function refer to."""
     scope = function.__globals__
     for name in scan(function.__code__).globals:
@@ -123,23 +118,23 @@ def _complete(function: Any, found: dict[str, Any]) -> None:
             found[name] = scope[name]
 
 
-def _reduce_cached_property(value: Any) -> Any:
-    """What rebuilds a `functools.cached_property`, which has a lock in some Pythons."""
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
+    """Reduce a `functools.cached_property`, which has a lock in some Pythons."""
     return functools.cached_property, (value.func,), {"attrname": value.attrname, "__doc__": value.__doc__}
 
 
 def _reduce_new_type(value: Any) -> Any:
-    """What rebuilds a `typing.NewType`, which pickle knows by name only."""
+    """Reduce a `typing.NewType`, which pickle knows by name only."""
     state = {"__module__": value.__module__, "__qualname__": value.__qualname__}
     return typing.NewType, (value.__name__, value.__supertype__), state
 
 
 def _reduce_type_alias(value: Any) -> Any:
-    """What rebuilds the alias of a `type` statement, which pickle knows by name only."""
+    """Reduce the alias of a `type` statement, which pickle knows by name only."""
     return rebuild_type_alias, (value.__name__, value.__value__, value.__type_params__)
 
 
-def rebuild_type_alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+def rebuild_type_alias(name: str, value: object, parameters: tuple[Any, ...]) -> object:
     """A `typing.TypeAliasType`."""
     return getattr(typing, "TypeAliasType")(name, value, type_params=parameters)  # noqa: B009 - not in older Pythons
 
@@ -153,7 +148,7 @@ if hasattr(typing, "TypeAliasType"):
 
 
 def _reduce_dispatcher(value: Any) -> Any:
-    """What rebuilds a `functools.singledispatch`: it has a cache of weak references, which cannot be pickled.
+    """Reduce a `functools.singledispatch`, whose cache of weak references cannot be pickled.
 
     The functions that it chooses from may name it, so that it has to exist before they are loaded.
     """
@@ -180,7 +175,7 @@ def _register(dispatcher: Any, state: tuple[dict[type, Any], dict[str, Any]]) ->
 
 
 def find_named(module_name: str, qualified_name: str) -> Any:
-    """What has a name in a module."""
+    """Find a function or class by its module and qualified name; named in pickles."""
     return functools.reduce(getattr, qualified_name.split("."), import_from_outside(module_name))
 
 
@@ -205,7 +200,9 @@ def _attributes_of(cached: Any) -> dict[str, Any]:
     return {name: value for name, value in attributes_of(cached).items() if name != "__wrapped__"}
 
 
-def cloudpickle_dumps(value: Any, buffer_callback: Any, forget_buffers: Callable[[], Any] | None = None) -> bytes:
+def cloudpickle_dumps(
+    value: object, buffer_callback: BufferCallback | None, forget_buffers: Callable[[], object] | None = None
+) -> bytes:
     """Pickle by value. A function at the root is pickled whole: it and others may refer to each other.
 
     Args:
@@ -220,7 +217,7 @@ def cloudpickle_dumps(value: Any, buffer_callback: Any, forget_buffers: Callable
     return _dump(_Pickler, value, buffer_callback)
 
 
-def _dump(kind: type[_Pickler], value: Any, buffer_callback: Any) -> bytes:
+def _dump(kind: type[_Pickler], value: object, buffer_callback: BufferCallback | None) -> bytes:
     file = io.BytesIO()
     kind(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     return file.getvalue()

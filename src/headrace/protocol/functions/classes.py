@@ -40,7 +40,7 @@ def set_class_state(kind: type, state: tuple[dict[str, Any], dict[str, Any]]) ->
 
 
 def set_changed_class_state(kind: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """As `set_class_state`, of a class that was reached from code that sets attributes of others than `self`."""
+    """Give a class its attributes, if it was reached from code that sets attributes of others than `self`."""
     set_class_state(kind, state)
     if kind in _own and getattr(loading, "function", False):
         _set_back(kind, state[0], also_atoms=True)
@@ -63,7 +63,7 @@ def _set_back(kind: type, attributes: dict[str, Any], also_atoms: bool) -> None:
             setattr(kind, name, value)
 
 
-def _is_equal(one: Any, other: Any) -> bool:
+def _is_equal(one: object, other: object) -> bool:
     """Whether a value need not be exchanged for another; as it is, it may also be what the user has elsewhere."""
     try:
         return type(one) is type(other) and bool(one == other)

@@ -1,4 +1,4 @@
-"""What the code of a function refers to and stores into, read from its instructions."""
+"""Reads from the instructions of a function which variables and attributes its code names and stores into."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INTERESTING = _GLOBALS | _REBINDS_CELL | _STORES
 
 
 class CodeScan(NamedTuple):
-    """What code, with the code of the functions defined in it, does with what is outside of it.
+    """The dealings of code, with that of the functions defined in it, with what is outside of it.
 
     Attributes:
         globals: names of global variables, in order. Those in the body of a class that assigns them first are its own.
@@ -49,7 +49,7 @@ _scans: WeakKeyDictionary[CodeType, CodeScan] = WeakKeyDictionary()
 
 
 def scan(code: CodeType) -> CodeScan:
-    """What the code of a function does with what is outside of it."""
+    """Look through the code of a function; each code object only once."""
     known = _scans.get(code)
     if known is None:
         known = _scans[code] = _scan(code, frozenset(code.co_freevars))
@@ -57,7 +57,7 @@ def scan(code: CodeType) -> CodeScan:
 
 
 def _scan(code: CodeType, outer: frozenset[str]) -> CodeScan:
-    """As `scan`, of code nested in a function that has the variables `outer` from outside."""
+    """Look through code nested in a function that has the variables `outer` from outside."""
     names: dict[str, None] = {}
     own = {"__name__", "__annotations__"}  # of a class's body, which Python sets or reads by itself
     rebinds = stores = elsewhere = not WAYS_AROUND.isdisjoint(code.co_names)

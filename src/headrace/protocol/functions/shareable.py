@@ -11,7 +11,7 @@ import types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from headrace.containment import let_pass
 from headrace.protocol import pickling
@@ -24,12 +24,11 @@ from headrace.protocol.pickling import (
 )
 from headrace.protocol.unpickling import unpickle
 
-from .frozen import (
-    CACHED_FUNCTION,
-    Frozen,
-    freeze,
-    replaced_modules,
-)
+from .by_reference import replaced_modules
+from .frozen import Frozen, freeze
+from .snapshots import CACHED_FUNCTION
+
+D = TypeVar("D", bytes, Frames)
 
 #: Entries kept by `loads_function`, and how many bytes their pickles have together, at most.
 LOADED_FUNCTIONS = 1000
@@ -50,7 +49,7 @@ class KeptPickle:
 
     __slots__ = ("frozen", "note", "payload", "reference")
 
-    def __init__(self, reference: weakref.ref[Any], payload: Any, frozen: Frozen) -> None:
+    def __init__(self, reference: weakref.ref[Callable[..., Any]], payload: bytes | Frames, frozen: Frozen) -> None:
         self.reference = reference
         self.payload = payload
         self.frozen = frozen
@@ -64,7 +63,7 @@ class PickledFunctions:
         dump: makes the payload of a callable: `bytes`, or `Frames` that belong to nobody else.
     """
 
-    def __init__(self, dump: Callable[[Any], Any]) -> None:
+    def __init__(self, dump: Callable[[Callable[..., Any]], bytes | Frames]) -> None:
         self._dump = dump
         self._kept: dict[int, KeptPickle] = {}
         #: looked through once and found wanting; taking one for what it was is never wrong, and saves looking again
@@ -95,7 +94,7 @@ class PickledFunctions:
         self._not_shareable.add(function)
         return None
 
-    def kept(self, function: Callable[..., Any], payload: Any) -> KeptPickle | None:
+    def kept(self, function: Callable[..., Any], payload: bytes | Frames) -> KeptPickle | None:
         """The record of this payload of a callable, if that is kept."""
         kept = self._kept.get(id(function))
         return kept if kept is not None and kept.payload is payload else None
@@ -103,11 +102,11 @@ class PickledFunctions:
     def _pickle(self, function: Callable[..., Any], frozen: Frozen | None) -> Any:
         payload = self._dump(function)
         if frozen is not None and type(payload) is not Held:  # which would keep the function alive
-            size = len(payload) if type(payload) is bytes else payload.nbytes
+            size = payload.nbytes if isinstance(payload, Frames) else len(payload)
             if size <= CACHED_FUNCTION_BYTES:
                 number, kept = id(function), self._kept
 
-                def forget(reference: Any) -> None:
+                def forget(reference: weakref.ref[Callable[..., Any]]) -> None:
                     if number in kept and kept[number].reference is reference:
                         del kept[number]
 
@@ -115,7 +114,7 @@ class PickledFunctions:
         return payload
 
 
-def _dump_function(function: Any) -> bytes:
+def _dump_function(function: Callable[..., Any]) -> bytes:
     try:
         data = pickling._pickle_dumps(function, 5)
         by_value = data.find(b"__main__") >= 0 or names_module_by_value(data)
@@ -161,7 +160,7 @@ def loads_function(data: bytes | memoryview | Frames, inside: bool = False) -> A
     return _call(unpickle, data, inside) if function is _COPIED else function
 
 
-def _call(load: Callable[[Any], Any], data: Any, inside: bool) -> Any:
+def _call(load: Callable[[D], Any], data: D, inside: bool) -> Any:
     if inside:
         return load(data)
     loading.function = True

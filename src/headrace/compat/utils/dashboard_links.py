@@ -1,4 +1,4 @@
-"""The address of a dashboard, in the form that the configuration asks for."""
+"""The address of a dashboard, as the configuration wants it shown."""
 
 from __future__ import annotations
 
