@@ -13,7 +13,7 @@ import pytest
 
 from headrace.common.status import Status
 from headrace.exceptions import UnknownWorkerError
-from headrace.extensions.stealing.scheduler import WorkStealing
+from headrace.extensions.stealing.scheduler import StealingExtension
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
 from headrace.testing.helpers.sample_functions import inc
@@ -72,7 +72,7 @@ async def test_what_was_stolen_is_logged(c: Any, s: Any, *workers: Any) -> None:
     futures = c.map(slow, range(100), workers=[workers[0].address], allow_other_workers=True)
     await c.gather(futures)
     stealing = s.extensions["stealing"]
-    assert isinstance(stealing, WorkStealing)
+    assert isinstance(stealing, StealingExtension)
     moved = next(f.key for f in futures if s.workers[workers[0].address] not in s.tasks[f.key].who_has)
     assert [line[0] for line in stealing.story(moved)] == ["request", "confirm"]
     assert s.get_events("stealing")

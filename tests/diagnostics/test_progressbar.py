@@ -16,16 +16,16 @@ import pytest
 from headrace import Client, LocalCluster, progress, span, wait
 from headrace.compat.diagnostics import progress as progress_plugins
 from headrace.diagnostics import plugin, progressbar
-from headrace.diagnostics.progress import wording
-from headrace.diagnostics.progress.feed import Group, Snapshot
-from headrace.diagnostics.progress.watch import grouping
-from headrace.diagnostics.progress.wording import (
+from headrace.diagnostics.progress import bar_text
+from headrace.diagnostics.progress.bar_text import (
     choose_groups,
     format_seconds,
     render_bar,
     render_groups,
     render_line,
 )
+from headrace.diagnostics.progress.feed import Group, Snapshot
+from headrace.diagnostics.progress.watch import grouping
 from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
 from headrace.testing.helpers.polling import poll_for
 
@@ -81,7 +81,7 @@ def fail(x: object) -> None:
 # Text
 
 
-@pytest.mark.parametrize("module", [wording, progressbar, plugin, progress_plugins])
+@pytest.mark.parametrize("module", [bar_text, progressbar, plugin, progress_plugins])
 def test_examples(module: object) -> None:
     assert not doctest.testmod(module).failed  # type: ignore[arg-type]
 

@@ -10,8 +10,8 @@ import pytest
 from looking.tasks import Page, add, double, fail
 
 from headrace import Client, performance_report, wait
-from headrace.diagnostics.pages.content import ReportContent, WorkerLine, busy_part, totals
 from headrace.diagnostics.pages.performance_page import report_page
+from headrace.diagnostics.pages.report_content import ReportContent, WorkerLine, busy_part, totals
 from headrace.diagnostics.report_collection import READINGS, Readings, Reports
 from headrace.diagnostics.task_stream import Run
 from headrace.profile import create

@@ -12,8 +12,8 @@ import pytest
 from headrace import Client, LocalCluster, Nanny, Scheduler, Security, Worker, wait
 from headrace.client.shown.answer_tables import HasWhat, SchedulerInfo, WhoHas
 from headrace.common.display import cluster_html, html
+from headrace.diagnostics.progress.bar_html import render_progress
 from headrace.diagnostics.progress.feed import Group, Snapshot
-from headrace.diagnostics.progress.markup import render_progress
 from headrace.diagnostics.progress.notebook_bar import MultiProgressWidget
 
 NASTY = "<script>alert('\"&')</script>"

@@ -31,7 +31,7 @@ _NAMES = {
     "futures_of": ".waiting",
     "get_client": ".current",
     "get_task_metadata": ".api.metadata_context",
-    "performance_report": "headrace.diagnostics.performance",
+    "performance_report": "headrace.diagnostics.performance_report",
     "temp_default_client": ".current",
     "wait": ".waiting",
 }

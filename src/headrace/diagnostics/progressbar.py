@@ -9,9 +9,9 @@ from typing import Any
 
 from headrace.common.display.notebook import is_kernel
 
-from .progress.followed import MultiProgressBar, ProgressBar
+from .progress.bar_base import MultiProgressBar, ProgressBar
 from .progress.notebook_bar import MultiProgressWidget, ProgressWidget
-from .progress.terminal import TextProgressBar, must_not_block
+from .progress.terminal_bar import TextProgressBar, must_not_block
 
 __all__ = [
     "MultiProgressBar",

@@ -14,8 +14,8 @@ from typing import Any
 from headrace import config
 from headrace.profile import Watcher, create, get_profile
 
-from .pages.content import ReportContent, WorkerLine
 from .pages.performance_page import report_page
+from .pages.report_content import ReportContent, WorkerLine
 
 #: Seconds between two readings of memory at first; of a long report every other is dropped, again and again.
 READING = 0.25

@@ -18,7 +18,7 @@ from headrace.config import parse_seconds
 from headrace.exceptions import BadRequestError
 from headrace.messages.worker import TaskFailed, TaskFinished
 
-from .pages.colors import color_of_task
+from .pages.task_colors import color_of_task
 from .plugins.plugin_base import SchedulerPlugin
 
 __all__ = ["Run", "TaskStreamPlugin", "color_of_message", "get_task_stream", "message_of", "rectangles"]

@@ -1,11 +1,12 @@
-"""Requests at the scheduler that wait for their turn. Each is answered when it comes; nobody polls.
+"""Requests at the scheduler that wait for their turn. Each is answered when its turn comes; nobody polls.
 
-Who is next, and what he gets, is not decided here.
+The extension that owns the requests decides whose turn it is, and what the answer is.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -16,19 +17,19 @@ class Waiting:
     """Requests by their identifiers, each with the connection that waits for the answer."""
 
     def __init__(self) -> None:
-        self._requests: dict[Any, tuple[Comm | None, asyncio.Future[Any]]] = {}
+        self._requests: dict[Hashable, tuple[Comm | None, asyncio.Future[Any]]] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def __contains__(self, identifier: Any) -> bool:
+    def __contains__(self, identifier: Hashable) -> bool:
         return identifier in self._requests
 
-    async def turn(self, identifier: Any, comm: Comm | None, timeout: float | None) -> Any:
+    async def turn(self, identifier: Hashable, comm: Comm | None, timeout: float | None) -> Any:
         """Wait until `grant` or `fail`; None when `timeout` seconds were not enough, or the connection has ended.
 
         Raises:
-            Exception: what `fail` was given.
+            Exception: the error that `fail` was given.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._requests[identifier] = comm, answer
@@ -44,7 +45,7 @@ class Waiting:
             if comm is not None:
                 comm.when_closed = None
 
-    def grant(self, identifier: Any, value: Any = True) -> bool:
+    def grant(self, identifier: Hashable, value: object = True) -> bool:
         """Answer a request; False when nobody waits for the answer any more."""
         comm, answer = self._requests.get(identifier, (None, None))
         if answer is None or answer.done() or (comm is not None and comm.closed()):
@@ -52,7 +53,7 @@ class Waiting:
         answer.set_result(value)
         return True
 
-    def fail(self, identifier: Any, error: Exception) -> None:
+    def fail(self, identifier: Hashable, error: Exception) -> None:
         """Have an error raised at a request, if it still waits."""
         _, answer = self._requests.get(identifier, (None, None))
         if answer is not None and not answer.done():

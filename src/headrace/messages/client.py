@@ -76,7 +76,7 @@ class CancelKeys(Message):
 
 
 class KeysReceived(Message):
-    """The client has futures of the keys that came with a value (of a queue, say); see `extensions.keeping`."""
+    """The client has futures of the keys that came with a value (of a queue, say); see `extensions.stored_futures`."""
 
     token: int
 

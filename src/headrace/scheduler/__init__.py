@@ -9,12 +9,12 @@ from headrace.common.facade import lazy_names
 
 _NAMES = {
     "SchedulerServer": ".server",
-    "CollectTaskMetaDataPlugin": "headrace.diagnostics.task_metadata",
+    "CollectTaskMetaDataPlugin": "headrace.diagnostics.plugins.task_metadata",
     "MemoryState": ".state.records.memory_readings",
     "KilledWorker": "headrace.exceptions",
     "NoValidWorkerError": "headrace.exceptions",
     "NoWorkerError": "headrace.exceptions",
-    "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_watch",
+    "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_status",
     "ErredTask": ".state.checks.story",
     "heartbeat_interval": ".topics.worker_watch",
     "validate_state": ".state.checks.invariants",

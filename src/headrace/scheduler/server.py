@@ -63,7 +63,7 @@ EXTENSIONS = {
     "replay-tasks": "headrace.extensions.replay.scheduler:ReplayTaskScheduler",
     "spans": "headrace.extensions.spans.scheduler:SpansSchedulerExtension",
     "memory_sampler": "headrace.diagnostics.memory_sampler:MemorySamplerExtension",
-    "stealing": "headrace.extensions.stealing.scheduler:WorkStealing",
+    "stealing": "headrace.extensions.stealing.scheduler:StealingExtension",
     "amm": "headrace.extensions.memory_manager.scheduler:ActiveMemoryManagerExtension",
     "progress": "headrace.diagnostics.progress.watch:ProgressExtension",
 }
@@ -182,7 +182,9 @@ class SchedulerServer(Node):
             },
         )
         if extensions is None:
-            shell.extensions.update({name: _load(path)(self) for name, path in EXTENSIONS.items()})
+            shell.extensions.update(
+                {name: _load(path)(self if ".diagnostics." in path else shell) for name, path in EXTENSIONS.items()}
+            )
         else:
             for name, make in extensions.items():
                 shell.extensions[name] = make(self)

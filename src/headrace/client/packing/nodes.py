@@ -13,7 +13,7 @@ from dask._task_spec import Alias, DataNode, Dict, GraphNode, List, Set, Task, T
 from .arguments import SMALL
 
 #: The pickle of `headrace.worker.execution.run_spec.run_node`, by name.
-RUN_NODE = b"\x80\x05\x8c\x18headrace.worker.run_spec\x8c\x08run_node\x93."
+RUN_NODE = b"\x80\x05\x8c\x22headrace.worker.execution.run_spec\x8c\x08run_node\x93."
 
 _CONTAINERS: dict[type, type] = {List: list, Tuple: tuple, Set: set}
 _PLAIN_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})

@@ -7,8 +7,6 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from .colors import color_of_task
-from .content import ReportContent, Total, busy_part, totals
 from .flame import flame_chart
 from .page import (
     bytes_in_words,
@@ -22,12 +20,14 @@ from .page import (
     table,
     tiles,
 )
+from .report_content import ReportContent, Total, busy_part, totals
 from .stream_drawings import (
     busy_over_time,
     line_plot,
     stream_chart,
     worker_label,
 )
+from .task_colors import color_of_task
 
 #: Lines of a table; what is left out is added up.
 LINES = 100

@@ -8,8 +8,8 @@ from typing import Any
 
 from headrace.common.keys import from_wire, key_group, key_prefix
 
-from .colors import color_of_task
 from .page import chart, framed, page, seconds_in_words, section
+from .task_colors import color_of_task
 
 #: Runs that are drawn; of more, those that took longest.
 MOST = 40_000

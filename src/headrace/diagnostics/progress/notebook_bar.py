@@ -11,9 +11,9 @@ from typing import Any
 
 from headrace.common.display.notebook import widgets_module
 
+from .bar_base import MultiProgressBar, ProgressBar
+from .bar_html import render_progress
 from .feed import Group, Snapshot
-from .followed import MultiProgressBar, ProgressBar
-from .markup import render_progress
 
 logger = logging.getLogger("distributed.diagnostics.progress")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Hashable
+from typing import TYPE_CHECKING, Any
 
-from ..asking import Shared, seconds_of
+from ..shared_objects import Shared, Timeout, seconds_of
+
+if TYPE_CHECKING:
+    from headrace.client import Client
 
 
 class Event(Shared):
@@ -14,7 +17,7 @@ class Event(Shared):
 
     Args:
         name: the same name is the same flag. Random by default.
-        client: the client to use; by default the one of the task or process that uses it.
+        client: the client to use; by default that of the task or process that uses the flag.
 
     Examples:
         >>> event = Event("loaded")  # doctest: +SKIP
@@ -23,7 +26,7 @@ class Event(Shared):
         >>> Event("loaded").set()  # doctest: +SKIP
     """
 
-    def __init__(self, name: Any = None, client: Any = None) -> None:
+    def __init__(self, name: Hashable = None, client: Client | None = None) -> None:
         self.name = f"event-{uuid.uuid4().hex}" if name is None else name
         self._client = client
 
@@ -33,8 +36,8 @@ class Event(Shared):
 
         return itself().__await__()
 
-    def wait(self, timeout: Any = None) -> Any:
-        """Wait until it is set; False when the time was over before (awaitable with an asynchronous client).
+    def wait(self, timeout: Timeout = None) -> Any:
+        """Wait until the flag is set; False when the time was over before (awaitable with an asynchronous client).
 
         Args:
             timeout: seconds, or text such as "200ms"; for ever by default.
@@ -42,15 +45,15 @@ class Event(Shared):
         return self.client.sync(self._ask, "event_wait", seconds_of(timeout))
 
     def set(self) -> Any:
-        """Set it: whoever waits goes on."""
+        """Set the flag: all calls of `wait` return."""
         return self.client.sync(self._ask, "event_set")
 
     def clear(self) -> Any:
-        """Unset it: from now on `wait` waits."""
+        """Unset the flag: from now on `wait` waits."""
         return self.client.sync(self._ask, "event_clear")
 
     def is_set(self) -> Any:
-        """Whether it is set."""
+        """Ask whether the flag is set."""
         return self.client.sync(self._ask, "event_is_set")
 
     async def _ask(self, op: str, timeout: float | None = None) -> Any:

@@ -1,1 +1,1 @@
-"""Leases: what is held by somebody who may die, and is given up for him a while after his connection has gone."""
+"""Leases: claims of holders who may die; the scheduler ends them some time after the holder's connection has gone."""

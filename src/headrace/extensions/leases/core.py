@@ -1,4 +1,4 @@
-"""Which leases there are, whose, and when each ends if its holder does not come back. Pure: the time is an argument.
+"""All leases: whose each is, and when it ends if its holder does not come back. Pure: the time is an argument.
 
 A lease of a holder that is connected has no end. When the holder's connection goes, the clock starts; it stops when the
 holder is back. A lease whose holder is nobody's client has an end from the beginning, which `refresh` puts off.
@@ -15,7 +15,7 @@ class Lease:
     Attributes:
         holder: name of the client that answers for it; None when it is refreshed by hand.
         worker: address of the worker whose task took it, if any.
-        end: when it ends; None while its holder is there.
+        end: time at which it ends; None while its holder is connected.
     """
 
     __slots__ = ("end", "holder", "worker")
@@ -42,11 +42,11 @@ class Leases:
 
     @property
     def ending(self) -> bool:
-        """Whether any lease has an end."""
+        """True while any lease has an end."""
         return bool(self._ending)
 
     def grant(self, identifier: str, holder: str | None, worker: str | None, present: bool, now: float) -> None:
-        """A new lease.
+        """Record a new lease.
 
         Args:
             present: whether the holder is connected.
@@ -58,7 +58,7 @@ class Leases:
             self._end_later(identifier, lease, now)
 
     def drop(self, identifier: str) -> bool:
-        """A lease is given up; False if there was none (any more)."""
+        """Forget a lease that is given up; False if there was none (any more)."""
         lease = self.leases.pop(identifier, None)
         if lease is None:
             return False

@@ -1,4 +1,4 @@
-"""The scheduler's one keeper of leases, shared by all that is held: it hears of holders, and has the timer.
+"""The scheduler's one keeper of leases, shared by semaphores, locks and multi-locks: it has the timer.
 
 Nothing runs while all holders are connected.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from headrace import config
+from headrace.scheduler.shell import HasShell, Shell, shell_of
 
 from .core import Leases
 
@@ -25,8 +25,8 @@ class LeaseKeeper:
         interval: seconds between two looks for leases that have ended, while any may.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
         self.core = Leases(config.parse_seconds(config.get("distributed.scheduler.locks.lease-timeout", "30s")))
         self.interval = config.parse_seconds(config.get("distributed.scheduler.locks.lease-validation-interval", "10s"))
         self._on_end: dict[str, Callable[[str], None]] = {}
@@ -34,11 +34,12 @@ class LeaseKeeper:
         self._to_be_ended: list[str] = []
 
     @classmethod
-    def of(cls, scheduler: Any) -> LeaseKeeper:
+    def of(cls, scheduler: HasShell | Shell) -> LeaseKeeper:
         """The scheduler's; made when it is first asked for."""
-        keeper: LeaseKeeper | None = scheduler.extensions.get("leases")
+        shell = shell_of(scheduler)
+        keeper: LeaseKeeper | None = shell.extensions.get("leases")
         if keeper is None:
-            keeper = scheduler.extensions["leases"] = cls(scheduler)
+            keeper = shell.extensions["leases"] = cls(shell)
         return keeper
 
     def grant(self, identifier: str, client: str | None, worker: str | None, on_end: Callable[[str], None]) -> None:
@@ -49,7 +50,7 @@ class LeaseKeeper:
             worker: address of the worker whose task took it.
         """
         self._on_end[identifier] = on_end
-        self.core.grant(identifier, client, worker, client in self.scheduler.client_comms, _now())
+        self.core.grant(identifier, client, worker, client in self._shell.client_streams, _now())
         self._watch()
 
     def drop(self, identifier: str) -> bool:
@@ -61,7 +62,7 @@ class LeaseKeeper:
         """Put off the ends of leases; returns those that have ended."""
         return self.core.refresh(identifiers, _now())
 
-    # What the scheduler tells
+    # Hooks that the scheduler calls
 
     def client_lost(self, client: str) -> None:
         """A client's connection broke."""
@@ -71,7 +72,7 @@ class LeaseKeeper:
     client_removed = client_lost
 
     def client_connected(self, client: str) -> None:
-        """It is back, perhaps after it had been given up."""
+        """A client is connected again, perhaps after the scheduler had given it up."""
         self.core.holder_back(client)
 
     def work_forgotten(self) -> None:
@@ -95,7 +96,7 @@ class LeaseKeeper:
             on_end = self._on_end.pop(identifier)
             logger.warning("A lease (%s) has ended: its holder has been gone for %g s", identifier, self.core.timeout)
             on_end(identifier)
-        if self.scheduler.is_running:
+        if self._shell.is_running:
             self._watch()
 
 

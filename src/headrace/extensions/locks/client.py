@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 from headrace.extensions.semaphores import Semaphore
+
+from ..shared_objects import Timeout
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from headrace.client import Client
+    from headrace.rpc import IOLoop
+
+    from ..semaphores.client import SemaphoreProxy
 
 
 class Lock(Semaphore):
     """A lock that clients and tasks share by name.
 
-    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
-    connection has gone. What is held by one that lives is held until it is released, by the object that acquired it.
+    A lock of a client or worker that dies is free again `distributed.scheduler.locks.lease-timeout` after its
+    connection has gone. A lock of one that lives is held until the object that acquired it releases it.
 
     Args:
         name: of the lock; the same name is the same lock. Random by default.
@@ -26,10 +37,16 @@ class Lock(Semaphore):
 
     _fleeting = True
 
-    def __init__(self, name: Any = None, scheduler_rpc: Any = None, loop: Any = None, client: Any = None) -> None:
+    def __init__(
+        self,
+        name: Hashable = None,
+        scheduler_rpc: SemaphoreProxy | None = None,
+        loop: IOLoop | asyncio.AbstractEventLoop | None = None,
+        client: Client | None = None,
+    ) -> None:
         super().__init__(1, name, scheduler_rpc, loop, client)
 
-    def acquire(self, blocking: bool = True, timeout: Any = None) -> Any:  # type: ignore[override]
+    def acquire(self, blocking: bool = True, timeout: Timeout = None) -> Any:  # type: ignore[override]
         """Take the lock; True if it was had (awaitable with an asynchronous client).
 
         Args:
@@ -46,7 +63,7 @@ class Lock(Semaphore):
         return super().acquire(timeout)
 
     def locked(self) -> Any:
-        """Whether anybody holds it."""
+        """Ask whether anybody holds the lock."""
         return self.sync(self._locked)
 
     async def _locked(self) -> bool:

@@ -1,1 +1,1 @@
-"""The active memory manager: copies that are not needed are dropped, and those that are needed made, now and then."""
+"""The active memory manager: every so often it drops copies of results that are too many, and makes those that lack."""

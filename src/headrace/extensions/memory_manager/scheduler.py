@@ -12,7 +12,10 @@ from headrace.common.callables import import_term
 from headrace.containment import log_raised
 from headrace.rpc.loops.periodic import PeriodicCallback
 from headrace.scheduler.memory_settings import MEASURES
+from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.data.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
+
+from ..extension_operations import register_operations
 
 PREFIX = "distributed.scheduler.active-memory-manager"
 
@@ -25,8 +28,8 @@ class ActiveMemoryManagerExtension(MemoryManager):
     What is not given comes from `distributed.scheduler.active-memory-manager`.
 
     Args:
-        scheduler: whose workers.
-        policies: what to run.
+        scheduler: the scheduler of the workers.
+        policies: the policies to run.
         measure: which memory of a worker counts when workers are compared.
         register: whether this is what the scheduler's `amm_handler` and `retire_workers` use.
         start: whether it runs from the scheduler's start on.
@@ -39,7 +42,7 @@ class ActiveMemoryManagerExtension(MemoryManager):
 
     def __init__(
         self,
-        scheduler: Any,
+        scheduler: HasShell | Shell,
         policies: Iterable[ActiveMemoryManagerPolicy] | None = None,
         measure: str | None = None,
         register: bool = True,
@@ -50,19 +53,20 @@ class ActiveMemoryManagerExtension(MemoryManager):
         if measure not in MEASURES:
             raise ValueError(f"the memory manager's measure must be one of {', '.join(MEASURES)}, not {measure!r}")
         chosen = configured_policies() if policies is None else policies
-        super().__init__(scheduler.state, chosen, measure, scheduler)
+        self._shell = shell_of(scheduler)
+        super().__init__(self._shell.core, chosen, measure, self._shell.facade)
         self.interval = config.parse_seconds(config.get(f"{PREFIX}.interval", "2s") if interval is None else interval)
         self._wanted = config.truth(f"{PREFIX}.start") if start is None else start
         self._callback = PeriodicCallback(self.run_once, self.interval * 1000)
         if register:
-            scheduler.extensions["amm"] = self
-            scheduler.server.handlers["amm_handler"] = self.amm_handler
-            scheduler.periodic_callbacks["active-memory-manager"] = self._callback
-        if self._wanted and asyncio._get_running_loop() is not None and scheduler.is_running:
+            self._shell.extensions["amm"] = self
+            register_operations(scheduler, "amm", {"amm_handler": self.amm_handler})
+            self._shell.periodic_callbacks["active-memory-manager"] = self._callback
+        if self._wanted and asyncio._get_running_loop() is not None and self._shell.is_running:
             self._callback.start()
 
     def scheduler_started(self) -> None:
-        """The scheduler runs: run as well if the configuration or the constructor says so."""
+        """The scheduler has started: start as well if the configuration or the constructor says so."""
         if self._wanted:
             self.start()
 
@@ -76,24 +80,24 @@ class ActiveMemoryManagerExtension(MemoryManager):
 
     @property
     def running(self) -> bool:
-        """Whether it runs by itself."""
+        """True from `start` to `stop`, while policies run every interval."""
         return self._callback.is_running()
 
     def run_once(self) -> None:
         """Run all policies now."""
         if self.policies:
             self.run_policies()
-            self.scheduler.flush()
+            self._shell.flush()
 
     def policy_failed(self, policy: ActiveMemoryManagerPolicy, raised: BaseException) -> None:
         """A policy raised: that is logged, and the others run."""
         log_raised(logger, raised, "The memory manager's policy %r failed", policy)
 
     def amm_handler(self, method: str) -> Any:
-        """What `Client.amm` asks for: "start", "stop", "run_once" or "running".
+        """Answer `Client.amm`, which asks for "start", "stop", "run_once" or "running".
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the method is another one.
         """
         match method:
             case "start" | "stop" | "run_once":

@@ -7,11 +7,24 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.rpc.loops.holding import gave, took
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..shared_objects import (
+    Shared,
+    Timeout,
+    awaited,
+    holder,
+    noted,
+    seconds_of,
+    to_the_end,
+    unless_interrupted,
+    until_cancelled,
+)
+
+if TYPE_CHECKING:
+    from headrace.client import Client
 
 logger = logging.getLogger("distributed.multi_lock")
 
@@ -19,7 +32,7 @@ logger = logging.getLogger("distributed.multi_lock")
 class MultiLock(Shared):
     """Several locks that clients and tasks share by name, taken together.
 
-    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
+    Locks of a client or worker that dies are free again `distributed.scheduler.locks.lease-timeout` after its
     connection has gone.
 
     Args:
@@ -33,13 +46,13 @@ class MultiLock(Shared):
         >>> lock.release()  # doctest: +SKIP
     """
 
-    def __init__(self, names: Iterable[str] | None = None, client: Any = None) -> None:
+    def __init__(self, names: Iterable[str] | None = None, client: Client | None = None) -> None:
         self.names = list(names or [])
         self._client = client
-        #: what the scheduler calls what this object holds, and the threads that took it
+        #: identifiers of the leases that this object holds, and the threads that took them
         self._leases: deque[tuple[str, int]] = deque()
 
-    def acquire(self, blocking: bool = True, timeout: Any = None, num_locks: int | None = None) -> Any:
+    def acquire(self, blocking: bool = True, timeout: Timeout = None, num_locks: int | None = None) -> Any:
         """Take the locks; True if they were had (awaitable with an asynchronous client).
 
         Args:
@@ -81,7 +94,7 @@ class MultiLock(Shared):
             "multi_lock_acquire", locks=self.names, id=lease, timeout=seconds, num_locks=num_locks, **who
         )
 
-        async def release(_: Any = None) -> None:
+        async def release(_: object = None) -> None:
             await self.client._call("multi_lock_release", id=lease)
 
         if not await until_cancelled(request, release, release):
@@ -115,7 +128,7 @@ class MultiLock(Shared):
             logger.warning("The lease of %r had ended before it was released", self.names)
 
     def locked(self) -> bool:
-        """Whether this object holds the locks."""
+        """Tell whether this object holds the locks."""
         return bool(self._leases)
 
     def __enter__(self) -> MultiLock:

@@ -60,7 +60,7 @@ class MultiLocks:
         return [] if request is None else self._settle(self._leave(identifier, request.names))
 
     def holds(self, identifier: str) -> bool:
-        """Whether a request has what it needs."""
+        """True for a request that has been granted as many names as it needs."""
         request = self.requests.get(identifier)
         return request is not None and request.granted
 

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from headrace.comm import Comm
 from headrace.config import parse_seconds
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import HasShell, Shell
 
+from ..extension_operations import register_operations
 from ..leases.scheduler import LeaseKeeper
 from ..waiting_requests import Waiting
 from .core import MultiLocks
 
 
 class MultiLockExtension:
-    """Locks by several names; what is held by those who have gone comes back after a while."""
+    """Locks by several names; those of a holder whose connection has gone are free again after a while."""
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: HasShell | Shell) -> None:
         self.core = MultiLocks()
         self.waiting = Waiting()
         self.leases = LeaseKeeper.of(scheduler)
         self.scheduler_closing = self.waiting.close
-        scheduler.server.handlers.update(multi_lock_acquire=self.acquire, multi_lock_release=self.release)
+        register_operations(
+            scheduler,
+            "multi_locks",
+            {
+                "multi_lock_acquire": Operation(self.acquire, takes_comm=True),
+                # the second time the locks are not held any more
+                "multi_lock_release": Operation(self.release, repeatable=True),
+            },
+        )
 
     async def acquire(
         self,
-        locks: Any = None,
+        locks: Iterable[str] | None = None,
         id: Any = None,
         timeout: float | str | None = None,
         num_locks: int | None = None,

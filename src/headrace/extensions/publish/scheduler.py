@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
-from ..keeping import Keeping
+from headrace.common.keys import Key
+from headrace.messages.base import Payload
+from headrace.scheduler.shell import HasShell, Shell
+
+from ..extension_operations import register_operations
+from ..stored_futures import FutureKeeper
 
 
 class PublishedDataset(dict[str, Any]):
-    """One dataset: "data", the pickle; "keys", those of the futures in it; "keeper", what keeps their tasks."""
+    """One dataset: "data", the pickle; "keys" of the futures in it; "keeper", which keeps their tasks, or None."""
 
 
 class PublishExtension:
     """Datasets by name."""
 
-    def __init__(self, scheduler: Any) -> None:
-        self.datasets: dict[Any, PublishedDataset] = {}
-        self.keeping = Keeping.of(scheduler)
-        scheduler.server.handlers.update(
-            publish_put=self.put,
-            publish_get=self.get,
-            publish_list=self.list,
-            publish_delete=self.delete,
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self.datasets: dict[Hashable, PublishedDataset] = {}
+        self.futures = FutureKeeper.of(scheduler)
+        register_operations(
+            scheduler,
+            "publish",
+            {
+                "publish_put": self.put,
+                "publish_get": self.get,
+                "publish_list": self.list,
+                "publish_delete": self.delete,
+            },
         )
 
     async def put(
         self,
-        names: Iterable[Any],
-        keys: Iterable[Any],
-        data: Iterable[Any],
+        names: Iterable[Hashable],
+        keys: Iterable[Iterable[Key]],
+        data: Iterable[Payload],
         override: bool = False,
         client: str | None = None,
-        uid: Any = None,
+        uid: object = None,
     ) -> dict[str, Any]:
         """Publish datasets, all or none.
 
         Args:
             names: of the datasets.
-            keys: for each, those of the futures in it.
+            keys: for each, the keys of the futures in it.
             data: for each, the pickle.
             override: replace those that are there.
-            client, uid: who publishes.
+            client, uid: accepted for compatibility.
 
         Returns:
             "exists": the names that are there already; then nothing was published.
@@ -51,12 +60,12 @@ class PublishExtension:
         if taken and not override:
             return {"exists": taken}
         for name, own, payload in zip(names, keys, data, strict=True):
-            keeper = self.keeping.keep(f"published-{name}", own)
+            keeper = self.futures.keep(f"published-{name}", own)
             self._remove(name)
             self.datasets[name] = PublishedDataset(data=payload, keys=list(own), keeper=keeper)
         return {"exists": []}
 
-    async def delete(self, names: Iterable[Any], client: str | None = None, uid: Any = None) -> None:
+    async def delete(self, names: Iterable[Hashable], client: str | None = None, uid: object = None) -> None:
         """Forget datasets; names that are not there are passed over."""
         for name in names:
             self._remove(name)
@@ -65,30 +74,30 @@ class PublishExtension:
         """All names, in the order of their texts."""
         return tuple(sorted(self.datasets, key=str))
 
-    def get(self, names: Iterable[Any], client: str | None = None) -> dict[str, Any]:
+    def get(self, names: Iterable[Hashable], client: str | None = None) -> dict[str, Any]:
         """Datasets by name; those that are not there are left out.
 
         Returns:
-            "data": names and pickles; "token": see `Keeping.hand_over`.
+            "data": names and pickles; "token": see `FutureKeeper.hand_over`.
         """
         found = {name: self.datasets[name] for name in names if name in self.datasets}
-        keepers = [self.keeping.keep(f"published-{name}", dataset["keys"]) for name, dataset in found.items()]
+        keepers = [self.futures.keep(f"published-{name}", dataset["keys"]) for name, dataset in found.items()]
         return {
             "data": [(name, dataset["data"]) for name, dataset in found.items()],
-            "token": self.keeping.hand_over(client, keepers),
+            "token": self.futures.hand_over(client, keepers),
         }
 
-    def flush_batched_send(self, client: Any, uid: Any) -> None:
+    def flush_batched_send(self, client: object, uid: object) -> None:
         """Accepted for compatibility: clients wait until their tasks are known before they publish."""
 
-    # What the scheduler tells
+    # Hooks that the scheduler calls
 
     def work_forgotten(self) -> None:
-        """A restart: datasets with futures in them are gone."""
+        """A restart: datasets with futures in them go with the tasks of these."""
         for name in [name for name, dataset in self.datasets.items() if dataset["keys"]]:
             self._remove(name)
 
-    def _remove(self, name: Any) -> None:
+    def _remove(self, name: Hashable) -> None:
         dataset = self.datasets.pop(name, None)
         if dataset is not None:
-            self.keeping.let_go([dataset["keeper"]])
+            self.futures.let_go([dataset["keeper"]])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from collections.abc import Generator, Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from headrace.client.packing.values import (
     Packed,
@@ -16,11 +16,14 @@ from headrace.client.packing.values import (
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
-from ..asking import Shared, seconds_of, unless_interrupted, until_cancelled
+from ..shared_objects import Shared, SyncKeywords, Timeout, seconds_of, unless_interrupted, until_cancelled
+
+if TYPE_CHECKING:
+    from headrace.client import Client
 
 
 class Received(NamedTuple):
-    """What came out of a queue: pickles with the keys of their futures, as they came, and the values."""
+    """Items that came out of a queue: pickles with the keys of their futures, as they came, and the values."""
 
     items: list[tuple[Payload, list[Key]]]
     values: list[Any]
@@ -35,7 +38,7 @@ class Queue(Shared):
     Args:
         name: the same name is the same queue. Random by default.
         client: the client to use; by default the one of the task or process that uses it.
-        maxsize: how many values it holds; 0 for any number. Who makes the queue decides.
+        maxsize: how many values it holds; 0 for any number. The first object of this name that is used decides.
 
     Examples:
         >>> queue = Queue("results")  # doctest: +SKIP
@@ -44,7 +47,7 @@ class Queue(Shared):
         2
     """
 
-    def __init__(self, name: Any = None, client: Any = None, maxsize: int = 0) -> None:
+    def __init__(self, name: Hashable = None, client: Client | None = None, maxsize: int = 0) -> None:
         self.name = f"queue-{uuid.uuid4().hex}" if name is None else name
         self.maxsize = maxsize
         self._client = client
@@ -62,13 +65,14 @@ class Queue(Shared):
         if not self._opened:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.ensure_future(self._create())
-            await asyncio.shield(self._opening)  # others wait as well: what they ask must not make it without `maxsize`
+            # All calls wait for the one opening: a request before it would make the queue without `maxsize`.
+            await asyncio.shield(self._opening)
 
     async def _create(self) -> None:
         await self.client._call("queue_create", name=self.name, client=self.client.id, maxsize=self.maxsize)
         self._opened = True
 
-    def put(self, value: Any, timeout: Any = None, **kwargs: Any) -> Any:
+    def put(self, value: object, timeout: Timeout = None, **kwargs: Unpack[SyncKeywords]) -> Any:
         """Put a value; waits while the queue is full.
 
         Args:
@@ -94,7 +98,7 @@ class Queue(Shared):
         if not accepted:
             raise TimeoutError(f"the queue {self.name!r} was full for {seconds} s")
 
-    def get(self, timeout: Any = None, batch: bool | int = False, **kwargs: Any) -> Any:
+    def get(self, timeout: Timeout = None, batch: bool | int = False, **kwargs: Unpack[SyncKeywords]) -> Any:
         """Get a value; waits while the queue is empty.
 
         Args:
@@ -147,8 +151,8 @@ class Queue(Shared):
         items = answer["items"]
         return Received(items, await unpack(client, [payload for payload, _ in items], answer["token"]))
 
-    def qsize(self, **kwargs: Any) -> Any:
-        """How many values are in the queue."""
+    def qsize(self, **kwargs: Unpack[SyncKeywords]) -> Any:
+        """The number of values in the queue (awaitable with an asynchronous client)."""
         return self.client.sync(self._qsize, **kwargs)
 
     async def _qsize(self) -> int:

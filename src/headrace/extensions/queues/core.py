@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
+from headrace.common.keys import Key
 from headrace.messages.base import Payload
+
+if TYPE_CHECKING:
+    from headrace.scheduler.state.records.clients import ClientState
 
 
 class Item(NamedTuple):
@@ -15,16 +19,16 @@ class Item(NamedTuple):
     Attributes:
         payload: the pickled value.
         keys: of the futures in it.
-        keeper: what keeps their tasks; None if there are none.
+        keeper: stands for the item where their tasks are kept; None if there are none.
     """
 
     payload: Payload
-    keys: tuple[Any, ...] = ()
-    keeper: Any = None
+    keys: tuple[Key, ...] = ()
+    keeper: ClientState | None = None
 
 
 class Getter:
-    """Somebody who waits for so many items, and those that he has already."""
+    """A request for so many items that waits, and those that it has already."""
 
     __slots__ = ("items", "needed")
 
@@ -40,8 +44,8 @@ class QueueState:
         maxsize: how many items it holds; 0 for any number.
 
     Attributes:
-        handles: how many objects of the users' are open.
-        served: what became of requests that waited, to be taken by the caller: (request, items) of getters, (request,
+        handles: number of users' objects that are open.
+        served: outcomes of requests that waited, to be taken by the caller: (request, items) of getters, (request,
             None) of putters.
     """
 
@@ -49,11 +53,11 @@ class QueueState:
         self.maxsize = maxsize
         self.handles = 0
         self.items: deque[Item] = deque()
-        self.getters: dict[Any, Getter] = {}
-        self.putters: dict[Any, Item] = {}
-        self.served: deque[tuple[Any, list[Item] | None]] = deque()
+        self.getters: dict[Hashable, Getter] = {}
+        self.putters: dict[Hashable, Item] = {}
+        self.served: deque[tuple[Hashable, list[Item] | None]] = deque()
 
-    def put(self, request: Any, item: Item) -> bool:
+    def put(self, request: Hashable, item: Item) -> bool:
         """Put an item: whether there was room. Else the request waits until it is served or withdrawn."""
         if self.putters or not self._has_room():
             self.putters[request] = item
@@ -62,7 +66,7 @@ class QueueState:
         self._serve()
         return True
 
-    def get(self, request: Any, needed: int = 1) -> list[Item] | None:
+    def get(self, request: Hashable, needed: int = 1) -> list[Item] | None:
         """Get so many items, or None: then the request waits until it is served or withdrawn."""
         if self.getters or len(self.items) < needed:
             self.getters[request] = Getter(needed)
@@ -72,8 +76,8 @@ class QueueState:
         self._serve()
         return taken
 
-    def _served_at_once(self, request: Any) -> list[Item] | None:
-        """What a getter has been given already, from what others waited to put."""
+    def _served_at_once(self, request: Hashable) -> list[Item] | None:
+        """The items of a getter that has been served already, by requests that waited to put; None if it waits."""
         if request in self.getters:
             return None
         entry = next(entry for entry in self.served if entry[0] == request)
@@ -81,19 +85,19 @@ class QueueState:
         return entry[1]
 
     def get_all(self) -> list[Item]:
-        """All that is in the queue now."""
+        """Take all that is in the queue now."""
         taken = list(self.items)
         self.items.clear()
         self._serve()
         return taken
 
     def give_back(self, items: Iterable[Item]) -> None:
-        """Items that were taken have not been received: they are the first again."""
+        """Put items that were taken, but not received, back to the front."""
         self.items.extendleft(reversed(list(items)))
         self._serve()
 
-    def withdraw(self, request: Any) -> Item | None:
-        """A request is given up; what a getter had is the first again, what a putter had is returned."""
+    def withdraw(self, request: Hashable) -> Item | None:
+        """Give a request up: items of a getter go back to the front, the item of a putter is returned."""
         getter = self.getters.pop(request, None)
         if getter is not None:
             self.give_back(getter.items)
@@ -103,7 +107,7 @@ class QueueState:
         return item
 
     def remove_kept(self) -> list[Item]:
-        """Take out what has futures in it; their tasks are forgotten."""
+        """Take out the items with futures in them, since their tasks are forgotten."""
         gone = [item for item in self.items if item.keeper is not None]
         self.items = deque(item for item in self.items if item.keeper is None)
         for getter in self.getters.values():

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from headrace.comm import Comm
+from headrace.common.keys import Key
 from headrace.config import parse_seconds
+from headrace.messages.base import Payload
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import HasShell, Shell
 
-from ..keeping import Keeping
+from ..extension_operations import register_operations
+from ..stored_futures import FutureKeeper
 from ..waiting_requests import Waiting
 from .core import Item, QueueState
 
@@ -17,30 +22,34 @@ from .core import Item, QueueState
 class QueueExtension:
     """Queues by name. One that nobody made is made when it is first used."""
 
-    def __init__(self, scheduler: Any) -> None:
-        self.queues: dict[Any, QueueState] = {}
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self.queues: dict[Hashable, QueueState] = {}
         self.waiting = Waiting()
-        self.keeping = Keeping.of(scheduler)
+        self.futures = FutureKeeper.of(scheduler)
         self.scheduler_closing = self.waiting.close
         self._numbers = itertools.count()
-        scheduler.server.handlers.update(
-            queue_create=self.create,
-            queue_put=self.put,
-            queue_get=self.get,
-            queue_qsize=self.qsize,
-            queue_release=self.release,
-            queue_withdraw=self.withdraw,
-            queue_give_back=self.give_back,
+        register_operations(
+            scheduler,
+            "queues",
+            {
+                "queue_create": self.create,
+                "queue_put": Operation(self.put, takes_comm=True),
+                "queue_get": Operation(self.get, takes_comm=True),
+                "queue_qsize": self.qsize,
+                "queue_release": self.release,
+                "queue_withdraw": self.withdraw,
+                "queue_give_back": self.give_back,
+            },
         )
 
-    def create(self, name: Any = None, client: str | None = None, maxsize: int = 0) -> None:
+    def create(self, name: Hashable = None, client: str | None = None, maxsize: int = 0) -> None:
         """Open a handle; makes the queue if there is none of the name (else `maxsize` stays what it is)."""
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = QueueState(maxsize)
         queue.handles += 1
 
-    def release(self, name: Any = None, client: str | None = None) -> None:
+    def release(self, name: Hashable = None, client: str | None = None) -> None:
         """Close a handle; with the last, the queue goes with all that is in it."""
         queue = self.queues.get(name)
         if queue is None:
@@ -50,15 +59,15 @@ class QueueExtension:
             return
         del self.queues[name]
         collected = [item for getter in queue.getters.values() for item in getter.items]
-        self.keeping.let_go([item.keeper for item in (*queue.items, *collected)])
+        self.futures.let_go([item.keeper for item in (*queue.items, *collected)])
         for request in [*queue.getters, *queue.putters]:
             self.waiting.fail(request, RuntimeError(f"the queue {name!r} was closed while this waited for it"))
 
     async def put(
         self,
-        name: Any = None,
-        key: Any = None,
-        data: Any = None,
+        name: Hashable = None,
+        key: Iterable[Key] | None = None,
+        data: Payload = None,
         client: str | None = None,
         timeout: float | str | None = None,
         comm: Comm | None = None,
@@ -66,12 +75,12 @@ class QueueExtension:
         """Put a value; False when there was no room within `timeout` seconds.
 
         Args:
-            key: those of the futures in the value.
+            key: keys of the futures in the value.
             data: the value, pickled.
         """
         queue = self._queue(name)
         keys = tuple(key or ())
-        item = Item(data, keys, self.keeping.keep(f"queue-{name}", keys))
+        item = Item(data, keys, self.futures.keep(f"queue-{name}", keys))
         number = next(self._numbers)
         if queue.put(number, item):
             self._tell(queue)
@@ -83,13 +92,13 @@ class QueueExtension:
                 accepted = bool(await self.waiting.turn(number, comm, seconds))
         finally:
             if not accepted and queue.withdraw(number) is not None:
-                self.keeping.let_go([item.keeper])
+                self.futures.let_go([item.keeper])
                 self._tell(queue)
         return accepted
 
     async def get(
         self,
-        name: Any = None,
+        name: Hashable = None,
         client: str | None = None,
         timeout: float | str | None = None,
         batch: bool | int = False,
@@ -99,17 +108,17 @@ class QueueExtension:
         """Get a value, or several; None when there were none within `timeout` seconds.
 
         Args:
-            client: who is to have the futures in them.
+            client: the client that is to have the futures in them.
             batch: True for all that there are now; a number for so many.
-            request: what the caller calls this, to withdraw it.
+            request: the caller's name for this request, to withdraw it.
 
         Returns:
-            "items": the values, each with the keys of its futures; "token": see `Keeping.hand_over`.
+            "items": the values, each with the keys of its futures; "token": see `FutureKeeper.hand_over`.
         """
         queue = self._queue(name)
         if batch is True:
             return self._handed_over(queue, queue.get_all(), client)
-        number: Any = next(self._numbers) if request is None else request
+        number: Hashable = next(self._numbers) if request is None else request
         items = queue.get(number, max(int(batch), 1))
         if items is None:
             items = await self._turn(queue, number, comm, None if timeout is None else parse_seconds(timeout))
@@ -122,7 +131,7 @@ class QueueExtension:
         return self._handed_over(queue, items, client)
 
     async def _turn(
-        self, queue: QueueState, number: Any, comm: Comm | None, seconds: float | None
+        self, queue: QueueState, number: Hashable, comm: Comm | None, seconds: float | None
     ) -> list[Item] | None:
         self._tell(queue)
         items = None
@@ -135,33 +144,34 @@ class QueueExtension:
                 self._tell(queue)
         return items
 
-    def withdraw(self, name: Any = None, request: str | None = None) -> None:
-        """Nobody waits for the answer of this `get` any more."""
+    def withdraw(self, name: Hashable = None, request: str | None = None) -> None:
+        """Answer a `get` that nobody waits for any more."""
         self.waiting.grant(request, None)
 
-    def give_back(self, name: Any = None, items: Any = ()) -> None:
-        """What was handed over has not been received: it is the first of the queue again."""
+    def give_back(self, name: Hashable = None, items: Iterable[tuple[Payload, Iterable[Key]]] = ()) -> None:
+        """Put back to the front of the queue what was handed over, but not received."""
         queue = self._queue(name)
-        queue.give_back([Item(data, tuple(keys), self.keeping.keep(f"queue-{name}", keys)) for data, keys in items])
+        queue.give_back([Item(data, tuple(keys), self.futures.keep(f"queue-{name}", keys)) for data, keys in items])
         self._tell(queue)
 
-    def qsize(self, name: Any = None, client: str | None = None) -> int:
-        """How many values are in it."""
+    def qsize(self, name: Hashable = None, client: str | None = None) -> int:
+        """The number of values in the queue."""
         return len(self._queue(name).items)
 
-    def future_release(self, name: Any = None, key: Any = None, client: Any = None) -> None:
+    def future_release(self, name: Hashable = None, key: int | None = None, client: str | None = None) -> None:
         """A client has futures of its own for what it was handed with this token (`key`)."""
-        self.keeping.keys_received(client, key)
+        if client is not None and key is not None:
+            self.futures.keys_received(client, key)
 
-    # What the scheduler tells
+    # Hooks that the scheduler calls
 
     def work_forgotten(self) -> None:
-        """A restart: values with futures in them are gone."""
+        """A restart: values with futures in them go with the tasks of these."""
         for queue in self.queues.values():
-            self.keeping.let_go([item.keeper for item in queue.remove_kept()])
+            self.futures.let_go([item.keeper for item in queue.remove_kept()])
             self._tell(queue)
 
-    def _queue(self, name: Any) -> QueueState:
+    def _queue(self, name: Hashable) -> QueueState:
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = QueueState()
@@ -170,11 +180,11 @@ class QueueExtension:
     def _handed_over(self, queue: QueueState, items: Iterable[Item], client: str | None) -> dict[str, Any]:
         self._tell(queue)
         items = list(items)
-        token = self.keeping.hand_over(client, [item.keeper for item in items])
+        token = self.futures.hand_over(client, [item.keeper for item in items])
         return {"items": [(item.payload, list(item.keys)) for item in items], "token": token}
 
     def _tell(self, queue: QueueState) -> None:
-        """Answer those who have been served; what goes to somebody who has gone is the first again."""
+        """Answer requests that have been served; items for one whose connection has closed go back to the front."""
         while queue.served:
             request, items = queue.served.popleft()
             if not self.waiting.grant(request, True if items is None else items) and items is not None:

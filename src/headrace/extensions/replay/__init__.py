@@ -1,4 +1,4 @@
-"""Running a task again where its user is: the scheduler tells the call, the client gets the inputs and makes it."""
+"""A task run again in the client's process: the scheduler tells the call, the client gets the inputs and makes it."""
 
 from __future__ import annotations
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.client import Future, futures_of
-from headrace.common.keys import from_wire, to_wire
+from headrace.common.keys import Key, from_wire, to_wire
 from headrace.protocol import loads
 from headrace.worker.execution.run_spec import resolve
+
+if TYPE_CHECKING:
+    from headrace.client import Client
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -17,10 +20,10 @@ class ReplayTaskClient:
     """Runs tasks of a cluster again, in this process.
 
     Args:
-        client: by which inputs are fetched.
+        client: the client that fetches the inputs.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
 
     @property
@@ -35,7 +38,7 @@ class ReplayTaskClient:
             future: of the task that failed or of one that depends on it; or a collection, or several.
 
         Raises:
-            BaseException: what the call raises.
+            BaseException: the error of the call.
             ValueError: nothing has failed.
         """
         if self.client.asynchronous:
@@ -77,8 +80,8 @@ class ReplayTaskClient:
             await self.client.session.wait_async([future._bound()])
         return await self._prepare(to_wire(getattr(future, "key", future)))
 
-    async def _prepare(self, key: Any) -> Call:
-        """A call with its inputs in place."""
+    async def _prepare(self, key: Key) -> Call:
+        """Fetch a call and the inputs that it needs, and put these in place."""
         spec = await self.client._call("get_runspec", key=key)
         keys = [from_wire(each) for each in spec["dependencies"]]
         futures = [Future(each, self.client) for each in keys]

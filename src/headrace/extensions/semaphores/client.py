@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections import deque
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Hashable
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from headrace.config import get as config_get
 from headrace.config import parse_seconds
@@ -14,7 +14,27 @@ from headrace.rpc import PeriodicCallback
 from headrace.rpc.loops.holding import gave, took
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
-from ..asking import Shared, awaited, holder, noted, seconds_of, to_the_end, unless_interrupted, until_cancelled
+from ..shared_objects import (
+    Shared,
+    SyncKeywords,
+    Timeout,
+    awaited,
+    holder,
+    noted,
+    seconds_of,
+    to_the_end,
+    unless_interrupted,
+    until_cancelled,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from headrace.client import Client
+    from headrace.rpc import IOLoop, PooledRPCCall, rpc
+
+    #: Requests to a scheduler as methods.
+    SemaphoreProxy: TypeAlias = PooledRPCCall | rpc
 
 logger = logging.getLogger("distributed.semaphore")
 
@@ -22,8 +42,8 @@ logger = logging.getLogger("distributed.semaphore")
 class Semaphore(Shared, SyncMethodMixin):
     """A semaphore that clients and tasks share by name.
 
-    What is held by a client or worker that dies is given up `distributed.scheduler.locks.lease-timeout` after its
-    connection has gone. What is held by one that lives is held until it is released.
+    Leases of a client or worker that dies end `distributed.scheduler.locks.lease-timeout` after its connection has
+    gone. Leases of one that lives are held until they are released.
 
     Args:
         max_leases: how many may hold it at a time.
@@ -45,16 +65,16 @@ class Semaphore(Shared, SyncMethodMixin):
         >>> semaphore.close()  # doctest: +SKIP
     """
 
-    #: Whether the scheduler is to forget it when nobody holds it.
+    #: True if the scheduler is to forget the semaphore when nobody holds it.
     _fleeting = False
 
     def __init__(
         self,
         max_leases: int = 1,
-        name: Any = None,
-        scheduler_rpc: Any = None,
-        loop: Any = None,
-        client: Any = None,
+        name: Hashable = None,
+        scheduler_rpc: SemaphoreProxy | None = None,
+        loop: IOLoop | asyncio.AbstractEventLoop | None = None,
+        client: Client | None = None,
     ) -> None:
         if not isinstance(max_leases, int) or max_leases < 1:
             raise ValueError(f"max_leases must be a positive integer, not {max_leases!r}")
@@ -68,7 +88,7 @@ class Semaphore(Shared, SyncMethodMixin):
         self._leases: deque[str] = deque()
         self._registered = False
 
-    # How it talks
+    # Requests to the scheduler
 
     @property
     def scheduler(self) -> Any:
@@ -86,30 +106,30 @@ class Semaphore(Shared, SyncMethodMixin):
 
     @property
     def asynchronous(self) -> bool:
-        """Whether methods return awaitables here."""
+        """True where methods return awaitables: on the loop of the client, or of `scheduler_rpc`."""
         return bool(self.client.asynchronous) if self._rpc is None else super().asynchronous
 
     def sync(
         self,
-        func: Any,
-        *args: Any,
+        func: Callable[..., Any],
+        *args: object,
         asynchronous: bool | None = None,
         callback_timeout: float | str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Run a coroutine function on the loop and return its result; an awaitable when asynchronous."""
         run = self.client.sync if self._rpc is None else super().sync
         return run(func, *args, asynchronous=asynchronous, callback_timeout=callback_timeout, **kwargs)
 
-    async def _ask(self, op: str, **kwargs: Any) -> Any:
+    async def _ask(self, op: str, **kwargs: object) -> Any:
         if self._rpc is not None:
             return await getattr(self._rpc, op)(name=self.name, **kwargs)
         return await self.client._call(op, name=self.name, **kwargs)
 
-    # What it does
+    # Leases
 
-    def register(self, **kwargs: Any) -> Any:
-        """Have the scheduler know it; otherwise this happens when it is first acquired.
+    def register(self, **kwargs: Unpack[SyncKeywords]) -> Any:
+        """Have the scheduler make the semaphore; otherwise it does so when the semaphore is first acquired.
 
         Raises:
             ValueError: there is one of this name with another `max_leases`.
@@ -127,7 +147,7 @@ class Semaphore(Shared, SyncMethodMixin):
 
         return register().__await__()
 
-    def acquire(self, timeout: Any = None) -> Any:
+    def acquire(self, timeout: Timeout = None) -> Any:
         """Take a lease; True if it was had (awaitable with an asynchronous client).
 
         Args:
@@ -156,7 +176,7 @@ class Semaphore(Shared, SyncMethodMixin):
         if self._fleeting or not self._registered:
             question.update(make)
 
-        async def release(_: Any = None) -> None:
+        async def release(_: object = None) -> None:
             await self._ask("semaphore_release", lease_id=lease)
 
         if not await until_cancelled(self._ask("semaphore_acquire", **question), release, release):
@@ -197,18 +217,18 @@ class Semaphore(Shared, SyncMethodMixin):
         return False
 
     def get_value(self) -> Any:
-        """How many leases are held, by anybody."""
+        """Ask how many leases are held, by anybody."""
         return self.sync(self._ask, "semaphore_value")
 
     def close(self) -> Any:
-        """Have the scheduler forget it; whoever waits for it gets a `RuntimeError`."""
+        """Have the scheduler forget the semaphore; calls that wait for it raise a `RuntimeError`."""
         return self.sync(self._close)
 
     async def _close(self) -> None:
         self._leases.clear()
         await self._ask("semaphore_close")
 
-    # Without a client nobody else tells the scheduler that the holder lives
+    # Refreshes: without a client, no connection tells the scheduler that the holder lives
 
     def _keep_up(self) -> None:
         if self._rpc is None or self.refresh_callback is not None:

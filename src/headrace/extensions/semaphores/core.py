@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from headrace.exceptions import BadRequestError
 
 
@@ -11,8 +13,8 @@ class SemaphoreState:
     Attributes:
         max_leases: how many may be held at a time.
         fleeting: whether it is forgotten when nobody holds it or waits for it (locks).
-        leases: who holds it, in order.
-        line: who waits, in order.
+        leases: those that are held, oldest first.
+        line: those that wait, oldest first.
     """
 
     __slots__ = ("fleeting", "leases", "line", "max_leases")
@@ -28,9 +30,9 @@ class Semaphores:
     """All semaphores. Leases are identified by texts that are never used twice."""
 
     def __init__(self) -> None:
-        self.by_name: dict[str, SemaphoreState] = {}
+        self.by_name: dict[Hashable, SemaphoreState] = {}
 
-    def create(self, name: str, max_leases: int, fleeting: bool = False) -> None:
+    def create(self, name: Hashable, max_leases: int, fleeting: bool = False) -> None:
         """Make a semaphore, unless it is there.
 
         Raises:
@@ -44,7 +46,7 @@ class Semaphores:
         elif present.max_leases != max_leases:
             raise BadRequestError(f"Inconsistent max leases: {max_leases}, expected: {present.max_leases}")
 
-    def request(self, name: str, lease: str) -> bool:
+    def request(self, name: Hashable, lease: str) -> bool:
         """Ask for a lease: whether it was had at once. Else it stands in line until `withdraw`.
 
         Raises:
@@ -59,7 +61,7 @@ class Semaphores:
         semaphore.line[lease] = None
         return False
 
-    def withdraw(self, name: str, lease: str) -> list[str]:
+    def withdraw(self, name: Hashable, lease: str) -> list[str]:
         """Give a lease up, or leave the line; returns the leases that are granted thereby."""
         semaphore = self.by_name.get(name)
         if semaphore is None:
@@ -76,17 +78,17 @@ class Semaphores:
             del self.by_name[name]
         return granted
 
-    def holds(self, name: str, lease: str) -> bool:
-        """Whether a lease is held."""
+    def holds(self, name: Hashable, lease: str) -> bool:
+        """True for a lease that is held, not one that waits in line."""
         semaphore = self.by_name.get(name)
         return semaphore is not None and lease in semaphore.leases
 
-    def value(self, name: str) -> int:
-        """How many leases are held; 0 if there is no such semaphore."""
+    def value(self, name: Hashable) -> int:
+        """The number of leases that are held; 0 if there is no such semaphore."""
         semaphore = self.by_name.get(name)
         return len(semaphore.leases) if semaphore is not None else 0
 
-    def close(self, name: str) -> tuple[list[str], list[str]]:
-        """Forget a semaphore; returns who held it, and who waited for it."""
+    def close(self, name: Hashable) -> tuple[list[str], list[str]]:
+        """Forget a semaphore; returns the leases that were held, and those that waited."""
         semaphore = self.by_name.pop(name, None)
         return ([], []) if semaphore is None else (list(semaphore.leases), list(semaphore.line))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import Any
 
 from headrace.comm import Comm
 from headrace.config import parse_seconds
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import HasShell, Shell
 
+from ..extension_operations import register_operations
 from ..leases.scheduler import LeaseKeeper
 from ..waiting_requests import Waiting
 from .core import Semaphores
@@ -19,27 +23,32 @@ logger = logging.getLogger("distributed.scheduler")
 class SemaphoreExtension:
     """Semaphores by name; leases whose holders have gone come back after a while."""
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: HasShell | Shell) -> None:
         self.core = Semaphores()
         self.waiting = Waiting()
         self.leases = LeaseKeeper.of(scheduler)
         self.scheduler_closing = self.waiting.close
-        scheduler.server.handlers.update(
-            semaphore_register=self.create,
-            semaphore_acquire=self.acquire,
-            semaphore_release=self.release,
-            semaphore_refresh_leases=self.refresh_leases,
-            semaphore_value=self.get_value,
-            semaphore_close=self.close,
+        register_operations(
+            scheduler,
+            "semaphores",
+            {
+                "semaphore_register": self.create,
+                "semaphore_acquire": Operation(self.acquire, takes_comm=True),
+                # the second time the lease is not there any more
+                "semaphore_release": Operation(self.release, repeatable=True),
+                "semaphore_refresh_leases": self.refresh_leases,
+                "semaphore_value": self.get_value,
+                "semaphore_close": self.close,
+            },
         )
 
-    def create(self, name: str, max_leases: int, lease_timeout: Any = None, fleeting: bool = False) -> None:
+    def create(self, name: Hashable, max_leases: int, lease_timeout: object = None, fleeting: bool = False) -> None:
         """Make a semaphore, unless it is there; see `Semaphores.create`. All leases have the scheduler's timeout."""
         self.core.create(name, max_leases, fleeting)
 
     async def acquire(
         self,
-        name: Any = None,
+        name: Hashable = None,
         timeout: float | str | None = None,
         lease_id: Any = None,
         client: str | None = None,
@@ -76,7 +85,7 @@ class SemaphoreExtension:
         self._withdraw(name, lease_id)
         return False
 
-    def release(self, name: Any = None, lease_id: Any = None) -> bool:
+    def release(self, name: Hashable = None, lease_id: Any = None) -> bool:
         """Give a lease up (or withdraw the request for it), to whoever waits longest; False if it had ended."""
         held = self.core.holds(name, lease_id)
         self.leases.drop(lease_id)
@@ -84,18 +93,18 @@ class SemaphoreExtension:
         self.waiting.grant(lease_id, False)
         return held
 
-    def refresh_leases(self, name: Any = None, lease_ids: Any = None) -> None:
+    def refresh_leases(self, name: Hashable = None, lease_ids: Iterable[str] | None = None) -> None:
         """Put off the ends of leases that no client answers for."""
         ended = self.leases.refresh(list(lease_ids or ()))
         if ended:
             logger.warning("%d lease(s) of the semaphore %r have ended before they were refreshed", len(ended), name)
 
-    def get_value(self, name: Any = None) -> int:
-        """How many leases are held."""
+    def get_value(self, name: Hashable = None) -> int:
+        """The number of leases that are held."""
         return self.core.value(name)
 
-    def close(self, name: Any = None) -> None:
-        """Forget a semaphore; who waits for it gets an error."""
+    def close(self, name: Hashable = None) -> None:
+        """Forget a semaphore; requests that wait for it get an error."""
         held, waiting = self.core.close(name)
         for lease in held:
             self.leases.drop(lease)
@@ -104,7 +113,7 @@ class SemaphoreExtension:
         if held:
             logger.warning("Closing semaphore %r but there remain unreleased leases: %d", name, len(held))
 
-    def _withdraw(self, name: Any, lease_id: str) -> None:
+    def _withdraw(self, name: Hashable, lease_id: str) -> None:
         """Let a lease go to the next who waits; those who have given up or died are passed over."""
         granted = self.core.withdraw(name, lease_id)
         while granted:

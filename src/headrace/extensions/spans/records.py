@@ -1,4 +1,4 @@
-"""What the scheduler knows of spans. A span holds groups of tasks; figures are added up from these when asked for."""
+"""Records of spans at the scheduler. A span holds groups of tasks; its figures are added up when asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import pairwise
 from time import time
 from typing import Any
 
-from headrace.scheduler.state.records.tasks import STATES, TaskGroup
+from headrace.scheduler.state.records.tasks import STATES, TaskGroup, TaskPrefix
 
 
 class SpanMetadata(dict[str, Any]):
-    """What was said of a span; `collections` is a list of dictionaries."""
+    """Descriptions that users gave of a span; `collections` is a list of dictionaries."""
 
 
 class PastGroups:
@@ -23,7 +23,7 @@ class PastGroups:
 
     done = True
 
-    def __init__(self, name: str, prefix: Any) -> None:
+    def __init__(self, name: str, prefix: TaskPrefix) -> None:
         self.name = name
         self.prefix = prefix
         self.counts = dict.fromkeys(STATES, 0)
@@ -36,10 +36,10 @@ class PastGroups:
 
     @property
     def states(self) -> dict[str, int]:
-        """How many tasks were in each state at the end."""
+        """The number of tasks that ended in each state."""
         return self.counts
 
-    def add(self, group: Any) -> None:
+    def add(self, group: TaskGroup) -> None:
         """Add one more."""
         for state, count in group.states.items():
             self.counts[state] += count
@@ -68,7 +68,7 @@ class Span:
     Attributes:
         children: spans within it, oldest first.
         groups: groups of its own tasks; `traverse_groups` has those of its children, too.
-        enqueued: when its first task came, in seconds since the epoch.
+        enqueued: the time at which its first task came, in seconds since the epoch.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Span:
 
     @property
     def annotation(self) -> dict[str, tuple[str, ...]] | None:
-        """What its tasks are annotated with; None for a default span."""
+        """The annotation of the tasks in this span; None for a default span."""
         if self.name == ("default",):
             return None
         ids: list[str] = []
@@ -125,11 +125,11 @@ class Span:
 
     @property
     def metadata(self) -> SpanMetadata:
-        """What was said of it."""
+        """Descriptions that users gave of this span."""
         return self._metadata
 
     def add_metadata(self, metadata: SpanMetadata) -> None:
-        """Say more of it; collections are appended."""
+        """Add to the descriptions of this span; collections are appended."""
         for name, value in metadata.items():
             if name == "collections":
                 self._metadata.setdefault(name, []).extend(value)
@@ -142,7 +142,7 @@ class Span:
         return list(dict.fromkeys(frames for each in self.traverse_spans() for frames in each._code))
 
     def traverse_spans(self) -> Iterator[Span]:
-        """This one and all below it."""
+        """Iterate over this span and all below it."""
         yield self
         for child in self.children:
             yield from child.traverse_spans()
@@ -154,7 +154,7 @@ class Span:
 
     @property
     def states(self) -> dict[str, int]:
-        """How many of its tasks are in each state."""
+        """The number of tasks of this span in each state."""
         totals = dict.fromkeys(STATES, 0)
         for group in self.traverse_groups():
             for state, count in group.states.items():
@@ -163,17 +163,17 @@ class Span:
 
     @property
     def done(self) -> bool:
-        """Whether none of its tasks is still to be computed."""
+        """True once no task of this span is still to be computed."""
         return all(group.done for group in self.traverse_groups())
 
     @property
     def start(self) -> float:
-        """When its first task began, in seconds since the epoch; 0 before that."""
+        """The time at which its first task began, in seconds since the epoch; 0 before that."""
         return min((group.start for group in self.traverse_groups() if group.start), default=0.0)
 
     @property
     def stop(self) -> float:
-        """When its last task ended; now, while there are some to be computed."""
+        """The time at which its last task ended; now, while there are some to be computed."""
         if not self.done:
             return time()
         last = max((group.stop for group in self.traverse_groups() if group.stop), default=0.0)
@@ -212,7 +212,7 @@ class Span:
 
     @property
     def nthreads_intervals(self) -> list[tuple[float, float, int]]:
-        """How many threads the cluster had while this was active: (from, to, threads)."""
+        """Threads of the cluster while this span was active: (from, to, threads)."""
         if not self.start:
             return []
         begin, end = self.enqueued, self.stop

@@ -1,7 +1,7 @@
-"""The scheduler's half of spans: which groups of tasks belong to which.
+"""The scheduler's half of spans: it puts groups of tasks into the spans that they belong to.
 
-The state tells of a group when it appears with a `span` annotation. Tasks without one cost nothing: what is in no span
-is found, when somebody looks, through the computations that the scheduler keeps anyway.
+The core tells of a group when it appears with a `span` annotation. Tasks without one cost nothing: groups in no span
+are found, when somebody looks, through the computations that the scheduler keeps anyway.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace import config
-from headrace.scheduler.state.records.tasks import TaskGroup
+from headrace.scheduler.shell import HasShell, Shell, shell_of
+from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
 
 from .records import Span, SpanMetadata
 
@@ -24,21 +25,22 @@ class SpansSchedulerExtension:
     them, and those that have not ended.
 
     Attributes:
-        scheduler: whose.
+        scheduler: the public Scheduler.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
+        self.scheduler = self._shell.facade
         self._kept = int(config.get("distributed.diagnostics.computations.max-history", 100))
         self._spans: dict[str, Span] = {}
         self._root_spans: list[Span] = []
         self._defaults: dict[str, Span] = {}
-        scheduler.state.span_observer = self._observe
+        self._shell.core.span_observer = self._observe
 
     def _threads(self) -> list[tuple[float, int]]:
-        return self.scheduler.total_nthreads_history  # type: ignore[no-any-return]
+        return list(self._shell.core.total_nthreads_history)
 
-    # What is found where
+    # Records
 
     @property
     def spans(self) -> dict[str, Span]:
@@ -91,7 +93,7 @@ class SpansSchedulerExtension:
         """
         return Span.merge(*self.find_by_tags(*tags))
 
-    # What happens
+    # Events
 
     def _observe(self, group: TaskGroup, annotation: Any, code: Iterable[tuple[Any, ...]]) -> None:
         """A group of tasks has come with an annotation; called by the state, once a group and message."""
@@ -104,9 +106,9 @@ class SpansSchedulerExtension:
             group.span_id = span.id
 
     def observe_tasks(
-        self, tss: Iterable[Any], code: Iterable[tuple[Any, ...]], span_metadata: SpanMetadata
+        self, tss: Iterable[TaskState], code: Iterable[tuple[Any, ...]], span_metadata: SpanMetadata
     ) -> dict[Any, dict[str, Any]]:
-        """Tasks have come: put their groups into spans.
+        """Put the groups of tasks that have come into spans.
 
         Returns:
             By key, the annotation of tasks that came without one.
@@ -116,13 +118,13 @@ class SpansSchedulerExtension:
             annotation = task.annotations.get("span")
             if annotation:
                 self._observe(task.group, annotation, code)
-                span = self._spans.get(task.group.span_id)
+                span = self._spans.get(task.group.span_id or "")
                 if span is not None:
                     span.add_metadata(span_metadata)
         return added
 
-    def heartbeat(self, ws: Any, data: Mapping[Any, float]) -> None:
-        """Accepted for compatibility: what is added up comes with the results."""
+    def heartbeat(self, ws: object, data: Mapping[Any, float]) -> None:
+        """Accepted for compatibility: figures of tasks come with their results."""
 
     def _ensure(self, annotation: Any) -> Span | None:
         """The innermost span of an annotation, made with those around it; None if that is not one."""
@@ -153,7 +155,7 @@ class SpansSchedulerExtension:
 
     def _find_defaults(self) -> None:
         """A default span for each computation with groups that are in no span."""
-        computations = list(self.scheduler.computations)
+        computations = list(self._shell.core.computations)
         for computation in computations:
             groups = {group for group in computation.groups if group.span_id is None}
             if not groups:

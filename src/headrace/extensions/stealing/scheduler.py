@@ -1,4 +1,4 @@
-"""The clock and the log of work stealing. `headrace.scheduler.state.balance.stealing` decides who steals what."""
+"""The clock and the log of work stealing. `headrace.scheduler.state.balance.stealing` decides which tasks move."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headrace import clock, config
+from headrace import config
 from headrace.common.keys import to_wire
-from headrace.extensions.stealing.plugin_hooks import PluginHooks
 from headrace.messages.worker import StealAnswer
 from headrace.rpc.loops.periodic import PeriodicCallback
+from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.balance import steal_requests
 from headrace.scheduler.state.balance.stealing import (
     EVEN_LEVEL,
@@ -35,34 +35,36 @@ class InFlightInfo(dict[str, Any]):
     """An open request: `victim`, `thief`, `victim_duration` and `thief_duration` in seconds."""
 
 
-class WorkStealing(PluginHooks):
+class StealingExtension:
     """Has idle workers given tasks that busy ones have not started.
 
     Looks begin with the scheduler if `distributed.scheduler.work-stealing` is on, and follow the interval
     `distributed.scheduler.work-stealing-interval`. What happens is logged under the topic "stealing".
 
     Args:
-        scheduler: whose workers.
+        scheduler: the scheduler of the workers.
 
     Attributes:
+        scheduler: the public Scheduler.
         cost_multipliers: for each level, the transfer time for one second of computing up to which tasks are of it.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
+        self.scheduler = self._shell.facade
         self.interval = config.parse_seconds(config.get("distributed.scheduler.work-stealing-interval", "1s"))
         self.cost_multipliers = [0.0, *(2.0 ** (number - EVEN_LEVEL) for number in range(1, LAST_LEVEL + 1))]
         pace = min(self.interval, max(SHORTEST_LOOK, self.interval / LOOKS_PER_INTERVAL))
         self._callback = PeriodicCallback(self._look, pace * 1000)
         self._not_before = 0.0
-        scheduler.periodic_callbacks["stealing"] = self._callback
+        self._shell.periodic_callbacks["stealing"] = self._callback
 
     def scheduler_started(self) -> None:
         """The scheduler runs: begin to look, unless the configuration says not to."""
         if config.truth("distributed.scheduler.work-stealing"):
             self._callback.start()
 
-    async def start(self, scheduler: Any = None) -> None:
+    async def start(self, scheduler: object = None) -> None:
         """Begin to look."""
         self._callback.start()
 
@@ -71,7 +73,7 @@ class WorkStealing(PluginHooks):
         self._callback.stop()
 
     def teardown(self) -> None:
-        """As `stop`, without waiting."""
+        """Look no more; the same as `stop`, for callers that cannot wait."""
         self._callback.stop()
 
     @property
@@ -81,12 +83,12 @@ class WorkStealing(PluginHooks):
             steal.task: InFlightInfo(
                 victim=steal.victim, thief=steal.thief, victim_duration=steal.cost, thief_duration=steal.thief_cost
             )
-            for steal in self.scheduler.state.steals.in_flight.values()
+            for steal in self._shell.core.steals.in_flight.values()
             if steal.thief is not None
         }
 
     def _look(self) -> None:
-        state = self.scheduler.state
+        state = self._shell.core
         if state.steals.log:
             self._log_outcomes()
         if not state.idle or state.total_occupancy <= 0:
@@ -98,9 +100,9 @@ class WorkStealing(PluginHooks):
 
     def balance(self) -> int:
         """Ask tasks back from busy workers for idle ones, now; returns how many."""
-        asked = balance(self.scheduler.state, clock.now())
+        asked = balance(self._shell.core, self._shell.now())
         if asked:
-            self.scheduler.flush()
+            self._shell.flush()
             self._log_outcomes()
         return asked
 
@@ -108,17 +110,17 @@ class WorkStealing(PluginHooks):
         """Ask one task back from the worker that it is on, for another."""
         if ts.processing_on is not victim:
             return
-        state = self.scheduler.state
-        state.look_around("steal", clock.now())
+        state = self._shell.core
+        state.look_around("steal", self._shell.now())
         steal_requests.request(state, ts, thief, expected_cost(state, ts, victim), expected_cost(state, ts, thief))
-        self.scheduler.flush()
+        self._shell.flush()
 
     def steal_time_ratio(self, ts: TaskState) -> tuple[float | None, int | None]:
         """Transfer time over computing time of a task, and its level; `(None, None)` if it is not to be moved."""
         worker = ts.processing_on
         if worker is None or ts.options.actor:
             return None, None
-        state = self.scheduler.state
+        state = self._shell.core
         compute = expected_cost(state, ts, worker)
         transfer = transfer_seconds(state, ts, None)
         found = level(transfer, compute)
@@ -127,12 +129,13 @@ class WorkStealing(PluginHooks):
     def stealing_objective(
         self, ts: TaskState, ws: WorkerState, *, occupancies: Mapping[WorkerState, float] | None = None
     ) -> tuple[float, ...]:
-        """What is least on the worker that should be given the task: expected start in seconds, then bytes held.
+        """The cost of a worker for a task, the least of which is best: expected start in seconds, then bytes held.
 
         Args:
-            occupancies: expected seconds of work by worker; by default what each has, with the requests under way.
+            occupancies: expected seconds of work by worker; by default those of all tasks of each worker, with the
+                requests under way.
         """
-        state = self.scheduler.state
+        state = self._shell.core
         _, coming = state.steals.coming.get(ws, (0, 0.0))
         if occupancies is not None and ws in occupancies:
             occupancy = occupancies[ws]
@@ -140,44 +143,44 @@ class WorkStealing(PluginHooks):
             occupancy = ws.occupancy + coming - state.steals.leaving.get(ws, 0.0)
         return (occupancy / ws.nthreads + transfer_seconds(state, ts, ws), ws.nbytes)
 
-    def move_task_confirm(self, *, key: Any, state: str, stimulus_id: str, worker: Any = None) -> None:
-        """A victim answers: it had the task in this state. One that has not started it gives it away.
+    def move_task_confirm(self, *, key: object, state: str, stimulus_id: str, worker: str | None = None) -> None:
+        """Take a victim's answer: it had the task in this state. A victim that has not started the task gives it away.
 
         Args:
-            worker: the victim's address; by default where the task is.
+            worker: the victim's address; by default that of the worker on which the task is.
         """
-        task = self.scheduler.tasks.get(to_wire(key))
+        task = self._shell.core.tasks.get(to_wire(key))
         victim = task.processing_on if task is not None else None
         if task is None or victim is None or (worker is not None and worker != victim.address):
             return
-        self.scheduler.state.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], clock.now())
-        self.scheduler.flush()
+        self._shell.core.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], self._shell.now())
+        self._shell.flush()
 
     def put_key_in_stealable(self, ts: TaskState) -> None:
-        """Nothing: what can be stolen is found among what workers have when one is idle, and not kept up to date."""
+        """Do nothing: tasks that can be stolen are looked for when a worker is idle, not kept up to date."""
 
     def remove_key_from_stealable(self, ts: TaskState) -> None:
-        """Nothing; see `put_key_in_stealable`."""
+        """Do nothing; see `put_key_in_stealable`."""
 
     def recalculate_cost(self, ts: TaskState) -> None:
-        """Look anew at what a task that was sent to a worker is expected to cost there."""
+        """Estimate anew the cost of a task on the worker that it was sent to."""
         worker = ts.processing_on
         if worker is not None:
-            change_cost(self.scheduler.state, worker, ts, expected_cost(self.scheduler.state, ts, worker))
+            change_cost(self._shell.core, worker, ts, expected_cost(self._shell.core, ts, worker))
 
-    def log(self, msg: Any) -> None:
+    def log(self, msg: object) -> None:
         """Publish under the topic "stealing"."""
-        self.scheduler.log_event("stealing", msg)
+        self._shell.log_event("stealing", msg)
 
     def _log_outcomes(self) -> None:
-        log = self.scheduler.state.steals.log
+        log = self._shell.core.steals.log
         if log:
             lines, log[:] = list(log), []
             self.log(lines)
 
-    def story(self, *keys_or_ts: Any) -> list[steal_requests.StealLine]:
-        """What was logged about these tasks: (what, time, key, victim's address, thief's address), oldest first."""
+    def story(self, *keys_or_ts: object) -> list[steal_requests.StealLine]:
+        """Lines of the log about these tasks: (what, time, key, victim's address, thief's address), oldest first."""
         self._log_outcomes()
         keys = {getattr(key, "key", key) for key in keys_or_ts}
-        events: Iterable[tuple[float, Any]] = self.scheduler.events.get("stealing", ())
+        events: Iterable[tuple[float, Any]] = self._shell.events.get("stealing", ())
         return [line for _, lines in events if isinstance(lines, list) for line in lines if line[2] in keys]

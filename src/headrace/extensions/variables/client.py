@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Unpack
 
 from headrace.client.packing.values import (
     Packed,
@@ -12,7 +13,10 @@ from headrace.client.packing.values import (
     unpack,
 )
 
-from ..asking import Shared, seconds_of
+from ..shared_objects import Shared, SyncKeywords, Timeout, seconds_of
+
+if TYPE_CHECKING:
+    from headrace.client import Client
 
 
 class Variable(Shared):
@@ -32,11 +36,11 @@ class Variable(Shared):
         123
     """
 
-    def __init__(self, name: Any = None, client: Any = None) -> None:
+    def __init__(self, name: Hashable = None, client: Client | None = None) -> None:
         self.name = f"variable-{uuid.uuid4().hex}" if name is None else name
         self._client = client
 
-    def set(self, value: Any, timeout: Any = "30 s", **kwargs: Any) -> Any:
+    def set(self, value: object, timeout: float | str | None = "30 s", **kwargs: Any) -> Any:
         """Set the value, and wake whoever waits for one.
 
         Args:
@@ -53,8 +57,8 @@ class Variable(Shared):
         await settled(client, packed)
         await client._call("variable_set", name=self.name, key=packed.keys, data=packed.payload, client=client.id)
 
-    def get(self, timeout: Any = None, **kwargs: Any) -> Any:
-        """The value; waits until there is one.
+    def get(self, timeout: Timeout = None, **kwargs: Unpack[SyncKeywords]) -> Any:
+        """Get the value; waits until there is one.
 
         Args:
             timeout: seconds, or text such as "200ms"; for ever by default.
@@ -72,7 +76,7 @@ class Variable(Shared):
         return (await unpack(client, [answer["data"]], answer["token"]))[0]
 
     def delete(self) -> Any:
-        """Unset it, for all who use it."""
+        """Unset the variable, for all its users."""
         return self.client.sync(self._delete)
 
     async def _delete(self) -> None:

@@ -3,53 +3,83 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
 
 from headrace.comm import Comm
+from headrace.common.keys import Key
 from headrace.config import parse_seconds
+from headrace.messages.base import Payload
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import HasShell, Shell
+from headrace.scheduler.state.records.clients import ClientState
 
-from ..keeping import Keeping
+from ..extension_operations import register_operations
+from ..stored_futures import FutureKeeper
 from ..waiting_requests import Waiting
 
 
-class VariableExtension:
-    """Values by name: pickle, keys of its futures, and what keeps their tasks."""
+class StoredValue(NamedTuple):
+    """The value of a variable.
 
-    def __init__(self, scheduler: Any) -> None:
-        self.variables: dict[Any, tuple[Any, tuple[Any, ...], Any]] = {}
+    Attributes:
+        payload: the pickled value.
+        keys: of the futures in it.
+        keeper: keeps the tasks of these; None if there are none.
+    """
+
+    payload: Payload
+    keys: tuple[Key, ...]
+    keeper: ClientState | None
+
+
+class VariableExtension:
+    """Values by name."""
+
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self.variables: dict[Hashable, StoredValue] = {}
         self.waiting = Waiting()
-        self.keeping = Keeping.of(scheduler)
+        self.futures = FutureKeeper.of(scheduler)
         self.scheduler_closing = self.waiting.close
-        self._lines: dict[Any, dict[int, str | None]] = {}
+        self._lines: dict[Hashable, dict[int, str | None]] = {}
         self._numbers = itertools.count()
-        scheduler.server.handlers.update(variable_set=self.set, variable_get=self.get, variable_delete=self.delete)
+        register_operations(
+            scheduler,
+            "variables",
+            {
+                "variable_set": self.set,
+                "variable_get": Operation(self.get, takes_comm=True),
+                "variable_delete": self.delete,
+            },
+        )
 
     async def set(
         self,
-        name: Any = None,
-        key: Any = None,
-        data: Any = None,
+        name: Hashable = None,
+        key: Iterable[Key] | None = None,
+        data: Payload = None,
         client: str | None = None,
         timeout: float | str | None = None,
     ) -> None:
         """Set a value.
 
         Args:
-            key: those of the futures in the value.
+            key: keys of the futures in the value.
             data: the value, pickled.
             timeout: nothing here waits.
         """
         keys = tuple(key or ())
         before = self.variables.get(name)
-        self.variables[name] = data, keys, self.keeping.keep(f"variable-{name}", keys)
+        self.variables[name] = StoredValue(data, keys, self.futures.keep(f"variable-{name}", keys))
         if before is not None:
-            self.keeping.let_go([before[2]])
+            self.futures.let_go([before.keeper])
         for number, receiver in self._lines.pop(name, {}).items():
-            self.waiting.grant(number, self._handed_over(name, receiver))  # now: it may be unset before they hear
+            # Now: the variable may be unset before the coroutines of these requests go on.
+            self.waiting.grant(number, self._handed_over(name, receiver))
 
     async def get(
         self,
-        name: Any = None,
+        name: Hashable = None,
         client: str | None = None,
         timeout: float | str | None = None,
         comm: Comm | None = None,
@@ -57,7 +87,7 @@ class VariableExtension:
         """The value; None when it was not set within `timeout` seconds.
 
         Returns:
-            "data": the pickle; "token": see `Keeping.hand_over`.
+            "data": the pickle; "token": see `FutureKeeper.hand_over`.
         """
         seconds = None if timeout is None else parse_seconds(timeout)
         if name in self.variables:
@@ -76,33 +106,36 @@ class VariableExtension:
                 if not line:
                     del self._lines[name]
 
-    async def delete(self, name: Any = None, client: str | None = None) -> None:
-        """Unset it; nothing if it is not set."""
+    async def delete(self, name: Hashable = None, client: str | None = None) -> None:
+        """Unset the variable; nothing happens if it is not set."""
         self._unset(name)
 
-    async def release(self, key: Any, name: Any) -> None:
-        """As `delete`, if the value has a future with this key."""
-        if key in self.variables.get(name, (None, ()))[1]:
+    async def release(self, key: Key, name: Hashable) -> None:
+        """Unset the variable if its value has a future with this key."""
+        value = self.variables.get(name)
+        if value is not None and key in value.keys:
             self._unset(name)
 
     async def future_received_confirm(
-        self, name: Any = None, key: Any = None, token: Any = None, client: Any = None
+        self, name: Hashable = None, key: object = None, token: int | None = None, client: str | None = None
     ) -> None:
         """A client has futures of its own for what it was handed with this token."""
-        self.keeping.keys_received(client, token)
+        if client is not None and token is not None:
+            self.futures.keys_received(client, token)
 
-    # What the scheduler tells
+    # Hooks that the scheduler calls
 
     def work_forgotten(self) -> None:
-        """A restart: values with futures in them are gone."""
-        for name in [name for name, (_, keys, _) in self.variables.items() if keys]:
+        """A restart: values with futures in them go with the tasks of these."""
+        for name in [name for name, value in self.variables.items() if value.keys]:
             self._unset(name)
 
-    def _handed_over(self, name: Any, client: str | None) -> dict[str, Any]:
-        data, keys, _ = self.variables[name]
-        return {"data": data, "token": self.keeping.hand_over(client, [self.keeping.keep(f"variable-{name}", keys)])}
+    def _handed_over(self, name: Hashable, client: str | None) -> dict[str, Any]:
+        value = self.variables[name]
+        keeper = self.futures.keep(f"variable-{name}", value.keys)
+        return {"data": value.payload, "token": self.futures.hand_over(client, [keeper])}
 
-    def _unset(self, name: Any) -> None:
+    def _unset(self, name: Hashable) -> None:
         value = self.variables.pop(name, None)
         if value is not None:
-            self.keeping.let_go([value[2]])
+            self.futures.let_go([value.keeper])

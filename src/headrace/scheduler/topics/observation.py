@@ -88,7 +88,7 @@ class Observation:
             ValueError: a plugin of that name is there already.
         """
         self.shell.plugin_registry.add(
-            _diagnostics("task_metadata").CollectTaskMetaDataPlugin(self.shell.facade, name), name=name
+            _diagnostics("plugins.task_metadata").CollectTaskMetaDataPlugin(self.shell.facade, name), name=name
         )
 
     def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:

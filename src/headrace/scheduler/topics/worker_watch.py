@@ -13,7 +13,7 @@ from headrace.scheduler.topics.cluster_requests import ClusterRequests
 from headrace.scheduler.topics.plugins import PluginRequests
 
 #: Where the plugins of this topic are; loaded by name because they stand above this layer.
-_PLUGINS = "headrace.diagnostics.plugins.worker_watch"
+_PLUGINS = "headrace.diagnostics.plugins.worker_status"
 
 
 class WorkerWatch:

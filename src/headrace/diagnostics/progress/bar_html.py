@@ -17,8 +17,8 @@ from headrace.common.display.html import (
     short,
 )
 
+from .bar_text import format_seconds
 from .feed import Group, Snapshot
-from .wording import format_seconds
 
 #: Groups shown one by one; the rest can be unfolded.
 SHOWN = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .plugins.plugin_base import SchedulerPlugin
+from .plugin_base import SchedulerPlugin
 
 __all__ = ["CollectTaskMetaDataPlugin"]
 

@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 from headrace.common.display.notebook import is_kernel
 
-from .feed import Snapshot
-from .followed import ProgressBar
-from .wording import (
+from .bar_base import ProgressBar
+from .bar_text import (
     choose_groups,
     render_errors,
     render_groups,
     render_line,
 )
+from .feed import Snapshot
 
 #: Without a terminal there is a line each time this share more is done.
 _LINE_SHARE = 0.25

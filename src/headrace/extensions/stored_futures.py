@@ -9,57 +9,59 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterable
-from typing import Any
 
-from headrace import clock
+from headrace.common.keys import Key
 from headrace.messages.client import DesireKeys
+from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.records.clients import ClientState
 
 #: Seconds after which a client that has not said that it received a value will not.
 HANDOVER_SECONDS = 300.0
 
 
-class Keeping:
-    """What a scheduler keeps on behalf of stored values; see `of`.
+class FutureKeeper:
+    """Keeps the tasks of futures that stored values contain; see `of`.
 
-    A keeper is a silent client of the scheduler's state. None stands for the keeper of a value without futures.
+    For each value there is a keeper: a silent client of the scheduler's core. None stands for the keeper of a value
+    without futures.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
         self.keepers: set[ClientState] = set()
         #: values on their way to clients: by client, by token
         self.handovers: dict[str, dict[int, tuple[list[ClientState], asyncio.TimerHandle]]] = {}
         self._tokens = itertools.count(1)
 
     @classmethod
-    def of(cls, scheduler: Any) -> Keeping:
+    def of(cls, scheduler: HasShell | Shell) -> FutureKeeper:
         """The scheduler's; made when it is first asked for."""
-        keeping: Keeping | None = scheduler.extensions.get("keeping")
-        if keeping is None:
-            keeping = scheduler.extensions["keeping"] = cls(scheduler)
-        return keeping
+        shell = shell_of(scheduler)
+        present: FutureKeeper | None = shell.extensions.get("keeping")
+        if present is None:
+            present = shell.extensions["keeping"] = cls(shell)
+        return present
 
-    def keep(self, name: str, keys: Iterable[Any]) -> ClientState | None:
-        """Keep the tasks of these keys; what the scheduler does not know cannot be kept."""
-        known = [key for key in keys if key in self.scheduler.tasks]
+    def keep(self, name: str, keys: Iterable[Key]) -> ClientState | None:
+        """Keep the tasks of these keys; keys that the scheduler does not know are passed over."""
+        known = [key for key in keys if key in self._shell.core.tasks]
         if not known:
             return None
         keeper = ClientState(name, silent=True)
         self.keepers.add(keeper)
-        self.scheduler.state.on_desire(keeper, DesireKeys(known), clock.now())
-        self.scheduler.flush()
+        self._shell.core.on_desire(keeper, DesireKeys(known), self._shell.now())
+        self._shell.flush()
         return keeper
 
     def let_go(self, keepers: Iterable[ClientState | None]) -> None:
         """Keep for these no longer."""
         for keeper in keepers:
-            if keeper in self.keepers:
+            if keeper is not None and keeper in self.keepers:
                 self.keepers.discard(keeper)
-                self.scheduler.state.let_go(keeper, clock.now())
-        self.scheduler.flush()
+                self._shell.core.let_go(keeper, self._shell.now())
+        self._shell.flush()
 
-    def hand_over(self, client: Any, keepers: Iterable[ClientState | None]) -> int | None:
+    def hand_over(self, client: str | None, keepers: Iterable[ClientState | None]) -> int | None:
         """Keep on for these until the client has received what they keep; returns the token that it is to name.
 
         Nothing is kept, and None is returned, for a client that the scheduler does not know.
@@ -67,7 +69,7 @@ class Keeping:
         kept = [keeper for keeper in keepers if keeper is not None]
         if not kept:
             return None
-        if client not in self.scheduler.clients:
+        if client is None or client not in self._shell.core.clients:
             self.let_go(kept)
             return None
         token = next(self._tokens)
@@ -75,7 +77,7 @@ class Keeping:
         self.handovers.setdefault(client, {})[token] = kept, timer
         return token
 
-    # What the scheduler tells
+    # Hooks that the scheduler calls
 
     def keys_received(self, client: str, token: int) -> None:
         """A client has futures of its own for what it was handed."""
