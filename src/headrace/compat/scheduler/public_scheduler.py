@@ -125,7 +125,6 @@ class Scheduler(SchedulerState):
     get_worker_logs = forwarded(Inspection.get_worker_logs, "inspection")
     get_task_status = forwarded(Inspection.get_task_status, "inspection")
     get_task_prefix_states = forwarded(Inspection.get_task_prefix_states, "inspection")
-    get_error_cause = forwarded(Inspection.get_error_cause, "inspection")
     get_call_stack = forwarded(Inspection.get_call_stack, "inspection")
     stimulus_retry = forwarded(Inspection.stimulus_retry, "inspection")
     get_events = forwarded(EventRequests.get_events, "event_requests")

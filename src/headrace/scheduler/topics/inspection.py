@@ -31,7 +31,6 @@ class Inspection:
             "worker_logs": Operation(self.get_worker_logs, repeatable=True),
             "get_task_status": Operation(self.get_task_status),
             "get_task_prefix_states": Operation(self.get_task_prefix_states),
-            "get_error_cause": Operation(self.get_error_cause),
             "count_running": Operation(self.shell.count_running),
             "call_stack": Operation(self.get_call_stack, repeatable=True),
             "retry": Operation(self.stimulus_retry),
@@ -65,14 +64,6 @@ class Inspection:
             if any(counts.values()):
                 found[name] = counts
         return found
-
-    def get_error_cause(self, keys: Iterable[Any]) -> Any:
-        """The key whose failure the first erred one of these shares."""
-        for key in keys:
-            task = self.core.tasks.get(key)
-            if task is not None and task.exception_blame is not None:
-                return task.exception_blame.key
-        return None
 
     async def get_call_stack(self, keys: Iterable[Any] | None = None) -> dict[str, Any]:
         """What running tasks (all, or these) are doing, by worker."""
