@@ -75,6 +75,7 @@ IMPURE = (
     "subprocess",
     "threading",
     "time",
+    "uuid",
     "uvloop",
 )
 

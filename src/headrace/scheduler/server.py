@@ -30,7 +30,7 @@ from .connections.fatal_results import DeathHandlers
 from .connections.lifetime_departures import LeavingHandlers
 from .connections.workers import WorkerConnections, killed_payload, left_payload
 from .shell import logger
-from .state.core import SchedulerState as Records
+from .state.core import SchedulerCore
 from .state.state_options import StateOptions
 from .topics.cluster_requests import ClusterHandlers
 from .topics.data_requests import DataHandlers
@@ -159,7 +159,7 @@ class Scheduler(
     ) -> None:
         if kwargs:
             raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
-        super().__init__(Records(state_options(allowed_failures, validate)), security)
+        super().__init__(SchedulerCore(state_options(allowed_failures, validate)), security)
         self.name = self.id
         self.started = 0.0
         self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})

@@ -27,10 +27,11 @@ from .departed_topics import DepartedTopics
 from .event_log import Topics
 from .memory_settings import MemorySettings
 from .state.checks.story import Transition, transitions
-from .state.core import SchedulerState
+from .state.core import SchedulerCore
 from .state.records.clients import ClientState
+from .state.records.groups import TaskGroup, TaskPrefix
 from .state.records.memory_readings import MemoryState
-from .state.records.tasks import TaskGroup, TaskPrefix, TaskState
+from .state.records.tasks import TaskState
 from .state.records.workers import WorkerState
 
 logger = logging.getLogger("distributed.scheduler")
@@ -70,7 +71,7 @@ class SchedulerBase(Node):
         events: what was logged, by topic.
     """
 
-    def __init__(self, state: SchedulerState, security: Security | dict[str, Any] | None) -> None:
+    def __init__(self, state: SchedulerCore, security: Security | dict[str, Any] | None) -> None:
         super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.state = state
         settings = MemorySettings.from_config()

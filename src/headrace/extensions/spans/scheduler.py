@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace import config
-from headrace.scheduler.state.records.tasks import TaskGroup
+from headrace.scheduler.state.records.groups import TaskGroup
 
 from .records import Span, SpanMetadata
 

@@ -172,7 +172,7 @@ class DocumentedMethods(SchedulerBase):
         """Move a task to another state; returns what that recommends, for `transitions`.
 
         Raises:
-            InvalidTransition: the two states are not connected.
+            UnknownTransition: the two states are not connected.
         """
         recommendations = self.state.transition(self._task(key), finish, stimulus_id, clock.now())
         self.flush()
@@ -182,7 +182,7 @@ class DocumentedMethods(SchedulerBase):
         """Move tasks to other states, and as that recommends in turn, until nothing is left.
 
         Raises:
-            InvalidTransition: two states are not connected.
+            UnknownTransition: two states are not connected.
         """
         found = {self._task(key): state for key, state in recommendations.items()}
         self.state.transitions(found, stimulus_id, clock.now())

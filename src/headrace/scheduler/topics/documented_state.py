@@ -1,7 +1,7 @@
 """`distributed.scheduler.SchedulerState`: the documented members of a Scheduler that are about its records.
 
-The records, and all decisions, are those of `state.SchedulerState`; workers are given by address, name or record, tasks
-by key or record. Nothing here calls these methods itself.
+The records, and all decisions, are those of `state.core.SchedulerCore`; workers are given by address, name or record,
+tasks by key or record. Nothing here calls these methods itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from headrace.messages.worker import ReleasedData, RequestWhoHas
 from headrace.scheduler.state import documented
 from headrace.scheduler.state.checks.invariants import InvariantError, check, problem_of
 from headrace.scheduler.state.checks.story import ErredTask, Transition, transitions
-from headrace.scheduler.state.records.tasks import Computation, TaskState
+from headrace.scheduler.state.records.computations import Computation
+from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
 
 from .documented import DocumentedMethods
