@@ -17,7 +17,7 @@ from headrace.messages.worker import (
     WorkerHeartbeat,
     WorkerStatus,
 )
-from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.flow.membership import pardon, suspects
 from headrace.scheduler.state.placing.restrictions import workers_named
 from headrace.scheduler.state.records.clients import ClientState
@@ -58,7 +58,7 @@ class SimulatedScheduler:
     def __init__(self, world: World, options: StateOptions) -> None:
         self.world = world
         self.frozen_until = 0.0
-        self.state = SchedulerState(options)
+        self.state = SchedulerCore(options)
         self.state.scatters.open_seconds = OPEN_SCATTER
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force

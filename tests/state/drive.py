@@ -19,7 +19,7 @@ from headrace.messages.client import (
     TaskRetried,
 )
 from headrace.messages.worker import ComputeTask, FreeKeys, TaskFailed, TaskFinished
-from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.records.clients import ClientState
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.state.state_options import StateOptions
@@ -29,7 +29,7 @@ class Cluster:
     """A validated state, workers that answer when told to, and clients that remember what they hear."""
 
     def __init__(self, workers: int = 2, nthreads: int = 1, **options: Any) -> None:
-        self.state = SchedulerState(StateOptions(validate=True, **options))
+        self.state = SchedulerCore(StateOptions(validate=True, **options))
         self.now = 0.0
         self.inbox: dict[str, deque[Any]] = {}
         self.held: dict[str, set[Any]] = {}

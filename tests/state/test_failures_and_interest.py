@@ -17,7 +17,7 @@ from headrace.messages.worker import (
 )
 from headrace.scheduler.state.checks.invariants import InvariantError, check
 from headrace.scheduler.state.flow import membership
-from headrace.scheduler.state.transitions.engine import InvalidTransition
+from headrace.scheduler.state.transitions.engine import UnknownTransition
 from headrace.scheduler.state.transitions.table import TABLE
 
 
@@ -237,7 +237,7 @@ def test_absent_pair_raises_with_the_story(monkeypatch: pytest.MonkeyPatch) -> N
     cluster = Cluster(workers=1)
     cluster.submit(cluster.add_client(), {"a": []})
     monkeypatch.delitem(TABLE, ("processing", "released"))
-    with pytest.raises(InvalidTransition, match="waiting"):
+    with pytest.raises(UnknownTransition, match="waiting"):
         cluster.state.settle({cluster.state.tasks["a"]: "waiting"})
 
 

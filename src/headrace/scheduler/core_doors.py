@@ -8,7 +8,7 @@ from typing import Any
 from headrace.exceptions import UnknownMessage
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
 
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.flow import completion
 from .state.records.clients import ClientState
 from .state.records.workers import WorkerState

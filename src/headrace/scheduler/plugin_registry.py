@@ -17,7 +17,7 @@ from headrace.messages.base import NO_OPTIONS
 from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import TaskFailed, TaskFinished
 
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.records.clients import ClientState
 from .state.records.tasks import TaskState
 from .state.records.workers import WorkerState

@@ -33,7 +33,7 @@ from .connections.verdicts import Verdicts, killed_payload, left_payload
 from .connections.worker_removal import WorkerRemoval
 from .connections.workers import WorkerConnections
 from .shell import Shell, logger
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.state_options import StateOptions
 from .topics.cluster_requests import ClusterRequests
 from .topics.data_requests import DataRequests

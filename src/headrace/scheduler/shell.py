@@ -31,7 +31,7 @@ from .departed_topics import DepartedTopics
 from .event_log import Topics
 from .memory_settings import MemorySettings
 from .plugin_registry import PluginRegistry
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.records.memory_readings import MemoryState
 from .state.records.workers import WorkerState
 

@@ -8,7 +8,7 @@ from typing import Any
 from headrace.comm.addressing import normalize_address, resolve_address, unparse_host_port
 from headrace.exceptions import UnknownWorkerError
 
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.placing.restrictions import workers_named
 
 

@@ -367,7 +367,7 @@ class Scheduler(SchedulerState):
         """Move a task to another state; returns what that recommends, for `transitions`.
 
         Raises:
-            InvalidTransition: the two states are not connected.
+            UnknownTransition: the two states are not connected.
         """
         recommendations = self.core.transition(self._task(key), finish, stimulus_id, self.shell.now())
         self.shell.flush()
@@ -377,7 +377,7 @@ class Scheduler(SchedulerState):
         """Move tasks to other states, and as that recommends in turn, until nothing is left.
 
         Raises:
-            InvalidTransition: two states are not connected.
+            UnknownTransition: two states are not connected.
         """
         found = {self._task(key): state for key, state in recommendations.items()}
         self.core.transitions(found, stimulus_id, self.shell.now())

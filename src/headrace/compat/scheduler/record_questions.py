@@ -18,8 +18,9 @@ from headrace.scheduler.state.placing.placement import is_root_like
 from headrace.scheduler.state.placing.restrictions import all_allowed, may_run
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState as SchedulerCore
-    from headrace.scheduler.state.records.tasks import Computation, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.computations import Computation
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 

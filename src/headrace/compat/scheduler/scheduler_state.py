@@ -18,11 +18,13 @@ from headrace.scheduler.server import SchedulerServer
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.invariants import InvariantError, check, problem_of
 from headrace.scheduler.state.checks.story import ErredTask, Transition, transitions
-from headrace.scheduler.state.core import SchedulerState as SchedulerCore
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.placing import load
 from headrace.scheduler.state.records.clients import ClientState
+from headrace.scheduler.state.records.computations import Computation
+from headrace.scheduler.state.records.groups import TaskGroup, TaskPrefix
 from headrace.scheduler.state.records.memory_readings import MemoryState
-from headrace.scheduler.state.records.tasks import Computation, TaskGroup, TaskPrefix, TaskState
+from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.topics.inspection import Inspection
 

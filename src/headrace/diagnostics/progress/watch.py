@@ -14,7 +14,8 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.common.keys import from_wire
 from headrace.exceptions import CommClosedError
-from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+from headrace.scheduler.state.records.groups import TaskGroup
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .tally import GroupOf, Tally
 

@@ -1,4 +1,4 @@
-"""SchedulerState: the records, and the doors through which events come in.
+"""SchedulerCore: the records, and the doors through which events come in.
 
 How it works. Each method named `on_…`, `add_…` or `remove_…` is an event; the shell passes the time with it. An event
 changes records, collects recommendations (task → state it should move to), and the transition table runs until none
@@ -41,13 +41,11 @@ from .placing.promises import Promises
 from .placing.queue import TaskQueue
 from .placing.restrictions import Allowed, Demand
 from .records.clients import ClientState
+from .records.computations import Computation
+from .records.groups import TaskGroup
 from .records.task_functions import FunctionTable
-from .records.tasks import (
-    Computation,
-    TaskGroup,
-    TaskState,
-    TaskTable,
-)
+from .records.task_table import TaskTable
+from .records.tasks import TaskState
 from .records.workers import WorkerState
 from .state_options import StateOptions
 from .transitions import table as _loaded  # noqa: F401 - the engine gets it late, and a first event must load nothing
@@ -61,7 +59,7 @@ StoryLine = tuple[Key, str, str, str, float]
 HISTORY_KEPT = 10_000
 
 
-class SchedulerState:
+class SchedulerCore:
     """Tasks, workers and clients, and the rules that move tasks between states.
 
     Attributes:

@@ -16,7 +16,7 @@ from headrace.scheduler.state.placing.promises import end_unfinished, on_given_b
 from headrace.scheduler.state.placing.restrictions import may_run, runs_somewhere
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
@@ -89,7 +89,7 @@ class Steals:
 
 
 def request(
-    state: SchedulerState, task: TaskState, thief: WorkerState | None, cost: float = 0.0, thief_cost: float = 0.0
+    state: SchedulerCore, task: TaskState, thief: WorkerState | None, cost: float = 0.0, thief_cost: float = 0.0
 ) -> None:
     """Ask a task back from the worker that it is on."""
     victim = task.processing_on
@@ -106,21 +106,21 @@ def request(
     state.send(victim, StealRequest(task.key, task.attempt))
 
 
-def recall_all(state: SchedulerState, worker: WorkerState) -> None:
+def recall_all(state: SchedulerCore, worker: WorkerState) -> None:
     """Ask back all that a worker has not started, for others to run."""
     for task in worker.processing:
         if task not in worker.long_running:
             request(state, task, None)
 
 
-def recall_movable(state: SchedulerState, worker: WorkerState) -> None:
+def recall_movable(state: SchedulerCore, worker: WorkerState) -> None:
     """Ask back what a worker has not started and a running one may run; the rest waits there until it runs again."""
     for task in worker.processing:
         if task not in worker.long_running and runs_somewhere(state, task):
             request(state, task, None)
 
 
-def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) -> Recommendations:
+def on_answer(state: SchedulerCore, worker: WorkerState, message: StealAnswer) -> Recommendations:
     """A worker has given a task back, or has started it."""
     steals = state.steals
     steal = steals.in_flight.get(message.key)

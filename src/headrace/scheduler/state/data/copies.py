@@ -16,12 +16,12 @@ from headrace.messages.worker import AcquireReplicas, RemoveReplicas
 from .replicas import add_replica, drop_replica
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
-def acquire(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState]) -> None:
+def acquire(state: SchedulerCore, worker: WorkerState, tasks: Iterable[TaskState]) -> None:
     """Have a worker fetch copies; it answers with `AddKeys` for those that it has got."""
     held = [task for task in tasks if task.who_has]
     if held:
@@ -35,7 +35,7 @@ def acquire(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskStat
         )
 
 
-def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState]) -> list[TaskState]:
+def remove(state: SchedulerCore, worker: WorkerState, tasks: Iterable[TaskState]) -> list[TaskState]:
     """Have a worker drop its copies of results that others hold as well; returns these.
 
     They are off the record at once, so that nobody counts on them; the worker answers with `AddKeys` for those that
@@ -53,7 +53,7 @@ def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState
     return dropped
 
 
-def note_copies(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> None:
+def note_copies(state: SchedulerCore, worker: WorkerState, keys: Iterable[Key]) -> None:
     """A worker has fetched copies of results, and has not been asked to drop them since."""
     for key in keys:
         task = state.tasks.get(key)
@@ -61,7 +61,7 @@ def note_copies(state: SchedulerState, worker: WorkerState, keys: Iterable[Key])
             add_replica(task, worker)
 
 
-def replicated(state: SchedulerState) -> set[TaskState]:
+def replicated(state: SchedulerCore) -> set[TaskState]:
     """Results that more than one worker holds."""
     found = set()
     for worker in state.workers.values():
@@ -148,7 +148,7 @@ class _Giver:
 
 
 def plan_rebalance(
-    state: SchedulerState, tasks: Iterable[TaskState] | None, workers: Iterable[WorkerState], options: RebalanceOptions
+    state: SchedulerCore, tasks: Iterable[TaskState] | None, workers: Iterable[WorkerState], options: RebalanceOptions
 ) -> list[tuple[WorkerState, WorkerState, TaskState]]:
     """Moves (from, to, result) that even out memory: from above the mean to below it, results that came first first.
 

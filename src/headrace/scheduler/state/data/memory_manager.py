@@ -18,7 +18,7 @@ from headrace.common.status import Status
 from . import copies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
@@ -82,7 +82,7 @@ class MemoryManager:
 
     def __init__(
         self,
-        state: SchedulerState,
+        state: SchedulerCore,
         policies: Iterable[ActiveMemoryManagerPolicy] = (),
         measure: str = "optimistic",
         scheduler: Any = None,

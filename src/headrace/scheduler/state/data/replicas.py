@@ -13,7 +13,7 @@ from .actor_results import drop_actor, note_proxy
 from .scatters import note_scattered
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.clients import ClientState
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
@@ -45,7 +45,7 @@ def drop_replica(task: TaskState, worker: WorkerState) -> None:
             worker.actors.discard(task)
 
 
-def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
+def drop_all_replicas(state: SchedulerCore, task: TaskState) -> None:
     """Tell every worker that holds a copy to drop it."""
     nbytes = task.get_nbytes()
     for worker in task.who_has:
@@ -65,7 +65,7 @@ def set_nbytes(task: TaskState, nbytes: int) -> None:
 
 
 def add_data(
-    state: SchedulerState,
+    state: SchedulerCore,
     client: ClientState | None,
     who_has: dict[Key, list[str]],
     nbytes: dict[Key, int],

@@ -30,13 +30,13 @@ from headrace.scheduler.state.transitions.running import finish
 from .retry_delays import retry_at
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
 
-def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinished) -> Recommendations:
+def on_finished(state: SchedulerCore, worker: WorkerState, message: TaskFinished) -> Recommendations:
     """A worker has computed a result, and holds it."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
@@ -70,7 +70,7 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
 
 
 def _on_stale_result(
-    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished
+    state: SchedulerCore, worker: WorkerState, task: TaskState | None, message: TaskFinished
 ) -> Recommendations:
     """The answer to an assignment that has been taken back."""
     if task is None or task.state in ("released", "forgotten", "erred"):
@@ -110,7 +110,7 @@ def _note_run(task: TaskState, message: TaskFinished) -> None:
     group.add_type(message.type)
 
 
-def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
+def on_failed(state: SchedulerCore, worker: WorkerState, message: TaskFailed) -> Recommendations:
     """A task raised: run it again, now or later, if it has retries left for such an error, else it has erred."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
@@ -135,7 +135,7 @@ def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -
     return {task: "erred"}
 
 
-def on_reschedule(state: SchedulerState, worker: WorkerState, message: RescheduleTask) -> Recommendations:
+def on_reschedule(state: SchedulerCore, worker: WorkerState, message: RescheduleTask) -> Recommendations:
     """A task is to be placed anew."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
@@ -144,7 +144,7 @@ def on_reschedule(state: SchedulerState, worker: WorkerState, message: Reschedul
     return {task: "released"}
 
 
-def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRunning) -> Recommendations:
+def on_long_running(state: SchedulerCore, worker: WorkerState, message: LongRunning) -> Recommendations:
     """A task has seceded: it takes no thread and no part of the worker's occupancy any more."""
     task = state.tasks.get(message.key)
     if task is None or task.attempt != message.attempt or task.processing_on is not worker:
@@ -156,7 +156,7 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     return {}
 
 
-def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) -> Recommendations:
+def on_add_keys(state: SchedulerCore, worker: WorkerState, message: AddKeys) -> Recommendations:
     """A worker holds copies of results; those that nobody needs are freed, and those that are missing are welcome.
 
     A copy that it has been told to free meanwhile is on record until it says that it has.
@@ -178,7 +178,7 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
     return recommendations
 
 
-def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
+def on_released_data(state: SchedulerCore, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
     requests = worker.dropping.pop(message.key, 0)
     if requests > 1:
@@ -189,7 +189,7 @@ def on_released_data(state: SchedulerState, worker: WorkerState, message: Releas
     return _lose_replica(state, message.key, worker)
 
 
-def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recommendations:
+def _lose_replica(state: SchedulerCore, key: Key, worker: WorkerState) -> Recommendations:
     task = state.tasks.get(key)
     if task is None or worker not in task.who_has:
         return {}
@@ -197,13 +197,13 @@ def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recom
     return {} if task.who_has or task.state != "memory" else {task: "released"}
 
 
-def on_missing(state: SchedulerState, worker: WorkerState, message: MissingData) -> Recommendations:
+def on_missing(state: SchedulerCore, worker: WorkerState, message: MissingData) -> Recommendations:
     """A worker did not find data where it should have been."""
     recommendations = lose_missing(state, message.key, message.worker)
     return {**recommendations, **on_request_who_has(state, worker, RequestWhoHas([message.key]))}
 
 
-def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendations:
+def lose_missing(state: SchedulerCore, key: Key, address: str) -> Recommendations:
     """A worker that was asked for a copy did not have it. If it has it now, it is not to keep it unknown to us."""
     holder = state.workers.get(address)
     task = state.tasks.get(key)
@@ -213,7 +213,7 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
     return _lose_replica(state, key, holder)
 
 
-def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
+def on_request_who_has(state: SchedulerCore, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
     """A worker asks where data is; it is not where the question comes from, whatever we believed."""
     recommendations: Recommendations = {}
     who_has = []
@@ -228,7 +228,7 @@ def on_request_who_has(state: SchedulerState, worker: WorkerState, message: Requ
     return recommendations
 
 
-def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
+def retry_keys(state: SchedulerCore, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
     """Recommend the failed tasks at the root of these to be tried again."""
     recommendations: Recommendations = {}
     retried = []
@@ -241,7 +241,7 @@ def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendati
     return recommendations, retried
 
 
-Handler = Callable[["SchedulerState", "WorkerState", Any], "Recommendations"]
+Handler = Callable[["SchedulerCore", "WorkerState", Any], "Recommendations"]
 
 #: What the state machine does with each message of a worker; those that are absent are the shell's.
 HANDLERS: dict[type, Handler] = {

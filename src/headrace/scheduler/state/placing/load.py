@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from headrace.common.status import Status
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
-    from headrace.scheduler.state.records.tasks import TaskPrefix, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.groups import TaskPrefix
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 #: Root-like tasks that are known to be short are sent ahead of need: so many expected seconds and tasks a thread. The
@@ -23,13 +24,13 @@ AHEAD_TASKS = 256
 RUN = 2
 
 
-def expected_seconds(state: SchedulerState, prefix: TaskPrefix) -> float:
+def expected_seconds(state: SchedulerCore, prefix: TaskPrefix) -> float:
     """How long tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
     average = prefix.duration_average
     return average if average >= 0 else state.options.unknown_duration
 
 
-def comm_cost(state: SchedulerState, worker: WorkerState, task: TaskState) -> float:
+def comm_cost(state: SchedulerCore, worker: WorkerState, task: TaskState) -> float:
     """How long what the task needs is expected to take to the worker, by its size alone."""
     missing = 0
     for dependency in task._dependencies:
@@ -38,7 +39,7 @@ def comm_cost(state: SchedulerState, worker: WorkerState, task: TaskState) -> fl
     return missing / state.bandwidth if missing else 0.0
 
 
-def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
+def begin_processing(state: SchedulerCore, worker: WorkerState, task: TaskState, cost: float) -> None:
     """Account for a task that is sent to a worker."""
     if not worker.processing:
         state.busy.add(worker)
@@ -51,7 +52,7 @@ def begin_processing(state: SchedulerState, worker: WorkerState, task: TaskState
     _check_full(state, worker)
 
 
-def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) -> None:
+def end_processing(state: SchedulerCore, worker: WorkerState, task: TaskState) -> None:
     """Account for a task that its worker has finished, or is not to run any more."""
     task.processing_on = None
     cost = worker.processing.pop(task, 0.0)
@@ -73,7 +74,7 @@ def end_processing(state: SchedulerState, worker: WorkerState, task: TaskState) 
     _check_free(state, worker)
 
 
-def change_cost(state: SchedulerState, worker: WorkerState, task: TaskState, cost: float) -> None:
+def change_cost(state: SchedulerCore, worker: WorkerState, task: TaskState, cost: float) -> None:
     """Expect another number of seconds of a task that its worker has been sent already."""
     difference = cost - worker.processing[task]
     worker.processing[task] = cost
@@ -82,7 +83,7 @@ def change_cost(state: SchedulerState, worker: WorkerState, task: TaskState, cos
     check_load(state, worker)
 
 
-def check_load(state: SchedulerState, worker: WorkerState) -> None:
+def check_load(state: SchedulerCore, worker: WorkerState) -> None:
     """Keep the sets of idle, saturated and open workers in step with one worker.
 
     Idle: fewer tasks than threads. Saturated: more tasks than threads and over 0.4 s of work a thread waiting. Open:
@@ -93,7 +94,7 @@ def check_load(state: SchedulerState, worker: WorkerState) -> None:
     _check_free(state, worker)
 
 
-def _check_full(state: SchedulerState, worker: WorkerState) -> None:
+def _check_full(state: SchedulerCore, worker: WorkerState) -> None:
     """The worker has more to do than before: it may be idle and open no longer, and saturated now."""
     threads = worker.nthreads
     count = len(worker.processing) - len(worker.long_running)
@@ -109,7 +110,7 @@ def _check_full(state: SchedulerState, worker: WorkerState) -> None:
         del state.open_workers[worker]
 
 
-def _check_free(state: SchedulerState, worker: WorkerState) -> None:
+def _check_free(state: SchedulerCore, worker: WorkerState) -> None:
     """The worker has less to do than before: it may be saturated no longer, and idle and open now."""
     threads = worker.nthreads
     count = len(worker.processing) - len(worker.long_running)

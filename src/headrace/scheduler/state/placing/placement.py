@@ -24,8 +24,9 @@ from .promises import promise_next
 from .restrictions import lanes, restricted_workers
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
-    from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.groups import TaskGroup
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
@@ -39,7 +40,7 @@ BUSY_SAMPLE = 20
 _NOTHING_NEEDED: tuple[list[Key], list[list[str]], list[int]] = ([], [], [])
 
 
-def place(state: SchedulerState, task: TaskState) -> None:
+def place(state: SchedulerCore, task: TaskState) -> None:
     """Send a task that is ready to a worker, or park it."""
     candidates = restricted_workers(state, task) if task.options is not NO_OPTIONS else None
     if state.staying:
@@ -64,7 +65,7 @@ def place(state: SchedulerState, task: TaskState) -> None:
         assign(state, task, worker)
 
 
-def is_root_like(state: SchedulerState, task: TaskState) -> bool:
+def is_root_like(state: SchedulerCore, task: TaskState) -> bool:
     """Whether the task is one of many that need little: over two a thread, on few results in all."""
     group = task.group
     if group.count <= 2 * state.total_nthreads:
@@ -77,7 +78,7 @@ def is_root_like(state: SchedulerState, task: TaskState) -> bool:
     return few and sum([dependency.count for dependency in dependencies]) < options.rootish_tasks
 
 
-def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | None:
+def _open_worker_for(state: SchedulerCore, group: TaskGroup) -> WorkerState | None:
     """The worker for the next root-like task of a group: that of the current run, or the next one with room."""
     worker = group.last_worker
     if worker is not None and group.last_worker_tasks_left > 0 and worker in state.open_workers:
@@ -94,7 +95,7 @@ def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | N
     return worker
 
 
-def _least_busy(state: SchedulerState) -> WorkerState | None:
+def _least_busy(state: SchedulerCore) -> WorkerState | None:
     """An idle worker, in turn, or the least occupied of some."""
     for worker in state.idle:
         if not worker.processing or len(state.idle) == 1:
@@ -122,7 +123,7 @@ def _some(workers: OrderedDict[WorkerState, None], number: int) -> Iterable[Work
     return window
 
 
-def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
+def _best_for(state: SchedulerCore, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
     """The worker on which the task is expected to start earliest (`worker_objective`)."""
     dependencies = task._dependencies
     if candidates is None and len(dependencies) == 1 and len(dependencies[0].who_has) == 1:
@@ -157,7 +158,7 @@ def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerSta
     return best
 
 
-def _queue(state: SchedulerState, task: TaskState) -> None:
+def _queue(state: SchedulerCore, task: TaskState) -> None:
     if task.state == "queued":
         return
     if task.state == "no-worker":
@@ -166,7 +167,7 @@ def _queue(state: SchedulerState, task: TaskState) -> None:
     state.queued.push(task)
 
 
-def _park(state: SchedulerState, task: TaskState) -> None:
+def _park(state: SchedulerCore, task: TaskState) -> None:
     if task.state == "no-worker":
         return
     if task.state == "queued":
@@ -175,7 +176,7 @@ def _park(state: SchedulerState, task: TaskState) -> None:
     state.move(task, "no-worker")
 
 
-def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+def assign(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
     """Send the task to the worker."""
     start = task.state
     if start == "no-worker":
@@ -193,7 +194,7 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
         promise_next(state, task, worker)
 
 
-def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+def send_task(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
     """Tell the worker what to compute, and where what that takes is now."""
     state.attempts += 1
     task.attempt = state.attempts
@@ -245,7 +246,7 @@ def extras_of(task: TaskState) -> TaskExtras | None:
     return None
 
 
-def fill(state: SchedulerState, worker: WorkerState) -> None:
+def fill(state: SchedulerCore, worker: WorkerState) -> None:
     """Give a worker queued tasks while it has room: neighbours in priority, which are neighbours in the graph."""
     queued = state.queued
     while queued and worker in state.open_workers:
@@ -255,7 +256,7 @@ def fill(state: SchedulerState, worker: WorkerState) -> None:
         assign(state, task, worker)
 
 
-def fill_all(state: SchedulerState) -> None:
+def fill_all(state: SchedulerCore) -> None:
     """Give queued tasks to all workers that have room, in turn."""
     while state.queued and state.open_workers:
         worker = next(iter(state.open_workers))
@@ -266,6 +267,6 @@ def fill_all(state: SchedulerState) -> None:
         assign(state, task, worker)
 
 
-def park_queued(state: SchedulerState) -> Recommendations:
+def park_queued(state: SchedulerCore) -> Recommendations:
     """With no worker left, queued tasks are parked like all others, to be seen as what they are."""
     return {} if state.running else dict.fromkeys(state.queued, "processing")

@@ -9,28 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
 #: Task → the state that it should move to; the latest word on a task counts.
 Recommendations: TypeAlias = "dict[TaskState, str]"
 
 
-class InvalidTransition(Exception):
+class UnknownTransition(Exception):
     """A task was to move between two states that the table does not connect; carries the task's story."""
 
-    def __init__(self, state: SchedulerState, task: TaskState, finish: str) -> None:
+    def __init__(self, state: SchedulerCore, task: TaskState, finish: str) -> None:
         story = "\n  ".join(str(line) for line in state.story(task.key))
         super().__init__(
             f"no transition from {task.state!r} to {finish!r} for task {task.key!r}; its story:\n  {story}"
         )
 
 
-def run_transitions(state: SchedulerState, recommendations: Recommendations) -> None:
+def run_transitions(state: SchedulerCore, recommendations: Recommendations) -> None:
     """Move tasks as recommended, and as that recommends in turn, until nothing is left.
 
     Raises:
-        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+        UnknownTransition: the table connects the two states neither directly nor by way of `released`.
     """
     from .table import TABLE
 
@@ -47,11 +47,11 @@ def run_transitions(state: SchedulerState, recommendations: Recommendations) -> 
                 _by_way_of_released(state, task, finish, recommendations)
 
 
-def run_one(state: SchedulerState, task: TaskState, finish: str) -> Recommendations:
+def run_one(state: SchedulerCore, task: TaskState, finish: str) -> Recommendations:
     """Move one task, and nothing else; returns what is to follow.
 
     Raises:
-        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+        UnknownTransition: the table connects the two states neither directly nor by way of `released`.
     """
     from .table import TABLE
 
@@ -65,7 +65,7 @@ def run_one(state: SchedulerState, task: TaskState, finish: str) -> Recommendati
     return recommendations
 
 
-def _by_way_of_released(state: SchedulerState, task: TaskState, finish: str, recommendations: Recommendations) -> None:
+def _by_way_of_released(state: SchedulerCore, task: TaskState, finish: str, recommendations: Recommendations) -> None:
     from .table import TABLE
 
     if task.state == "forgotten":
@@ -73,7 +73,7 @@ def _by_way_of_released(state: SchedulerState, task: TaskState, finish: str, rec
     first = TABLE.get((task.state, "released"))
     second = TABLE.get(("released", finish))
     if first is None or second is None:
-        raise InvalidTransition(state, task, finish)
+        raise UnknownTransition(state, task, finish)
     first(state, task, recommendations)
     recommendations.pop(task, None)
     if task.state == "released":

@@ -12,7 +12,7 @@ from .engine import Recommendations
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
 
@@ -27,7 +27,7 @@ def _then(task: TaskState, recommendations: Recommendations) -> None:
         recommendations[task] = "forgotten"
 
 
-def memory_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def memory_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Drop the result everywhere (or: its last copy is gone)."""
     if task.who_has and (task._waiters or task.who_wants):
         return  # somebody has asked for it in the same wave
@@ -49,7 +49,7 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
     _then(task, recommendations)
 
 
-def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def waiting_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Nobody waits for it any more."""
     state.delays.discard(task)
     if state.promises.workers:
@@ -60,7 +60,7 @@ def waiting_released(state: SchedulerState, task: TaskState, recommendations: Re
     let_go_of_dependencies(task, recommendations)
 
 
-def parked_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def parked_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """From queued or no-worker."""
     if task.state == "queued":
         state.move(task, "released")
@@ -72,7 +72,7 @@ def parked_released(state: SchedulerState, task: TaskState, recommendations: Rec
     let_go_of_dependencies(task, recommendations)
 
 
-def processing_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def processing_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Call it off on its worker, if that is still there."""
     worker = task.processing_on
     if worker is not None:

@@ -17,11 +17,11 @@ from headrace.scheduler.state.placing.promises import (
 from .engine import Recommendations
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
 
-def released_wanted(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def released_wanted(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Wait, unless whoever asked for it has let go of it in the same wave."""
     if task.who_wants or task._waiters:
         released_waiting(state, task, recommendations)
@@ -29,7 +29,7 @@ def released_wanted(state: SchedulerState, task: TaskState, recommendations: Rec
         recommendations[task] = "forgotten"
 
 
-def released_waiting(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def released_waiting(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Someone wants the result: ask for what it needs, or run it if nothing is missing."""
     if task.function is None:
         # Data that was scattered, and whose last copy is gone: nothing can compute it again.
@@ -62,7 +62,7 @@ def released_waiting(state: SchedulerState, task: TaskState, recommendations: Re
         join_chain(state, task)
 
 
-def to_processing(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def to_processing(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Place the task on a worker; park it as queued or no-worker if none has room or may run it."""
     if task._waiting_on:
         return  # a dependency was lost in the same wave; its return runs the task
@@ -75,7 +75,7 @@ def to_processing(state: SchedulerState, task: TaskState, recommendations: Recom
     placement.place(state, task)
 
 
-def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def to_memory(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """A result has come (the replica is recorded already): run those who waited, let go of what it needed."""
     start = task.state
     if start == "processing":
@@ -97,7 +97,7 @@ def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommend
     finish(state, task, None, recommendations)
 
 
-def finish(state: SchedulerState, task: TaskState, result: object, recommendations: Recommendations) -> None:
+def finish(state: SchedulerCore, task: TaskState, result: object, recommendations: Recommendations) -> None:
     """The result is held and the task accounted for as off its worker: tell, wake and let go."""
     state.move(task, "memory")
     if task.who_wants:
@@ -113,7 +113,7 @@ def finish(state: SchedulerState, task: TaskState, result: object, recommendatio
         let_go_when_done(state, task, recommendations)
 
 
-def tell_in_memory(state: SchedulerState, task: TaskState, result: object) -> None:
+def tell_in_memory(state: SchedulerCore, task: TaskState, result: object) -> None:
     """Tell the clients that want it."""
     for client in task.who_wants:
         if not client.silent:

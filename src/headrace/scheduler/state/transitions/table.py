@@ -16,10 +16,10 @@ from .releasing import memory_released, parked_released, processing_released, wa
 from .running import released_wanted, to_memory, to_processing
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
-Transition = Callable[["SchedulerState", "TaskState", Recommendations], None]
+Transition = Callable[["SchedulerCore", "TaskState", Recommendations], None]
 
 TABLE: dict[tuple[str, str], Transition] = {
     ("released", "waiting"): released_wanted,
