@@ -27,6 +27,7 @@ class LookHandlers(SchedulerBase):
     broadcast: Callable[..., Any]
     add_plugin: Callable[..., None]
     remove_plugin: Callable[..., None]
+    get_profile: Callable[..., Any]
 
     def look_operations(self) -> Operations:
         return {
@@ -99,7 +100,9 @@ class LookHandlers(SchedulerBase):
     def _reports(self) -> Any:
         reports = self.extensions.get("reports")
         if reports is None:
-            reports = self.extensions["reports"] = _diagnostics("report_collection").Reports(self)
+            reports = self.extensions["reports"] = _diagnostics("report_collection").Reports(
+                self.shell, self._task_stream, self.get_profile, self.versions
+            )
         return reports
 
     def performance_report_start(self, client: str) -> dict[str, Any]:
