@@ -13,7 +13,7 @@ from headrace.common.current_run import worker_here
 from headrace.config import parse_seconds
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
     from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 logger = logging.getLogger("distributed.client")

@@ -155,7 +155,7 @@ class SchedulerServer(Node):
         self.sent_functions = SentFunctions(shell)
         self.profiles = Profiles(cluster)
         self.state_dump = StateDump(shell, cluster, events)
-        self.observation = Observation(shell, cluster)
+        self.observation = Observation(shell, cluster, self.profiles)
         self.worker_watch = WorkerWatch(shell, cluster, self.plugin_requests)
         self.lifecycle = Lifecycle(
             shell,
@@ -182,9 +182,7 @@ class SchedulerServer(Node):
             },
         )
         if extensions is None:
-            shell.extensions.update(
-                {name: _load(path)(self if ".diagnostics." in path else shell) for name, path in EXTENSIONS.items()}
-            )
+            shell.extensions.update({name: _load(path)(shell) for name, path in EXTENSIONS.items()})
         else:
             for name, make in extensions.items():
                 shell.extensions[name] = make(self)

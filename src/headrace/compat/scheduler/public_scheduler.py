@@ -539,16 +539,3 @@ class Scheduler(SchedulerState):
     def transition_story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
         """The same as `story`."""
         return self.inspection.story(*keys_or_tasks_or_stimuli)
-
-    # INTERIM: used by extensions that do not know the shell yet
-
-    count_running = forwarded(Shell.count_running, "shell")
-    open_sent = forwarded(Shell.open_sent, "shell")
-    call_extensions = forwarded(Shell.call_extensions, "shell")
-    _task_stream = forwarded(Observation._task_stream, "observation")
-
-    def watch_transitions(self, watcher: Any) -> None:
-        self.shell.plugin_registry.watch_transitions(watcher)
-
-    def unwatch_transitions(self, watcher: Any) -> None:
-        self.shell.plugin_registry.unwatch_transitions(watcher)

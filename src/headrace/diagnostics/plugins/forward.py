@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .plugin_base import WorkerPlugin
 
@@ -59,8 +60,8 @@ class _ForwardingHandler(logging.Handler):
             self.handleError(record)
 
 
-def _plain_record(record: logging.LogRecord, text_of: Any) -> dict[str, Any]:
-    """What `logging.makeLogRecord` takes; exceptions as text."""
+def _plain_record(record: logging.LogRecord, text_of: Callable[[logging.LogRecord], str]) -> dict[str, Any]:
+    """Fields of a record for `logging.makeLogRecord`; exceptions as text."""
     fields = {
         name: value
         for name, value in record.__dict__.items()
@@ -118,11 +119,11 @@ class forward_stream:
 class _Forwarding:
     """A stream that is like another but for how it is written to."""
 
-    def __init__(self, original: Any, write: Any) -> None:
+    def __init__(self, original: TextIO, write: Callable[[str], int]) -> None:
         self._original = original
         self.write = write
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 

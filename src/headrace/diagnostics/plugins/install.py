@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from headrace.directories import scratch_directory
 from headrace.rpc import remote_exception
@@ -142,7 +142,7 @@ class Installer(WorkerPlugin):
             worker.run_in_background(_restart(worker))
 
     def _install_once(self) -> float:
-        """When it was installed on this machine (seconds since the epoch); does so if it has not been."""
+        """Install on this machine unless a worker has; returns the time of that in seconds since the epoch."""
         mark = os.path.join(_marks(), self._mark)
         with _machine_lock():
             if not os.path.exists(mark):
@@ -183,5 +183,5 @@ def _machine_lock() -> Iterator[None]:
         yield
 
 
-def _listed(options: Any) -> list[str]:
+def _listed(options: str | Iterable[str] | None) -> list[str]:
     return [options] if isinstance(options, str) else list(options or ())

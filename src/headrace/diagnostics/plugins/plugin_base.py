@@ -118,12 +118,12 @@ class SchedulerPlugin:
         """A client has left."""
 
     @does_nothing
-    def log_event(self, topic: str, msg: Any) -> None:
+    def log_event(self, topic: str, msg: object) -> None:
         """Something was published on a topic."""
 
     @does_nothing
     def valid_workers_downscaling(self, scheduler: Scheduler, workers: list[Any]) -> list[Any]:
-        """Those of the `WorkerState` records given that may be removed when the cluster shrinks."""
+        """Choose, of the `WorkerState` records given, those that may be removed when the cluster shrinks."""
         return workers
 
 

@@ -24,15 +24,15 @@ GroupOf = Callable[[TaskState], str]
 
 
 class GroupCount:
-    """How far the tasks of a group are.
+    """Counts of the tasks of a group, by how far they are.
 
     Attributes:
-        total: all of them.
-        done: those that were computed.
-        erred: those that failed, or need one that did.
-        lost: those that were cancelled, or nobody wants any more.
-        processing: those that are on a worker, to be run there.
-        before: those that were done when they were first looked at.
+        total: all tasks.
+        done: tasks that were computed.
+        erred: tasks that failed, or need one that did.
+        lost: tasks that were cancelled, or that nobody wants any more.
+        processing: tasks that are on a worker, to be run there.
+        before: tasks that were done when they were first looked at.
     """
 
     __slots__ = ("before", "done", "erred", "lost", "name", "processing", "total")
@@ -42,7 +42,7 @@ class GroupCount:
         self.total = self.done = self.erred = self.lost = self.processing = self.before = 0
 
     def numbers(self) -> tuple[Any, ...]:
-        """As a message: name, total, done, erred, lost, processing, before."""
+        """The counts as they are sent: name, total, done, erred, lost, processing, before."""
         return (self.name, self.total, self.done, self.erred, self.lost, self.processing, self.before)
 
 
@@ -79,7 +79,7 @@ class Tally:
 
     @property
     def finished(self) -> bool:
-        """Whether all that is wanted has been told, and has ended in some way."""
+        """True once all wanted keys have been named, and their tasks have ended in some way."""
         return self._all_told and not self._targets_left
 
     def want(self, keys: Iterable[Key], tasks: dict[Key, TaskState]) -> None:
@@ -96,7 +96,7 @@ class Tally:
                 self.arrived.append(task)
 
     def give_up_coming(self) -> None:
-        """No more will be wanted, and what has not come by now never will."""
+        """Count keys that the scheduler does not know by now as lost; no more will be wanted."""
         self._all_told = True
         for key in self.coming:
             group = self._group(key_prefix(key_group(key)))
@@ -187,7 +187,7 @@ class Tally:
         self._on_change()
 
     def _observe_other(self, task: TaskState, finish: str) -> None:
-        """One that is not pending: of others, not looked at yet, or ended and begun again."""
+        """Note the move of a task that is not pending: one of others, one not looked at yet, or one begun again."""
         key = task.key
         if key in self.coming:
             self.coming.discard(key)
@@ -234,7 +234,7 @@ class Tally:
             self._errors[culprit.key] = (group, culprit.exception_text[:ERROR_LENGTH])
 
     def snapshot(self, running: int) -> dict[str, Any]:
-        """What those who watch are sent.
+        """The message for those who watch.
 
         Args:
             running: how many tasks of anybody run in the cluster now.

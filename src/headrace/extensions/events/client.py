@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..shared_objects import Shared, Timeout, seconds_of
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Event(Shared):

@@ -11,11 +11,10 @@ from headrace import config
 from headrace.common.callables import import_term
 from headrace.containment import log_raised
 from headrace.rpc.loops.periodic import PeriodicCallback
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.memory_settings import MEASURES
 from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.data.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
-
-from ..extension_operations import register_operations
 
 PREFIX = "distributed.scheduler.active-memory-manager"
 

@@ -19,7 +19,7 @@ from headrace.messages.base import Payload
 from ..shared_objects import Shared, SyncKeywords, Timeout, seconds_of, unless_interrupted, until_cancelled
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Received(NamedTuple):

@@ -11,9 +11,9 @@ from headrace.common.keys import Key
 from headrace.config import parse_seconds
 from headrace.messages.base import Payload
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..stored_futures import FutureKeeper
 from ..waiting_requests import Waiting
 from .core import Item, QueueState

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.keys import Key, to_wire
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell, shell_of
-
-from ..extension_operations import register_operations
 
 
 class ReplayTaskScheduler:

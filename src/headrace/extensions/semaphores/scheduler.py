@@ -10,9 +10,9 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..leases.scheduler import LeaseKeeper
 from ..waiting_requests import Waiting
 from .core import Semaphores

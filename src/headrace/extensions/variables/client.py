@@ -16,7 +16,7 @@ from headrace.client.packing.values import (
 from ..shared_objects import Shared, SyncKeywords, Timeout, seconds_of
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Variable(Shared):

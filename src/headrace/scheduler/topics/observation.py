@@ -16,6 +16,7 @@ from headrace.exceptions import BadRequestError
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.topics.cluster_requests import ClusterRequests
+from headrace.scheduler.topics.profiles import Profiles
 
 
 def _diagnostics(module: str) -> Any:
@@ -27,12 +28,14 @@ class Observation:
 
     Args:
         cluster: asks the workers.
+        profiles: gives reports their profiles.
     """
 
-    def __init__(self, shell: Shell, cluster: ClusterRequests) -> None:
+    def __init__(self, shell: Shell, cluster: ClusterRequests, profiles: Profiles) -> None:
         self.shell = shell
         self.core = shell.core
         self.cluster = cluster
+        self.profiles = profiles
 
     def operations(self) -> dict[str, Operation]:
         """The requests that this topic answers."""
@@ -108,7 +111,10 @@ class Observation:
     def _reports(self) -> Any:
         reports = self.shell.extensions.get("reports")
         if reports is None:
-            reports = self.shell.extensions["reports"] = _diagnostics("report_collection").Reports(self.shell.facade)
+            reports = _diagnostics("report_collection").Reports(
+                self.shell, self._task_stream, self.profiles.get_profile, self.shell.facade.versions
+            )
+            self.shell.extensions["reports"] = reports
         return reports
 
     def performance_report_start(self, client: str) -> dict[str, Any]:
