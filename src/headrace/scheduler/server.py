@@ -293,7 +293,7 @@ def _load(path: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
-async def _call(plugin: Any, hook: str) -> None:
+async def _call(plugin: object, hook: str) -> None:
     function = hook_of(plugin, hook)
     if function is None:
         return

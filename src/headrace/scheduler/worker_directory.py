@@ -78,7 +78,7 @@ class WorkerDirectory:
         return list(found)
 
     def present_addresses(self, workers: Iterable[Any]) -> list[str]:
-        """As `addresses_of`, of those that are connected, and there must be one (if any were named)."""
+        """The same as `addresses_of`, of those that are connected, and there must be one (if any were named)."""
         named = list(workers)
         found = [address for address in self.addresses_of(named) if address in self.core.workers]
         return found or self.addresses_of(named, connected=True)

@@ -149,7 +149,7 @@ def decide_among(
     valid_workers: Iterable[WorkerState] | None,
     objective: Callable[[WorkerState], Any],
 ) -> WorkerState | None:
-    """Of the holders of what a task needs, else of all, that may run it: the one for which `objective` is least."""
+    """The worker for which `objective` is least, among the holders of a task's data (else all) that may run it."""
     allowed = set(all_workers) if valid_workers is None else set(valid_workers)
     holders = {worker for needed in ts._dependencies for worker in needed.who_has}
     return min(holders & allowed or allowed, key=objective, default=None)

@@ -78,7 +78,7 @@ class ClientConnections:
         client: str,
         versions: dict[str, Any] | None = None,
         returning: bool = False,
-        **_: Any,
+        **_: object,
     ) -> None:
         """Welcome a client; its comm becomes a stream.
 
@@ -264,7 +264,7 @@ class ClientConnections:
         if backlog:
             asyncio.get_running_loop().call_soon(self._take_slice, visit)
 
-    def _say_untaken(self, visit: Visit, message: Any, error: Exception) -> None:
+    def _say_untaken(self, visit: Visit, message: object, error: Exception) -> None:
         """A message made no sense; who goes on with such is disconnected, and has its time to return."""
         name, client = type(message).__name__, visit.record.client_key
         stream = self.shell.client_streams.get(client)

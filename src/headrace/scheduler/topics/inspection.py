@@ -36,12 +36,12 @@ class Inspection:
             "retry": Operation(self.stimulus_retry),
         }
 
-    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+    def story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
         """The logged transitions of these tasks, or with these stimuli, oldest first."""
         return transitions(self.core.story(*keys_or_tasks_or_stimuli))
 
     async def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
-        """As `story`, in plain tuples."""
+        """The same as `story`, in plain tuples."""
         return [tuple(line) for line in self.story(*keys_or_stimuli)]
 
     async def get_worker_logs(
@@ -66,7 +66,7 @@ class Inspection:
         return found
 
     async def get_call_stack(self, keys: Iterable[Any] | None = None) -> dict[str, Any]:
-        """What running tasks (all, or these) are doing, by worker."""
+        """The call stacks of running tasks (all, or these), by worker."""
         if keys is None:
             workers = [address for address, worker in self.core.workers.items() if worker.processing]
             stacks = await self.cluster.broadcast(
