@@ -185,4 +185,4 @@ async def test_thresholds_are_set_on_the_scheduler() -> None:
         scheduler.MEMORY_REBALANCE_HALF_GAP = 0.2
         assert scheduler.shell.memory_settings.half_gap == 0.2
         scheduler.worker_ttl = 5.0
-        assert scheduler.silence.worker_ttl == 5.0
+        assert scheduler.parts.silence.worker_ttl == 5.0

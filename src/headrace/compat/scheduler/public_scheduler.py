@@ -240,10 +240,10 @@ class Scheduler(SchedulerState):
                     operation, takes_comm=takes_comm, takes_serializers=takes_serializers
                 )
 
-    def _prepare_topics(self) -> None:
+    def _prepare_parts(self) -> None:
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""
         for name, (part, method) in overridden(type(self)).items():
-            setattr(getattr(self, part), method, getattr(self, name))
+            setattr(getattr(self.parts, part), method, getattr(self, name))
 
     async def _open(self) -> None:
         await super()._open()
@@ -256,7 +256,7 @@ class Scheduler(SchedulerState):
         )
 
     def _repr_html_(self) -> str:
-        info = self.cluster_requests.identity(SHOWN)
+        info = self.parts.cluster_requests.identity(SHOWN)
         more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
         return render_scheduler(info, time.time(), more=more)
 
@@ -545,4 +545,4 @@ class Scheduler(SchedulerState):
 
     def transition_story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
         """The same as `story`."""
-        return self.inspection.story(*keys_or_tasks_or_stimuli)
+        return self.parts.inspection.story(*keys_or_tasks_or_stimuli)

@@ -88,7 +88,7 @@ class SchedulerState(SchedulerServer, DocumentedServer):
     def _worker(self, worker: object) -> WorkerState:
         if isinstance(worker, WorkerState):
             return worker
-        found = self.workers.get(self.directory.coerce_address(worker))
+        found = self.workers.get(self.parts.directory.coerce_address(worker))
         if found is None:
             raise KeyError(f"there is no worker {worker!r}")
         return found
