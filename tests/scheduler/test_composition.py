@@ -186,3 +186,11 @@ async def test_thresholds_are_set_on_the_scheduler() -> None:
         assert scheduler.shell.memory_settings.half_gap == 0.2
         scheduler.worker_ttl = 5.0
         assert scheduler.parts.silence.worker_ttl == 5.0
+
+
+def test_a_limit_of_transitions_stays_when_a_plugin_comes() -> None:
+    scheduler = Scheduler(transition_counter_max=1)
+    scheduler.add_plugin(Watching())
+    scheduler.core.add_client("alice", None, 0.0)
+    with pytest.raises(AssertionError, match="more than 1 transitions"):
+        scheduler.update_graph("alice", {"x": (b"f", b"a")})
