@@ -49,6 +49,10 @@ class UnknownOperationError(ValueError):
     """A server was asked for an operation that it does not have."""
 
 
+class UnknownMessage(TypeError):
+    """A message is of a class that its receiver does not handle; names the class."""
+
+
 class BadRequestError(ValueError):
     """A server refuses what it was asked for. The message tells the caller all there is to know: the server's log needs
     no traceback."""

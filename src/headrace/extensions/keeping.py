@@ -47,7 +47,7 @@ class Keeping:
             return None
         keeper = ClientState(name, silent=True)
         self.keepers.add(keeper)
-        self.scheduler.state.on_desire(keeper, DesireKeys(known), clock.now())
+        self.scheduler.state.handle(keeper, DesireKeys(known), clock.now())
         self.scheduler.flush()
         return keeper
 

@@ -150,7 +150,7 @@ class WorkStealing(PluginHooks):
         victim = task.processing_on if task is not None else None
         if task is None or victim is None or (worker is not None and worker != victim.address):
             return
-        self.scheduler.state.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], clock.now())
+        self.scheduler.state.handle_batch(victim, [StealAnswer(task.key, task.attempt, state)], clock.now())
         self.scheduler.flush()
 
     def put_key_in_stealable(self, ts: TaskState) -> None:

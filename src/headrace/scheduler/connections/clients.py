@@ -19,15 +19,12 @@ from headrace.containment import contained
 from headrace.exceptions import BadRequestError, MalformedDataError
 from headrace.messages import FromClient
 from headrace.messages.client import (
-    CancelKeys,
     ClientEvent,
     ClientHeartbeat,
     CloseClient,
-    DesireKeys,
     GraphRefused,
     KeysReceived,
     MessagesReceived,
-    ReleaseKeys,
     SubmitGraph,
 )
 from headrace.rpc import Stream
@@ -319,22 +316,15 @@ class ClientConnections(SchedulerBase):
             stream.abort()
 
     def _client_message(self, client: ClientState, message: Any, now: float) -> None:
-        state = self.state
-        if isinstance(message, SubmitGraph):
-            state.on_submit(client, message, now)
-        elif isinstance(message, ReleaseKeys):
-            state.on_release(client, message, now)
-        elif isinstance(message, DesireKeys):
-            state.on_desire(client, message, now)
-        elif isinstance(message, CancelKeys):
-            state.on_cancel(client, message, now)
-        elif isinstance(message, KeysReceived):
+        if isinstance(message, KeysReceived):
             self.call_extensions("keys_received", client.client_key, message.token)
         elif isinstance(message, CloseClient):
             self.flush()
             self.remove_client(client.client_key)
         elif isinstance(message, ClientHeartbeat):
             pass  # any message is a sign of life
+        else:
+            self.state.handle(client, message, now)
 
 
 def is_event(message: Any, error: Exception) -> bool:

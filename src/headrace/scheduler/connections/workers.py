@@ -260,6 +260,7 @@ class WorkerConnections(SchedulerBase):
         now = worker.heard_at = clock.now()
         worker.last_seen = now + self.state.shift
         end: WorkerStatus | None = None
+        reports = [message for message in messages if type(message) not in (WorkerHeartbeat, WorkerStatus, WorkerEvent)]
         for message in messages:
             kind = type(message)
             if kind is WorkerHeartbeat:
@@ -273,7 +274,7 @@ class WorkerConnections(SchedulerBase):
                     self.state.set_worker_status(worker, message.status, now)
             elif kind is WorkerEvent:
                 self.log_event(message.topics, message.event)
-        self.state.on_worker_batch(worker, messages, now)
+        self.state.handle_batch(worker, reports, now)
         if end is not None:  # its last word: what has ended before counts, and is no matter of blame
             self._worker_ends(worker, end)
         if self.state.dirty:

@@ -10,9 +10,9 @@ import msgspec
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
 
-from .data.copies import replicated as replicated
 from .data.replicas import add_replica as add_replica
 from .data.replicas import drop_replica as drop_replica
+from .data.replicas import replicated as replicated
 from .placing.load import check_load as check_load
 from .placing.load import comm_cost
 from .placing.placement import is_root_like

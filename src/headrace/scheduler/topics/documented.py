@@ -99,17 +99,17 @@ class DocumentedMethods(SchedulerBase):
             options=[options],
             wanted=wanted,
         )
-        self.state.on_submit(self._client(client), message, clock.now())
+        self.state.handle(self._client(client), message, clock.now())
         self.flush()
 
     def client_releases_keys(self, keys: Iterable[Any], client: str, stimulus_id: str | None = None) -> None:
         """A client no longer wants results."""
-        self.state.on_release(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), clock.now())
+        self.state.handle(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), clock.now())
         self.flush()
 
     def client_heartbeat(self, client: str) -> None:
         """A client lives."""
-        self.state.on_client_heartbeat(self._client(client), clock.now())
+        self.state.note_client(self._client(client), clock.now())
 
     def stimulus_cancel(
         self,
@@ -121,7 +121,7 @@ class DocumentedMethods(SchedulerBase):
     ) -> None:
         """Stop work on tasks, and on what depends on them, for a client, or with `force` for all."""
         message = CancelKeys([to_wire(key) for key in keys], force, reason)
-        self.state.on_cancel(self._client(client), message, clock.now())
+        self.state.handle(self._client(client), message, clock.now())
         self.flush()
 
     def cancel_key(self, key: Any, client: str, force: bool = False) -> None:
@@ -189,7 +189,7 @@ class DocumentedMethods(SchedulerBase):
         self.flush()
 
     def _from_worker(self, worker: Any, message: Any) -> None:
-        self.state.on_worker_batch(self._worker(worker), [message], clock.now())
+        self.state.handle_batch(self._worker(worker), [message], clock.now())
         self.flush()
 
     def stimulus_task_finished(

@@ -169,7 +169,7 @@ class SchedulerState(DocumentedMethods):
     def client_desires_keys(self, keys: Iterable[Key], client: str) -> None:
         """A client wants existing tasks."""
         message = DesireKeys([to_wire(key) for key in keys])
-        self.state.on_desire(self._client(client), message, clock.now())
+        self.state.handle(self._client(client), message, clock.now())
         self.flush()
 
     def report_on_key(self, key: Key | None = None, *, ts: Any = None, client: str | None = None) -> None:

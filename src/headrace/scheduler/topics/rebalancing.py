@@ -14,7 +14,7 @@ from headrace.exceptions import BadRequestError
 from headrace.messages.worker import AddKeys
 from headrace.rpc.loops.periodic import PeriodicCallback
 from headrace.scheduler.shell import Operations, SchedulerBase, logger
-from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data import replica_plans, replicas
 from headrace.scheduler.state.placing.occupancy import reevaluate_some
 from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
@@ -48,7 +48,7 @@ class BalanceHandlers(SchedulerBase):
     @property
     def replicated_tasks(self) -> set[TaskState]:
         """Tasks whose results more than one worker holds."""
-        return copies.replicated(self.state)
+        return replicas.replicated(self.state)
 
     async def replicate(
         self,
@@ -87,12 +87,12 @@ class BalanceHandlers(SchedulerBase):
         while True:
             tasks = [task for key, task in found.items() if task.who_has and key not in failed]
             targets = [worker for worker in targets if worker in self.state.running]
-            plan = copies.plan_copies(tasks, targets, min(wanted, len(targets)), branching_factor)
+            plan = replica_plans.plan_replicas(tasks, targets, min(wanted, len(targets)), branching_factor)
             if not plan:
                 break
             failed |= await self._copy(plan)
         if delete:
-            self._remove(copies.plan_surplus(found.values(), targets, wanted))
+            self._remove(replica_plans.plan_surplus(found.values(), targets, wanted))
         failed |= {key for key, task in found.items() if not task.who_has}
         self.log_event("all", {"action": "replicate", "workers": [w.address for w in targets], "keys-count": len(keys)})
         if failed:
@@ -105,7 +105,7 @@ class BalanceHandlers(SchedulerBase):
         """Move results so that workers have about as much of their memory in use; best while nothing runs.
 
         The thresholds are the scheduler's `MEMORY_REBALANCE_…`, at first those of the configuration under
-        `distributed.worker.memory.rebalance`. See `copies.plan_rebalance` for the policy.
+        `distributed.worker.memory.rebalance`. See `replica_plans.plan_rebalance` for the policy.
 
         Args:
             keys: what may be moved; all results by default.
@@ -125,13 +125,13 @@ class BalanceHandlers(SchedulerBase):
                 return {"status": "partial-fail", "keys": missing}
             tasks = [self.tasks[key] for key in wanted]
         chosen = [self.workers[address] for address in self.addresses_of(workers, connected=True)]
-        options = copies.RebalanceOptions(
+        options = replica_plans.RebalanceOptions(
             measure=self.MEMORY_REBALANCE_MEASURE,
             sender_min=self.MEMORY_REBALANCE_SENDER_MIN,
             recipient_max=self.MEMORY_REBALANCE_RECIPIENT_MAX,
             gap=2 * self.MEMORY_REBALANCE_HALF_GAP,
         )
-        moves = copies.plan_rebalance(self.state, tasks, chosen, options)
+        moves = replica_plans.plan_rebalance(self.state, tasks, chosen, options)
         if not moves:
             return {"status": "OK"}
         plan: dict[WorkerState, list[TaskState]] = {}
@@ -162,7 +162,7 @@ class BalanceHandlers(SchedulerBase):
         failed = await self._fetch(worker.address, who_has)
         if self.workers.get(worker.address) is not worker:
             return set(who_has)
-        copies.note_copies(self.state, worker, [key for key in who_has if key not in failed])
+        replicas.note_replicas(self.state, worker, [key for key in who_has if key not in failed])
         return failed
 
     async def _fetch(self, address: str, who_has: dict[Key, list[str]]) -> set[Key]:
@@ -177,7 +177,7 @@ class BalanceHandlers(SchedulerBase):
     def _remove(self, plan: dict[WorkerState, list[TaskState]]) -> None:
         for worker, tasks in plan.items():
             if self.workers.get(worker.address) is worker:
-                copies.remove(self.state, worker, tasks)
+                replicas.remove(self.state, worker, tasks)
         self.flush()
 
     def add_keys(self, worker: str, keys: Iterable[Key] = (), stimulus_id: str | None = None) -> str:
@@ -185,7 +185,7 @@ class BalanceHandlers(SchedulerBase):
         record = self.workers.get(self.coerce_address(worker))
         if record is None:
             return "not found"
-        self.state.on_worker_batch(record, [AddKeys(list(keys))], clock.now())
+        self.state.handle_batch(record, [AddKeys(list(keys))], clock.now())
         self.flush()
         return "OK"
 
@@ -204,7 +204,7 @@ class BalanceHandlers(SchedulerBase):
 
     def request_acquire_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker fetch copies, without waiting for them."""
-        copies.acquire(self.state, self.workers[addr], self._known(keys))
+        replicas.acquire(self.state, self.workers[addr], self._known(keys))
         self.flush()
 
     def request_remove_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:

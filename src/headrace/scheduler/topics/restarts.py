@@ -77,7 +77,7 @@ class RestartHandlers(SchedulerBase):
         for record in list(self.clients.values()):
             keys = [task.key for task in record.wants_what]
             self.state.send(record, Restarted())
-            self.state.on_release(record, ReleaseKeys(keys), now)
+            self.state.handle(record, ReleaseKeys(keys), now)
         self.call_extensions("work_forgotten")
         self.flush()
         self.notify_plugins("restart", self)
