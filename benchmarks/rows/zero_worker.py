@@ -59,7 +59,7 @@ def _drive(tasks: int, workers: int) -> tuple[float, float]:
             1, functions=[b"no_op"], keys=keys, arguments=[arguments] * len(keys), more=start + SLICE < tasks
         )
         begin = clock()
-        state.on_submit(client, message, begin)
+        state.handle(client, message, begin)
         spent += clock() - begin
         spent += _answer_all(state, client)
     kept = (psutil.Process().memory_info().rss - memory) / tasks
@@ -87,6 +87,6 @@ def _answer_all(state: Any, client: Any) -> float:
             ]
             if answers:
                 begin = clock()
-                state.on_worker_batch(receiver, answers, begin)
+                state.handle_batch(receiver, answers, begin)
                 spent += clock() - begin
     return spent

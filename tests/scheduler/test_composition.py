@@ -17,16 +17,16 @@ from headrace.messages.client import CloseClient, KeyInMemory, ReleaseKeys, Subm
 from headrace.messages.worker import AddKeys, ComputeTask, TaskFinished, WorkerEvent
 from headrace.rpc import Server, rpc, send_recv
 from headrace.rpc.server import Operation
-from headrace.scheduler import core_doors
 from headrace.scheduler.connections import clients, workers
 from headrace.scheduler.shell import Shell, shell_of
+from headrace.scheduler.state.core import CLIENT_MESSAGES, WORKER_MESSAGES
 
 
 @pytest.mark.parametrize(
     ("own", "cores", "union"),
     [
-        (clients.FROM_CLIENT, core_doors.FROM_CLIENT, FromClient),
-        (workers.FROM_WORKER, core_doors.FROM_WORKER, FromWorker),
+        (clients.FROM_CLIENT, CLIENT_MESSAGES, FromClient),
+        (workers.FROM_WORKER, WORKER_MESSAGES, FromWorker),
     ],
 )
 def test_each_message_has_one_receiver(own: dict[type, Any], cores: dict[type, Any], union: Any) -> None:
@@ -68,7 +68,7 @@ async def test_a_message_of_a_client_that_nobody_takes_ends_its_connection(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING, "distributed")
-    monkeypatch.delitem(core_doors.FROM_CLIENT, ReleaseKeys)
+    monkeypatch.delitem(CLIENT_MESSAGES, ReleaseKeys)
     async with running() as scheduler:
         bad, good = await join_client(scheduler, "bad"), await join_client(scheduler, "good")
         bad.stream.send(ReleaseKeys(["x"]))
@@ -85,7 +85,7 @@ async def test_a_message_of_a_worker_that_nobody_takes_ends_its_connection(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING, "distributed")
-    monkeypatch.delitem(core_doors.FROM_WORKER, AddKeys)
+    monkeypatch.delitem(WORKER_MESSAGES, AddKeys)
     async with running() as scheduler:
         bad = await join_worker(scheduler)
         bad.stream.send_all([WorkerEvent(["mine"], "taken"), AddKeys(["x"]), WorkerEvent(["mine"], "lost")])

@@ -90,17 +90,17 @@ class Cluster:
             wanted=None if wanted is None else [positions[key] for key in wanted],
             **keywords,
         )
-        self.state.on_submit(client, message, self.now)
+        self.state.handle(client, message, self.now)
         self.drain()
 
     def release(self, client: ClientState, keys: list[Any]) -> None:
         for key in keys:
             self.heard[client.client_key].pop(key, None)
-        self.state.on_release(client, ReleaseKeys(keys), self.now)
+        self.state.handle(client, ReleaseKeys(keys), self.now)
         self.drain()
 
     def cancel(self, client: ClientState, keys: list[Any], force: bool = False) -> None:
-        self.state.on_cancel(client, CancelKeys(keys, force), self.now)
+        self.state.handle(client, CancelKeys(keys, force), self.now)
         self.drain()
 
     def drain(self) -> None:
@@ -166,7 +166,7 @@ class Cluster:
             self.held[address].add(task.key)
             answer = TaskFinished(task.key, task.attempt, 8, "int", self.now - 0.01, self.now)
         worker = self.state.workers[address]
-        self.state.on_worker_batch(worker, [answer], self.now)
+        self.state.handle_batch(worker, [answer], self.now)
         self.drain()
         return task.key
 

@@ -326,17 +326,17 @@ class Scheduler(SchedulerState):
             options=[options],
             wanted=wanted,
         )
-        self.core.on_submit(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
     def client_releases_keys(self, keys: Iterable[Any], client: str, stimulus_id: str | None = None) -> None:
         """A client no longer wants results."""
-        self.core.on_release(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), self.shell.now())
+        self.core.handle(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), self.shell.now())
         self.shell.flush()
 
     def client_heartbeat(self, client: str) -> None:
         """A client lives."""
-        self.core.on_client_heartbeat(self._client(client), self.shell.now())
+        self.core.note_client(self._client(client), self.shell.now())
 
     def stimulus_cancel(
         self,
@@ -348,7 +348,7 @@ class Scheduler(SchedulerState):
     ) -> None:
         """Stop work on tasks, and on what depends on them, for a client, or with `force` for all."""
         message = CancelKeys([to_wire(key) for key in keys], force, reason)
-        self.core.on_cancel(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
     def cancel_key(self, key: Key, client: str, force: bool = False) -> None:
@@ -389,7 +389,7 @@ class Scheduler(SchedulerState):
         self.shell.flush()
 
     def _from_worker(self, worker: object, message: FromWorker) -> None:
-        self.core.on_worker_batch(self._worker(worker), [message], self.shell.now())
+        self.core.handle_batch(self._worker(worker), [message], self.shell.now())
         self.shell.flush()
 
     def stimulus_task_finished(
@@ -464,7 +464,7 @@ class Scheduler(SchedulerState):
     def client_desires_keys(self, keys: Iterable[Key], client: str) -> None:
         """A client wants existing tasks."""
         message = DesireKeys([to_wire(key) for key in keys])
-        self.core.on_desire(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
     def report_on_key(

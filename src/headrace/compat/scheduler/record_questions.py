@@ -9,9 +9,9 @@ import msgspec
 
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
-from headrace.scheduler.state.data.copies import replicated as replicated
 from headrace.scheduler.state.data.replicas import add_replica as add_replica
 from headrace.scheduler.state.data.replicas import drop_replica as drop_replica
+from headrace.scheduler.state.data.replicas import replicated as replicated
 from headrace.scheduler.state.placing.load import check_load as check_load
 from headrace.scheduler.state.placing.load import comm_cost
 from headrace.scheduler.state.placing.placement import is_root_like

@@ -28,7 +28,6 @@ from headrace.messages.client import (
 )
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
-from headrace.scheduler import core_doors
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.topics.cluster_requests import ClusterRequests
 from headrace.scheduler.topics.event_requests import EventRequests
@@ -247,7 +246,7 @@ class ClientConnections:
                 if take is not None:
                     take(self, visit, message)
                 else:
-                    core_doors.handle(self.core, client, message, now)
+                    self.core.handle(client, message, now)
             except UnknownMessage as error:
                 self._refuse_stream(visit, error)
             except BaseException as raised:

@@ -19,7 +19,6 @@ from headrace.messages import FromWorker
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
-from headrace.scheduler import core_doors
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
@@ -251,11 +250,11 @@ class WorkerConnections:
                 if take is None:
                     continue
                 if begin < position:
-                    core_doors.handle_batch(self.core, worker, messages[begin:position], now)
+                    self.core.handle_batch(worker, messages[begin:position], now)
                 begin = position + 1
                 take(self, worker, message, now)
             if begin < len(messages):
-                core_doors.handle_batch(self.core, worker, messages[begin:] if begin else messages, now)
+                self.core.handle_batch(worker, messages[begin:] if begin else messages, now)
         except UnknownMessage as error:
             self._refuse_stream(worker, error)
         if self.core.dirty:

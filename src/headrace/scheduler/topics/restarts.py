@@ -88,7 +88,7 @@ class Restarts:
         for record in list(self.core.clients.values()):
             keys = [task.key for task in record.wants_what]
             self.core.send(record, Restarted())
-            self.core.on_release(record, ReleaseKeys(keys), now)
+            self.core.handle(record, ReleaseKeys(keys), now)
         self.shell.call_extensions("work_forgotten")
         self.shell.flush()
         self.shell.notify_plugins("restart", self.shell.facade)

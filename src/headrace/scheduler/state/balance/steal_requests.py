@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.messages.worker import StealAnswer, StealRequest
-from headrace.scheduler.state.placing.placement import assign
-from headrace.scheduler.state.placing.promises import end_unfinished, on_given_back
+from headrace.scheduler.state.placing.assignments import is_current
+from headrace.scheduler.state.placing.promises import on_given_back
 from headrace.scheduler.state.placing.restrictions import may_run, runs_somewhere
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def request(
     steals = state.steals
     open_one = steals.in_flight.get(task.key)
     if open_one is not None:
-        if open_one.attempt == task.attempt and open_one.victim is victim:
+        if is_current(task, open_one.victim, open_one.attempt):
             return
         steals.close(open_one)  # of an assignment that has passed
     steals._open(Steal(task, task.attempt, victim, thief, cost, thief_cost))
@@ -129,7 +129,7 @@ def on_answer(state: SchedulerCore, worker: WorkerState, message: StealAnswer) -
     if steal is not None:
         steals.close(steal)
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         if message.state in GIVEN_BACK:
             on_given_back(state, worker, task, message.attempt)
         return {}
@@ -139,7 +139,6 @@ def on_answer(state: SchedulerCore, worker: WorkerState, message: StealAnswer) -
     thief = steal.thief if steal is not None else None
     if thief is None or thief not in state.running or not may_run(state, task, thief):
         return {task: "released"}
-    end_unfinished(state, worker, task)
-    assign(state, task, thief)
     steals.log.append(("confirm", state.shown, task.key, worker.address, thief.address))
-    return {}
+    state.chosen[task] = thief
+    return {task: "processing"}

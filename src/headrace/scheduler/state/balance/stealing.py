@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from headrace.common.status import Status
+from headrace.scheduler.state.placing.assignments import is_current
 from headrace.scheduler.state.placing.occupancy import expected_cost
 from headrace.scheduler.state.placing.pinned_results import stays
 from headrace.scheduler.state.placing.placement import TRANSFER_LATENCY
@@ -121,7 +122,7 @@ def _victim(state: SchedulerCore, worker: WorkerState) -> _Victim | None:
         if task in executing or task.options.actor or (state.staying and stays(state, task)):
             continue
         open_one = in_flight.get(task.key)
-        if open_one is not None and open_one.attempt == task.attempt:
+        if open_one is not None and is_current(task, worker, open_one.attempt):
             seconds -= cost
             continue
         transfer = transfer_seconds(state, task, None)

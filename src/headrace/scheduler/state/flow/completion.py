@@ -1,4 +1,4 @@
-"""What workers report of tasks: finished, failed, given back, seceded, missing."""
+"""Reports of workers about tasks and results: one function a message, and the table of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from headrace.messages.worker import (
     TaskFinished,
 )
 from headrace.scheduler.state.balance import steal_requests
-from headrace.scheduler.state.data.replicas import add_replica, drop_replica, set_nbytes
+from headrace.scheduler.state.data.replicas import add_replica, drop_replica
 from headrace.scheduler.state.data.scatters import is_stale
 from headrace.scheduler.state.placing import promises
+from headrace.scheduler.state.placing.assignments import is_current, is_promised
 from headrace.scheduler.state.placing.load import change_cost, end_processing
 from headrace.scheduler.state.placing.pinned_results import has_other_home, on_cannot_send
 from headrace.scheduler.state.transitions.running import finish
@@ -30,6 +31,7 @@ from headrace.scheduler.state.transitions.running import finish
 from .retry_delays import retry_at
 
 if TYPE_CHECKING:
+    from headrace.messages.base import Message
     from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
@@ -37,10 +39,31 @@ if TYPE_CHECKING:
 
 
 def on_finished(state: SchedulerCore, worker: WorkerState, message: TaskFinished) -> Recommendations:
-    """A worker has computed a result, and holds it."""
+    """Take a result that a worker has computed, and holds.
+
+    A short way: processing → memory without a wave. Its condition is that the report is that of the assignment that
+    holds; then nothing of the task is left to undo, and a task that was promised to follow it stays promised.
+    """
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         return _on_stale_result(state, worker, task, message)
+    if not state.short_ways:
+        record_by_parts(task, worker, message)
+        state.finished[task] = message.result
+        return {task: "memory"}
+    end_processing(state, worker, task)
+    record_result(task, worker, message)
+    recommendations: Recommendations = {}
+    finish(state, task, message.result, recommendations)
+    return recommendations
+
+
+def record_result(task: TaskState, worker: WorkerState, message: TaskFinished) -> None:
+    """Record a run and its result, the first replica: durations, metadata, type, size, and where it is.
+
+    One place for reports of any assignment, in one function since every task comes here; `record_by_parts` says the
+    same in terms of what the records offer, and the simulation compares the two.
+    """
     group = task.group
     start, stop = message.start, message.stop
     if stop:  # zero: the result was there already, and says nothing of how long it takes
@@ -51,33 +74,47 @@ def on_finished(state: SchedulerCore, worker: WorkerState, message: TaskFinished
         group.add_duration(action, began, ended)
     if message.metadata:
         task.metadata.update(message.metadata)
-    nbytes = message.nbytes
     task.type = message.type
     if message.type not in group.types:
         group.types.add(message.type)
-    end_processing(state, worker, task)
-    known = task.nbytes
+    nbytes, known = message.nbytes, task.nbytes
     task.nbytes = nbytes
-    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: as `set_nbytes` counts
+    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: counted already
     task.who_has = worker.alone
     worker.has_what[task] = None
     worker.nbytes += nbytes
     if task.options.actor:
         worker.actors.add(task)
-    recommendations: Recommendations = {}
-    finish(state, task, message.result, recommendations)
-    return recommendations
+
+
+def record_by_parts(task: TaskState, worker: WorkerState, message: TaskFinished) -> None:
+    """Record what `record_result` does, by the records' own methods: the long way of `on_finished`."""
+    group = task.group
+    if message.stop:
+        group.prefix.add_duration("compute", message.start, message.stop)
+        group.add_duration("compute", message.start, message.stop)
+    for action, began, ended in message.startstops:
+        group.add_duration(action, began, ended)
+    if message.metadata:
+        task.metadata.update(message.metadata)
+    task.type = message.type
+    group.add_type(message.type)
+    task.set_nbytes(message.nbytes)
+    add_replica(task, worker)
+    if task.options.actor:
+        worker.actors.add(task)
 
 
 def _on_stale_result(
     state: SchedulerCore, worker: WorkerState, task: TaskState | None, message: TaskFinished
 ) -> Recommendations:
-    """The answer to an assignment that has been taken back."""
+    """Take the answer to an assignment that has been taken back: it may be of use, or the worker is to drop it."""
     if task is None or task.state in ("released", "forgotten", "erred"):
         state.free(worker, message.key)
         return {}
-    promised = state.promises.workers.get(task) is worker and task.attempt == message.attempt
-    if message.attempt > worker.first_attempt and not promised:  # what was promised can be there before what it needs
+    attempt = message.attempt
+    # What was promised can be finished before the promise is due: what it needs was recomputed, or came late.
+    if attempt > worker.first_attempt and not is_promised(task, worker, attempt, state):
         return {}  # it was called off on this very connection: the worker has freed it, or will
     if task.processing_on is worker:
         return {}  # sent there again since: that answer will come
@@ -87,38 +124,16 @@ def _on_stale_result(
         else:
             add_replica(task, worker)
         return {}
-    # From before its connection broke. Someone still wants it, and here it is.
-    _note_run(task, message)
-    set_nbytes(task, message.nbytes)
-    add_replica(task, worker)
-    if task.options.actor:
-        worker.actors.add(task)
+    # The worker began it before its connection broke. Someone still wants it, and here it is.
+    record_result(task, worker, message)
     return {task: "memory"}
 
 
-def _note_run(task: TaskState, message: TaskFinished) -> None:
-    """What `on_finished` records of a run as well, for a result that came late and is used."""
-    group = task.group
-    if message.stop:
-        group.prefix.observe(max(0.0, message.stop - message.start))
-        group.add_duration("compute", message.start, message.stop)
-    for action, began, ended in message.startstops:
-        group.add_duration(action, began, ended)
-    if message.metadata:
-        task.metadata.update(message.metadata)
-    task.type = message.type
-    group.add_type(message.type)
-
-
 def on_failed(state: SchedulerCore, worker: WorkerState, message: TaskFailed) -> Recommendations:
-    """A task raised: run it again, now or later, if it has retries left for such an error, else it has erred."""
+    """Run a task that raised again, now or later, if it has retries left for such an error; else it has erred."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        if task is None or task.processing_on is not worker:
-            if task is None or state.promises.workers.get(task) is not worker:
-                state.free(worker, message.key)
-            promises.on_given_back(state, worker, task, message.attempt)
-        return {}
+    if not is_current(task, worker, message.attempt):
+        return _on_stale_failure(state, worker, task, message)
     task.group.add_duration("compute", message.start, message.stop)
     if state.staying and has_other_home(state, task, worker):
         return {task: "released"}  # it did not run, and says nothing of whether it can
@@ -135,10 +150,23 @@ def on_failed(state: SchedulerCore, worker: WorkerState, message: TaskFailed) ->
     return {task: "erred"}
 
 
+def _on_stale_failure(
+    state: SchedulerCore, worker: WorkerState, task: TaskState | None, message: TaskFailed
+) -> Recommendations:
+    """Have a worker forget the failure of an assignment that has been taken back: it keeps failed tasks until told."""
+    if task is not None and task.processing_on is worker:
+        return {}  # sent there again since: that answer will come
+    if task is not None and state.promises.workers.get(task) is worker:
+        promises.on_given_back(state, worker, task, message.attempt)
+    else:
+        state.free(worker, message.key)
+    return {}
+
+
 def on_reschedule(state: SchedulerCore, worker: WorkerState, message: RescheduleTask) -> Recommendations:
     """A task is to be placed anew."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         promises.on_given_back(state, worker, task, message.attempt)
         return {}
     return {task: "released"}
@@ -147,7 +175,7 @@ def on_reschedule(state: SchedulerCore, worker: WorkerState, message: Reschedule
 def on_long_running(state: SchedulerCore, worker: WorkerState, message: LongRunning) -> Recommendations:
     """A task has seceded: it takes no thread and no part of the worker's occupancy any more."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         return {}
     if task not in worker.long_running:
         worker.long_running.add(task)
@@ -241,10 +269,8 @@ def retry_keys(state: SchedulerCore, keys: Iterable[Key]) -> tuple[Recommendatio
     return recommendations, retried
 
 
-Handler = Callable[["SchedulerCore", "WorkerState", Any], "Recommendations"]
-
-#: What the state machine does with each message of a worker; those that are absent are the shell's.
-HANDLERS: dict[type, Handler] = {
+#: What the core takes of workers; the other messages of `FromWorker` are the shell's.
+WORKER_MESSAGES: dict[type[Message], Callable[[SchedulerCore, WorkerState, Any], Recommendations]] = {
     TaskFinished: on_finished,
     TaskFailed: on_failed,
     RescheduleTask: on_reschedule,

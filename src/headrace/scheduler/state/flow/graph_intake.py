@@ -14,7 +14,7 @@ from headrace.scheduler.state.records.clients import OpenGraph
 from headrace.scheduler.state.records.computations import Computation
 from headrace.scheduler.state.records.tasks import TaskState, link
 from headrace.scheduler.state.transitions.forgetting import let_go_of_function
-from headrace.scheduler.state.transitions.running import released_waiting
+from headrace.scheduler.state.transitions.running import begin_waiting
 
 from .interest import add_interest, desire_keys, release_tasks
 
@@ -92,7 +92,10 @@ def take_graph(state: SchedulerCore, client: ClientState, message: SubmitGraph) 
 def _start(state: SchedulerCore, created: list[TaskState]) -> Recommendations:
     """Make new tasks wait, dependents before what they need, so that what nobody needs is seen and not run.
 
-    Recommends what can run, in the order of the graph.
+    A short way: released → waiting without the row's function, for tasks that need nothing and so have nobody to ask.
+
+    Returns:
+        What can run, in the order of the graph.
     """
     recommendations: Recommendations = {}
     ready: list[TaskState] = []
@@ -102,11 +105,11 @@ def _start(state: SchedulerCore, created: list[TaskState]) -> Recommendations:
             continue
         if recommendations:
             recommendations.pop(task, None)
-        if not task._dependencies:
+        if not task._dependencies and state.short_ways:
             state.move(task, "waiting")
             ready.append(task)
             continue
-        released_waiting(state, task, recommendations)
+        begin_waiting(state, task, recommendations)
         if recommendations.get(task) == "processing":
             del recommendations[task]
             ready.append(task)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 from headrace.messages.client import CancelledKeys, KeyInMemory
 from headrace.scheduler.state.records.tasks import NOTHING
+from headrace.scheduler.state.transitions.forgetting import forget_result
+
+from .client_news import tell_erred
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
@@ -25,10 +28,6 @@ def add_interest(client: ClientState, task: TaskState) -> None:
 
 def release_tasks(state: SchedulerCore, client: ClientState, tasks: Iterable[TaskState]) -> Recommendations:
     """The client no longer wants these; what nobody wants or needs is released or forgotten."""
-    from headrace.scheduler.state.transitions.forgetting import (
-        forget_result,
-    )  # the table's functions use this module's neighbours
-
     recommendations: Recommendations = {}
     alone = client.alone
     for task in tasks:
@@ -46,7 +45,7 @@ def release_tasks(state: SchedulerCore, client: ClientState, tasks: Iterable[Tas
             continue
         client.wants_what.discard(task)
         if not task._dependents:
-            if task.state == "memory" and not task._dependencies:
+            if task.state == "memory" and not task._dependencies and state.short_ways:
                 forget_result(state, task)
             else:
                 recommendations[task] = "forgotten"
@@ -75,10 +74,6 @@ def let_go_when_done(state: SchedulerCore, task: TaskState, recommendations: Rec
 
 def desire_keys(state: SchedulerCore, client: ClientState, keys: Iterable[Key]) -> Recommendations:
     """The client wants existing tasks; it is told where they stand."""
-    from headrace.scheduler.state.transitions.erring import (
-        tell_erred,
-    )  # the table's functions use this module's neighbours
-
     recommendations: Recommendations = {}
     for key in keys:
         task = state.tasks.get(key)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from headrace.common.keys import Key
 from headrace.messages.worker import InterruptTasks
+from headrace.scheduler.state.placing.assignments import is_current
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
@@ -37,7 +38,7 @@ def interrupt_called_off(state: SchedulerCore, placed: Iterable[Placed], force: 
     """Have those of the assignments stopped that have been called off, which their workers have been told."""
     keys: dict[WorkerState, list[Key]] = {}
     for task, worker, attempt in placed:
-        if (task.processing_on is not worker or task.attempt != attempt) and worker.address in state.workers:
+        if not is_current(task, worker, attempt) and worker.address in state.workers:
             keys.setdefault(worker, []).append(task.key)
     for worker, called_off in keys.items():
         state.send(worker, InterruptTasks(called_off, force))

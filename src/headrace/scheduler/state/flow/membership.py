@@ -10,7 +10,7 @@ from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.scheduler.state.balance import steal_requests
 from headrace.scheduler.state.data.actor_results import lose_actor
-from headrace.scheduler.state.data.replicas import add_replica, drop_replica, set_nbytes
+from headrace.scheduler.state.data.replicas import add_replica, drop_replica
 from headrace.scheduler.state.placing.load import check_load
 from headrace.scheduler.state.placing.promises import end_unfinished
 from headrace.scheduler.state.placing.restrictions import forget_allowed, has_resources
@@ -75,7 +75,7 @@ def _take_held(
                 state.free(worker, key)
             continue
         if task.state != "memory":
-            set_nbytes(task, nbytes)
+            task.set_nbytes(nbytes)
             recommendations[task] = "memory"
         add_replica(task, worker)
     return recommendations

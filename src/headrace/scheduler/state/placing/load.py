@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: seconds cover a turn of the scheduler's loop; the number bounds what a wrong estimate can pile on one worker.
 AHEAD_SECONDS = 0.02
 AHEAD_TASKS = 256
+#: A worker with more tasks than threads is saturated if over so many expected seconds of work a thread wait there.
+SATURATED_SECONDS = 0.4
 #: A worker without short tasks draws from the queue when it has room for so many.
 RUN = 2
 
@@ -86,9 +88,9 @@ def change_cost(state: SchedulerCore, worker: WorkerState, task: TaskState, cost
 def check_load(state: SchedulerCore, worker: WorkerState) -> None:
     """Keep the sets of idle, saturated and open workers in step with one worker.
 
-    Idle: fewer tasks than threads. Saturated: more tasks than threads and over 0.4 s of work a thread waiting. Open:
-    from when there is room for a run of root-like tasks until there is none for another task; neighbours in the graph,
-    which tend to be needed together, then go to one worker although several draw from the queue.
+    Idle: fewer tasks than threads. Saturated: more tasks than threads, and over `SATURATED_SECONDS` of work a thread.
+    Open: from when there is room for a run of root-like tasks until there is none for another task; neighbours in the
+    graph, which tend to be needed together, then go to one worker although several draw from the queue.
     """
     _check_full(state, worker)
     _check_free(state, worker)
@@ -101,7 +103,7 @@ def _check_full(state: SchedulerCore, worker: WorkerState) -> None:
     running = worker.status is Status.running
     if (count >= threads or not running) and worker in state.idle:
         del state.idle[worker]
-    if count > threads and worker.occupancy > 0.4 * threads and running:
+    if count > threads and worker.occupancy > SATURATED_SECONDS * threads and running:
         state.saturated[worker] = None
     if worker in state.open_workers and (
         not running
@@ -115,7 +117,9 @@ def _check_free(state: SchedulerCore, worker: WorkerState) -> None:
     threads = worker.nthreads
     count = len(worker.processing) - len(worker.long_running)
     running = worker.status is Status.running
-    if worker in state.saturated and (count <= threads or worker.occupancy <= 0.4 * threads or not running):
+    if worker in state.saturated and (
+        count <= threads or worker.occupancy <= SATURATED_SECONDS * threads or not running
+    ):
         del state.saturated[worker]
     if not running:
         return

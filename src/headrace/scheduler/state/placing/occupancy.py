@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 def expected_duration(state: SchedulerCore, task: TaskState) -> float:
     """Seconds that a task is expected to compute, by what is known of its prefix."""
     prefix = task.group.prefix
-    if prefix.duration_average >= 0:
-        return prefix.duration_average
-    return max(state.options.unknown_duration, prefix.max_exec_time)
+    expected = expected_seconds(state, prefix)
+    return expected if prefix.duration_average >= 0 else max(expected, prefix.max_exec_time)
 
 
 def expected_cost(state: SchedulerCore, task: TaskState, worker: WorkerState) -> float:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .assignments import is_promised
 from .load import (
     AHEAD_SECONDS,
     AHEAD_TASKS,
     begin_processing,
     end_processing,
 )
+from .sending import send_task
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
@@ -61,8 +63,6 @@ class Promises:
 
 def promise_next(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
     """Send the worker what is to follow a task that it is about to run, and what is to follow that."""
-    from .placement import send_task
-
     promises = state.promises
     room = AHEAD_TASKS * worker.nthreads - promises.counts.get(worker, 0)
     while room > 0:
@@ -131,11 +131,11 @@ def note_result(state: SchedulerCore, task: TaskState) -> None:
 
 
 def on_given_back(state: SchedulerCore, worker: WorkerState, task: TaskState | None, attempt: int) -> None:
-    """A worker that was promised a task will not run it: it is placed when it can run.
+    """Withdraw a promise that its worker will not keep: the task is placed when it can run.
 
-    It was at an earlier run of it still, which was asked back or failed.
+    The worker was still at an earlier run of the task, which was asked back or failed.
     """
-    if task is not None and task.attempt == attempt and state.promises.workers.get(task) is worker:
+    if is_promised(task, worker, attempt, state):
         withdraw(state, task)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.messages.client import TaskErred, TaskRetried
+from headrace.messages.client import TaskRetried
 from headrace.scheduler.state.checks.story import ErredTask
+from headrace.scheduler.state.flow.client_news import tell_erred
 from headrace.scheduler.state.flow.interest import let_go_when_done
 from headrace.scheduler.state.placing.promises import end_unfinished
 
-from .engine import Recommendations
 from .releasing import memory_released
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
+
+    from .engine import Recommendations
 
 
 def processing_erred(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
@@ -86,19 +88,6 @@ def _err(state: SchedulerCore, task: TaskState, recommendations: Recommendations
         recommendations[task] = "forgotten"
     if state.until_done.wants_what:
         let_go_when_done(state, task, recommendations)
-
-
-def tell_erred(state: SchedulerCore, task: TaskState) -> None:
-    """Send the failure that the task shares to the clients that want it."""
-    cause = task.exception_blame or task
-    for client in task.who_wants:
-        if not client.silent:
-            state.send(client, erred_message(task, cause))
-
-
-def erred_message(task: TaskState, cause: TaskState) -> TaskErred:
-    """The failure of `task`, which is that of `cause`."""
-    return TaskErred(task.key, cause.exception, cause.traceback, cause.key, cause.exception_text, cause.traceback_text)
 
 
 def erred_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:

@@ -9,15 +9,15 @@ from headrace.messages.worker import ForgetFunction
 from headrace.scheduler.state.data.replicas import drop_all_replicas
 from headrace.scheduler.state.records.tasks import LOST, NOTHING
 
-from .engine import Recommendations
-
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
+    from .engine import Recommendations
+
 
 def released_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
-    """Nobody knows it any more."""
+    """Nobody wants the task and nothing depends on it, or what it needs is lost for good: drop its record."""
     state.move(task, "forgotten")
     for dependency in task._dependencies:
         dependents = dependency._dependents
@@ -64,6 +64,10 @@ def let_go_of_function(state: SchedulerCore, task: TaskState) -> None:
         for function in state.functions.release(task.function):
             for worker in function.known_by:
                 state.send(worker, ForgetFunction(function.number))
+
+
+def stay_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Leave the task forgotten: a neighbour recommended something before the task went in the same wave."""
 
 
 def memory_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
