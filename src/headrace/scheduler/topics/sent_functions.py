@@ -83,16 +83,16 @@ class SentFunctions:
             setup, teardown: called as `setup(scheduler)`, which makes the `state`, and `teardown(scheduler, state)`.
             interval: seconds, or text, between two calls.
         """
-        function, setup, teardown = map(self.shell.open_sent, (function, setup, teardown))
+        tell, begin, end = map(self.shell.open_sent, (function, setup, teardown))
         scheduler = self.shell.facade
-        state = setup(scheduler) if setup else None
+        state = begin(scheduler) if begin else None
         pause = parse_seconds(interval)
         try:
             while self.shell.is_running and not comm.closed():
-                await comm.write(function(scheduler, state) if state is not None else function(scheduler))
+                await comm.write(tell(scheduler, state) if state is not None else tell(scheduler))
                 await asyncio.sleep(pause)
         except (CommClosedError, OSError):
             pass
         finally:
-            if teardown:
-                teardown(scheduler, state)
+            if end:
+                end(scheduler, state)
