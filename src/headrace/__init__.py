@@ -37,7 +37,7 @@ _NAMES = {
     "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
     "Retry": "headrace.client",
-    "Scheduler": "headrace.scheduler",
+    "Scheduler": "headrace.compat.scheduler",
     "SSHCluster": "headrace.deploy",
     "SchedulerPlugin": "headrace.diagnostics.plugin",
     "Security": "headrace.security",

@@ -49,6 +49,10 @@ class UnknownOperationError(ValueError):
     """A server was asked for an operation that it does not have."""
 
 
+class UnknownMessage(TypeError):
+    """A message came that its receiver does not take: the two sides do not understand each other."""
+
+
 class BadRequestError(ValueError):
     """A server refuses what it was asked for. The message tells the caller all there is to know: the server's log needs
     no traceback."""

@@ -363,7 +363,7 @@ async def test_a_holder_that_stops_is_left_for_another_and_then_for_the_schedule
         Worker(scheduler.address, name="a", nthreads=1, local_directory=str(tmp_path)) as a,
         Client(scheduler.address, asynchronous=True) as client,
     ):
-        a.transfers.calls.first = client.session.calls.first = scheduler.patient_calls.first = 0.3
+        a.transfers.calls.first = client.session.calls.first = scheduler.shell.patient_calls.first = 0.3
         lonely = client.submit(large, 1, workers=["stops"], pure=False)
         await lonely
         assert process.pid is not None

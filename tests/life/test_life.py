@@ -196,7 +196,9 @@ async def test_the_last_worker_waits_for_somebody_to_take_its_results(c: Client,
     last = await Worker(s.address, name="last", lifetime="200 ms")
     future = c.submit(inc, 1)
     await future
-    await async_poll_for(lambda: s.about_to_leave() == {s.workers[last.address]} and bool(s._line), timeout=10)
+    await async_poll_for(
+        lambda: s.departures.about_to_leave() == {s.workers[last.address]} and bool(s.departures._line), timeout=10
+    )
     assert last.status.name == "running"
     log = s.transition_counter
     async with Worker(s.address, name="next") as other:

@@ -15,9 +15,8 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, LocalCluster, TaskCancelled
+from headrace import Client, LocalCluster, Scheduler, TaskCancelled
 from headrace.client import FutureCancelledError
-from headrace.scheduler import Scheduler
 from headrace.testing.helpers.log_reading import captured_logger
 from headrace.testing.helpers.polling import async_poll_for, poll_for
 from headrace.testing.leaks import check_process_leak

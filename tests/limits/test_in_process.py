@@ -15,9 +15,8 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, TaskTimeout
+from headrace import Client, Scheduler, TaskTimeout
 from headrace.client import FutureCancelledError
-from headrace.scheduler import Scheduler
 from headrace.testing.helpers.log_reading import captured_logger
 from headrace.worker import Worker
 

@@ -8,8 +8,7 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, Retry
-from headrace.scheduler import Scheduler
+from headrace import Client, Retry, Scheduler
 from headrace.testing.helpers.polling import poll_for
 
 from .conftest import PATIENCE

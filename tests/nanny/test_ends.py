@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from headrace import Scheduler
 from headrace.client import Client
 from headrace.exceptions import KilledWorker, KilledWorkerLeaving
 from headrace.nanny import Nanny
-from headrace.scheduler import Scheduler
 from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import Worker, get_worker
 
@@ -204,7 +204,7 @@ async def test_what_an_owner_closes_has_left_in_good_order(
         await until(lambda: not scheduler.workers)
         task = scheduler.tasks["running"]
         assert (task.suspicious, task.rare.departures) == (0, 1)
-        assert not list(scheduler.result_deaths(["running"])["deaths"]["running"])
+        assert not list(scheduler.fatal_results.result_deaths(["running"])["deaths"]["running"])
         (tmp_path / "go").touch()
         async with Worker(scheduler.address, nthreads=1):
             assert await running == "gone"

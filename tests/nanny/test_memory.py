@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from headrace import Scheduler
 from headrace.client import Client
 from headrace.nanny import Nanny
 from headrace.nanny.memory_watch import NannyMemoryManager
-from headrace.scheduler import Scheduler
 from headrace.testing.helpers.polling import async_poll_for
 
 MB = 1_000_000

@@ -15,10 +15,10 @@ from typing import Any
 import dask
 import pytest
 
+from headrace import Scheduler
 from headrace.nanny import Nanny, WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
-from headrace.scheduler import Scheduler
 from headrace.security import Security
 from headrace.testing.helpers.polling import async_poll_for
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from headrace import Scheduler
 from headrace.client import Client, FutureCancelledError
 from headrace.exceptions import KilledWorker
 from headrace.nanny import Nanny
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
-from headrace.scheduler import Scheduler
 from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import Worker
 

@@ -112,8 +112,9 @@ def test_headrace_imported_first_takes_the_name_with_one_warning(peer: Path) -> 
     code = """
 import headrace, distributed, dask.distributed
 assert distributed.Client is headrace.Client is dask.distributed.Client
-import distributed.scheduler, headrace.scheduler
-assert distributed.scheduler is headrace.scheduler
+import distributed.scheduler, headrace.compat.scheduler
+assert distributed.scheduler is headrace.compat.scheduler
+assert distributed.scheduler.Scheduler is headrace.Scheduler
 try:
     import distributed.only_the_peer_has_it
 except ModuleNotFoundError:

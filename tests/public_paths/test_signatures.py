@@ -42,9 +42,9 @@ def not_yet() -> set[str]:
 
 async def compare() -> dict[str, str]:
     """All deviations, with live servers and a client to look at."""
+    from headrace import Scheduler
     from headrace.client import Client
     from headrace.nanny import Nanny
-    from headrace.scheduler import Scheduler
     from headrace.worker import Worker
 
     async with (

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from scheduler.test_server import Peer, join_client, join_worker, running
 
+from headrace import Scheduler
 from headrace.comm import connect
 from headrace.messages import ToClient
 from headrace.messages.client import ClientEvent, DesireKeys, KeyInMemory, SubmitGraph
 from headrace.messages.worker import ComputeTask, TaskFinished
 from headrace.rpc import send_recv
-from headrace.scheduler import Scheduler
 from headrace.scheduler.connections import clients
+from headrace.scheduler.connections import unsent as limits
+from headrace.scheduler.connections.unsent import Unsent
 
 EVENT = ClientEvent("topic", (0.0, "x" * 1_000_000))
 
@@ -66,9 +68,9 @@ async def test_one_that_reads_nothing_is_dropped_and_may_come_back(
 ) -> None:
     """After a while with much unsent, or at once with very much."""
     caplog.set_level(logging.WARNING, "distributed")
-    monkeypatch.setattr(clients, "UNSENT_BYTES", 20_000_000)
-    monkeypatch.setattr(clients, "MOST_UNSENT", 10**12 if for_long else 40_000_000)
-    monkeypatch.setattr(clients, "STALL_SECONDS", 0.0 if for_long else 1e9)
+    monkeypatch.setattr(limits, "UNSENT_BYTES", 20_000_000)
+    monkeypatch.setattr(limits, "MOST_UNSENT", 10**12 if for_long else 40_000_000)
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.0 if for_long else 1e9)
     async with running() as scheduler:
         worker, client = await join_worker(scheduler), await join_client(scheduler)
         client.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
@@ -91,31 +93,31 @@ async def test_one_that_reads_nothing_is_dropped_and_may_come_back(
 
 def test_what_is_too_much() -> None:
     """Values in bytes and seconds; a client that reads what it is sent is never dropped for how long it takes."""
-    some, most, stall = clients.UNSENT_BYTES + 1, clients.MOST_UNSENT, clients.STALL_SECONDS
-    unsent = clients.Unsent(0.0, returned=False)
+    some, most, stall = limits.UNSENT_BYTES + 1, limits.MOST_UNSENT, limits.STALL_SECONDS
+    unsent = Unsent(0.0, returned=False)
     assert not unsent.is_too_much(most, 1.0)
     assert unsent.is_too_much(most + 1, 1.0)
 
-    stopped = clients.Unsent(0.0, returned=False)
+    stopped = Unsent(0.0, returned=False)
     assert not stopped.is_too_much(some, 10.0)
     assert not stopped.is_too_much(some, 9.9 + stall)
     assert stopped.is_too_much(some, 10.0 + stall)
 
-    reading = clients.Unsent(0.0, returned=False)
+    reading = Unsent(0.0, returned=False)
     assert not any(reading.is_too_much(most - number, stall * number) for number in range(100))
     assert not reading.is_too_much(0, 100 * stall)
     assert not reading.is_too_much(some, 200 * stall)
 
 
 def test_a_client_that_is_back_is_told_all_that_it_missed() -> None:
-    most, stall = clients.MOST_UNSENT, clients.STALL_SECONDS
-    back = clients.Unsent(100.0, returned=True)
+    most, stall = limits.MOST_UNSENT, limits.STALL_SECONDS
+    back = Unsent(100.0, returned=True)
     assert not back.is_too_much(3 * most, 100.1)
     assert not back.is_too_much(5 * most, 100.2)
     assert not back.is_too_much(5 * most - 1, 100.0 + 2 * stall)  # it reads
     assert not back.is_too_much(5 * most, 100.1 + 2 * stall)
     assert back.is_too_much(6 * most + 1, 100.2 + 2 * stall)
 
-    gone_again = clients.Unsent(100.0, returned=True)
+    gone_again = Unsent(100.0, returned=True)
     assert not gone_again.is_too_much(3 * most, 100.1)
     assert gone_again.is_too_much(3 * most, 100.1 + stall)

@@ -109,7 +109,7 @@ async def test_a_worker_joins_the_scheduler_that_it_is_given(tmp_path: Path) -> 
             probe.bind(("127.0.0.1", 8786))
         except OSError:
             pytest.skip("port 8786, which the example names, is in use")
-    from headrace.scheduler import Scheduler
+    from headrace import Scheduler
 
     async with Scheduler(host="127.0.0.1", port=8786) as scheduler, running(EXAMPLES / "worker.py"):
         await async_poll_for(lambda: len(scheduler.workers) == 1, LIMIT, period=0.02)

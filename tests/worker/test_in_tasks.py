@@ -12,8 +12,8 @@ import dask
 import pytest
 
 import headrace
+from headrace import Scheduler
 from headrace.client import Client
-from headrace.scheduler import Scheduler
 from headrace.worker import Worker, get_client, get_worker, rejoin, secede, worker_client
 
 

@@ -99,8 +99,8 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
     Raises:
         OSError: none of them is.
     """
+    from headrace import Scheduler
     from headrace.comm.addressing import has_port
-    from headrace.scheduler import Scheduler
 
     if ports == [None] and not has_port(keywords["host"]):
         ports = [8786, 0]  # the default port may be somebody else's; one that was asked for must be had

@@ -13,6 +13,7 @@ from typing import Any
 from headrace.common.status import Status
 from headrace.rpc.pool import IDLE_LIMIT, ConnectionPool
 from headrace.rpc.server_life import Node
+from headrace.rpc.server_members import DocumentedServer
 
 
 class _EveryNode(type):
@@ -25,7 +26,7 @@ class _EveryNode(type):
         return super().__subclasscheck__(subclass) or (cls.__module__ == __name__ and Node in subclass.__mro__)
 
 
-class Server(Node, metaclass=_EveryNode):
+class Server(DocumentedServer, metaclass=_EveryNode):
     """Answers requests at the addresses that it is told to `listen` at.
 
     Args:

@@ -17,11 +17,10 @@ from headrace.common.sizing import split_cpus, workers_and_threads
 from headrace.config import CommOptions
 from headrace.machine import share_of_memory
 from headrace.nanny import Nanny
-from headrace.scheduler import Scheduler
 from headrace.security import Security
 
 from .cluster import log_level
-from .spec import SpecCluster
+from .spec import SpecCluster, default_scheduler
 
 __all__ = ["LocalCluster", "nprocesses_nthreads"]
 
@@ -116,7 +115,7 @@ class LocalCluster(SpecCluster):
         scheduler = {**where, "port": scheduler_port, "blocked_handlers": blocked_handlers, **(scheduler_kwargs or {})}
         super().__init__(
             workers=dict.fromkeys(range(count), worker),
-            scheduler={"cls": Scheduler, "options": scheduler},
+            scheduler=default_scheduler(scheduler),
             worker=worker,
             name=name,
             loop=loop,

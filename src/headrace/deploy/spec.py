@@ -146,7 +146,7 @@ class SpecCluster(Cluster):
         super().__init__(
             asynchronous=asynchronous, loop=loop, name=name, scheduler_sync_interval=scheduler_sync_interval
         )
-        self.scheduler_spec = dict(scheduler) if scheduler else _default_scheduler()
+        self.scheduler_spec = dict(scheduler) if scheduler else default_scheduler()
         self.worker_spec: dict[Any, dict[str, Any]] = dict(workers or {})
         self.new_spec = dict(worker) if worker else None
         for what, spec in {"scheduler": self.scheduler_spec, "worker": self.new_spec, **self.worker_spec}.items():
@@ -515,10 +515,11 @@ class SpecCluster(Cluster):
         return super().adapt(Adaptive, minimum=minimum, maximum=maximum, **kwargs)
 
 
-def _default_scheduler() -> dict[str, Any]:
-    from headrace.scheduler import Scheduler
+def default_scheduler(options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The specification of a Scheduler in this process, with these keywords."""
+    from headrace import Scheduler
 
-    return {"cls": Scheduler, "options": {}}
+    return {"cls": Scheduler, "options": options or {}}
 
 
 def _check(what: Any, spec: Any) -> None:

@@ -19,8 +19,9 @@ from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 from headrace.rpc.run_function import error_reply, opened, run_function
-from headrace.rpc.server_life import Node, scheduler_address_of
+from headrace.rpc.server_life import scheduler_address_of
 from headrace.rpc.server_logs import silence
+from headrace.rpc.server_members import DocumentedServer
 
 from . import forkserver
 from .beginning import Beginning
@@ -47,7 +48,7 @@ ENDING = (-signal.SIGTERM, -getattr(signal, "SIGHUP", signal.SIGTERM), -signal.S
 CLOSING_SECONDS = 5.0
 
 
-class Nanny(Node):
+class Nanny(DocumentedServer):
     """Runs a Worker in a process of its own, and starts it again when the process dies.
 
     Await it, or use it in `async with`, to start it; `await nanny.finished()` waits until it has closed.

@@ -13,7 +13,6 @@ from headrace.common.ports import ports_of
 from headrace.common.status import Status
 from headrace.security import Security
 
-from .documented import DocumentedNode
 from .loops.loop import IOLoop
 from .loops.periodic import PeriodicCallback
 from .loops.ticks import Ticks
@@ -23,7 +22,7 @@ from .server import Server
 from .server_logs import LogLines
 
 
-class Node(DocumentedNode):
+class Node:
     """A server with a life. Subclasses give `_start` and `_close`.
 
     Args:
@@ -69,11 +68,10 @@ class Node(DocumentedNode):
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self.loop: IOLoop | None = None
-        self.prepare_documented()
         self._log_lines = LogLines(log_of)
         self._ticks = Ticks(kind)
         self._finished: asyncio.Event | None = None
-        self._starting: asyncio.Task[Any] | None = None
+        self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._detached: set[asyncio.Task[Any]] = set()
@@ -106,7 +104,7 @@ class Node(DocumentedNode):
             self._log_lines.start()
             self._ticks.start()
             self._block_operations()
-            self._starting = asyncio.ensure_future(self.start_unsafe())
+            self._starting = asyncio.ensure_future(self._begin())
         starting = self._starting
         try:
             await asyncio.shield(starting)
@@ -147,6 +145,13 @@ class Node(DocumentedNode):
         listed = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         raise OSError(f"Could not listen at any of the ports {listed}: {failure}") from failure
 
+    async def _begin(self) -> None:
+        """Start for the first and only time; nobody else starts it meanwhile."""
+        await self._start()
+
+    async def _start(self) -> None:
+        raise NotImplementedError
+
     async def _close(self, **options: Any) -> None:
         raise NotImplementedError
 
@@ -174,7 +179,6 @@ class Node(DocumentedNode):
             for callback in self.periodic_callbacks.values():
                 callback.stop()
             self.server.stop_listening()
-            self.stop_services()
             await self._close(reason=reason, **options)
             for task in list(self._background):
                 task.cancel()

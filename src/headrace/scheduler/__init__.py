@@ -1,20 +1,21 @@
-"""The scheduler: `state` decides, `server` listens and sends. Documented names are loaded when asked for."""
+"""The scheduler: `state` decides, `server` listens and sends. Documented names are loaded when asked for.
+
+The public class Scheduler, with the documented members, is `headrace.Scheduler`.
+"""
 
 from __future__ import annotations
 
 from headrace.common.facade import lazy_names
 
 _NAMES = {
-    "Scheduler": ".server",
+    "SchedulerServer": ".server",
     "CollectTaskMetaDataPlugin": "headrace.diagnostics.plugins.task_metadata",
     "MemoryState": ".state.records.memory_readings",
     "KilledWorker": "headrace.exceptions",
     "NoValidWorkerError": "headrace.exceptions",
     "NoWorkerError": "headrace.exceptions",
-    "SchedulerState": ".topics.documented_state",
     "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_status",
     "ErredTask": ".state.checks.story",
-    "decide_worker": ".topics.documented_state",
     "heartbeat_interval": ".topics.worker_watch",
     "validate_state": ".state.checks.invariants",
     "validate_task_state": ".state.checks.invariants",

@@ -1,6 +1,6 @@
-"""Scheduler: the shell around the state. It listens, passes messages to the state with the time, and sends its effects.
+"""SchedulerServer: builds the core, the shell and the topics of a scheduler; starts them and ends them.
 
-It never assigns a field of the state's records. Requests are answered by the mixins in `handlers`.
+It answers nothing itself. Users make it as `headrace.Scheduler`, which adds the documented members.
 """
 
 from __future__ import annotations
@@ -8,43 +8,51 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from headrace import config
 from headrace.comm.addressing import address_from_user_args, full_contact_address
-from headrace.common.display.cluster_html import SHOWN, render_scheduler
-from headrace.common.display.html import badge
 from headrace.common.hooks import hook_of
 from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.messages.client import SchedulerClosing
 from headrace.messages.worker import CloseWorker
+from headrace.rpc.server import Operation
+from headrace.rpc.server_life import Node
 from headrace.security import Security
 
 from .connections.clients import ClientConnections
-from .connections.fatal_results import DeathHandlers
-from .connections.lifetime_departures import LeavingHandlers
-from .connections.workers import WorkerConnections, killed_payload, left_payload
-from .shell import logger
-from .state.core import SchedulerState as Records
+from .connections.fatal_results import FatalResults
+from .connections.lifetime_departures import LifetimeDepartures
+from .connections.silence import Silence
+from .connections.verdicts import Verdicts, killed_payload, left_payload
+from .connections.worker_removal import WorkerRemoval
+from .connections.workers import WorkerConnections
+from .shell import Shell, logger
+from .state.core import SchedulerState as SchedulerCore
 from .state.state_options import StateOptions
-from .topics.cluster_requests import ClusterHandlers
-from .topics.data_requests import DataHandlers
-from .topics.documented_state import SchedulerState
-from .topics.inspection import InspectHandlers
-from .topics.lifecycle import LifeHandlers, actor_payload
-from .topics.observation import LookHandlers
-from .topics.plugins import PluginHandlers
-from .topics.rebalancing import BalanceHandlers
-from .topics.restarts import RestartHandlers
-from .topics.scaling import ScalingHandlers
-from .topics.worker_watch import WatchingHandlers
+from .topics.cluster_requests import ClusterRequests
+from .topics.data_requests import DataRequests
+from .topics.event_requests import EventRequests
+from .topics.inspection import Inspection
+from .topics.lifecycle import Lifecycle, actor_payload
+from .topics.observation import Observation
+from .topics.plugins import PluginRequests
+from .topics.profiles import Profiles
+from .topics.rebalancing import Rebalancing
+from .topics.restarts import Restarts
+from .topics.scaling import Scaling
+from .topics.sent_functions import SentFunctions
+from .topics.shared_metadata import SharedMetadata
+from .topics.state_dump import StateDump
+from .topics.worker_watch import WorkerWatch
+from .worker_directory import WorkerDirectory
 
-#: What every scheduler has beside its core: class by path, loaded by name because they stand above this layer.
+#: The extensions of every scheduler, by name: the path of the class, since they stand above this layer.
 EXTENSIONS = {
     "semaphores": "headrace.extensions.semaphores.scheduler:SemaphoreExtension",
     "multi_locks": "headrace.extensions.multi_locks.scheduler:MultiLockExtension",
@@ -84,155 +92,166 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
     )
 
 
-class Scheduler(
-    ClientConnections,
-    WorkerConnections,
-    DataHandlers,
-    ClusterHandlers,
-    BalanceHandlers,
-    ScalingHandlers,
-    InspectHandlers,
-    LookHandlers,
-    PluginHandlers,
-    RestartHandlers,
-    SchedulerState,
-    LifeHandlers,
-    DeathHandlers,
-    LeavingHandlers,
-    WatchingHandlers,
-):
-    """Dynamic distributed task scheduler.
+class Topic(Protocol):
+    """A part of the scheduler that answers requests."""
 
-    Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
+    def operations(self) -> Mapping[str, Operation]:
+        """The requests that it answers."""
+
+
+class SchedulerServer(Node):
+    """A scheduler: one core, the shell around it, and the topics that answer requests.
 
     Args:
-        host, port, protocol, interface: where to listen; port 0 takes any free one. `protocol` is "tcp", "tls" or
-            "inproc".
-        contact_address: the address that workers and clients are told, if not the one listened on;
-            `distributed.scheduler.contact-address` by default.
-        validate: check the state's invariants after every event (slow; for tests).
-        allowed_failures: how many workers may die under a task before it errs.
-        worker_ttl: seconds (or text) of silence after which a worker is dropped, and restarted by its nanny if it has
-            one; `distributed.scheduler.worker-ttl` by default, 0 for never.
-        scheduler_file: where to write how to reach this scheduler, as JSON; removed when it closes.
-        idle_timeout: seconds, or text such as "1 hour", without work after which this closes; None for never.
-        preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
-        security: certificates for TLS.
-        plugins: scheduler plugins to start with.
-        blocked_handlers: operations that are refused, whoever asks; by default those of the configuration.
-        extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
-
-    Raises:
-        OSError: when started, if the address cannot be had.
-        TypeError: a keyword is unknown.
+        listen: keywords of `address_from_user_args`: where to listen.
+        contact_address: the address that workers and clients are told, if not the one listened on.
+        extensions: {name: class}, each made with this object; by default those in `EXTENSIONS`, made with the shell.
+        allowed_failures, validate, worker_ttl, scheduler_file, idle_timeout, preload, preload_argv, security, plugins,
+            blocked_handlers: see `headrace.Scheduler`.
     """
+
+    #: The extensions that a scheduler has by default; the public class has documented classes for some of them.
+    extension_paths: ClassVar[Mapping[str, str]] = EXTENSIONS
 
     def __init__(
         self,
-        services: Any = None,
-        service_kwargs: Any = None,
+        *,
+        listen: Mapping[str, Any],
+        contact_address: str | None = None,
         allowed_failures: int | None = None,
-        extensions: dict[str, Any] | None = None,
+        extensions: Mapping[str, Callable[..., object]] | None = None,
         validate: bool | None = None,
         scheduler_file: str | None = None,
-        security: Security | dict[str, Any] | None = None,
-        worker_ttl: Any = None,
-        idle_timeout: Any = None,
-        interface: str | None = None,
-        host: str | None = None,
-        port: int = 0,
-        protocol: str | None = None,
-        dashboard_address: Any = None,
-        dashboard: bool | None = None,
-        http_prefix: str | None = "/",
-        preload: Any = None,
-        preload_argv: Any = (),
-        plugins: Iterable[Any] = (),
-        contact_address: str | None = None,
-        transition_counter_max: Any = False,
-        jupyter: bool = False,
-        loop: Any = None,
-        delete_interval: Any = "500ms",
-        synchronize_worker_interval: Any = "60s",
+        security: Security | Mapping[str, Any] | None = None,
+        worker_ttl: str | float | None = None,
+        idle_timeout: object = None,
+        preload: object = None,
+        preload_argv: object = (),
+        plugins: Iterable[object] = (),
         blocked_handlers: list[str] | None = None,
-        **kwargs: Any,
     ) -> None:
-        if kwargs:
-            raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
-        super().__init__(Records(state_options(allowed_failures, validate)), security)
-        self.name = self.id
-        self.started = 0.0
-        self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
+        super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.blocked_handlers = blocked_handlers
-        self.set_life(scheduler_file, idle_timeout, preload, preload_argv)
-        self.state.options = replace(
-            self.state.options, unrunnable_payload=self.unrunnable_payload, actor_payload=actor_payload
-        )
-        self.limit_transitions(transition_counter_max)
         self.contact_address = contact_address or config.get("distributed.scheduler.contact-address", None)
+        self.core = SchedulerCore(state_options(allowed_failures, validate))
+        self.shell = shell = Shell(self, self.core)
         self._start_plugins = list(plugins)
-        self._listen: dict[str, Any] = {"host": host, "port": port, "protocol": protocol, "interface": interface}
-        for operations in (
-            self.data_operations(),
-            self.cluster_operations(),
-            self.balance_operations(),
-            self.scaling_operations(),
-            self.inspect_operations(),
-            self.look_operations(),
-            self.plugin_operations(),
-            self.life_operations(),
-            self.restart_operations(),
-            self.watching_operations(),
-            self.death_operations(),
-            self.leaving_operations(),
-            {"terminate": self._terminate},
-        ):
-            for name, function in operations.items():
-                self.server.handlers[name] = function  # type: ignore[assignment]
-        self.prepare_clients()
-        self.prepare_workers(worker_ttl)
-        self.server.takeovers["feed"] = self.feed
-        chosen = {name: _load(path) for name, path in EXTENSIONS.items()} if extensions is None else extensions
-        for name, make in chosen.items():
-            self.extensions[name] = make(self)
+        self._listen = dict(listen)
+        # Each topic is given, by its constructor, those that it needs.
+        self.directory = directory = WorkerDirectory(self.core)
+        self.cluster_requests = cluster = ClusterRequests(shell, directory)
+        self.event_requests = events = EventRequests(shell)
+        self.fatal_results = FatalResults(shell)
+        self.removal = removal = WorkerRemoval(shell, directory, self.fatal_results)
+        self.verdicts = verdicts = Verdicts(shell, directory, removal)
+        self.departures = departures = LifetimeDepartures(shell, directory)
+        self.silence = Silence(shell, verdicts, worker_ttl)
+        self.client_connections = ClientConnections(shell, cluster, events)
+        self.worker_connections = WorkerConnections(shell, directory, removal, verdicts, departures)
+        self.plugin_requests = PluginRequests(shell, cluster)
+        self.data_requests = DataRequests(shell, directory)
+        self.rebalancing = Rebalancing(shell, directory)
+        self.scaling = Scaling(shell, directory, removal, departures)
+        self.restarts = Restarts(shell, directory, removal)
+        self.inspection = Inspection(shell, cluster)
+        self.metadata = SharedMetadata(shell)
+        self.sent_functions = SentFunctions(shell)
+        self.profiles = Profiles(cluster)
+        self.state_dump = StateDump(shell, cluster, events)
+        self.observation = Observation(shell, cluster, self.profiles)
+        self.worker_watch = WorkerWatch(shell, cluster, self.plugin_requests)
+        self.lifecycle = Lifecycle(
+            shell,
+            directory,
+            cluster,
+            scheduler_file=scheduler_file,
+            idle_timeout=idle_timeout,
+            preload=preload,
+            preload_argv=preload_argv,
+        )
+        self.core.options = replace(
+            self.core.options, unrunnable_payload=self.lifecycle.unrunnable_payload, actor_payload=actor_payload
+        )
+        self._prepare_topics()
+        for topic in self.topics():
+            shell.add_operations(type(topic).__name__, topic.operations())
+        shell.add_operations(
+            "SchedulerServer",
+            {
+                "echo": Operation(self.echo),
+                "get_logs": Operation(self.get_logs),
+                "logs": Operation(self.get_logs, repeatable=True),
+                "versions": Operation(self.versions, repeatable=True),
+            },
+        )
+        if extensions is None:
+            shell.extensions.update({name: _load(path)(shell) for name, path in self.extension_paths.items()})
+        else:
+            for name, make in extensions.items():
+                shell.extensions[name] = make(self)
 
-    def __repr__(self) -> str:
-        where = self.server.address if self.server.listeners else self.status.name
+    def topics(self) -> tuple[Topic, ...]:
+        """The parts that answer requests."""
         return (
-            f"<Scheduler {where!r}, workers: {len(self.workers)}, cores: {self.total_nthreads}, tasks: {self.n_tasks}>"
+            self.cluster_requests,
+            self.event_requests,
+            self.fatal_results,
+            self.removal,
+            self.verdicts,
+            self.departures,
+            self.client_connections,
+            self.worker_connections,
+            self.plugin_requests,
+            self.data_requests,
+            self.rebalancing,
+            self.scaling,
+            self.restarts,
+            self.inspection,
+            self.metadata,
+            self.sent_functions,
+            self.profiles,
+            self.state_dump,
+            self.observation,
+            self.worker_watch,
+            self.lifecycle,
         )
 
-    def _repr_html_(self) -> str:
-        info = self.identity(SHOWN)
-        more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
-        return render_scheduler(info, time.time(), more=more)
+    def _prepare_topics(self) -> None:
+        """The topics are there, and have not registered their operations: the public class may put in its own."""
 
     # Life
 
+    def _block_operations(self) -> None:
+        super()._block_operations()
+        self.shell.refuse_pickles()
+
     async def _start(self) -> None:
         """Listen, and start plugins."""
-        self.started = time.time()
+        self.shell.started = time.time()
         if "cloudpickle" in sys.modules:
             import_late(BY_VALUE)
+        await self._open()
+        for plugin in self._start_plugins:
+            await self.plugin_requests.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
+        self.status = Status.running
+        self.silence.start()
+        self.rebalancing.start()
+        for extension in self.shell.extensions.values():
+            if hasattr(extension, "scheduler_started"):
+                extension.scheduler_started()
+        await self.lifecycle.begin_life()
+        logger.info("Scheduler at: %s", self.address)
+
+    async def _open(self) -> None:
+        """Be reachable from now on."""
         await self.server.listen(self._listen_address())
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
-        self.start_services(self.default_ip)
-        for plugin in self._start_plugins:
-            await self.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
-        self.status = Status.running
-        self.watch_workers()
-        self.periodic_callbacks["reevaluate-occupancy"].start()
-        for extension in self.extensions.values():
-            if hasattr(extension, "scheduler_started"):
-                extension.scheduler_started()
-        await self.begin_life()
-        logger.info("Scheduler at: %s", self.address)
 
     def _listen_address(self) -> str:
         return address_from_user_args(security=self.security, **self._listen)
 
-    async def close(self, timeout: float | None = None, reason: str = "unknown", **options: Any) -> str:
+    async def close(self, timeout: float | None = None, reason: str = "unknown", **options: object) -> str:
         """Close; waits for a close that is under way. Returns "OK".
 
         Args:
@@ -241,55 +260,35 @@ class Scheduler(
         """
         return await self._shut(reason, {} if timeout is None else {"timeout": timeout})
 
-    async def _close(self, reason: str = "", timeout: float | None = None, **_: Any) -> None:
+    async def _close(self, reason: str = "", timeout: float | None = None, **_: object) -> None:
         """Tell clients and workers, and stop."""
         if timeout is not None:
             self.server.timeout = timeout
+        shell = self.shell
         logger.info("Closing scheduler: %s", reason)
-        self.call_extensions("scheduler_closing")
-        for plugin in list(self.plugins.values()):
+        for plugin in list(shell.plugins.values()):
             await _call(plugin, "before_close")
-        self.forget_visits()
-        for extension in self.extensions.values():
-            if hasattr(extension, "scheduler_closing"):
-                extension.scheduler_closing()
-        for stream in self.client_comms.values():
+        self.client_connections.forget_visits()
+        shell.call_extensions("scheduler_closing")
+        for stream in shell.client_streams.values():
             stream.send(SchedulerClosing(reason))
-        for stream in self.stream_comms.values():
+        for stream in shell.worker_streams.values():
             stream.send(CloseWorker(f"the scheduler closes: {reason}"))
-        streams = [*self.client_comms.values(), *self.stream_comms.values()]
-        self.client_comms.clear()
-        self.stream_comms.clear()
+        streams = [*shell.client_streams.values(), *shell.worker_streams.values()]
+        shell.client_streams.clear()
+        shell.worker_streams.clear()
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
-        for plugin in list(self.plugins.values()):
+        for plugin in list(shell.plugins.values()):
             await _call(plugin, "close")
-        self.end_watching()
-        self.delay_timer.cancel()
-        self.departed.cancel()
-        await self.end_life()
-
-    def _terminate(self, reason: str = "asked to terminate") -> dict[str, str]:
-        self.run_detached(self.close(reason=reason))
-        return {"status": "OK"}
+        self.profiles.end_watching()
+        shell.delay_timer.cancel()
+        shell.departed.cancel()
+        await self.lifecycle.end_life()
 
     @property
     def address(self) -> str:
-        """Where workers and clients reach this scheduler."""
+        """The address at which workers and clients reach this scheduler."""
         return self.contact_address or self.server.address
-
-    # Messages
-
-    def worker_send(self, worker: str, msg: Any) -> None:
-        """Send a stream message to a worker; one that has just left is passed over."""
-        stream = self.stream_comms.get(worker)
-        if stream is not None:
-            stream.send(msg)
-
-    def client_send(self, client: str, msg: Any) -> None:
-        """Send a stream message to a client; one that has just left is passed over."""
-        stream = self.client_comms.get(client)
-        if stream is not None:
-            stream.send(msg)
 
 
 def _load(path: str) -> Callable[..., Any]:

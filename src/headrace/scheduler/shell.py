@@ -80,6 +80,8 @@ class Shell:
         periodic_callbacks: timers by name; those of them that run are stopped when the scheduler closes.
         security: certificates for TLS.
         memory_settings: how readings of workers' memory are judged.
+        started: when the scheduler was started, in seconds since the epoch; 0 before.
+        service_ports: gives the ports of other services that run beside the scheduler, by name.
         delay_timer: wakes the core when a task's next attempt is due.
     """
 
@@ -104,6 +106,8 @@ class Shell:
         self.departed = DepartedTopics(self.events, self._is_here, delay)
         self.task_metadata: dict[Any, Any] = {}
         self.memory_settings = MemorySettings.from_config()
+        self.started = 0.0
+        self.service_ports: Callable[[], dict[str, int]] = dict
         self.delay_timer = DelayTimer(core, self.flush)
         self._opens_pickles = config.truth("distributed.scheduler.pickle")
         if not self._opens_pickles:
@@ -258,6 +262,11 @@ class Shell:
                     log_raised(logger, raised, "The extension %r failed in %s", name, hook)
 
     # Totals
+
+    @property
+    def total_memory(self) -> int:
+        """Sum of the workers' memory limits in bytes."""
+        return sum(worker.memory_limit for worker in list(self.core.workers.values()))  # shown from other threads
 
     @property
     def memory(self) -> MemoryState:

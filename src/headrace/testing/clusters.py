@@ -49,7 +49,7 @@ async def start_cluster(
     Raises:
         TimeoutError: they did not. Nothing is left open.
     """
-    from headrace.scheduler import Scheduler
+    from headrace import Scheduler
     from headrace.worker import Worker as DefaultWorker
 
     worker_class = Worker or DefaultWorker
@@ -245,7 +245,7 @@ def cluster(
     """
     with contextlib.ExitStack() as stack:
         keywords = {"host": "127.0.0.1", "port": 0, **(scheduler_kwargs or {})}
-        scheduler = stack.enter_context(server_process("headrace.scheduler:Scheduler", (), keywords, config))
+        scheduler = stack.enter_context(server_process("headrace:Scheduler", (), keywords, config))
         kind = "headrace.nanny:Nanny" if nanny else "headrace.worker:Worker"
         keywords = {"nthreads": 1, **(worker_kwargs or {})}
         starting = [

@@ -20,7 +20,7 @@ def run_scheduler(q: Any, nputs: int, config: dict[str, Any], port: int = 0, **k
         config: configuration of this process.
         port, kwargs: for the Scheduler.
     """
-    from headrace.scheduler import Scheduler
+    from headrace import Scheduler
 
     async def serve() -> None:
         async with Scheduler(host="127.0.0.1", port=port, **kwargs) as scheduler:

@@ -94,7 +94,7 @@ class Worker(DocumentedWorker, ProfileMethods):
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
         profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
-        services: see `DocumentedNode.start_services`.
+        services: see `DocumentedServer.start_services`.
         heartbeat_interval: seconds, or text, between two heartbeats; the default leaves it to the scheduler.
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from headrace.comm import get_address_host
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.rpc import PooledRPCCall
-from headrace.rpc.server_life import Node
+from headrace.rpc.server_members import DocumentedServer
 
 from .actors import ActorHost
 from .execution.executor import TaskExecutor
@@ -42,7 +42,7 @@ _FROM_STATE = frozenset(
 )
 
 
-class WorkerViews(Node):
+class WorkerViews(DocumentedServer):
     """The documented attributes of a `Worker`."""
 
     state: WorkerState

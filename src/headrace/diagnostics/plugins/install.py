@@ -20,7 +20,7 @@ from headrace.rpc import remote_exception
 from .plugin_base import SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
-    from headrace.scheduler import Scheduler
+    from headrace import Scheduler
     from headrace.worker import Worker
 
 logger = logging.getLogger("distributed.diagnostics.plugin")

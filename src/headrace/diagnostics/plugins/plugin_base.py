@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.hooks import does_nothing
 
 if TYPE_CHECKING:
+    from headrace import Scheduler
     from headrace.nanny import Nanny
-    from headrace.scheduler import Scheduler
     from headrace.worker import Worker
 
 __all__ = ["NannyPlugin", "SchedulerPlugin", "WorkerPlugin"]

@@ -18,8 +18,8 @@ from headrace.rpc import remote_exception
 from .plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
+    from headrace import Scheduler
     from headrace.nanny import Nanny
-    from headrace.scheduler import Scheduler
     from headrace.worker import Worker
 
 #: Parts of paths that are left out of an uploaded directory.

@@ -9,34 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from headrace import clock, config
+from headrace import config
 from headrace.comm import Comm
 from headrace.containment import contained
-from headrace.exceptions import BadRequestError, MalformedDataError
+from headrace.exceptions import BadRequestError, MalformedDataError, UnknownMessage
 from headrace.messages import FromClient
 from headrace.messages.client import (
-    CancelKeys,
     ClientEvent,
     ClientHeartbeat,
     CloseClient,
-    DesireKeys,
     GraphRefused,
     KeysReceived,
     MessagesReceived,
-    ReleaseKeys,
     SubmitGraph,
 )
 from headrace.rpc import Stream
-from headrace.rpc.server import Faults
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import logger
-from headrace.scheduler.state.records.clients import ClientState
+from headrace.rpc.server import Operation
+from headrace.scheduler import core_doors
+from headrace.scheduler.shell import Shell, logger
+from headrace.scheduler.topics.cluster_requests import ClusterRequests
+from headrace.scheduler.topics.event_requests import EventRequests
 
 from .registration import checked_text
+from .unsent import Unsent
+from .visit import Visit
 
 #: Seconds that a client's messages may take before others get their turn.
 SLICE_SECONDS = 0.02
@@ -50,78 +49,28 @@ MANY_TASKS = 100
 
 #: Bytes that wait to be read by a client from which on it gets no results unasked.
 FETCH_BYTES = 8 << 20
-#: Bytes that may wait for `STALL_SECONDS` without getting less; more than `MOST_UNSENT` may not wait at all. Else its
-#: connection is broken.
-UNSENT_BYTES = 64 << 20
-STALL_SECONDS = 5.0
-MOST_UNSENT = 4 * UNSENT_BYTES
 
 
-class Unsent:
-    """How much waits to be read by a client, and whether that is too much.
+class ClientConnections:
+    """Streams to clients.
 
     Args:
-        now: monotonic seconds.
-        returned: whether it is back after its connection broke. Then it is told at once what it has missed, however
-            much that is: dropped for that, it would only come back again.
+        cluster: identifies the cluster to clients that come.
+        events: has the clients' subscriptions.
     """
 
-    __slots__ = ("_before", "_grows_since", "_limit", "_returned_at")
-
-    def __init__(self, now: float, returned: bool) -> None:
-        self._returned_at = now if returned else float("-inf")
-        self._limit = MOST_UNSENT
-        self._before = 0
-        self._grows_since = now
-
-    def is_too_much(self, nbytes: int, now: float) -> bool:
-        """To be called with how much it is, before more is sent, and once when it is little again."""
-        before, self._before = self._before, nbytes
-        if nbytes <= UNSENT_BYTES:
-            return False
-        if now - self._returned_at < STALL_SECONDS:
-            self._limit = max(self._limit, nbytes + MOST_UNSENT)
-        if before <= UNSENT_BYTES or nbytes < before:  # it reads, and faster than it is sent to
-            self._grows_since = now
-        return now - self._grows_since >= STALL_SECONDS or nbytes > self._limit
-
-
-class Visit:
-    """What the shell knows of one client beside the state's record.
-
-    Attributes:
-        record: the state's.
-        received: messages that have come, over all connections.
-        confirmed: of these, how many the client knows of.
-        backlog: messages that wait for their turn.
-        farewell: the timer after which it is forgotten, while its connection is broken.
-        faults: how many of its messages made no sense of late.
-    """
-
-    __slots__ = ("backlog", "confirmed", "farewell", "faults", "received", "record")
-
-    def __init__(self, record: ClientState) -> None:
-        self.record = record
-        self.received = 0
-        self.confirmed = 0
-        self.backlog: deque[Any] = deque()
-        self.farewell: asyncio.TimerHandle | None = None
-        self.faults = Faults(time.monotonic())
-
-
-class ClientConnections(SchedulerBase):
-    """Streams to clients."""
-
-    identity: Callable[..., dict[str, Any]]
-    unsubscribe_topic: Callable[[str, str], None]
-
-    def prepare_clients(self) -> None:
-        """Called once, when the scheduler is made."""
+    def __init__(self, shell: Shell, cluster: ClusterRequests, events: EventRequests) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.cluster = cluster
+        self.events = events
         self._visits: dict[str, Visit] = {}
-        self._client_patience = config.parse_seconds(
-            config.get("distributed.scheduler.client-reconnect-timeout", "10s")
-        )
-        self.server.takeovers["register-client"] = self.add_client
+        #: seconds in which a client whose connection broke may return
+        self._patience = config.parse_seconds(config.get("distributed.scheduler.client-reconnect-timeout", "10s"))
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
+        return {"register-client": Operation(self.add_client, takes_over=True)}
 
     async def add_client(
         self,
@@ -143,7 +92,7 @@ class ClientConnections(SchedulerBase):
             if versions is not None and not isinstance(versions, dict):
                 raise BadRequestError("a client's versions must be a dictionary")
         except BadRequestError as refusal:
-            await self.refuse(comm, "client", refusal)
+            await self.shell.refuse(comm, "client", refusal)
             return
         visit = self._visits.get(client)
         if visit is not None and not returning:
@@ -152,18 +101,26 @@ class ClientConnections(SchedulerBase):
         if visit is not None:
             self._end_stream(visit)
         received = visit.received if visit is not None else None
-        welcome = {"status": "OK", "id": self.id, "address": self.address, "received": received}
-        await comm.write({**welcome, "identity": self.identity(n_workers=0)})
+        await comm.write(
+            {
+                "status": "OK",
+                "id": self.shell.id,
+                "address": self.shell.address,
+                "received": received,
+                "repeatable": self.shell.server.repeatable,
+                "identity": self.cluster.identity(n_workers=0),
+            }
+        )
         if visit is None or self._visits.get(client) is not visit:
-            visit = self._visits[client] = Visit(self.state.add_client(client, versions, clock.now()))
+            visit = self._visits[client] = Visit(self.core.add_client(client, versions, self.shell.now()))
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
             logger.info("Receive client connection: %s", client)
-            self.log_event(["all", client], {"action": "add-client", "client": client})
-            self.notify_plugins("add_client", self, client)
+            self.shell.log_event(["all", client], {"action": "add-client", "client": client})
+            self.shell.notify_plugins("add_client", self.shell.facade, client)
         else:
             logger.info("Client %s is back", client)
         self._start_stream(visit, comm, received is not None)
-        self.call_extensions("client_connected", client)
+        self.shell.call_extensions("client_connected", client)
 
     def _start_stream(self, visit: Visit, comm: Comm, returned: bool) -> None:
         client = visit.record.client_key
@@ -172,25 +129,25 @@ class ClientConnections(SchedulerBase):
             visit.farewell = None
 
         def on_batch(messages: list[Any]) -> None:
-            self._client_batch(visit, messages)
+            self._take_batch(visit, messages)
 
         def on_close(error: Exception | None) -> None:
-            if self.client_comms.get(client) is stream:
-                self._client_lost(visit, error)
+            if self.shell.client_streams.get(client) is stream:
+                self._lose(visit, error)
 
         unsent = Unsent(time.monotonic(), returned)
 
         def on_unsent(nbytes: int) -> None:
-            self.state.set_slow(visit.record, nbytes > FETCH_BYTES)
+            self.core.set_slow(visit.record, nbytes > FETCH_BYTES)
             if unsent.is_too_much(nbytes, time.monotonic()):
                 self._drop_slow(stream, client, nbytes)
 
         visit.confirmed = visit.received
-        self.state.set_slow(visit.record, False)
+        self.core.set_slow(visit.record, False)
         stream = Stream(comm, FromClient, on_batch, on_close, is_event, on_unsent)
-        self.client_comms[client] = stream
+        self.shell.client_streams[client] = stream
         for topic in TERMINAL_TOPICS:
-            self.event_subscribers.setdefault(topic, set()).add(client)
+            self.shell.event_subscribers.setdefault(topic, set()).add(client)
 
     def _drop_slow(self, stream: Stream, client: str, nbytes: int) -> None:
         """A client does not read what it is sent, which would be kept for it without end."""
@@ -198,23 +155,23 @@ class ClientConnections(SchedulerBase):
             "Client %s is dropped: it does not read what it is sent, and %d MB wait for it; it has %g s to return",
             client,
             nbytes // 1_000_000,
-            self._client_patience,
+            self._patience,
         )
         stream.abort()
 
     def _end_stream(self, visit: Visit) -> None:
         """An old connection that we have not seen break."""
-        stream = self.client_comms.pop(visit.record.client_key, None)
+        stream = self.shell.client_streams.pop(visit.record.client_key, None)
         if stream is not None:
             stream.abort()
 
-    def _client_lost(self, visit: Visit, error: Exception | None) -> None:
+    def _lose(self, visit: Visit, error: Exception | None) -> None:
         """A client's connection broke: expect it back for a while."""
         client = visit.record.client_key
-        self.client_comms.pop(client, None)
-        if not self.is_running:
+        self.shell.client_streams.pop(client, None)
+        if not self.shell.is_running:
             return
-        self.call_extensions("client_lost", client)
+        self.shell.call_extensions("client_lost", client)
         if error is not None and (isinstance(error, MalformedDataError) or not isinstance(error, OSError)):
             self.remove_client(client)  # it would only do the same again
             return
@@ -222,10 +179,10 @@ class ClientConnections(SchedulerBase):
             "The connection to client %s broke (%s); it has %g s to return",
             client,
             error or "the client's end is closed",
-            self._client_patience,
+            self._patience,
         )
         loop = asyncio.get_running_loop()
-        visit.farewell = loop.call_later(self._client_patience, self.remove_client, client)
+        visit.farewell = loop.call_later(self._patience, self.remove_client, client)
 
     def remove_client(self, client: str, stimulus_id: str | None = None) -> None:
         """Forget a client; what only it wanted is released."""
@@ -234,20 +191,20 @@ class ClientConnections(SchedulerBase):
             visit.backlog.clear()
             if visit.farewell is not None:
                 visit.farewell.cancel()
-        if client not in self.clients:
+        if client not in self.core.clients:
             return
-        stream = self.client_comms.pop(client, None)
-        for topic in list(self.event_subscribers):
-            self.unsubscribe_topic(topic, client)
-        self.state.remove_client(client, clock.now())
-        self.flush()
-        self.call_extensions("client_removed", client)
+        stream = self.shell.client_streams.pop(client, None)
+        for topic in list(self.shell.event_subscribers):
+            self.events.unsubscribe_topic(topic, client)
+        self.core.remove_client(client, self.shell.now())
+        self.shell.flush()
+        self.shell.call_extensions("client_removed", client)
         if stream is not None and not stream.closed:
-            self.run_in_background(stream.close())
+            self.shell.run_in_background(stream.close())
         logger.info("Remove client %s", client)
-        self.log_event(["all", client], {"action": "remove-client", "client": client})
-        self.departed.add(client)
-        self.notify_plugins("remove_client", self, client)
+        self.shell.log_event(["all", client], {"action": "remove-client", "client": client})
+        self.shell.departed.add(client)
+        self.shell.notify_plugins("remove_client", self.shell.facade, client)
 
     def forget_visits(self) -> None:
         """The scheduler closes: nobody is expected back."""
@@ -255,7 +212,7 @@ class ClientConnections(SchedulerBase):
             if visit.farewell is not None:
                 visit.farewell.cancel()
 
-    def _client_batch(self, visit: Visit, messages: list[Any]) -> None:
+    def _take_batch(self, visit: Visit, messages: list[Any]) -> None:
         visit.received += len(messages)
         backlog = visit.backlog
         waiting = bool(backlog)
@@ -268,44 +225,50 @@ class ClientConnections(SchedulerBase):
         ):
             self._confirm(visit)
         if not waiting:
-            self._client_slice(visit)
+            self._take_slice(visit)
 
     def _confirm(self, visit: Visit) -> None:
-        stream = self.client_comms.get(visit.record.client_key)
+        stream = self.shell.client_streams.get(visit.record.client_key)
         if stream is not None and visit.confirmed != visit.received:
             visit.confirmed = visit.received
             stream.send(MessagesReceived(visit.received))
 
-    def _client_slice(self, visit: Visit) -> None:
+    def _take_slice(self, visit: Visit) -> None:
         """Take a client's messages for a slice of time; the rest waits until others had their turn."""
         monotonic = time.monotonic
         deadline = monotonic() + SLICE_SECONDS
         client, backlog = visit.record, visit.backlog
-        now = clock.now()
-        client.last_seen = now + self.state.shift
+        now = self.shell.now()
+        client.last_seen = now + self.core.shift
         while backlog:
             message = backlog[0]
             try:
-                self._client_message(client, message, now)
+                take = FROM_CLIENT.get(type(message))
+                if take is not None:
+                    take(self, visit, message)
+                else:
+                    core_doors.handle(self.core, client, message, now)
+            except UnknownMessage as error:
+                self._refuse_stream(visit, error)
             except BaseException as raised:
                 raised = contained(raised)
                 self._say_untaken(visit, message, raised)
                 if isinstance(message, SubmitGraph):
-                    self.state.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {raised!r}"))
+                    self.core.send(client, GraphRefused(message.keys, f"the scheduler failed on it: {raised!r}"))
             if not backlog:
                 break  # the client left with this message
             backlog.popleft()
             if monotonic() > deadline:
                 break
-        self.flush()
+        self.shell.flush()
         if backlog:
-            asyncio.get_running_loop().call_soon(self._client_slice, visit)
+            asyncio.get_running_loop().call_soon(self._take_slice, visit)
 
     def _say_untaken(self, visit: Visit, message: Any, error: Exception) -> None:
         """A message made no sense; who goes on with such is disconnected, and has its time to return."""
         name, client = type(message).__name__, visit.record.client_key
-        stream = self.client_comms.get(client)
-        self.server.complaints.say(
+        stream = self.shell.client_streams.get(client)
+        self.shell.server.complaints.say(
             f"{name}: {type(error).__name__}",
             stream.peer_address if stream is not None else "",
             "Could not take %s of client %s",
@@ -319,25 +282,35 @@ class ClientConnections(SchedulerBase):
             visit.backlog.clear()
             stream.abort()
 
-    def _client_message(self, client: ClientState, message: Any, now: float) -> None:
-        state = self.state
-        if isinstance(message, SubmitGraph):
-            state.on_submit(client, message, now)
-        elif isinstance(message, ReleaseKeys):
-            state.on_release(client, message, now)
-        elif isinstance(message, DesireKeys):
-            state.on_desire(client, message, now)
-        elif isinstance(message, CancelKeys):
-            state.on_cancel(client, message, now)
-        elif isinstance(message, KeysReceived):
-            self.call_extensions("keys_received", client.client_key, message.token)
-        elif isinstance(message, CloseClient):
-            self.flush()
-            self.remove_client(client.client_key)
-        elif isinstance(message, ClientHeartbeat):
-            pass  # any message is a sign of life
+    def _refuse_stream(self, visit: Visit, error: UnknownMessage) -> None:
+        """A message came that nobody here takes: the two sides do not understand each other."""
+        client = visit.record.client_key
+        stream = self.shell.client_streams.get(client)
+        address = stream.peer_address if stream is not None else ""
+        text = "Closing the connection to client %s: %s"
+        self.shell.server.complaints.say("an unknown message", address, text, client, error, level=logging.ERROR)
+        # Not expected back: what waits behind that message is lost, and it would only send the same again.
+        self.remove_client(client)
+
+    def _take_keys_received(self, visit: Visit, message: KeysReceived) -> None:
+        self.shell.call_extensions("keys_received", visit.record.client_key, message.token)
+
+    def _take_farewell(self, visit: Visit, message: CloseClient) -> None:
+        self.shell.flush()  # what the client was to be told before it is forgotten
+        self.remove_client(visit.record.client_key)
+
+    def _take_heartbeat(self, visit: Visit, message: ClientHeartbeat) -> None:
+        """Any message is a sign of life, and this one says nothing else."""
 
 
-def is_event(message: Any, error: Exception) -> bool:
+#: The messages of clients that the shell takes; the others are the core's.
+FROM_CLIENT: dict[type, Callable[[ClientConnections, Visit, Any], None]] = {
+    KeysReceived: ClientConnections._take_keys_received,
+    CloseClient: ClientConnections._take_farewell,
+    ClientHeartbeat: ClientConnections._take_heartbeat,
+}
+
+
+def is_event(message: object, error: Exception) -> bool:
     """Whether a message that cannot be sent is one that nobody waits for (what users publish may be anything)."""
     return isinstance(message, ClientEvent)

@@ -1,4 +1,4 @@
-"""What workers died of while they alone held results: for clients that fetch such a result again and again.
+"""Deaths of workers that alone held results: for clients that fetch such a result again and again.
 
 A worker near its memory limit may die of giving a result away, and the next one, which computes it anew, likewise. No
 task runs then, so that none is suspected; the client, who knows what it was fetching, asks here and gives up in time.
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from headrace.common.keys import Key
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.records.workers import WorkerState
 
 #: Deaths that are remembered, and of each the largest results that were lost with it: what may have been its cause.
@@ -37,14 +37,16 @@ class Death(NamedTuple):
     keys: frozenset[Key]
 
 
-class DeathHandlers(SchedulerBase):
+class FatalResults:
     """Remembers deaths and answers for them."""
 
-    _deaths: deque[Death]
+    def __init__(self, shell: Shell) -> None:
+        self.core = shell.core
+        self._deaths: deque[Death] = deque(maxlen=DEATHS_KEPT)
 
-    def death_operations(self) -> Operations:
-        self._deaths = deque(maxlen=DEATHS_KEPT)
-        return {"result_deaths": self.result_deaths}
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
+        return {"result_deaths": Operation(self.result_deaths, repeatable=True)}
 
     def note_death(self, worker: WorkerState, cause: str) -> None:
         """A worker has died; to be called while it is still on record."""
@@ -67,4 +69,4 @@ class DeathHandlers(SchedulerBase):
             key: [(now - death.time, death.address, death.cause) for death in self._deaths if key in death.keys]
             for key in keys
         }
-        return {"allowed": self.state.options.allowed_failures, "deaths": deaths}
+        return {"allowed": self.core.options.allowed_failures, "deaths": deaths}

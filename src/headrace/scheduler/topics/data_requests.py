@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import cycle
 from typing import Any
 
-from headrace import clock
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations, logger
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.worker_directory import WorkerDirectory
 
 
-class DataHandlers(SchedulerBase):
-    """Gather, scatter, replicate, and questions about data."""
+class DataRequests:
+    """Gather, scatter, and questions about data.
 
-    addresses_of: Callable[..., list[str]]
-    present_addresses: Callable[[Iterable[str]], list[str]]
+    Args:
+        directory: finds workers by name.
+    """
 
-    def data_operations(self) -> Operations:
+    def __init__(self, shell: Shell, directory: WorkerDirectory) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.directory = directory
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "gather": self.gather,
-            "scatter": self.scatter,
-            "begin_scatter": self._begin_scatter,
-            "update_data": self.update_data,
-            "who_has": self.get_who_has,
-            "has_what": self.get_has_what,
-            "nbytes": self.get_nbytes,
-            "ncores": self.get_ncores,
-            "ncores_running": self.get_ncores_running,
-            "processing": self.get_processing,
+            "gather": Operation(self.gather, repeatable=True, takes_serializers=True),
+            "scatter": Operation(self.scatter),
+            "begin_scatter": Operation(self._begin_scatter),
+            "update_data": Operation(self.update_data),
+            "who_has": Operation(self.get_who_has, repeatable=True),
+            "has_what": Operation(self.get_has_what, repeatable=True),
+            "nbytes": Operation(self.get_nbytes, repeatable=True),
+            "ncores": Operation(self.get_ncores, repeatable=True),
+            "ncores_running": Operation(self.get_ncores_running, repeatable=True),
+            "processing": Operation(self.get_processing, repeatable=True),
         }
 
-    async def gather(self, keys: Iterable[Any], serializers: Any = None) -> dict[str, Any]:
+    async def gather(self, keys: Iterable[Any], serializers: list[str] | None = None) -> dict[str, Any]:
         """Results from the workers that hold them.
 
         Args:
@@ -49,7 +56,7 @@ class DataHandlers(SchedulerBase):
         while missing:
             by_worker: dict[str, list[Any]] = {}
             for key in missing:
-                task = self.tasks.get(key)
+                task = self.core.tasks.get(key)
                 holders = [worker.address for worker in task.who_has] if task is not None else []
                 address = next((address for address in holders if address not in tried), None)
                 if address is not None:
@@ -71,17 +78,19 @@ class DataHandlers(SchedulerBase):
                     missing.difference_update(answer)
                     for key in by_worker[address]:
                         if key not in answer:
-                            self.state.on_missing_data(key, address, clock.now())
-            self.flush()
+                            self.core.on_missing_data(key, address, self.shell.now())
+            self.shell.flush()
         if missing:
             return {"status": "error", "keys": list(missing), "data": data}
         return {"status": "OK", "data": data}
 
-    async def _get_data(self, address: str, keys: list[Any], serializers: Any = None) -> dict[Any, Any]:
+    async def _get_data(self, address: str, keys: list[Any], serializers: list[str] | None = None) -> dict[Any, Any]:
         """Ask a worker for results; one that is busy is asked again."""
         pause = 0.02
         while True:
-            answer = await self.patient_calls.call(address, "get_data", keys=keys, who=None, serializers=serializers)
+            answer = await self.shell.patient_calls.call(
+                address, "get_data", keys=keys, who=None, serializers=serializers
+            )
             if answer["status"] != "busy":
                 return dict(answer["data"])
             await asyncio.sleep(pause)
@@ -114,16 +123,16 @@ class DataHandlers(SchedulerBase):
             who_has[key] = [targets[(first + step) % len(targets)].address for step in range(copies)]
             for address in who_has[key]:
                 by_worker.setdefault(address, {})[key] = value
-        number = self.state.begin_scatter(data, client or self.id, clock.now())
+        number = self.core.begin_scatter(data, client or self.shell.id, self.shell.now())
         try:
             answers = await asyncio.gather(
                 *[
-                    self.worker_rpc(address).update_data(data=part, scattering=number)
+                    self.shell.worker_rpc(address).update_data(data=part, scattering=number)
                     for address, part in by_worker.items()
                 ]
             )
         except BaseException:
-            self.state.scatters.end(number)
+            self.core.scatters.end(number)
             raise
         nbytes = {key: size for answer in answers for key, size in answer["nbytes"].items()}
         self.update_data(who_has=who_has, nbytes=nbytes, client=client, scattering=number)
@@ -132,7 +141,10 @@ class DataHandlers(SchedulerBase):
     def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
         """A client is about to send data to workers, of which there may be none: their threads, and its number."""
         threads = {worker.address: worker.nthreads for worker in self._targets(workers)}
-        return {"threads": threads, "scattering": self.state.begin_scatter(keys, client, clock.now()) if threads else 0}
+        return {
+            "threads": threads,
+            "scattering": self.core.begin_scatter(keys, client, self.shell.now()) if threads else 0,
+        }
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
         """Workers that run, of those that are named if any are.
@@ -140,28 +152,10 @@ class DataHandlers(SchedulerBase):
         Raises:
             UnknownWorkerError: there are workers, and none has a name that is asked for.
         """
-        if workers is None or not self.workers:
-            return list(self.state.running)
-        addresses = self.present_addresses(workers)
-        return [worker for worker in self.state.running if worker.address in addresses]
-
-    def coerce_address(self, addr: Any, resolve: bool = True) -> str:
-        """The address that a worker's name, address, or (host, port) means."""
-        from headrace.comm.addressing import normalize_address, resolve_address, unparse_host_port
-
-        if addr in self.aliases:
-            return self.aliases[addr]
-        if isinstance(addr, tuple):
-            addr = unparse_host_port(*addr)
-        if not isinstance(addr, str):
-            raise TypeError(f"a worker's address must be text or (host, port), not {addr!r}")
-        address = normalize_address(addr)
-        if not resolve or address in self.workers:
-            return address
-        try:
-            return resolve_address(address)
-        except OSError:  # no such host: then it is no worker's either, and whoever asks says so
-            return address
+        if workers is None or not self.core.workers:
+            return list(self.core.running)
+        addresses = self.directory.present_addresses(workers)
+        return [worker for worker in self.core.running if worker.address in addresses]
 
     def update_data(
         self,
@@ -173,26 +167,26 @@ class DataHandlers(SchedulerBase):
         scattering: int = 0,
     ) -> dict[str, str]:
         """Learn of results that somebody put on workers; `scattering` is the number that was given for that, if any."""
-        now = clock.now()
-        if any(holder not in self.workers for holders in who_has.values() for holder in holders):
+        now = self.shell.now()
+        if any(holder not in self.core.workers for holders in who_has.values() for holder in holders):
             who_has = {
-                key: [self.coerce_address(holder, resolve=False) for holder in holders]
+                key: [self.directory.coerce_address(holder, resolve=False) for holder in holders]
                 for key, holders in who_has.items()
             }
         if client:
-            self.state.add_data_of(client, who_has, nbytes, types or {}, now, scattering=scattering)
+            self.core.add_data_of(client, who_has, nbytes, types or {}, now, scattering=scattering)
         else:
-            self.state.add_data(None, who_has, nbytes, types or {}, now, scattering=scattering)
-        self.flush()
+            self.core.add_data(None, who_has, nbytes, types or {}, now, scattering=scattering)
+        self.shell.flush()
         return {"status": "OK"}
 
     def get_who_has(self, keys: Iterable[Any] | None = None) -> dict[Any, list[str]]:
         """{key: addresses that hold it}"""
         if keys is None:
-            return {key: [worker.address for worker in task.who_has] for key, task in self.tasks.items()}
+            return {key: [worker.address for worker in task.who_has] for key, task in self.core.tasks.items()}
         found = {}
         for key in keys:
-            task = self.tasks.get(key)
+            task = self.core.tasks.get(key)
             found[key] = [worker.address for worker in task.who_has] if task is not None else []
         return found
 
@@ -205,7 +199,7 @@ class DataHandlers(SchedulerBase):
 
     def get_nbytes(self, keys: Iterable[Any] | None = None, summary: bool = True) -> dict[Any, int]:
         """Sizes in bytes, by key, or summed over those of the same prefix."""
-        tasks = [self.tasks[key] for key in keys] if keys is not None else self.tasks.values()
+        tasks = [self.core.tasks[key] for key in keys] if keys is not None else self.core.tasks.values()
         sizes: dict[Any, int] = {}
         for task in tasks:
             if task.nbytes >= 0:
@@ -222,7 +216,7 @@ class DataHandlers(SchedulerBase):
         return {
             name: worker.nthreads
             for worker, name in self._named(workers)
-            if worker is not None and worker in self.state.running
+            if worker is not None and worker in self.core.running
         }
 
     def get_processing(self, workers: Iterable[str] | None = None) -> dict[str, list[Any]]:
@@ -233,4 +227,4 @@ class DataHandlers(SchedulerBase):
         return found
 
     def _named(self, workers: Iterable[str] | None) -> list[tuple[WorkerState | None, str]]:
-        return [(self.workers.get(address), address) for address in self.addresses_of(workers)]
+        return [(self.core.workers.get(address), address) for address in self.directory.addresses_of(workers)]

@@ -6,41 +6,50 @@ stands above this layer: it is loaded by name, when it is needed first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
 from headrace.common.keys import from_wire, to_wire
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations, logger
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell, logger
+from headrace.scheduler.topics.cluster_requests import ClusterRequests
+from headrace.scheduler.topics.profiles import Profiles
 
 
 def _diagnostics(module: str) -> Any:
     return import_module(f"headrace.diagnostics.{module}")
 
 
-class LookHandlers(SchedulerBase):
-    """Requests about what has been done."""
+class Observation:
+    """Requests about what has been done.
 
-    broadcast: Callable[..., Any]
-    add_plugin: Callable[..., None]
-    remove_plugin: Callable[..., None]
-    get_profile: Callable[..., Any]
+    Args:
+        cluster: asks the workers.
+        profiles: has the profile of the workers' tasks, for reports.
+    """
 
-    def look_operations(self) -> Operations:
+    def __init__(self, shell: Shell, cluster: ClusterRequests, profiles: Profiles) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.cluster = cluster
+        self.profiles = profiles
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "get_task_stream": self.get_task_stream,
-            "task_stream": self.task_stream_runs,
-            "task_stream_index": self.get_task_stream_index,
-            "start_task_metadata": self.start_task_metadata,
-            "stop_task_metadata": self.stop_task_metadata,
-            "performance_report_start": self.performance_report_start,
-            "performance_report_stop": self.performance_report_stop,
-            "performance_report": self.performance_report,
-            "benchmark_hardware": self.benchmark_hardware,
-            "get_task_logs": self.get_task_logs,
+            "get_task_stream": Operation(self.get_task_stream),
+            "task_stream": Operation(self.task_stream_runs),
+            "task_stream_index": Operation(self.get_task_stream_index),
+            "start_task_metadata": Operation(self.start_task_metadata),
+            "stop_task_metadata": Operation(self.stop_task_metadata),
+            "performance_report_start": Operation(self.performance_report_start),
+            "performance_report_stop": Operation(self.performance_report_stop),
+            "performance_report": Operation(self.performance_report),
+            "benchmark_hardware": Operation(self.benchmark_hardware),
+            "get_task_logs": Operation(self.get_task_logs),
         }
 
     # The stream of tasks
@@ -49,9 +58,9 @@ class LookHandlers(SchedulerBase):
         """The plugin that records finished tasks; it begins now if it was not there."""
         module = _diagnostics("task_stream")
         name = module.TaskStreamPlugin.name
-        if name not in self.plugins:
-            self.add_plugin(module.TaskStreamPlugin(self), name=name)
-        return self.plugins[name]
+        if name not in self.shell.plugins:
+            self.shell.plugin_registry.add(module.TaskStreamPlugin(self.shell.facade), name=name)
+        return self.shell.plugins[name]
 
     def get_task_stream(
         self,
@@ -70,7 +79,7 @@ class LookHandlers(SchedulerBase):
     async def task_stream_runs(self, **question: Any) -> dict[str, Any]:
         """As `get_task_stream`, as compact tuples, since there may be many; and the workers' names by address."""
         runs = self._task_stream().runs(**question)
-        names = {address: worker.name for address, worker in self.workers.items()}
+        names = {address: worker.name for address, worker in self.core.workers.items()}
         return {"runs": [tuple(run) for run in runs], "names": names}
 
     # What one submission leaves behind
@@ -81,7 +90,9 @@ class LookHandlers(SchedulerBase):
         Raises:
             ValueError: a plugin of that name is there already.
         """
-        self.add_plugin(_diagnostics("plugins.task_metadata").CollectTaskMetaDataPlugin(self, name), name=name)
+        self.shell.plugin_registry.add(
+            _diagnostics("plugins.task_metadata").CollectTaskMetaDataPlugin(self.shell.facade, name), name=name
+        )
 
     def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:
         """What was collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.
@@ -89,19 +100,19 @@ class LookHandlers(SchedulerBase):
         Raises:
             ValueError: nothing is collected under it.
         """
-        plugin = self.plugins.get(name or "")
+        plugin = self.shell.plugins.get(name or "")
         if plugin is None:
             raise BadRequestError(f"no metadata of tasks is collected under the name {name!r}")
-        self.remove_plugin(name)
+        self.shell.plugin_registry.remove(name)
         return {"metadata": dict(plugin.metadata), "state": dict(plugin.state)}
 
     # Reports
 
     def _reports(self) -> Any:
-        reports = self.extensions.get("reports")
+        reports = self.shell.extensions.get("reports")
         if reports is None:
-            reports = self.extensions["reports"] = _diagnostics("report_collection").Reports(
-                self.shell, self._task_stream, self.get_profile, self.versions
+            reports = self.shell.extensions["reports"] = _diagnostics("report_collection").Reports(
+                self.shell, self._task_stream, self.profiles.get_profile, self.shell.facade.versions
             )
         return reports
 
@@ -133,7 +144,7 @@ class LookHandlers(SchedulerBase):
         Returns:
             {"disk", "memory", "network": {size of a block: bytes a second}}; means over the workers.
         """
-        addresses = list(self.workers)
+        addresses = list(self.core.workers)
         found: dict[str, dict[str, list[float]]] = {"disk": {}, "memory": {}, "network": {}}
         questions: list[tuple[str, str, dict[str, str]]] = [
             (kind, address, {}) for address in addresses for kind in ("disk", "memory")
@@ -141,7 +152,7 @@ class LookHandlers(SchedulerBase):
         questions += [("network", one, {"address": other}) for one, other in pairwise(addresses)]
         for kind, address, arguments in questions:
             try:
-                measured = await self.worker_rpc(address).call(f"benchmark_{kind}", **arguments)
+                measured = await self.shell.worker_rpc(address).call(f"benchmark_{kind}", **arguments)
             except OSError as error:
                 logger.info("Could not measure the %s of %s: %s", kind, address, error)
                 continue
@@ -154,7 +165,7 @@ class LookHandlers(SchedulerBase):
     async def get_task_logs(self, keys: Iterable[Any]) -> dict[Any, list[tuple[Any, ...]]]:
         """What tasks printed and logged: {key: [(time, worker, source, level, text), …]}, oldest first."""
         wanted = [to_wire(key) for key in keys]
-        found = await self.broadcast({"op": "get_task_logs", "keys": wanted}, on_error="ignore")
+        found = await self.cluster.broadcast({"op": "get_task_logs", "keys": wanted}, on_error="ignore")
         logs: dict[Any, list[tuple[Any, ...]]] = {from_wire(key): [] for key in wanted}
         for address, by_key in found.items():
             for key, lines in by_key.items():

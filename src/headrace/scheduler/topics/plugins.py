@@ -6,7 +6,7 @@ What no plugin overrides is not called: without plugins, a task costs one look a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace.comm import Comm
@@ -14,63 +14,53 @@ from headrace.common.hooks import hook_of
 from headrace.exceptions import BadRequestError
 from headrace.messages.base import Payload
 from headrace.protocol import dumps, unwrap
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.plugin_registry import TransitionWatcher, plugin_name
-from headrace.scheduler.shell import Operations
-from headrace.scheduler.state.records.workers import WorkerState
+from headrace.rpc.server import Operation
+from headrace.scheduler.plugin_registry import plugin_name
+from headrace.scheduler.shell import Shell
+from headrace.scheduler.topics.cluster_requests import ClusterRequests
 
 
-class PluginHandlers(SchedulerBase):
-    """Registration of plugins, and the calls of their hooks."""
+class PluginRequests:
+    """Registration of plugins by clients.
 
-    broadcast: Callable[..., Any]
+    Args:
+        cluster: passes plugins on to workers and nannies.
+    """
 
-    def plugin_operations(self) -> Operations:
+    def __init__(self, shell: Shell, cluster: ClusterRequests) -> None:
+        self.shell = shell
+        self.cluster = cluster
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "register_scheduler_plugin": self.register_scheduler_plugin,
-            "unregister_scheduler_plugin": self.unregister_scheduler_plugin,
-            "register_worker_plugin": self.register_worker_plugin,
-            "unregister_worker_plugin": self.unregister_worker_plugin,
-            "register_nanny_plugin": self.register_nanny_plugin,
-            "unregister_nanny_plugin": self.unregister_nanny_plugin,
-            "register_nanny": self.register_nanny,
+            "register_scheduler_plugin": Operation(self.register_scheduler_plugin),
+            "unregister_scheduler_plugin": Operation(self.unregister_scheduler_plugin),
+            "register_worker_plugin": Operation(self.register_worker_plugin, takes_comm=True),
+            "unregister_worker_plugin": Operation(self.unregister_worker_plugin, takes_comm=True),
+            "register_nanny_plugin": Operation(self.register_nanny_plugin, takes_comm=True),
+            "unregister_nanny_plugin": Operation(self.unregister_nanny_plugin, takes_comm=True),
+            "register_nanny": Operation(self.register_nanny),
         }
-
-    def add_plugin(self, plugin: Any, idempotent: bool = False, name: str | None = None, **kwargs: Any) -> None:
-        self.shell.plugin_registry.add(plugin, idempotent, name)
-
-    def remove_plugin(self, name: str | None = None) -> None:
-        self.shell.plugin_registry.remove(name)
-
-    def watch_transitions(self, watcher: TransitionWatcher) -> None:
-        self.shell.plugin_registry.watch_transitions(watcher)
-
-    def unwatch_transitions(self, watcher: TransitionWatcher) -> None:
-        self.shell.plugin_registry.unwatch_transitions(watcher)
-
-    def valid_downscaling(self, workers: Iterable[WorkerState]) -> list[WorkerState]:
-        return self.shell.plugin_registry.valid_downscaling(workers)
-
-    # Registration
 
     async def register_scheduler_plugin(
         self, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, str]:
         """Add a plugin that a client sent, and start it."""
-        instance = self.open_sent(plugin)
+        instance = self.shell.open_sent(plugin)
         name = name or plugin_name(instance)
-        if name in self.plugins:
+        if name in self.shell.plugins:
             if idempotent or (idempotent is None and getattr(instance, "idempotent", False)):
                 return {"status": "OK"}
             await self.unregister_scheduler_plugin(name)
-        await _awaited(hook_of(instance, "start"), self)
-        self.add_plugin(instance, name=name)
+        await _awaited(hook_of(instance, "start"), self.shell.facade)
+        self.shell.plugin_registry.add(instance, name=name)
         return {"status": "OK"}
 
     async def unregister_scheduler_plugin(self, name: str) -> dict[str, str]:
         """Close and remove a plugin."""
-        plugin = self.plugins.get(name)
-        self.remove_plugin(name)
+        plugin = self.shell.plugins.get(name)
+        self.shell.plugin_registry.remove(name)
         await _awaited(hook_of(plugin, "close"))
         return {"status": "OK"}
 
@@ -79,40 +69,44 @@ class PluginHandlers(SchedulerBase):
     ) -> dict[str, Any]:
         """Give a plugin to every worker, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
-        name = name or plugin_name(self.open_sent(plugin))
-        if idempotent and name in self.worker_plugins:
+        name = name or plugin_name(self.shell.open_sent(plugin))
+        if idempotent and name in self.shell.worker_plugins:
             return {}
-        self.worker_plugins[name] = pickled
-        return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}))
+        self.shell.worker_plugins[name] = pickled
+        return dict(await self.cluster.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}))
 
     async def unregister_worker_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every worker; returns their answers by address."""
-        if name not in self.worker_plugins:
-            raise BadRequestError(f"there is no worker plugin named {name!r}; there are {sorted(self.worker_plugins)}")
-        del self.worker_plugins[name]
-        return dict(await self.broadcast({"op": "plugin_remove", "name": name}))
+        if name not in self.shell.worker_plugins:
+            raise BadRequestError(
+                f"there is no worker plugin named {name!r}; there are {sorted(self.shell.worker_plugins)}"
+            )
+        del self.shell.worker_plugins[name]
+        return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}))
 
     async def register_nanny_plugin(
         self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every nanny, now and when it comes; returns their answers by the workers' addresses."""
         pickled = _pickled(plugin)
-        name = name or plugin_name(self.open_sent(plugin))
-        if idempotent and name in self.nanny_plugins:
+        name = name or plugin_name(self.shell.open_sent(plugin))
+        if idempotent and name in self.shell.nanny_plugins:
             return {}
-        self.nanny_plugins[name] = pickled
-        return dict(await self.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}, nanny=True))
+        self.shell.nanny_plugins[name] = pickled
+        return dict(await self.cluster.broadcast({"op": "plugin_add", "plugin": pickled, "name": name}, nanny=True))
 
     async def unregister_nanny_plugin(self, comm: Comm | None, name: str) -> dict[str, Any]:
         """Take a plugin from every nanny; returns their answers by the workers' addresses."""
-        if name not in self.nanny_plugins:
-            raise BadRequestError(f"there is no nanny plugin named {name!r}; there are {sorted(self.nanny_plugins)}")
-        del self.nanny_plugins[name]
-        return dict(await self.broadcast({"op": "plugin_remove", "name": name}, nanny=True))
+        if name not in self.shell.nanny_plugins:
+            raise BadRequestError(
+                f"there is no nanny plugin named {name!r}; there are {sorted(self.shell.nanny_plugins)}"
+            )
+        del self.shell.nanny_plugins[name]
+        return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}, nanny=True))
 
     def register_nanny(self) -> dict[str, Any]:
         """A nanny starts: the plugins that it is to have before its worker does."""
-        return {"status": "OK", "nanny-plugins": self.nanny_plugins}
+        return {"status": "OK", "nanny-plugins": self.shell.nanny_plugins}
 
 
 async def _awaited(hook: Callable[..., Any] | None, *args: Any) -> None:

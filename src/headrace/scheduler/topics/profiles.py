@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from headrace import config
 from headrace.profile import Watcher, get_profile, merge
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations
+from headrace.rpc.server import Operation
+from headrace.scheduler.topics.cluster_requests import ClusterRequests
 
 
-class ProfileHandlers(SchedulerBase):
-    """Profiles."""
+class Profiles:
+    """Profiles of the workers and of the scheduler.
 
-    broadcast: Callable[..., Any]
-    #: samples the event loop, once somebody has asked for that
-    _loop_watcher: Watcher | None = None
+    Args:
+        cluster: asks the workers.
+    """
 
-    def profile_operations(self) -> Operations:
-        return {"profile": self.get_profile, "profile_metadata": self.get_profile_metadata}
+    def __init__(self, cluster: ClusterRequests) -> None:
+        self.cluster = cluster
+        #: samples the event loop, once somebody has asked for that
+        self._loop_watcher: Watcher | None = None
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
+        return {
+            "profile": Operation(self.get_profile, repeatable=True),
+            "profile_metadata": Operation(self.get_profile_metadata),
+        }
 
     async def get_profile(
         self,
@@ -51,7 +60,7 @@ class ProfileHandlers(SchedulerBase):
         if scheduler:
             return await loop.run_in_executor(None, self._loop_profile, threading.get_ident(), start, stop)
         request = {"op": "profile", "start": start, "stop": stop, "key": key, "server": server}
-        profiles = await self.broadcast(request, workers=workers, on_error="ignore")
+        profiles = await self.cluster.broadcast(request, workers=workers, on_error="ignore")
         return await loop.run_in_executor(None, partial(merge, *profiles.values())) if merge_workers else profiles
 
     def _loop_profile(self, thread: int, start: float | None, stop: float | None) -> dict[str, Any]:
@@ -86,7 +95,7 @@ class ProfileHandlers(SchedulerBase):
         default = config.get("distributed.worker.profile.cycle")
         cycle = config.parse_seconds(default if profile_cycle_interval is None else profile_cycle_interval)
         request = {"op": "profile_metadata", "start": start, "stop": stop}
-        found = (await self.broadcast(request, workers=workers, on_error="ignore")).values()
+        found = (await self.cluster.broadcast(request, workers=workers, on_error="ignore")).values()
         prefixes = {prefix for each in found for prefix in each["keys"]}
         return {
             "counts": _by_cycle([each["counts"] for each in found], cycle),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import psutil
 
-from headrace import clock
 from headrace.common.keys import Key
 from headrace.exceptions import BadRequestError
 from headrace.messages.worker import AddKeys
 from headrace.rpc.loops.periodic import PeriodicCallback
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations, logger
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.data import copies
 from headrace.scheduler.state.placing.occupancy import reevaluate_some
 from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.worker_directory import WorkerDirectory
 
 #: Seconds between second looks at workers' occupancy, the tasks that one look goes through, and the percentage of a
 #: processor above which this process is too busy for it.
@@ -27,29 +27,34 @@ REEVALUATE_TASKS = 5000
 LOADED_PERCENT = 50.0
 
 
-class BalanceHandlers(SchedulerBase):
-    """Replicate, rebalance, and occupancy."""
+class Rebalancing:
+    """Replicate, rebalance, and occupancy.
 
-    addresses_of: Callable[..., list[str]]
-    present_addresses: Callable[[Iterable[str]], list[str]]
-    coerce_address: Callable[..., str]
+    Args:
+        directory: finds workers by name.
+    """
 
-    def balance_operations(self) -> Operations:
+    def __init__(self, shell: Shell, directory: WorkerDirectory) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.directory = directory
         self._next_worker = 0
         self._process = psutil.Process()
-        self.periodic_callbacks["reevaluate-occupancy"] = PeriodicCallback(
+        shell.periodic_callbacks["reevaluate-occupancy"] = PeriodicCallback(
             self._reevaluate_unless_loaded, REEVALUATE_SECONDS * 1000
         )
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "replicate": self.replicate,
-            "rebalance": self.rebalance,
-            "add_keys": self.add_keys,
+            "replicate": Operation(self.replicate),
+            "rebalance": Operation(self.rebalance),
+            "add_keys": Operation(self.add_keys),
         }
 
-    @property
-    def replicated_tasks(self) -> set[TaskState]:
-        """Tasks whose results more than one worker holds."""
-        return copies.replicated(self.state)
+    def start(self) -> None:
+        """The scheduler runs: look at the workers' occupancy from now on."""
+        self.shell.periodic_callbacks["reevaluate-occupancy"].start()
 
     async def replicate(
         self,
@@ -83,11 +88,11 @@ class BalanceHandlers(SchedulerBase):
         if not targets or not keys:
             return {"status": "OK"}
         wanted = len(targets) if n is None else min(int(n), len(targets))
-        found = {key: task for key in keys if (task := self.tasks.get(key)) is not None and task.who_has}
+        found = {key: task for key in keys if (task := self.core.tasks.get(key)) is not None and task.who_has}
         failed = {key for key in keys if key not in found}
         while True:
             tasks = [task for key, task in found.items() if task.who_has and key not in failed]
-            targets = [worker for worker in targets if worker in self.state.running]
+            targets = [worker for worker in targets if worker in self.core.running]
             plan = copies.plan_copies(tasks, targets, min(wanted, len(targets)), branching_factor)
             if not plan:
                 break
@@ -95,7 +100,9 @@ class BalanceHandlers(SchedulerBase):
         if delete:
             self._remove(copies.plan_surplus(found.values(), targets, wanted))
         failed |= {key for key, task in found.items() if not task.who_has}
-        self.log_event("all", {"action": "replicate", "workers": [w.address for w in targets], "keys-count": len(keys)})
+        self.shell.log_event(
+            "all", {"action": "replicate", "workers": [w.address for w in targets], "keys-count": len(keys)}
+        )
         if failed:
             return {"status": "partial-fail", "keys": list(failed)}
         return {"status": "OK"}
@@ -105,8 +112,8 @@ class BalanceHandlers(SchedulerBase):
     ) -> dict[str, Any]:
         """Move results so that workers have about as much of their memory in use; best while nothing runs.
 
-        The thresholds are the scheduler's `MEMORY_REBALANCE_…`, at first those of the configuration under
-        `distributed.worker.memory.rebalance`. See `copies.plan_rebalance` for the policy.
+        The thresholds are the shell's `memory_settings` (a Scheduler's `MEMORY_REBALANCE_…`), at first those of the
+        configuration under `distributed.worker.memory.rebalance`. See `copies.plan_rebalance` for the policy.
 
         Args:
             keys: what may be moved; all results by default.
@@ -121,18 +128,19 @@ class BalanceHandlers(SchedulerBase):
         tasks: list[TaskState] | None = None
         if keys is not None:
             wanted = list(keys)
-            missing = [key for key in wanted if (task := self.tasks.get(key)) is None or not task.who_has]
+            missing = [key for key in wanted if (task := self.core.tasks.get(key)) is None or not task.who_has]
             if missing:
                 return {"status": "partial-fail", "keys": missing}
-            tasks = [self.tasks[key] for key in wanted]
-        chosen = [self.workers[address] for address in self.addresses_of(workers, connected=True)]
+            tasks = [self.core.tasks[key] for key in wanted]
+        chosen = [self.core.workers[address] for address in self.directory.addresses_of(workers, connected=True)]
+        settings = self.shell.memory_settings
         options = copies.RebalanceOptions(
-            measure=self.MEMORY_REBALANCE_MEASURE,
-            sender_min=self.MEMORY_REBALANCE_SENDER_MIN,
-            recipient_max=self.MEMORY_REBALANCE_RECIPIENT_MAX,
-            gap=2 * self.MEMORY_REBALANCE_HALF_GAP,
+            measure=settings.measure,
+            sender_min=settings.sender_min,
+            recipient_max=settings.recipient_max,
+            gap=2 * settings.half_gap,
         )
-        moves = copies.plan_rebalance(self.state, tasks, chosen, options)
+        moves = copies.plan_rebalance(self.core, tasks, chosen, options)
         if not moves:
             return {"status": "OK"}
         plan: dict[WorkerState, list[TaskState]] = {}
@@ -144,7 +152,7 @@ class BalanceHandlers(SchedulerBase):
             if task.key not in failed and recipient in task.who_has:
                 moved.setdefault(sender, []).append(task)
         self._remove(moved)
-        self.log_event("all", {"action": "rebalance", "moved-keys": len(moves) - len(failed)})
+        self.shell.log_event("all", {"action": "rebalance", "moved-keys": len(moves) - len(failed)})
         if failed:
             return {"status": "partial-fail", "keys": list(failed)}
         return {"status": "OK"}
@@ -161,15 +169,15 @@ class BalanceHandlers(SchedulerBase):
     async def _bring(self, worker: WorkerState, who_has: dict[Key, list[str]]) -> set[Key]:
         """Have a worker fetch copies, and put them on record; returns the keys that it could not get."""
         failed = await self._fetch(worker.address, who_has)
-        if self.workers.get(worker.address) is not worker:
+        if self.core.workers.get(worker.address) is not worker:
             return set(who_has)
-        copies.note_copies(self.state, worker, [key for key in who_has if key not in failed])
+        copies.note_copies(self.core, worker, [key for key in who_has if key not in failed])
         return failed
 
     async def _fetch(self, address: str, who_has: dict[Key, list[str]]) -> set[Key]:
         """Ask a worker to fetch copies; returns the keys that it could not get."""
         try:
-            answer = await self.worker_rpc(address).gather(who_has=who_has)
+            answer = await self.shell.worker_rpc(address).gather(who_has=who_has)
         except OSError as error:
             logger.warning("Could not copy %d results to worker %s: %s", len(who_has), address, error)
             return set(who_has)
@@ -177,47 +185,47 @@ class BalanceHandlers(SchedulerBase):
 
     def _remove(self, plan: dict[WorkerState, list[TaskState]]) -> None:
         for worker, tasks in plan.items():
-            if self.workers.get(worker.address) is worker:
-                copies.remove(self.state, worker, tasks)
-        self.flush()
+            if self.core.workers.get(worker.address) is worker:
+                copies.remove(self.core, worker, tasks)
+        self.shell.flush()
 
     def add_keys(self, worker: str, keys: Iterable[Key] = (), stimulus_id: str | None = None) -> str:
         """Learn that a worker holds copies of results; "OK", or "not found" for a worker that is not known."""
-        record = self.workers.get(self.coerce_address(worker))
+        record = self.core.workers.get(self.directory.coerce_address(worker))
         if record is None:
             return "not found"
-        self.state.on_worker_batch(record, [AddKeys(list(keys))], clock.now())
-        self.flush()
+        self.core.on_worker_batch(record, [AddKeys(list(keys))], self.shell.now())
+        self.shell.flush()
         return "OK"
 
     async def gather_on_worker(self, worker_address: str, who_has: dict[Key, list[str]]) -> set[Key]:
         """Have a worker fetch results from the given holders; returns the keys that it could not get."""
-        worker = self.workers.get(worker_address)
+        worker = self.core.workers.get(worker_address)
         return set(who_has) if worker is None else await self._bring(worker, who_has)
 
     async def delete_worker_data(
         self, worker_address: str, keys: Iterable[Key], stimulus_id: str | None = None
     ) -> None:
         """Have a worker drop its copies of results that others hold too."""
-        worker = self.workers.get(worker_address)
+        worker = self.core.workers.get(worker_address)
         if worker is not None:
             self._remove({worker: self._known(keys)})
 
     def request_acquire_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker fetch copies, without waiting for them."""
-        copies.acquire(self.state, self.workers[addr], self._known(keys))
-        self.flush()
+        copies.acquire(self.core, self.core.workers[addr], self._known(keys))
+        self.shell.flush()
 
     def request_remove_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker drop copies that others hold too and that nothing there needs, without waiting for it."""
-        self._remove({self.workers[addr]: self._known(keys)})
+        self._remove({self.core.workers[addr]: self._known(keys)})
 
     def _known(self, keys: Iterable[Key]) -> list[TaskState]:
-        return [task for key in keys if (task := self.tasks.get(key)) is not None]
+        return [task for key in keys if (task := self.core.tasks.get(key)) is not None]
 
     def _running_among(self, workers: Iterable[str] | None) -> list[WorkerState]:
-        addresses = self.workers if workers is None else self.present_addresses(workers)
-        return [worker for address in addresses if (worker := self.workers[address]) in self.state.running]
+        addresses = self.core.workers if workers is None else self.directory.present_addresses(workers)
+        return [worker for address in addresses if (worker := self.core.workers[address]) in self.core.running]
 
     # Occupancy
 
@@ -230,9 +238,9 @@ class BalanceHandlers(SchedulerBase):
         Returns:
             The position to go on with.
         """
-        return reevaluate_some(self.state, worker_index, REEVALUATE_TASKS)
+        return reevaluate_some(self.core, worker_index, REEVALUATE_TASKS)
 
     def _reevaluate_unless_loaded(self) -> None:
-        if self.state.total_occupancy > 0 and self._process.cpu_percent() < LOADED_PERCENT:
+        if self.core.total_occupancy > 0 and self._process.cpu_percent() < LOADED_PERCENT:
             self._next_worker = self.reevaluate_occupancy(self._next_worker)
-            self.flush()
+            self.shell.flush()

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from headrace import clock
 from headrace.common.keys import from_wire
 from headrace.exceptions import BadRequestError, UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
 from headrace.rpc import Stream
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations, logger
+from headrace.rpc.server import Operation
+from headrace.scheduler.connections.worker_removal import WorkerRemoval
+from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.worker_directory import WorkerDirectory
 
 #: Seconds between two looks whether workers have come back.
 LOOK_SECONDS = 0.02
 
 
-class RestartHandlers(SchedulerBase):
-    """`restart` and `restart_workers`."""
+class Restarts:
+    """`restart` and `restart_workers`.
 
-    coerce_address: Callable[..., str]
-    drop_worker: Callable[..., str]
-    workers_list: Callable[..., list[str]]
+    Args:
+        directory: finds workers by name.
+        removal: takes workers off the record.
+    """
 
-    def restart_operations(self) -> Operations:
+    def __init__(self, shell: Shell, directory: WorkerDirectory, removal: WorkerRemoval) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.directory = directory
+        self.removal = removal
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "restart": self.restart,
-            "restart_workers": self.restart_workers,
-            "restart_stuck": self._restart_stuck,
+            "restart": Operation(self.restart),
+            "restart_workers": Operation(self.restart_workers),
+            "restart_stuck": Operation(self._restart_stuck),
         }
 
     def _restart_stuck(self, worker: str, key: Any) -> dict[str, str]:
@@ -39,22 +48,24 @@ class RestartHandlers(SchedulerBase):
 
         Nobody is to blame: what else is on it is placed anew at once, and results that only it has are computed again.
         """
-        worker = self.coerce_address(worker, resolve=False)
-        record = self.workers.get(worker)
+        worker = self.directory.coerce_address(worker, resolve=False)
+        record = self.core.workers.get(worker)
         if record is None or not record.nanny:
             return {"status": "no such worker with a nanny"}
         reason = f"task {from_wire(key)!r} was cancelled with force and did not end"
         logger.warning("Worker %s is restarted: %s", worker, reason)
-        self.log_event(["all", worker], {"action": "restart-stuck-worker", "worker": worker, "key": from_wire(key)})
+        self.shell.log_event(
+            ["all", worker], {"action": "restart-stuck-worker", "worker": worker, "key": from_wire(key)}
+        )
         # Its stream stays open, unheard, until its nanny has ended it: else it would be back in between.
-        stream = self.stream_comms.pop(worker, None)
-        self.drop_worker(worker, expected=True, close=False, reason=reason)
-        self.run_in_background(self._end_stuck(record.nanny, stream, reason))
+        stream = self.shell.worker_streams.pop(worker, None)
+        self.removal.drop_worker(worker, expected=True, close=False, reason=reason)
+        self.shell.run_in_background(self._end_stuck(record.nanny, stream, reason))
         return {"status": "OK"}
 
     async def _end_stuck(self, nanny: str, stream: Stream | None, reason: str) -> None:
         try:
-            await self.worker_rpc(nanny).restart(reason=reason)
+            await self.shell.worker_rpc(nanny).restart(reason=reason)
         except Exception as error:
             logger.warning("The nanny at %s could not be asked to restart its worker: %s", nanny, error)
         finally:
@@ -74,19 +85,19 @@ class RestartHandlers(SchedulerBase):
             TimeoutError: workers did not end, or did not come back, in time.
         """
         logger.info("Restarting workers and forgetting all work")
-        now = clock.now()
-        for record in list(self.clients.values()):
+        now = self.shell.now()
+        for record in list(self.core.clients.values()):
             keys = [task.key for task in record.wants_what]
-            self.state.send(record, Restarted())
-            self.state.on_release(record, ReleaseKeys(keys), now)
-        self.call_extensions("work_forgotten")
-        self.flush()
-        self.notify_plugins("restart", self)
-        self.log_event(["all", client or "all"], {"action": "restart", "client": client})
+            self.core.send(record, Restarted())
+            self.core.on_release(record, ReleaseKeys(keys), now)
+        self.shell.call_extensions("work_forgotten")
+        self.shell.flush()
+        self.shell.notify_plugins("restart", self.shell.facade)
+        self.shell.log_event(["all", client or "all"], {"action": "restart", "client": client})
         try:
             await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
         finally:
-            self.call_extensions("workers_restarted")
+            self.shell.call_extensions("workers_restarted")
 
     async def restart_workers(
         self,
@@ -123,7 +134,7 @@ class RestartHandlers(SchedulerBase):
                 )
         seconds = float("inf") if timeout is None else timeout
         deadline = time.monotonic() + seconds
-        count = len(self.workers)
+        count = len(self.core.workers)
         answers = await asyncio.gather(
             *[self._restart_one(worker, timeout, wait_for_workers) for worker in chosen.values()]
         )
@@ -140,26 +151,30 @@ class RestartHandlers(SchedulerBase):
 
     def _chosen(self, workers: Iterable[str] | None) -> dict[str, WorkerState]:
         if workers is None:
-            return dict(self.workers)
+            return dict(self.core.workers)
         chosen: dict[str, WorkerState] = {}
         for name in workers:
-            addresses = self.workers_list([name])
+            addresses = self.directory.workers_list([name])
             if not addresses:
-                raise UnknownWorkerError(f"there is no worker {name!r} to restart: {_listed(self.workers.values())}")
+                raise UnknownWorkerError(
+                    f"there is no worker {name!r} to restart: {_listed(self.core.workers.values())}"
+                )
             if len(addresses) == 1:
-                chosen[name] = self.workers[addresses[0]]
+                chosen[name] = self.core.workers[addresses[0]]
             else:  # a host's
-                chosen.update((address, self.workers[address]) for address in addresses)
+                chosen.update((address, self.core.workers[address]) for address in addresses)
         return chosen
 
     async def _restart_one(self, worker: WorkerState, timeout: float | None, wait: bool) -> str:
         if not worker.nanny:
-            self.drop_worker(worker.address, expected=True, close=True, reason="restart of a worker without nanny")
+            self.removal.drop_worker(
+                worker.address, expected=True, close=True, reason="restart of a worker without nanny"
+            )
             return "no nanny"
-        request = self.worker_rpc(worker.nanny).restart(
+        request = self.shell.worker_rpc(worker.nanny).restart(
             timeout=timeout, reason="asked to restart by the scheduler", wait=wait
         )
-        call = self.run_in_background(request)  # it goes on if it takes longer
+        call = self.shell.run_in_background(request)  # it goes on if it takes longer
         await asyncio.wait([call], timeout=timeout)
         if not call.done():
             return "timed out"
@@ -168,20 +183,20 @@ class RestartHandlers(SchedulerBase):
         if error := call.exception():
             return f"{type(error).__name__}: {error}"
         answer = call.result()
-        if answer == "OK" and self.workers.get(worker.address) is worker:  # its end has not been noticed yet
-            self.drop_worker(worker.address, expected=True, close=False, reason="restarted")
+        if answer == "OK" and self.core.workers.get(worker.address) is worker:  # its end has not been noticed yet
+            self.removal.drop_worker(worker.address, expected=True, close=False, reason="restarted")
         return str(answer)
 
     async def _await_return(
         self, count: int, without_nanny: int, deadline: float, timeout: float | None, on_error: str
     ) -> None:
-        while len(self.workers) < count:
+        while len(self.core.workers) < count:
             if time.monotonic() > deadline:
                 if on_error != "raise":
                     return
                 text = (
                     f"Waited for {count} worker(s) to come back after the restart, but after {timeout} s there are "
-                    f"{len(self.workers)}: consider a longer timeout, or wait_for_workers=False"
+                    f"{len(self.core.workers)}: consider a longer timeout, or wait_for_workers=False"
                 )
                 if without_nanny:
                     text += (

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from headrace import clock, config
+from headrace import config
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
-from headrace.scheduler.base import SchedulerBase
-from headrace.scheduler.shell import Operations, logger
+from headrace.rpc.server import Operation
+from headrace.scheduler.connections.lifetime_departures import LifetimeDepartures
+from headrace.scheduler.connections.worker_removal import WorkerRemoval
+from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
 from headrace.scheduler.state.data.memory_manager import MemoryManager, RetireWorker
 from headrace.scheduler.state.records.workers import WorkerState
+from headrace.scheduler.worker_directory import WorkerDirectory
 
 #: Seconds between looks at whether a worker that leaves has given everything away: at first, and at most.
 FIRST_LOOK = 0.005
@@ -25,20 +28,30 @@ STALLED = 60.0
 STALLED_PER_BYTE = 1e-7
 
 
-class ScalingHandlers(SchedulerBase):
-    """The scheduler's side of adaptive deployments, and of workers that are sent away."""
+class Scaling:
+    """The scheduler's side of adaptive deployments, and of workers that are sent away.
 
-    about_to_leave: Callable[[], set[WorkerState]]
-    workers_list: Callable[..., list[str]]
-    coerce_address: Callable[..., str]
-    drop_worker: Callable[..., str]
-    valid_downscaling: Callable[[Iterable[WorkerState]], list[WorkerState]]
+    Args:
+        directory: finds workers by name.
+        removal: takes workers off the record.
+        departures: knows the workers that will leave soon of their own accord.
+    """
 
-    def scaling_operations(self) -> Operations:
+    def __init__(
+        self, shell: Shell, directory: WorkerDirectory, removal: WorkerRemoval, departures: LifetimeDepartures
+    ) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.directory = directory
+        self.removal = removal
+        self.departures = departures
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "retire_workers": self.retire_workers,
-            "workers_to_close": self._workers_to_close_request,
-            "adaptive_target": self.adaptive_target,
+            "retire_workers": Operation(self.retire_workers),
+            "workers_to_close": Operation(self._workers_to_close_request),
+            "adaptive_target": Operation(self.adaptive_target),
         }
 
     def adaptive_target(self, target_duration: float | str | None = None) -> int:
@@ -57,7 +70,7 @@ class ScalingHandlers(SchedulerBase):
         seconds = config.parse_seconds(chosen)
         if seconds <= 0:
             raise BadRequestError(f"target_duration must be a positive time such as '5s', not {chosen!r}")
-        return target_workers(self.state, seconds)
+        return target_workers(self.core, seconds)
 
     def workers_to_close(
         self,
@@ -77,18 +90,20 @@ class ScalingHandlers(SchedulerBase):
             attribute: what of each worker to return.
         """
         chosen = plan_closing(
-            self.state,
+            self.core,
             memory_ratio=memory_ratio,
             n=n,
-            key=self.open_sent(key) if isinstance(key, bytes) else key,
+            key=self.shell.open_sent(key) if isinstance(key, bytes) else key,
             minimum=minimum,
             target=target,
-            allowed=self.valid_downscaling(self.workers.values()) if self.plugins else None,
+            allowed=self.shell.plugin_registry.valid_downscaling(self.core.workers.values())
+            if self.shell.plugins
+            else None,
         )
         return [getattr(worker, attribute) for worker in chosen]
 
     def _workers_to_close_request(self, key: Any = None, **options: Any) -> list[Any]:
-        return self.workers_to_close(key=self.open_sent(key), **options)
+        return self.workers_to_close(key=self.shell.open_sent(key), **options)
 
     async def retire_workers(
         self,
@@ -119,12 +134,12 @@ class ScalingHandlers(SchedulerBase):
         """
         chosen = self._chosen_to_retire(workers, names, kwargs)
         logger.info("Retire workers: %s", [worker.address for worker in chosen])
-        now = clock.now()
+        now = self.shell.now()
         before = {}
         for worker in chosen:
             before[worker] = worker.status
-            self.state.set_worker_status(worker, Status.closing_gracefully.name, now)
-        self.flush()
+            self.core.set_worker_status(worker, Status.closing_gracefully.name, now)
+        self.shell.flush()
         manager = self._retirement_manager()
         # All are marked before any moves data, so that none gives its data to another that leaves.
         answers = await asyncio.gather(*[self._retire(worker, manager, close_workers or remove) for worker in chosen])
@@ -133,21 +148,21 @@ class ScalingHandlers(SchedulerBase):
         for worker, status in before.items():
             if worker.address not in retired and worker.status is Status.closing_gracefully:
                 again = status if status is Status.paused else Status.running
-                self.state.set_worker_status(worker, again.name, clock.now())
-        self.flush()
+                self.core.set_worker_status(worker, again.name, self.shell.now())
+        self.shell.flush()
         requested = [worker.address for worker in chosen]
-        self.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
+        self.shell.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
         return retired
 
     async def _retire(self, worker: WorkerState, manager: MemoryManager, remove: bool) -> dict[str, Any] | None:
         """Send one worker away; what `identity` says of it if it went."""
         moved = await self._move_data_away(worker, manager)
-        if not moved or self.workers.get(worker.address) is not worker:
+        if not moved or self.core.workers.get(worker.address) is not worker:
             return None  # it stays, or left on its own account meanwhile
         # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
         identity = worker.identity()
         if remove:
-            self.drop_worker(worker.address, expected=True, close=True, reason="retired")
+            self.removal.drop_worker(worker.address, expected=True, close=True, reason="retired")
         return identity
 
     def _chosen_to_retire(
@@ -156,22 +171,22 @@ class ScalingHandlers(SchedulerBase):
         if names is not None:
             if workers is not None:
                 raise BadRequestError("give either 'workers' or 'names', not both")
-            addresses = [self.aliases[name] for name in names if name in self.aliases]
+            addresses = [self.core.aliases[name] for name in names if name in self.core.aliases]
         elif workers is not None:
             named = list(workers)
-            addresses = self.workers_list(named) + [self.coerce_address(name) for name in named]
+            addresses = self.directory.workers_list(named) + [self.directory.coerce_address(name) for name in named]
         else:
             addresses = self._workers_to_close_request(**options)
-        return list(dict.fromkeys(self.workers[address] for address in addresses if address in self.workers))
+        return list(dict.fromkeys(self.core.workers[address] for address in addresses if address in self.core.workers))
 
     def _retirement_manager(self) -> MemoryManager:
         """The active memory manager, or one for this occasion."""
-        manager = self.extensions.get("amm")
-        return manager if isinstance(manager, MemoryManager) else MemoryManager(self.state, scheduler=self)
+        manager = self.shell.extensions.get("amm")
+        return manager if isinstance(manager, MemoryManager) else MemoryManager(self.core, scheduler=self.shell.facade)
 
     async def _move_data_away(self, worker: WorkerState, manager: MemoryManager) -> bool:
         """Have others copy what only this worker holds; whether that is done, so that it can go."""
-        policy = RetireWorker(worker.address, avoid=self.about_to_leave)
+        policy = RetireWorker(worker.address, avoid=self.departures.about_to_leave)
         manager.add_policy(policy)
         loop = asyncio.get_running_loop()
         pause, asked, moved = FIRST_LOOK, 0.0, loop.time()
@@ -187,7 +202,7 @@ class ScalingHandlers(SchedulerBase):
                     return False
                 if now - asked >= ASK_AGAIN or not asked:
                     manager.run_policies([policy])
-                    self.flush()
+                    self.shell.flush()
                     asked = now
                     if policy.no_recipients:
                         logger.warning("Cannot retire worker %s: %s", worker.address, policy.reason)

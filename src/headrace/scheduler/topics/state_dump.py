@@ -11,9 +11,11 @@ from typing import Any
 from headrace.cluster_dump import path_of, write_state
 from headrace.common.keys import from_wire
 from headrace.common.plain import attributes, plain
-from headrace.scheduler.shell import Operations
-
-from .profiles import ProfileHandlers
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell
+from headrace.scheduler.state.checks.story import transitions
+from headrace.scheduler.topics.cluster_requests import ClusterRequests
+from headrace.scheduler.topics.event_requests import EventRequests
 
 TASK = (
     "key", "state", "priority", "nbytes", "type", "run_id", "retries", "suspicious", "actor", "annotations", "metadata",
@@ -33,17 +35,25 @@ WORKER = (
 CLIENT = ("client_key", "last_seen", "versions", "wants_what")
 
 
-class DumpHandlers(ProfileHandlers):
-    """Dumps."""
+class StateDump:
+    """Dumps.
 
-    identity: Callable[..., dict[str, Any]]
-    get_events: Callable[..., Any]
+    Args:
+        cluster: asks the workers.
+    """
 
-    def dump_operations(self) -> Operations:
+    def __init__(self, shell: Shell, cluster: ClusterRequests, events: EventRequests) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.cluster = cluster
+        self.events = events
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
         return {
-            "dump_state": self.dump_state,
-            "get_cluster_state": self.get_cluster_state,
-            "dump_cluster_state_to_url": self.dump_cluster_state_to_url,
+            "dump_state": Operation(self.dump_state),
+            "get_cluster_state": Operation(self.get_cluster_state, repeatable=True),
+            "dump_cluster_state_to_url": Operation(self.dump_cluster_state_to_url),
         }
 
     def dump_state(self, exclude: Collection[str] = ()) -> dict[str, Any]:
@@ -52,27 +62,29 @@ class DumpHandlers(ProfileHandlers):
         Args:
             exclude: names that are left out, of parts or of the records' attributes.
         """
-        events: Any = self.get_events()
+        events: Any = self.events.get_events()
         parts: dict[str, Callable[[], Any]] = {
-            "status": lambda: self.status.name,
+            "status": lambda: self.shell.status.name,
             "thread_id": threading.get_ident,
-            "transition_log": lambda: plain(self.transition_log),
-            "transition_counter": lambda: self.transition_counter,
+            "transition_log": lambda: plain(transitions(self.core.transition_log)),
+            "transition_counter": lambda: self.core.transition_counter,
             "tasks": lambda: {
-                str(from_wire(task.key)): attributes(task, TASK, exclude) for task in self.tasks.values()
+                str(from_wire(task.key)): attributes(task, TASK, exclude) for task in self.core.tasks.values()
             },
             "task_groups": lambda: {
-                name: attributes(group, GROUP, exclude) for name, group in self.task_groups.items()
+                name: attributes(group, GROUP, exclude) for name, group in self.core.tasks.groups.items()
             },
             "workers": lambda: {
-                address: attributes(worker, WORKER, exclude) for address, worker in self.workers.items()
+                address: attributes(worker, WORKER, exclude) for address, worker in self.core.workers.items()
             },
-            "clients": lambda: {name: attributes(client, CLIENT, exclude) for name, client in self.clients.items()},
-            "memory": lambda: plain(self.memory),
+            "clients": lambda: {
+                name: attributes(client, CLIENT, exclude) for name, client in self.core.clients.items()
+            },
+            "memory": lambda: plain(self.shell.memory),
             "events": lambda: plain(events),
-            "extensions": lambda: plain(getattr(self, "extensions", {})),
+            "extensions": lambda: plain(self.shell.extensions),
         }
-        found = {name: value for name, value in plain(self.identity()).items() if name not in exclude}
+        found = {name: value for name, value in plain(self.cluster.identity()).items() if name not in exclude}
         return {**found, **{name: make() for name, make in parts.items() if name not in exclude}}
 
     async def get_cluster_state(self, exclude: Collection[str] = ()) -> dict[str, Any]:
@@ -85,13 +97,13 @@ class DumpHandlers(ProfileHandlers):
         """
         exclude = list(exclude)
         workers, versions = await asyncio.gather(
-            self.broadcast({"op": "dump_state", "exclude": exclude}, on_error="return"),
-            self.broadcast({"op": "versions"}, on_error="return"),
+            self.cluster.broadcast({"op": "dump_state", "exclude": exclude}, on_error="return"),
+            self.cluster.broadcast({"op": "versions"}, on_error="return"),
         )
         return {
             "scheduler": self.dump_state(exclude),
             "workers": {address: plain(state) for address, state in workers.items()},
-            "versions": {"scheduler": plain(self.versions()), "workers": plain(versions)},
+            "versions": {"scheduler": plain(self.shell.facade.versions()), "workers": plain(versions)},
         }
 
     async def dump_cluster_state_to_url(

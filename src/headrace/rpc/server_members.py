@@ -17,15 +17,12 @@ from headrace.comm import Comm, Listener
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 
-from .loops.periodic import PeriodicCallback
-from .pool import ConnectionPool
-from .server import Server
-from .server_logs import LogLines
+from .server_life import Node
 
 logger = logging.getLogger("distributed.core")
 
 
-class DocumentedNode:
+class DocumentedServer(Node):
     """What older documents promise of schedulers, workers and nannies.
 
     Attributes:
@@ -40,26 +37,25 @@ class DocumentedNode:
     default_ip = ""
     default_port = 0
 
-    server: Server
-    rpc: ConnectionPool
-    periodic_callbacks: dict[str, PeriodicCallback]
-    services: dict[str, Any]
-    id: str
-    _log_lines: LogLines
-
-    def prepare_documented(self) -> None:
-        """Called once, when the server is made."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.stream_handlers: dict[str, Callable[..., Any]] = {}
-        self.services = {}
+        self.services: dict[str, Any] = {}
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
         self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
 
-    async def _start(self) -> None:
-        raise NotImplementedError
-
     # Start and end
+
+    async def _begin(self) -> None:
+        await self.start_unsafe()
+
+    async def _run_close(self, reason: str, options: dict[str, Any]) -> None:
+        try:
+            self.stop_services()
+        finally:
+            await super()._run_close(reason, options)
 
     async def start_unsafe(self) -> Self:
         """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this."""

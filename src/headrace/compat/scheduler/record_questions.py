@@ -9,33 +9,32 @@ import msgspec
 
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
-
-from .data.copies import replicated as replicated
-from .data.replicas import add_replica as add_replica
-from .data.replicas import drop_replica as drop_replica
-from .placing.load import check_load as check_load
-from .placing.load import comm_cost
-from .placing.placement import is_root_like
-from .placing.restrictions import all_allowed, may_run
+from headrace.scheduler.state.data.copies import replicated as replicated
+from headrace.scheduler.state.data.replicas import add_replica as add_replica
+from headrace.scheduler.state.data.replicas import drop_replica as drop_replica
+from headrace.scheduler.state.placing.load import check_load as check_load
+from headrace.scheduler.state.placing.load import comm_cost
+from headrace.scheduler.state.placing.placement import is_root_like
+from headrace.scheduler.state.placing.restrictions import all_allowed, may_run
 
 if TYPE_CHECKING:
-    from .core import SchedulerState
-    from .records.tasks import Computation, TaskState
-    from .records.workers import WorkerState
+    from headrace.scheduler.state.core import SchedulerState as SchedulerCore
+    from headrace.scheduler.state.records.tasks import Computation, TaskState
+    from headrace.scheduler.state.records.workers import WorkerState
 
 
-def valid_workers(state: SchedulerState, task: TaskState) -> set[WorkerState] | None:
+def valid_workers(state: SchedulerCore, task: TaskState) -> set[WorkerState] | None:
     """The running workers that may run a task; `None` when all may."""
     found = all_allowed(state, task)
     return None if found is None else set(found)
 
 
-def worker_objective(state: SchedulerState, task: TaskState, worker: WorkerState) -> tuple[float, int]:
+def worker_objective(state: SchedulerCore, task: TaskState, worker: WorkerState) -> tuple[float, int]:
     """Seconds until the task could start on the worker, then bytes stored there: smaller is better."""
     return worker.occupancy / worker.nthreads + comm_cost(state, worker, task), worker.nbytes
 
 
-def decide_worker(state: SchedulerState, task: TaskState) -> WorkerState | None:
+def decide_worker(state: SchedulerCore, task: TaskState) -> WorkerState | None:
     """The worker that the task would best run on; looks at all that may."""
     candidates = valid_workers(state, task)
     pool = state.running if candidates is None else candidates
@@ -70,13 +69,13 @@ def in_order(tasks: Iterable[Key], dependencies: Mapping[Key, Iterable[Key]]) ->
 
 
 def new_task(
-    state: SchedulerState,
+    state: SchedulerCore,
     key: Key,
     spec: tuple[Payload, Payload] | None,
     finish: str,
     computation: Computation | None,
 ) -> TaskState:
-    """Make a record, released; see `handlers.documented_state`."""
+    """Make a record, released; see `SchedulerState.new_task`."""
     if key in state.tasks:
         raise ValueError(f"the task {key!r} is known already: {state.tasks[key]!r}")
     if finish != "released":
@@ -103,23 +102,23 @@ def claim(task: TaskState, worker: WorkerState, times: int) -> None:
 # Placement
 
 
-def is_idle(state: SchedulerState) -> bool:
+def is_idle(state: SchedulerCore) -> bool:
     """Whether there is nothing to do."""
     return not (state.queued or state.unrunnable or any(worker.processing for worker in state.workers.values()))
 
 
-def is_rootish(state: SchedulerState, task: TaskState) -> bool:
+def is_rootish(state: SchedulerCore, task: TaskState) -> bool:
     """Whether a task is one of many that need little, and may run anywhere."""
     return all_allowed(state, task) is None and is_root_like(state, task)
 
 
-def is_unoccupied(state: SchedulerState, worker: WorkerState, occupancy: float, processing: int) -> bool:
+def is_unoccupied(state: SchedulerCore, worker: WorkerState, occupancy: float, processing: int) -> bool:
     """Whether a worker with so much to do has room for more."""
     average = state.total_occupancy / state.total_nthreads if state.total_nthreads else 0.0
     return processing < worker.nthreads or occupancy < worker.nthreads * average / 2
 
 
-def decide_sibling(state: SchedulerState, task: TaskState) -> WorkerState | None:
+def decide_sibling(state: SchedulerCore, task: TaskState) -> WorkerState | None:
     """The worker of a root-like task's neighbours while their run lasts, else the least busy that may run it."""
     group = task.group
     if group.last_worker in state.running and group.last_worker_tasks_left > 0:
@@ -127,7 +126,7 @@ def decide_sibling(state: SchedulerState, task: TaskState) -> WorkerState | None
     return min(state.running, key=_busyness, default=None)
 
 
-def decide_open(state: SchedulerState) -> WorkerState | None:
+def decide_open(state: SchedulerCore) -> WorkerState | None:
     """The least busy worker with room for a root-like task."""
     return min(state.open_workers, key=_busyness, default=None)
 
@@ -136,7 +135,7 @@ def _busyness(worker: WorkerState) -> tuple[float, int]:
     return len(worker.processing) / max(1, worker.nthreads), worker.nbytes
 
 
-def runnable_on(state: SchedulerState, worker: WorkerState) -> list[TaskState]:
+def runnable_on(state: SchedulerCore, worker: WorkerState) -> list[TaskState]:
     """Tasks that waited for a worker such as this, the most urgent first."""
     if worker not in state.running:
         return []

@@ -1,0 +1,28 @@
+"""`distributed.scheduler`: the public Scheduler, and the names of `headrace.scheduler`.
+
+Nothing below imports this package: what makes a scheduler gets the class from the facade `headrace`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.common.facade import lazy_names, names_before
+
+if TYPE_CHECKING:
+    from .public_scheduler import Scheduler as Scheduler
+    from .scheduler_state import SchedulerState as SchedulerState
+    from .scheduler_state import decide_worker as decide_worker
+
+_NAMES = {
+    "Scheduler": ".public_scheduler",
+    "SchedulerState": ".scheduler_state",
+    "decide_worker": ".scheduler_state",
+}
+
+_own = lazy_names(__name__, _NAMES)
+_others = names_before(__name__, "headrace.scheduler")
+
+
+def __getattr__(name: str) -> Any:
+    return _own(name) if name in _NAMES else _others(name)

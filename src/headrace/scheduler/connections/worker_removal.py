@@ -1,0 +1,94 @@
+"""Workers that are forgotten: sent away, dropped because they died, or leaving on their own account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headrace.common.keys import Key
+from headrace.messages.worker import CloseWorker
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import Shell, logger
+from headrace.scheduler.worker_directory import WorkerDirectory
+
+from .fatal_results import FatalResults
+
+
+class WorkerRemoval:
+    """Takes workers off the record.
+
+    Args:
+        directory: finds workers by name.
+        fatal_results: remembers the deaths of workers that alone held results.
+    """
+
+    def __init__(self, shell: Shell, directory: WorkerDirectory, fatal_results: FatalResults) -> None:
+        self.shell = shell
+        self.core = shell.core
+        self.directory = directory
+        self.fatal_results = fatal_results
+
+    def operations(self) -> dict[str, Operation]:
+        """The requests that this topic answers."""
+        return {"unregister": Operation(self.unregister)}
+
+    async def remove_worker(
+        self,
+        address: str,
+        *,
+        stimulus_id: str = "",
+        expected: bool = False,
+        close: bool = True,
+        reason: str = "removed",
+    ) -> str:
+        """As `drop_worker`."""
+        return self.drop_worker(address, stimulus_id, expected, close, reason)
+
+    def drop_worker(
+        self,
+        address: str,
+        stimulus_id: str = "",
+        expected: bool = False,
+        close: bool = True,
+        reason: str = "removed",
+        blamed: Iterable[Key] = (),
+    ) -> str:
+        """Forget a worker, and with `close` tell it to shut down; its work is done elsewhere. Returns "OK".
+
+        Args:
+            expected: whether it leaves in good order; else it has died, and what ran there is suspected.
+            blamed: keys of the tasks that are known to be to blame for its death.
+        """
+        address = self.directory.coerce_address(address, resolve=False)
+        worker = self.core.workers.get(address)
+        if worker is None:
+            return "already-removed"
+        stream = self.shell.worker_streams.pop(address, None)
+        if stream is not None and not stream.closed and close:
+            stream.send(CloseWorker(reason))
+        if not expected:
+            self.fatal_results.note_death(worker, reason)
+        lost = self.core.remove_worker(address, reason, self.shell.now(), expected=expected, blamed=blamed)
+        if stream is not None:
+            self.shell.run_in_background(stream.close())
+        if lost:
+            logger.warning(
+                "Worker %s left (%s) with the only copy of %d scattered results: %s",
+                address,
+                reason,
+                len(lost),
+                lost[:5],
+            )
+        self.shell.log_event("all", {"action": "remove-worker", "worker": address})
+        self.shell.departed.add(address)
+        self.shell.notify_plugins("remove_worker", self.shell.facade, address, stimulus_id=stimulus_id)
+        self.shell.flush()
+        return "OK"
+
+    def close_worker(self, worker: str) -> None:
+        """Tell a worker to shut down."""
+        self.drop_worker(worker, expected=True, reason="closed by the scheduler")
+
+    def unregister(self, address: str, safe: bool = True) -> dict[str, str]:
+        """A worker leaves on its own account."""
+        self.drop_worker(address, expected=safe, close=False, reason="it left")
+        return {"status": "OK"}
