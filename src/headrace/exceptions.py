@@ -50,7 +50,7 @@ class UnknownOperationError(ValueError):
 
 
 class UnknownMessage(TypeError):
-    """A message came that its receiver does not take: the two sides do not understand each other."""
+    """A message is of a class that its receiver does not handle; names the class."""
 
 
 class BadRequestError(ValueError):

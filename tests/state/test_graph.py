@@ -47,7 +47,7 @@ def test_bad_submissions_leave_no_trace_but_the_refusal(columns: dict[str, Any])
     cluster = Cluster()
     alice = cluster.add_client()
     good: dict[str, Any] = {"functions": [b"f"], "keys": ["x", "y"], "arguments": [b"", b""]}
-    cluster.state.on_submit(alice, SubmitGraph(1, **{**good, **columns}), 0.0)
+    cluster.state.handle(alice, SubmitGraph(1, **{**good, **columns}), 0.0)
     cluster.drain()
     assert not cluster.state.tasks
     (answer,) = cluster.messages["alice"]

@@ -79,6 +79,7 @@ IMPURE = (
     "subprocess",
     "threading",
     "time",
+    "uuid",
     "uvloop",
 )
 

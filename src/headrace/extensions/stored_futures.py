@@ -49,7 +49,7 @@ class FutureKeeper:
             return None
         keeper = ClientState(name, silent=True)
         self.keepers.add(keeper)
-        self._shell.core.on_desire(keeper, DesireKeys(known), self._shell.now())
+        self._shell.core.handle(keeper, DesireKeys(known), self._shell.now())
         self._shell.flush()
         return keeper
 

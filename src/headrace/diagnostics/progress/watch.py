@@ -17,7 +17,8 @@ from headrace.exceptions import CommClosedError
 from headrace.messages.base import Payload
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import HasShell, Shell, shell_of
-from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+from headrace.scheduler.state.records.groups import TaskGroup
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .tally import GroupOf, Tally
 

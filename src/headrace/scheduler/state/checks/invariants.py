@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.clients import ClientState
-    from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+    from headrace.scheduler.state.records.groups import TaskGroup
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
@@ -17,7 +18,7 @@ class InvariantError(AssertionError):
     """The records contradict each other; the message names what, with the task's story."""
 
 
-def check(state: SchedulerState) -> None:
+def check(state: SchedulerCore) -> None:
     """Raise `InvariantError` if the records contradict each other."""
     for task in state.tasks.values():
         problem = _of_task(state, task)
@@ -75,16 +76,16 @@ def validate_state(
                 raise InvariantError(f"{client!r} wants {task!r}, which does not know of it")
 
 
-def problem_of(state: SchedulerState, task: TaskState) -> str | None:
+def problem_of(state: SchedulerCore, task: TaskState) -> str | None:
     """What contradicts itself about a task, or `None`."""
     return _of_task(state, task)
 
 
-def _of_task(state: SchedulerState, task: TaskState) -> str | None:
+def _of_task(state: SchedulerCore, task: TaskState) -> str | None:
     return _of_record(task) or _of_place(state, task)
 
 
-def _of_place(state: SchedulerState, task: TaskState) -> str | None:
+def _of_place(state: SchedulerCore, task: TaskState) -> str | None:
     checks: dict[str, bool] = {
         "dependencies are known": all(
             state.tasks.get(d.key) is d or task.state in ("memory", "erred", "released") for d in task._dependencies
@@ -137,7 +138,7 @@ def _of_record(task: TaskState) -> str | None:
     return next((name for name, holds in checks.items() if not holds), None)
 
 
-def _of_totals(state: SchedulerState) -> str | None:
+def _of_totals(state: SchedulerCore) -> str | None:
     for worker in state.workers.values():
         if any(task.processing_on is not worker for task in worker.processing):
             return f"{worker!r} processes tasks that are elsewhere"
@@ -170,7 +171,7 @@ def _of_totals(state: SchedulerState) -> str | None:
     return _of_groups(state) or _of_bandwidths(state)
 
 
-def _of_groups(state: SchedulerState) -> str | None:
+def _of_groups(state: SchedulerCore) -> str | None:
     """What is counted of tasks as they go, against the tasks."""
     tasks: dict[TaskGroup, list[TaskState]] = {group: [] for group in state.tasks.groups.values()}
     for task in state.tasks.values():
@@ -195,7 +196,7 @@ def _of_groups(state: SchedulerState) -> str | None:
     return None
 
 
-def _of_bandwidths(state: SchedulerState) -> str | None:
+def _of_bandwidths(state: SchedulerCore) -> str | None:
     speeds = [state.bandwidth, *state.bandwidth_workers.values(), *state.bandwidth_types.values()]
     if not all(0 < speed < float("inf") for speed in speeds):
         return f"a bandwidth is none: {state.bandwidth}, {state.bandwidth_workers}, {state.bandwidth_types}"

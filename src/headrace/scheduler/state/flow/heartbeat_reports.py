@@ -14,7 +14,7 @@ from headrace.scheduler.state.placing.load import change_cost, expected_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.workers import WorkerState
 
 #: A task that has run for so many times what was expected is expected to take so many times what it has run.
@@ -25,7 +25,7 @@ OVERDUE = 2
 MOST_TYPES = 1000
 
 
-def note_bandwidth(state: SchedulerState, worker: WorkerState, told: dict[str, Any]) -> None:
+def note_bandwidth(state: SchedulerCore, worker: WorkerState, told: dict[str, Any]) -> None:
     """Learn how fast data travels between workers, from one worker's measurements since its last heartbeat.
 
     The average over workers moves towards each by one part in their number; that of a pair of workers, or of a type, as
@@ -68,7 +68,7 @@ def _measurements(told: Any) -> Iterable[tuple[str, float, int]]:
                 yield str(key), speeds / count, count
 
 
-def forget_bandwidths(state: SchedulerState, worker: WorkerState) -> None:
+def forget_bandwidths(state: SchedulerCore, worker: WorkerState) -> None:
     """A worker has gone, and what was measured between it and others with it."""
     known = state.bandwidth_workers
     if known:
@@ -77,7 +77,7 @@ def forget_bandwidths(state: SchedulerState, worker: WorkerState) -> None:
             known.pop((other, worker.address), None)
 
 
-def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHeartbeat, recent_to_old: float) -> None:
+def on_heartbeat(state: SchedulerCore, worker: WorkerState, message: WorkerHeartbeat, recent_to_old: float) -> None:
     """Record a heartbeat, and expect more of tasks that are overdue: twice their elapsed time (documented policy).
 
     Args:

@@ -1,7 +1,7 @@
 """Tasks that wait for the time of their next attempt, by their retry policy.
 
 Such a task is `waiting`, has all that it needs or waits for that as well, and is on no worker. The shell asks when the
-first is due (`Delays.next_due`) and then calls `SchedulerState.on_retries_due`; there is no clock here.
+first is due (`Delays.next_due`) and then calls `SchedulerCore.on_retries_due`; there is no clock here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headrace.common.retry_policy import policy_of, seconds_before
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
@@ -60,7 +60,7 @@ class Delays:
         return taken
 
 
-def retry_at(state: SchedulerState, task: TaskState) -> float:
+def retry_at(state: SchedulerCore, task: TaskState) -> float:
     """When a task that has just failed, and is to be tried again, may run; 0 for at once."""
     policy = policy_of(task.options.annotations)
     if policy is None:
@@ -70,7 +70,7 @@ def retry_at(state: SchedulerState, task: TaskState) -> float:
     return state.now + seconds if seconds else 0.0
 
 
-def run_due(state: SchedulerState) -> Recommendations:
+def run_due(state: SchedulerCore) -> Recommendations:
     """Tasks whose time has come, and that nothing else holds up."""
     recommendations: Recommendations = {}
     for task in state.delays.take_due(state.now):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tasks import Computation, TaskState
+from .computations import Computation
+from .tasks import TaskState
 
 
 class OpenGraph:
