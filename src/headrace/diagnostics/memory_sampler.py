@@ -1,4 +1,4 @@
-"""Memory of the whole cluster over time: the scheduler samples it while somebody asks for that, and only then."""
+"""Memory of the whole cluster over time: the scheduler samples it only while a client asks for that."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class MemorySampler:
         return frame.interpolate(method="linear", limit_area="inside") if len(columns) > 1 else frame
 
     def plot(self, *, align: bool = False, **kwargs: Any) -> Any:
-        """Draw the samples, in GiB; returns what `DataFrame.plot` returns.
+        """Draw the samples, in GiB; returns the value of `DataFrame.plot`.
 
         Args:
             align: let all begin at time zero.

@@ -20,7 +20,7 @@ __all__ = ["performance_report"]
 class performance_report:
     """Writes a page about the work done within its context (`with` or `async with`).
 
-    The page needs nothing but itself: how long it took, each task on each thread, what the threads were doing, memory,
+    The page needs no other file. It shows the duration, each task on each thread, a profile of the threads, memory,
     tasks by name, workers, the code that was run, and versions. It is written when the block raises, too.
 
     Args:

@@ -25,7 +25,7 @@ from .task_stream import TaskStreamPlugin
 READING = 0.25
 #: Readings that are kept at most.
 READINGS = 480
-#: Seconds between two looks at what the scheduler does, and between two entries of that record.
+#: Seconds between two samples of the scheduler's loop, and between two entries of their record.
 LOOK, CYCLE = 0.01, 0.5
 
 
@@ -109,7 +109,7 @@ class Reports:
         if report is None:
             raise ValueError(f"no performance report {name!r} is under way (any more)")
         self._note(report)
-        if len(self._open) == 1:  # what the watcher has seen since its last entry comes with its end
+        if len(self._open) == 1:  # the watcher's end brings the samples since its last entry
             watcher, self._watcher = self._watcher, None
             if watcher is not None:
                 await asyncio.to_thread(watcher.close)

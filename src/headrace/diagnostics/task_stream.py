@@ -244,7 +244,7 @@ def rectangles(
     Args:
         msgs: as `TaskStreamPlugin.collect` gives them.
         workers: row by "address-thread"; new ones are added.
-        start_boundary: leave out what ended before, in seconds since the epoch.
+        start_boundary: leave out actions that ended before, in seconds since the epoch.
 
     Returns:
         Lists of one length: start (milliseconds since the epoch; the middle), duration (milliseconds), duration_text,

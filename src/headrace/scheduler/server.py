@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace import config
 from headrace.comm.addressing import address_from_user_args, full_contact_address
@@ -83,6 +83,9 @@ class SchedulerServer(Node):
             blocked_handlers: see `headrace.Scheduler`.
     """
 
+    #: The extensions that a scheduler has by default; the public class has documented classes for some of them.
+    extension_paths: ClassVar[Mapping[str, str]] = EXTENSIONS
+
     def __init__(
         self,
         *,
@@ -131,7 +134,7 @@ class SchedulerServer(Node):
             },
         )
         if extensions is None:
-            shell.extensions.update({name: _load(path)(shell) for name, path in EXTENSIONS.items()})
+            shell.extensions.update({name: _load(path)(shell) for name, path in self.extension_paths.items()})
         else:
             for name, make in extensions.items():
                 shell.extensions[name] = make(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.comm import get_address_host
 from headrace.common.display.cluster_html import SHOWN, render_scheduler
@@ -33,6 +33,7 @@ from headrace.scheduler.connections.clients import ClientConnections
 from headrace.scheduler.connections.silence import Silence
 from headrace.scheduler.connections.worker_removal import WorkerRemoval
 from headrace.scheduler.connections.workers import WorkerConnections
+from headrace.scheduler.server import EXTENSIONS
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.story import Transition
 from headrace.scheduler.state.records.tasks import TaskState
@@ -85,6 +86,8 @@ class Scheduler(SchedulerState):
         OSError: when started, if the address cannot be had.
         TypeError: a keyword is unknown.
     """
+
+    extension_paths: ClassVar[Mapping[str, str]] = {**EXTENSIONS, "stealing": "headrace.compat.stealing:WorkStealing"}
 
     # Members of the scheduler's parts
 

@@ -130,7 +130,7 @@ def pairs(items: Iterable[tuple[str, Any]]) -> str:
 
 
 def tiles(items: Iterable[tuple[str, str, str, bool]]) -> str:
-    """The figures at the head of a page: name, value, what else is to say, and whether it is bad news."""
+    """The figures at the head of a page: name, value, a note, and whether it is bad news."""
     return '<dl class="tiles">{}</dl>'.format(
         "".join(
             f'<div class="tile{" bad" if bad else ""}"><dt>{escape(name)}</dt>'

@@ -1,4 +1,4 @@
-"""Plugins that bring what workers log and print to clients."""
+"""Plugins that bring the logs and the printed output of workers to clients."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class ForwardLoggingPlugin(WorkerPlugin):
-    """Publishes what a logger on each worker logs.
+    """Publishes the records of a logger on each worker.
 
     Args:
         logger_name: of the logger; None for all.
         level: from which level on.
-        topic: what to publish it under.
+        topic: the topic to publish them under.
     """
 
     def __init__(self, logger_name: str | None, level: int | str, topic: str) -> None:
@@ -76,7 +76,7 @@ def _plain_record(record: logging.LogRecord, text_of: Callable[[logging.LogRecor
 
 
 class ForwardOutput(WorkerPlugin):
-    """Prints in the terminals of all clients what is printed on workers, wherever that is."""
+    """Prints the output of workers, from wherever in their processes, in the terminals of all clients."""
 
     def setup(self, worker: Worker) -> None:
         self._exit = contextlib.ExitStack()
@@ -88,7 +88,7 @@ class ForwardOutput(WorkerPlugin):
 
 
 class forward_stream:
-    """Within the context, what is written to "stdout" or "stderr" of this process is also printed at clients.
+    """Within the context, text written to "stdout" or "stderr" of this process is also printed at clients.
 
     Args:
         stream: "stdout" or "stderr".

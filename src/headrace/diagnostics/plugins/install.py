@@ -34,7 +34,7 @@ class InstallPlugin(SchedulerPlugin):
     """Calls a function once on each machine that has workers, before they take work; later ones included.
 
     Args:
-        install_fn: what installs; it is called in a thread.
+        install_fn: installs something; called in a thread.
         restart_workers: start workers that have a nanny again once it has returned.
     """
 
@@ -61,7 +61,7 @@ class PipInstall(InstallPlugin):
     Args:
         packages: as pip takes them.
         pip_options: for `pip install`, such as `["--upgrade"]`.
-        restart_workers: start workers again afterwards, so that they import what is new.
+        restart_workers: start workers again afterwards, so that they import the new packages.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CondaInstall(InstallPlugin):
     Args:
         packages: as conda takes them.
         conda_options: for `conda install`, such as `["--update-deps"]`.
-        restart_workers: start workers again afterwards, so that they import what is new.
+        restart_workers: start workers again afterwards, so that they import the new packages.
     """
 
     def __init__(

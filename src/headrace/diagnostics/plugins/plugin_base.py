@@ -23,7 +23,7 @@ class SchedulerPlugin:
     """Extends the scheduler; register it with `Client.register_plugin` or `Scheduler.add_plugin`.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
 
     >>> class Finished(SchedulerPlugin):
@@ -74,12 +74,12 @@ class SchedulerPlugin:
         Args:
             scheduler: where this runs.
             client: its key.
-            keys: those whose results it wants.
+            keys: keys whose results it wants.
             tasks: all keys of the submission.
             annotations: by annotation, its value per key.
-            priority: by key, what it was given; smaller runs earlier.
+            priority: priorities by key; smaller ones run earlier.
             stimulus_id: names this event in stories.
-            kwargs: what later versions may add.
+            kwargs: keywords that later versions may add.
         """
 
     @does_nothing
@@ -96,7 +96,7 @@ class SchedulerPlugin:
             finish: one of these, or forgotten.
             args: nothing today.
             stimulus_id: names the event that caused it.
-            kwargs: what is known of it: worker, startstops, nbytes, …
+            kwargs: facts about the run, where known: worker, startstops, nbytes, …
         """
 
     @does_nothing
@@ -131,7 +131,7 @@ class WorkerPlugin:
     """Extends every worker, those that join later included; register it with `Client.register_plugin`.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
     """
 
@@ -154,15 +154,15 @@ class WorkerPlugin:
             key: the task.
             start: waiting, ready, executing, long-running, fetch, flight, memory, error, …
             finish: likewise.
-            kwargs: what is known of it.
+            kwargs: facts about the task, where known.
         """
 
 
 class NannyPlugin:
-    """Extends every nanny: what must happen before the worker's process starts.
+    """Extends every nanny: its hooks run before the worker's process starts.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
         restart: restart the running workers when it is registered.
     """

@@ -119,7 +119,7 @@ class MultiProgressBar(ProgressBar):
 
 
 def _futures(values: object) -> list[Future[Any]]:
-    """The futures in what a user gave, each once."""
+    """Find the futures in a user's values, each once."""
     from headrace.client import Future, futures_of
 
     given = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headrace.diagnostics.progress.feed import Group, Snapshot
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-#: The bar gets no shorter than this; what does not fit beside it is left out.
+#: The bar gets no shorter than this; numbers that do not fit beside it are left out.
 SHORTEST_BAR = 4
 _NAME_WIDTH = 24
 
@@ -55,7 +55,7 @@ def counts(ended: int, total: int, erred: int, lost: int, more: str = "") -> str
 
 
 def times(snapshot: Snapshot) -> str:
-    """The time passed, and what is left."""
+    """The time passed, and the time left."""
     took = format_seconds(snapshot.elapsed)
     if snapshot.finished:
         return f"in {took}"

@@ -34,7 +34,7 @@ GroupBy: TypeAlias = str | Callable[[Any], object]
 CHUNK = 20_000
 #: Seconds between two attempts to connect again, first and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: Seconds after which whoever shows the time is called although nothing has changed.
+#: Seconds after which `on_news` is called although nothing has changed, since the time is shown.
 TICK = 1.0
 
 
@@ -68,7 +68,7 @@ class Snapshot:
     Attributes:
         groups: groups that have tasks.
         total: number of tasks, including those that the scheduler does not know yet.
-        running: number of tasks that run in the cluster, whoever wants them; `None` while the scheduler has not said.
+        running: number of tasks that run in the cluster, of all clients; `None` before the scheduler's first message.
         errors: by group, the key and the text of some failures.
         finished: whether all tasks that are wanted have ended.
         elapsed: seconds since the watch began.

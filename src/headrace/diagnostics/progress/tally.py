@@ -12,7 +12,7 @@ from typing import Any
 from headrace.common.keys import Key, from_wire, key_group, key_prefix
 from headrace.scheduler.state.records.tasks import TaskState
 
-#: Groups listed one by one; what comes after these is counted in one more.
+#: Groups listed one by one; tasks of later ones are counted in one more.
 GROUPS = 200
 #: Errors that are told of each group, and the characters of each.
 ERRORS, ERROR_LENGTH = 3, 600
@@ -51,7 +51,7 @@ class Tally:
 
     Args:
         group_of: names the group of a task.
-        complete: count what is done already as well.
+        complete: count tasks that are done already as well.
         on_change: called (without arguments) after each change.
 
     Attributes:
@@ -83,7 +83,7 @@ class Tally:
         return self._all_told and not self._targets_left
 
     def want(self, keys: Iterable[Key], tasks: dict[Key, TaskState]) -> None:
-        """Count these as well, once `take_arrived` has looked at them and at what they need."""
+        """Count these as well, once `take_arrived` has looked at them and at their dependencies."""
         for key in keys:
             if key in self._targets:
                 continue
@@ -106,7 +106,7 @@ class Tally:
         self.coming.clear()
 
     def take_arrived(self, limit: int) -> bool:
-        """Look at some of the tasks that have arrived, and at what they need; between events of the scheduler only.
+        """Look at some of the tasks that have arrived, and at their dependencies; between events of the scheduler only.
 
         Returns:
             Whether there are more.
@@ -130,7 +130,7 @@ class Tally:
         return key in self._pending or key in self._done or key in self._erred
 
     def _add(self, task: TaskState) -> bool:
-        """Count a task as it is now; returns whether what it needs counts as well."""
+        """Count a task as it is now; returns whether its dependencies count as well."""
         key, state = task.key, task.state
         ended = state not in _UNDER_WAY
         if ended and not self._complete and state not in ("erred", "forgotten"):
@@ -234,7 +234,7 @@ class Tally:
             self._errors[culprit.key] = (group, culprit.exception_text[:ERROR_LENGTH])
 
     def snapshot(self, running: int) -> dict[str, Any]:
-        """The message for those who watch.
+        """The message for a client that watches.
 
         Args:
             running: how many tasks of anybody run in the cluster now.

@@ -1,4 +1,4 @@
-"""The scheduler's half of progress: counts tasks for those who watch, and pushes the counts at a bounded rate.
+"""The scheduler's half of progress: counts the tasks that clients watch, and pushes the counts at a bounded rate.
 
 While nobody watches nothing is called. A watcher that reads slowly is sent fewer counts, not more memory.
 """
@@ -47,7 +47,7 @@ class ProgressExtension:
 
         Args:
             group_by: "prefix", "spans", or a function of a key that gives the group's name.
-            complete: whether to count what is done already.
+            complete: whether to count tasks that are done already.
             interval: seconds between two messages.
 
         Raises:
@@ -107,7 +107,7 @@ class ProgressExtension:
                     await ended.wait()
 
     def scheduler_closing(self) -> None:
-        """The scheduler closes: nobody is told anything any more."""
+        """The scheduler closes: close all connections of watchers."""
         for comm in self.comms:
             comm.abort()
 

@@ -30,7 +30,7 @@ class ActiveMemoryManagerExtension(MemoryManager):
         scheduler: the scheduler of the workers.
         policies: the policies to run.
         measure: which memory of a worker counts when workers are compared.
-        register: whether this is what the scheduler's `amm_handler` and `retire_workers` use.
+        register: whether the scheduler's `amm_handler` and `retire_workers` use this manager.
         start: whether it runs from the scheduler's start on.
         interval: time between runs, in seconds or as text.
 

@@ -119,7 +119,7 @@ class VariableExtension:
     async def future_received_confirm(
         self, name: Hashable = None, key: object = None, token: int | None = None, client: str | None = None
     ) -> None:
-        """A client has futures of its own for what it was handed with this token."""
+        """A client has futures of its own for the value that it was handed with this token."""
         if client is not None and token is not None:
             self.futures.keys_received(client, token)
 
