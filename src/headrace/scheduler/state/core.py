@@ -112,6 +112,8 @@ class SchedulerCore:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: how many of them the invariants have seen
+        self.checked_transitions = 0
         #: the latest failures, oldest first
         self.erred_tasks: deque[ErredTask] = deque(maxlen=self.options.erred_kept)
         #: (seconds since the epoch, threads of all workers), after each change

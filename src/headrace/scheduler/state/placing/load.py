@@ -96,6 +96,20 @@ def check_load(state: SchedulerCore, worker: WorkerState) -> None:
     _check_free(state, worker)
 
 
+def is_full(worker: WorkerState) -> bool:
+    """Whether a worker has no room for another root-like task."""
+    threads, count = worker.nthreads, len(worker.processing) - len(worker.long_running)
+    ahead = count >= AHEAD_TASKS * threads or worker.occupancy >= AHEAD_SECONDS * threads
+    return count >= worker.slots and ahead
+
+
+def has_room(worker: WorkerState) -> bool:
+    """Whether a worker has room for a run of root-like tasks."""
+    threads, count = worker.nthreads, len(worker.processing) - len(worker.long_running)
+    short = count < AHEAD_TASKS * threads / 2 and worker.occupancy < AHEAD_SECONDS * threads / 2
+    return count <= max(0, worker.slots - RUN) or short
+
+
 def _check_full(state: SchedulerCore, worker: WorkerState) -> None:
     """The worker has more to do than before: it may be idle and open no longer, and saturated now."""
     threads = worker.nthreads
