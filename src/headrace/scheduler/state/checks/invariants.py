@@ -1,4 +1,4 @@
-"""What must hold after every event. Costs a walk over everything: for tests and `validate=True` only."""
+"""Invariants that hold after every event; to check them is to walk over everything: for tests and `validate=True`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check(state: SchedulerCore) -> None:
 
 
 def problem_of(state: SchedulerCore, task: TaskState) -> str | None:
-    """What contradicts itself about a task, or `None`."""
+    """Find what contradicts itself about a task, or `None`."""
     return _of_task(state, task)
 
 
@@ -147,7 +147,7 @@ def _of_functions(state: SchedulerCore) -> str | None:
 
 
 def _of_groups(state: SchedulerCore) -> str | None:
-    """What is counted of tasks as they go, against the tasks."""
+    """Compare the counts that groups and prefixes keep with the tasks."""
     tasks: dict[TaskGroup, list[TaskState]] = {group: [] for group in state.tasks.groups.values()}
     for task in state.tasks.values():
         tasks[task.group].append(task)

@@ -1,4 +1,4 @@
-"""What must hold of one record and its neighbours, wherever it comes from: the documented `validate_…` functions."""
+"""Invariants of one record and its neighbours, wherever it comes from: the documented `validate_…` functions."""
 
 from __future__ import annotations
 

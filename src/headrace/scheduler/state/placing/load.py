@@ -1,4 +1,4 @@
-"""How busy workers are: expected durations, costs and occupancy, and who is idle, saturated or open.
+"""Load of workers: expected durations, costs and occupancy, and who is idle, saturated or open.
 
 A cost is fixed when a task is sent and taken back as it was, so that occupancy needs no second look at averages; it
 changes only for tasks that secede or run for much longer (see `heartbeats`).
@@ -27,13 +27,13 @@ RUN = 2
 
 
 def expected_seconds(state: SchedulerCore, prefix: TaskPrefix) -> float:
-    """How long tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
+    """Seconds that tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
     average = prefix.duration_average
     return average if average >= 0 else state.options.unknown_duration
 
 
 def comm_cost(state: SchedulerCore, worker: WorkerState, task: TaskState) -> float:
-    """How long what the task needs is expected to take to the worker, by its size alone."""
+    """Seconds that the dependencies of a task are expected to take to the worker, by their size alone."""
     missing = 0
     for dependency in task._dependencies:
         if worker not in dependency.who_has:
