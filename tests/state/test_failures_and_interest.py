@@ -16,6 +16,7 @@ from headrace.messages.worker import (
     TaskFinished,
 )
 from headrace.scheduler.state.checks.invariants import InvariantError, check
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.flow import membership
 from headrace.scheduler.state.transitions.engine import UnknownTransition
 
@@ -245,6 +246,54 @@ def test_invariants_notice_damage() -> None:
     check(cluster.state)
     cluster.state.workers["tcp://w0:1"].processing.clear()
     with pytest.raises(InvariantError, match="'a'"):
+        check(cluster.state)
+
+
+def _damage(state: SchedulerCore, what: str) -> None:
+    worker = state.workers["tcp://w0:1"]
+    match what:
+        case "idle":
+            state.idle.clear()
+        case "saturated":
+            state.saturated[worker] = None
+        case "open":
+            state.open_workers.clear()
+        case "running":
+            state.running.clear()
+        case "total_occupancy":
+            state.total_occupancy += 1
+        case "nbytes_total":
+            state.tasks["a"].group.nbytes_total += 1
+        case "counts":
+            state.tasks["a"].group.count += 1
+        case "claimed_resources":
+            worker.claimed_resources["GPU"] = 1
+        case "executing":
+            worker.executing[state.tasks["a"]] = 1.0
+        case "no row of the table":
+            state.move(state.tasks["a"], "queued")
+            state.move(state.tasks["a"], "memory")
+        case "functions":
+            function = state.tasks["a"].function
+            assert function is not None
+            function.users += 1
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        *[(name, name) for name in ("idle", "saturated", "open", "running", "total_occupancy", "nbytes_total")],
+        *[(name, name) for name in ("counts", "claimed_resources", "no row of the table", "functions")],
+        ("executing", "what runs is processing there"),
+    ],
+)
+def test_invariants_notice_wrong_totals(what: str, said: str) -> None:
+    cluster = Cluster(workers=1)
+    cluster.submit(cluster.add_client(), {"a": []})
+    cluster.run_all()
+    check(cluster.state)
+    _damage(cluster.state, what)
+    with pytest.raises(InvariantError, match=said):
         check(cluster.state)
 
 

@@ -165,3 +165,10 @@ def test_results_ride_only_for_those_who_want_them() -> None:
     cluster.run_one("tcp://w0:1")
     (task,) = cluster.to_run("tcp://w0:1")
     assert (task.key, task.report) == ("b", True)
+
+
+def test_data_of_unknown_size_counts_for_nothing() -> None:
+    cluster = Cluster(workers=1)
+    cluster.state.add_data(cluster.add_client(), {"data": ["tcp://w0:1"]}, {}, {}, 0.0)
+    assert cluster.state.tasks["data"].nbytes == -1
+    assert cluster.state.tasks["data"].group.nbytes_total == 0

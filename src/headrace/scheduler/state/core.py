@@ -112,6 +112,8 @@ class SchedulerCore:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: how many of them the invariants have seen
+        self.checked_transitions = 0
         #: the latest failures, oldest first
         self.erred_tasks: deque[ErredTask] = deque(maxlen=self.options.erred_kept)
         #: (seconds since the epoch, threads of all workers), after each change
@@ -408,7 +410,7 @@ class SchedulerCore:
             for observer in self.observers:
                 observer(task, start, finish, self.shown)
 
-    def send(self, receiver: WorkerState | ClientState, message: Any) -> None:
+    def send(self, receiver: WorkerState | ClientState, message: Message) -> None:
         """Put a message in the outbox of a worker or client."""
         outbox = receiver.outbox
         if not outbox:
@@ -428,7 +430,7 @@ class SchedulerCore:
         else:
             self.send(worker, FreeKeys([key], known))
 
-    def story(self, *keys_or_stimuli: Any) -> list[StoryLine]:
+    def story(self, *keys_or_stimuli: Key | TaskState) -> list[StoryLine]:
         """The logged transitions of these keys (or with these stimuli), oldest first."""
         wanted = {key.key if isinstance(key, TaskState) else key for key in keys_or_stimuli}
         return [line for line in self.transition_log if line[0] in wanted or line[3] in wanted]

@@ -1,4 +1,4 @@
-"""How many workers the work needs, and which of those here can go at little cost.
+"""Number of workers that the work needs, and those of the present ones that can go at little cost.
 
 Pure planning: nothing is sent and no record changes. Closing and starting workers is for whoever asks.
 """
@@ -35,7 +35,7 @@ def work_seconds(state: SchedulerCore) -> float:
 
 
 def ready_tasks(state: SchedulerCore, limit: float) -> int:
-    """How many tasks are running or could run now; counting stops once there are more than `limit`."""
+    """Number of tasks that are running or could run now; counting stops once there are more than `limit`."""
     total = len(state.queued) + len(state.unrunnable)
     for worker in state.workers.values():
         if total > limit:
@@ -124,7 +124,7 @@ def plan_closing(
 
 
 def _cost(group: Iterable[WorkerState]) -> tuple[bool, bool, int]:
-    """What closing these costs: their work is done again, their data moved. Those on their way out go first."""
+    """Cost of closing these workers: their work is done again, their data moved. Those on their way out go first."""
     return (
         any(worker.processing for worker in group),
         all(worker.status is not Status.closing_gracefully for worker in group),

@@ -40,7 +40,7 @@ LAST_LEVEL = 14
 
 
 def level(transfer: float, compute: float) -> int | None:
-    """How dear a task is to move: 0 without transfer; `None` if it costs over 256 times what the task takes."""
+    """Level of a task by the cost of moving it: 0 without transfer; `None` if that is over 256 times what it takes."""
     if transfer <= 0:
         return 0
     if compute <= 0:
@@ -194,7 +194,7 @@ class _Look:
         heapq.heappush(self.thieves, (load, self.pushed, thief))
 
     def _thief(self, task: TaskState) -> WorkerState | None:
-        """Where the task would start earliest among the idle workers that may run it."""
+        """Worker where the task would start earliest, among the idle workers that may run it."""
         options = task.options
         if options.resources or (options.workers and not options.allow_other_workers):
             pool = of_these(self.state, task, self.loads)

@@ -31,7 +31,7 @@ SILENT_SECONDS = 1.5
 
 
 class Suggestion(NamedTuple):
-    """What a policy would like: a copy more ("replicate") or less ("drop") of a result.
+    """Wish of a policy: a copy more ("replicate") or less ("drop") of a result.
 
     Attributes:
         candidates: workers to choose from; `None` for all.
@@ -85,7 +85,7 @@ class MemoryManager:
         state: SchedulerCore,
         policies: Iterable[ActiveMemoryManagerPolicy] = (),
         measure: str = "optimistic",
-        scheduler: Any = None,
+        scheduler: object = None,
     ) -> None:
         self.state = state
         self.scheduler: Any = state if scheduler is None else scheduler

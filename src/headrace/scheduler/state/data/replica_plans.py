@@ -63,7 +63,7 @@ def plan_surplus(
 
 @dataclass(frozen=True)
 class RebalanceOptions:
-    """When memory is so uneven that results are moved.
+    """Limits that say when memory is so uneven that results are moved.
 
     Attributes:
         measure: which memory counts, a name that `measured` knows.

@@ -1,4 +1,4 @@
-"""Where results are: the record of each replica, and having workers fetch and drop those beyond the first.
+"""Replicas of results: the record of each replica, and having workers fetch and drop those beyond the first.
 
 A result's record (`TaskState.who_has`) and its workers' (`WorkerState.has_what`) change together, here only. `remove`
 never drops the last replica of a result.

@@ -1,4 +1,4 @@
-"""What clients ask for by stream message: one function a message, and the table of them."""
+"""Messages of clients: one function a message, and the table of them."""
 
 from __future__ import annotations
 

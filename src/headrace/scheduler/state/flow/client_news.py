@@ -1,4 +1,4 @@
-"""What the clients that want a task are told of it: that its result is there, or that it failed.
+"""News of a task for the clients that want it: its result is there, or it failed.
 
 The core's own clients (`ClientState.silent`) are told nothing.
 """

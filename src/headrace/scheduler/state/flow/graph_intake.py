@@ -28,7 +28,7 @@ MOST_GROUPS = 1000
 
 
 def problem_of(message: SubmitGraph) -> str | None:
-    """What is wrong with the columns of a submission, or `None`.
+    """Find what is wrong with the columns of a submission, or `None`.
 
     A dependency must stand before its dependents: that rules out cycles, which clients report with their keys.
     """

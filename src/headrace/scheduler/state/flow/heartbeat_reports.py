@@ -6,7 +6,7 @@ Costs in proportion to the tasks that run, never to those that wait. Says nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from headrace.messages.worker import WorkerHeartbeat
 from headrace.scheduler.state.placing.load import change_cost, expected_seconds
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: A task that has run for so many times what was expected is expected to take so many times what it has run.
 OVERDUE = 2
 
+
+_K = TypeVar("_K")
 
 #: Types of results by which bandwidths are kept; a program that makes up types without end gets no more.
 MOST_TYPES = 1000
@@ -37,7 +39,7 @@ def note_bandwidth(state: SchedulerCore, worker: WorkerState, told: dict[str, An
             the average of a worker that never has is only where it begins.
     """
     share = 1 / max(1, len(state.workers))
-    total: Any = told.get("total")
+    total = told.get("total")
     if _is_speed(total):
         worker.bandwidth = total
         if told.get("measured", 1):
@@ -50,16 +52,16 @@ def note_bandwidth(state: SchedulerCore, worker: WorkerState, told: dict[str, An
             _learn(state.bandwidth_types, name, mean, count, share)
 
 
-def _learn(averages: dict[Any, float], key: Any, mean: float, count: int, share: float) -> None:
+def _learn(averages: dict[_K, float], key: _K, mean: float, count: int, share: float) -> None:
     known = averages.get(key)
     averages[key] = mean if known is None else known + (1 - (1 - share) ** count) * (mean - known)
 
 
-def _is_speed(value: Any) -> bool:
+def _is_speed(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and 0 < value < float("inf")
 
 
-def _measurements(told: Any) -> Iterable[tuple[str, float, int]]:
+def _measurements(told: object) -> Iterable[tuple[str, float, int]]:
     """(what, mean of its speeds, how many) of what is well formed."""
     for key, value in told.items() if isinstance(told, dict) else ():
         if isinstance(value, (list, tuple)) and len(value) == 2:

@@ -1,4 +1,4 @@
-"""Who wants what: clients that ask for results, let them go, cancel them, or leave."""
+"""Interest in tasks: clients that ask for results, let them go, cancel them, or leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs are to be interrupted, and not only called off, when a client cancels with `running`."""
+"""Runs that are interrupted, and not only called off, when a client cancels with `running`."""
 
 from __future__ import annotations
 

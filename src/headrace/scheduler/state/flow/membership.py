@@ -121,7 +121,7 @@ def pardon(tasks: Iterable[TaskState]) -> None:
 
 
 def allowed_departures(state: SchedulerCore, *, asked: bool) -> int:
-    """How many workers may leave in good order under a task before it errs.
+    """Number of workers that may leave in good order under a task before it errs.
 
     Retirement and preemption strike whom they find, and say little against a task; but no task may end one worker
     after the other for good. So the bound is some times that of deaths. If the scheduler has not sent them away, a task
@@ -239,7 +239,7 @@ def _count_departure(state: SchedulerCore, task: TaskState, worker: WorkerState,
 
 
 def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
-    """What a user reads when a task seems to kill its workers."""
+    """Text for the user when a task seems to kill its workers."""
     return (
         f"task {key!r} was running on {deaths} workers that died; the last was {address} ({reason}). "
         "Look at that worker's log; the task may need more memory than a worker has."
@@ -247,7 +247,7 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 
 
 def left_text(key: Key, address: str, departures: int, reason: str) -> str:
-    """What a user reads when one worker after the other leaves under a task."""
+    """Text for the user when one worker after the other leaves under a task."""
     return (
         f"task {key!r} was running on {departures} workers that left; the last was {address} ({reason}). "
         "If it does not end them itself, and workers come and go often, raise distributed.scheduler.allowed-failures."

@@ -44,14 +44,14 @@ class Delays:
             self._heap = sorted(entry for entry in self._heap if self._due.get(entry[2]) == entry[0])
 
     def next_due(self) -> float | None:
-        """When the first of them is to run, in seconds since the epoch."""
+        """Time at which the first of them is to run, in seconds since the epoch."""
         heap = self._heap
         while heap and self._due.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
         return heap[0][0] if heap else None
 
     def take_due(self, now: float) -> list[TaskState]:
-        """Those that are due, in that order; they do not wait here any more."""
+        """Take out the tasks that are due, in that order."""
         taken = []
         while (due := self.next_due()) is not None and due <= now:
             _, _, task = heappop(self._heap)
@@ -61,7 +61,7 @@ class Delays:
 
 
 def retry_at(state: SchedulerCore, task: TaskState) -> float:
-    """When a task that has just failed, and is to be tried again, may run; 0 for at once."""
+    """Time at which a task that has just failed, and is to be tried again, may run; 0 for at once."""
     policy = policy_of(task.options.annotations)
     if policy is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""How busy workers are: expected durations, costs and occupancy, and who is idle, saturated or open.
+"""Load of workers: expected durations, costs and occupancy, and who is idle, saturated or open.
 
 A cost is fixed when a task is sent and taken back as it was, so that occupancy needs no second look at averages; it
 changes only for tasks that secede or run for much longer (see `heartbeats`).
@@ -27,13 +27,13 @@ RUN = 2
 
 
 def expected_seconds(state: SchedulerCore, prefix: TaskPrefix) -> float:
-    """How long tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
+    """Seconds that tasks of the prefix are expected to compute: as those before did, else what the settings assume."""
     average = prefix.duration_average
     return average if average >= 0 else state.options.unknown_duration
 
 
 def comm_cost(state: SchedulerCore, worker: WorkerState, task: TaskState) -> float:
-    """How long what the task needs is expected to take to the worker, by its size alone."""
+    """Seconds that the dependencies of a task are expected to take to the worker, by their size alone."""
     missing = 0
     for dependency in task._dependencies:
         if worker not in dependency.who_has:
@@ -94,6 +94,20 @@ def check_load(state: SchedulerCore, worker: WorkerState) -> None:
     """
     _check_full(state, worker)
     _check_free(state, worker)
+
+
+def is_full(worker: WorkerState) -> bool:
+    """Whether a worker has no room for another root-like task."""
+    threads, count = worker.nthreads, len(worker.processing) - len(worker.long_running)
+    ahead = count >= AHEAD_TASKS * threads or worker.occupancy >= AHEAD_SECONDS * threads
+    return count >= worker.slots and ahead
+
+
+def has_room(worker: WorkerState) -> bool:
+    """Whether a worker has room for a run of root-like tasks."""
+    threads, count = worker.nthreads, len(worker.processing) - len(worker.long_running)
+    short = count < AHEAD_TASKS * threads / 2 and worker.occupancy < AHEAD_SECONDS * threads / 2
+    return count <= max(0, worker.slots - RUN) or short
 
 
 def _check_full(state: SchedulerCore, worker: WorkerState) -> None:

@@ -1,4 +1,4 @@
-"""Where tasks run.
+"""Placement: the worker that a task is sent to.
 
 A task with dependencies goes to the worker where it is expected to start earliest, looking at the workers that hold
 some of what it needs and a few idle ones. One without goes to an idle worker. Root-like tasks (many of a kind, needing

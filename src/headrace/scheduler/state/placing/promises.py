@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Promises:
-    """Who is to run what next.
+    """Promised tasks, and the workers that are to run them next.
 
     Attributes:
         workers: promised tasks, each with the worker that has been sent it.
@@ -104,7 +104,10 @@ def join_chain(state: SchedulerCore, task: TaskState) -> None:
 
 
 def keep(state: SchedulerCore, task: TaskState) -> bool:
-    """What a promised task waited for is in memory: it runs where it was promised to, if the result is there."""
+    """Run a promised task, whose only dependency has come, where it was promised to, if the dependency is there.
+
+    One outcome of the row waiting → processing; the worker has been told already, so nothing is sent.
+    """
     worker = state.promises.workers.get(task)
     if worker is None:
         return False

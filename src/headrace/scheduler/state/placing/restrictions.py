@@ -1,4 +1,4 @@
-"""Which workers may run a task: those that it names and that have the abstract resources it takes.
+"""Restrictions: the workers that may run a task are those that it names and that have the abstract resources it takes.
 
 What is asked for is looked up once for all tasks that ask for the same, until a worker comes, goes or changes its
 resources; no task scans the workers.
@@ -105,7 +105,7 @@ def _is_on(worker: WorkerState, host: str) -> bool:
 
 
 def lanes(worker: WorkerState, options: TaskOptions) -> float:
-    """How many such tasks the worker runs at a time: its threads, or fewer where resources are scarce."""
+    """Number of such tasks that the worker runs at a time: its threads, or fewer where resources are scarce."""
     count: float = worker.nthreads
     for name, amount in options.resources.items():
         if amount > 0:
@@ -126,7 +126,7 @@ def may_run(state: SchedulerCore, task: TaskState, worker: WorkerState) -> bool:
 
 
 def of_these(state: SchedulerCore, task: TaskState, workers: Container[WorkerState]) -> list[WorkerState]:
-    """Which of these workers a task's restrictions, of which there are some, let run it; see `may_run`."""
+    """List those of the workers that the restrictions of a restricted task let run it; see `may_run`."""
     return [worker for worker in _may_run(state, task).workers if worker in workers]
 
 

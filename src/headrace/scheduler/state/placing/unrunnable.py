@@ -38,7 +38,7 @@ def expire(state: SchedulerCore, timeout: float) -> Recommendations:
 
 
 def text_of(state: SchedulerCore, task: TaskState, timeout: float) -> str:
-    """What a user reads who cannot load the exception."""
+    """Text for a user who cannot load the exception."""
     if not state.running:
         return f"task {task.key!r} waited {timeout:g} s, and no worker was running"
     options = task.options
@@ -49,7 +49,7 @@ def text_of(state: SchedulerCore, task: TaskState, timeout: float) -> str:
 
 
 def restrictions_of(state: SchedulerCore, task: TaskState) -> tuple[set[str], set[str], dict[str, float]]:
-    """What a task asks for, as hosts, workers' addresses, and resources."""
+    """Restrictions of a task, as hosts, workers' addresses, and resources."""
     addresses = {name for name in task.options.workers if "://" in name}
     named = {state.aliases[name] for name in task.options.workers if name in state.aliases}
     hosts = {name for name in task.options.workers if "://" not in name and name not in state.aliases}

@@ -1,4 +1,4 @@
-"""What the scheduler knows of one client: what it wants, and what is to be sent to it."""
+"""ClientState: the scheduler's record of one client, what it wants and what is to be sent to it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _numbers = count(1)
 
 
 class Computation:
-    """What clients submitted while the cluster was busy without a break.
+    """Submissions of clients while the cluster was busy without a break.
 
     Attributes:
         id: unique among the computations of this scheduler.
@@ -44,12 +44,12 @@ class Computation:
 
     @property
     def start(self) -> float:
-        """When its first task began, in seconds since the epoch (or when it was submitted, before that)."""
+        """Time at which its first task began, in seconds since the epoch (or when it was submitted, before that)."""
         return min((group.start for group in self.groups if group.start), default=self.started)
 
     @property
     def stop(self) -> float:
-        """When its last task so far ended; -1 while none has."""
+        """Time at which its last task so far ended; -1 while none has."""
         return max((group.stop for group in self.groups if group.stop), default=-1)
 
     @property

@@ -22,7 +22,7 @@ DEFAULT_DATA_SIZE = 1024
 
 
 class TaskCollection:
-    """What groups and prefixes share: totals over tasks."""
+    """Totals over tasks: the part that groups and prefixes share."""
 
     name: str
     nbytes_total: int
@@ -168,7 +168,7 @@ class TaskPrefix(TaskCollection):
 
     @property
     def state_counts(self) -> dict[str, int]:
-        """How often tasks have come into each state so far, those that are gone among them."""
+        """Number of times that tasks, forgotten ones among them, have come into each state so far."""
         totals = dict(self._past)
         for group in self.groups:
             for state, count in group.entered.items():

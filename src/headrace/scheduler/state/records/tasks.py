@@ -13,7 +13,7 @@ from headrace.common.display.html import code, line
 from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import Key, from_wire
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
-from headrace.scheduler.state.checks.invariants import validate_task_state
+from headrace.scheduler.state.checks.record_checks import validate_task_state
 
 if TYPE_CHECKING:
     from .clients import ClientState
@@ -30,7 +30,7 @@ LOST = "its data, or data that it depends on, was lost with the last worker that
 
 
 class Rare:
-    """What only some tasks have: failures, retries left, metadata, workers that can call an actor."""
+    """Attributes that only some tasks have: failures, retries left, metadata, workers that can call an actor."""
 
     __slots__ = (
         "departures",
@@ -181,17 +181,17 @@ class TaskState:
 
     @property
     def retries(self) -> int:
-        """How many more times the task may err."""
+        """Number of times that the task may still err."""
         return self._rare.retries if self._rare else 0
 
     @property
     def retry_at(self) -> float:
-        """When it may run again after it failed, in seconds since the epoch; 0 for at once."""
+        """Time at which the task may run again after it failed, in seconds since the epoch; 0 for at once."""
         return self._rare.retry_at if self._rare else 0.0
 
     @property
     def suspicious(self) -> int:
-        """How many workers died while they ran this."""
+        """Number of workers that died while they ran the task."""
         return self._rare.suspicious if self._rare else 0
 
     @property

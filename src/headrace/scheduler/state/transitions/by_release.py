@@ -42,7 +42,7 @@ def processing_waiting(state: SchedulerCore, task: TaskState, recommendations: R
 
 
 def erred_waiting(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
-    """What the task failed on is tried again, and somebody wants the task."""
+    """The task whose failure this one shares is tried again, and somebody wants this one."""
     erred_released(state, task, recommendations)
     recommendations.pop(task, None)
     released_waiting(state, task, recommendations)

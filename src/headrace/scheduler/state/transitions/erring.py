@@ -43,7 +43,7 @@ def has_failed(task: TaskState) -> bool:
 
 
 def _cause_of(task: TaskState) -> TaskState | None:
-    """Whose failure the task shares; a dependency whose own cause is being tried again is about to be, too."""
+    """Task whose failure this one shares, or `None`: a dependency whose own cause is being tried again soon is, too."""
     for dependency in task._dependencies:
         blame = dependency.exception_blame
         if dependency.state == "erred" and blame is not None and has_failed(blame):
