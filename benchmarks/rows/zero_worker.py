@@ -40,13 +40,13 @@ def _drive(tasks: int, workers: int) -> tuple[float, float]:
     from headrace.cli.dask_scheduler import GC_THRESHOLDS
     from headrace.messages.client import SubmitGraph
     from headrace.scheduler.server import state_options
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.workers import WorkerState
 
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    state = SchedulerState(state_options(None, None))  # settings as a scheduler has them
+    state = SchedulerCore(state_options(None, None))  # settings as a scheduler has them
     client = state.add_client("client", None, 0.0)
     for number in range(workers):
         state.add_worker(WorkerState(f"tcp://127.0.0.1:{number}", name=number), {}, 0.0)
@@ -59,7 +59,7 @@ def _drive(tasks: int, workers: int) -> tuple[float, float]:
             1, functions=[b"no_op"], keys=keys, arguments=[arguments] * len(keys), more=start + SLICE < tasks
         )
         begin = clock()
-        state.on_submit(client, message, begin)
+        state.handle(client, message, begin)
         spent += clock() - begin
         spent += _answer_all(state, client)
     kept = (psutil.Process().memory_info().rss - memory) / tasks
@@ -87,6 +87,6 @@ def _answer_all(state: Any, client: Any) -> float:
             ]
             if answers:
                 begin = clock()
-                state.on_worker_batch(receiver, answers, begin)
+                state.handle_batch(receiver, answers, begin)
                 spent += clock() - begin
     return spent

@@ -70,7 +70,7 @@ class BalancedCluster(Cluster):
                 kept = [key for key in message.keys if chance and chance.random() < 0.2 and key in self.held[address]]
                 self.held[address].difference_update(set(message.keys) - set(kept))
                 answers += [*map(ReleasedData, message.keys), AddKeys(kept)]
-        self.state.on_worker_batch(self.state.workers[address], answers, self.now)
+        self.state.handle_batch(self.state.workers[address], answers, self.now)
         self.drain()
         return answers[0]
 

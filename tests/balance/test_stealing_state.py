@@ -322,7 +322,7 @@ def test_a_late_answer_for_a_task_without_an_open_request_is_taken() -> None:
 
 def test_add_keys_of_unknown_results_are_refused() -> None:
     cluster = crowded(3, workers=2)
-    cluster.state.on_worker_batch(cluster.worker(1), [AddKeys(["nobody's"])], 0.0)
+    cluster.state.handle_batch(cluster.worker(1), [AddKeys(["nobody's"])], 0.0)
     assert not cluster.worker(1).has_what
 
 
@@ -341,7 +341,7 @@ def test_what_a_task_needs_is_kept_while_the_task_is_placed_anew(ending: str) ->
             cluster.drain()
             cluster.answer_all()
         case "rescheduled":
-            state.on_worker_batch(cluster.worker(0), [RescheduleTask("f-1", task.attempt)], 0.0)
+            state.handle_batch(cluster.worker(0), [RescheduleTask("f-1", task.attempt)], 0.0)
         case "worker gone":
             cluster.remove_worker("tcp://w0:1")
     assert state.tasks["x"].state == "memory"
@@ -354,7 +354,7 @@ def test_what_a_worker_says_of_a_copy_does_not_end_a_task_that_it_is_to_run() ->
     cluster.submit(client, {"f-1": []})
     task, worker = state.tasks["f-1"], cluster.worker(0)
     # Sent before it was told to free the copy and to compute the result anew.
-    state.on_worker_batch(worker, [AddKeys(["f-1"]), ReleasedData("f-1")], 0.0)
+    state.handle_batch(worker, [AddKeys(["f-1"]), ReleasedData("f-1")], 0.0)
     assert task.state == "processing"
     cluster.run_all()
     assert worker in task.who_has

@@ -12,17 +12,17 @@ from headrace.testing.helpers.polling import async_poll_for
 
 @gen_cluster(nthreads=[("127.0.0.1", 1)] * 2)
 async def test_who_asks_again_has_one_place_in_line(s: Any, a: Any, b: Any) -> None:
-    s.departures._going["somebody"] = None  # whose turn it is
-    first = asyncio.create_task(s.departures.turn_to_leave(a.address, restart=True))
-    other = asyncio.create_task(s.departures.turn_to_leave(b.address, restart=True))
-    await async_poll_for(lambda: len(s.departures._line) == 2, 10)
-    again = asyncio.create_task(s.departures.turn_to_leave(a.address, restart=True))
+    s.parts.departures._going["somebody"] = None  # whose turn it is
+    first = asyncio.create_task(s.parts.departures.turn_to_leave(a.address, restart=True))
+    other = asyncio.create_task(s.parts.departures.turn_to_leave(b.address, restart=True))
+    await async_poll_for(lambda: len(s.parts.departures._line) == 2, 10)
+    again = asyncio.create_task(s.parts.departures.turn_to_leave(a.address, restart=True))
     assert await first == {"status": "asked-again"}
-    assert list(s.departures._line) == [a.address, b.address]
-    del s.departures._going["somebody"]
+    assert list(s.parts.departures._line) == [a.address, b.address]
+    del s.parts.departures._going["somebody"]
     assert await again == {"status": "OK"}
     assert not other.done()
-    s.departures._going.clear()
+    s.parts.departures._going.clear()
     assert await other == {"status": "OK"}
 
 

@@ -335,11 +335,11 @@ def test_groups_of_real_spans(client: Client) -> None:
 
 def test_groups_of_spans() -> None:
     spans = {"a": SimpleNamespace(name=("outer", "inner"))}
-    scheduler = SimpleNamespace(extensions={"spans": SimpleNamespace(spans=spans)})
-    group_of = grouping(scheduler, "spans")
+    shell = SimpleNamespace(extensions={"spans": SimpleNamespace(spans=spans)})
+    group_of = grouping(SimpleNamespace(shell=shell), "spans")
     tasks = [SimpleNamespace(group=Hashed(each)) for each in ("a", None)]
     assert [group_of(task) for task in tasks] == ["outer › inner", "default"]  # type: ignore[arg-type]
-    without = grouping(SimpleNamespace(extensions={}), "spans")
+    without = grouping(SimpleNamespace(shell=SimpleNamespace(extensions={})), "spans")
     assert without(tasks[0]) == "default"  # type: ignore[arg-type]
 
 

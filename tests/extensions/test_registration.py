@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.multi_lock import MultiLockExtension
 from distributed.queues import QueueExtension
 from distributed.semaphore import SemaphoreExtension
+from distributed.stealing import WorkStealing
 from headrace import Client, Queue, Scheduler
 from headrace.scheduler.shell import shell_of
 from headrace.testing.clusters import gen_cluster
@@ -41,3 +43,23 @@ def test_an_extension_of_a_scheduler_without_it_keeps_what_it_says_of_its_operat
     scheduler = Scheduler(host="127.0.0.1", extensions={"semaphores": SemaphoreExtension})
     assert "semaphore_release" in scheduler.server.repeatable
     assert "semaphore_acquire" not in scheduler.server.repeatable
+
+
+def test_work_stealing_of_a_scheduler_is_the_documented_plugin() -> None:
+    scheduler = Scheduler(host="127.0.0.1")
+    stealing = scheduler.extensions["stealing"]
+    assert isinstance(stealing, WorkStealing)
+    assert isinstance(stealing, SchedulerPlugin)
+    assert stealing.scheduler is scheduler
+    assert not stealing.in_flight
+
+
+def test_a_subclass_of_work_stealing_is_made_with_the_scheduler() -> None:
+    class Reluctant(WorkStealing):
+        def balance(self) -> int:
+            return 0
+
+    scheduler = Scheduler(host="127.0.0.1", extensions={"stealing": Reluctant})
+    assert type(scheduler.extensions["stealing"]) is Reluctant
+    scheduler.add_plugin(scheduler.extensions["stealing"], name="reluctant")
+    assert scheduler.plugins["reluctant"].scheduler is scheduler

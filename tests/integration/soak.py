@@ -392,7 +392,7 @@ class Soak:
             now = self.count()
             # at first until nothing goes any more, later until nothing is more than before
             grown = growth(now, last, 0.0, memory) if before is None else growth(before, now, 1.0, memory)
-            left = now["scheduler"]["records"].get("headrace.scheduler.state.core.SchedulerState.tasks", 0)
+            left = now["scheduler"]["records"].get("headrace.scheduler.state.core.SchedulerCore.tasks", 0)
             if (not grown and not left) or time.monotonic() > deadline:
                 return now, grown
             last = now

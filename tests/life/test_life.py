@@ -197,7 +197,8 @@ async def test_the_last_worker_waits_for_somebody_to_take_its_results(c: Client,
     future = c.submit(inc, 1)
     await future
     await async_poll_for(
-        lambda: s.departures.about_to_leave() == {s.workers[last.address]} and bool(s.departures._line), timeout=10
+        lambda: s.parts.departures.about_to_leave() == {s.workers[last.address]} and bool(s.parts.departures._line),
+        timeout=10,
     )
     assert last.status.name == "running"
     log = s.transition_counter

@@ -89,7 +89,7 @@ def test_other_exceptions_are_final() -> None:
     cluster.submit(cluster.add_client(), {"x": []}, options=options(on=OSError))
     (task,) = cluster.to_run(W0)
     answer = TaskFailed(task.key, task.attempt, b"e", b"t", "boom", "line 1", 0.0, 0.1, retry=False)
-    cluster.state.on_worker_batch(cluster.state.workers[W0], [answer], cluster.now)
+    cluster.state.handle_batch(cluster.state.workers[W0], [answer], cluster.now)
     cluster.drain()
     assert cluster.heard["alice"] == {"x": "error"}
 
@@ -196,7 +196,7 @@ def test_a_malformed_policy_is_refused_with_the_graph() -> None:
 
 
 def cancel(cluster: Cluster, keys: list[str], force: bool = False, client: str = "alice") -> None:
-    cluster.state.on_cancel(cluster.state.clients[client], CancelKeys(keys, force, "", True), cluster.now)
+    cluster.state.handle(cluster.state.clients[client], CancelKeys(keys, force, "", True), cluster.now)
     cluster.drain()
 
 

@@ -204,7 +204,7 @@ async def test_what_an_owner_closes_has_left_in_good_order(
         await until(lambda: not scheduler.workers)
         task = scheduler.tasks["running"]
         assert (task.suspicious, task.rare.departures) == (0, 1)
-        assert not list(scheduler.fatal_results.result_deaths(["running"])["deaths"]["running"])
+        assert not list(scheduler.parts.fatal_results.result_deaths(["running"])["deaths"]["running"])
         (tmp_path / "go").touch()
         async with Worker(scheduler.address, nthreads=1):
             assert await running == "gone"

@@ -22,7 +22,7 @@ def finish(cluster: Cluster, key: Any, **fields: Any) -> None:
     task = cluster.state.tasks[key]
     values = {"nbytes": 8, "type": "int", "start": 0.0, "stop": 0.0, **fields}
     assert task.processing_on is not None
-    cluster.state.on_worker_batch(task.processing_on, [TaskFinished(key, task.attempt, **values)], cluster.now)
+    cluster.state.handle_batch(task.processing_on, [TaskFinished(key, task.attempt, **values)], cluster.now)
     cluster.drain()
 
 
@@ -108,7 +108,7 @@ def test_a_failed_run_counts_as_time_spent() -> None:
     task = cluster.state.tasks[("x-1", 0)]
     assert task.processing_on is not None
     failed = TaskFailed(task.key, task.attempt, b"", b"", "boom", "", 5.0, 7.0)
-    cluster.state.on_worker_batch(task.processing_on, [failed], 7.0)
+    cluster.state.handle_batch(task.processing_on, [failed], 7.0)
     assert task.group.all_durations == {"compute": 2.0}
 
 
@@ -197,7 +197,7 @@ def test_a_late_result_that_is_used_counts_as_any_other() -> None:
             cluster.remove_worker(worker.address)
             cluster.add_worker("tcp://w1:1")  # where it runs again
             worker = cluster.add_worker(worker.address)
-        cluster.state.on_worker_batch(worker, [message], cluster.now)
+        cluster.state.handle_batch(worker, [message], cluster.now)
         group = task.group
         records.append(
             (group.nbytes_total, group.types, group.all_durations, group.start, group.stop, task.metadata, task.type)

@@ -13,7 +13,7 @@ def finish(cluster: Cluster, key: object, start: float, stop: float, nbytes: int
     task = cluster.state.tasks[key]  # type: ignore[index]
     assert task.processing_on is not None
     answer = TaskFinished(task.key, task.attempt, nbytes, type, start, stop)
-    cluster.state.on_worker_batch(task.processing_on, [answer], cluster.now)
+    cluster.state.handle_batch(task.processing_on, [answer], cluster.now)
     cluster.drain()
 
 

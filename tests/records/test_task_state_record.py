@@ -118,7 +118,7 @@ def test_nbytes_and_type() -> None:
     assert task.get_nbytes() > 0, "a guess"
     assert task.processing_on is not None
     answer = TaskFinished("a", task.attempt, 123, "Table", 0.0, 1.0)
-    cluster.state.on_worker_batch(task.processing_on, [answer], 1.0)
+    cluster.state.handle_batch(task.processing_on, [answer], 1.0)
     assert (task.nbytes, task.get_nbytes(), task.type) == (123, 123, "Table")
     assert tasks["b"].get_nbytes_deps() == 123
 
@@ -187,7 +187,7 @@ def test_metadata_is_what_the_worker_sent() -> None:
     assert task.metadata == {}
     assert task.processing_on is not None
     answer = TaskFinished("a", task.attempt, 8, "int", 0.0, 1.0, metadata={"rows": 5})
-    cluster.state.on_worker_batch(task.processing_on, [answer], 1.0)
+    cluster.state.handle_batch(task.processing_on, [answer], 1.0)
     assert task.metadata == {"rows": 5}
 
 

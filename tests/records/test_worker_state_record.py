@@ -107,7 +107,7 @@ def test_overdue_does_not_count_for_tasks_that_have_seceded() -> None:
     cluster = Cluster(workers=1)
     cluster.submit(cluster.add_client(), {"x-1": []})
     worker, task = only(cluster), cluster.state.tasks["x-1"]
-    cluster.state.on_worker_batch(worker, [LongRunning("x-1", task.attempt, 0.1)], 0.0)
+    cluster.state.handle_batch(worker, [LongRunning("x-1", task.attempt, 0.1)], 0.0)
     beat(cluster, {"x-1": 100.0})
     assert worker.processing == {task: 0.0}
     assert worker.executing == {task: 100.0}
@@ -168,7 +168,7 @@ def test_nbytes_is_the_sum_over_has_what() -> None:
     worker = only(cluster)
     for key, nbytes in (("a", 100), ("b", 20)):
         attempt = cluster.state.tasks[key].attempt
-        cluster.state.on_worker_batch(worker, [TaskFinished(key, attempt, nbytes, "int", 0.0, 0.1)], 0.0)
+        cluster.state.handle_batch(worker, [TaskFinished(key, attempt, nbytes, "int", 0.0, 0.1)], 0.0)
     cluster.drain()
     assert worker.nbytes == 120
     cluster.release(alice, ["a"])
@@ -296,7 +296,7 @@ def test_placement_reckons_with_the_measured_bandwidth() -> None:
         first = cluster.add_worker("tcp://w0:1")
         alice = cluster.add_client()
         cluster.submit(alice, {"data": []})
-        cluster.state.on_worker_batch(
+        cluster.state.handle_batch(
             first, [TaskFinished("data", cluster.state.tasks["data"].attempt, 10**6, "x", 0.0, 1.0)], 0.0
         )
         cluster.drain()

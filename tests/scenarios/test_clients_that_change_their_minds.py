@@ -131,9 +131,9 @@ def test_news_that_old_data_went_is_not_about_what_was_put_there_since() -> None
     (order,) = cluster.inbox[W0]
     second = scheduler.begin_scatter(["data"], "alice", 0.0)
     scheduler.add_data(alice, {"data": [W0]}, {"data": 8}, {}, 0.0, scattering=second)
-    scheduler.on_worker_batch(holder, [ReleasedData("data", order.scattering)], 0.0)
+    scheduler.handle_batch(holder, [ReleasedData("data", order.scattering)], 0.0)
     assert scheduler.tasks["data"].who_has == {holder}
-    scheduler.on_worker_batch(holder, [ReleasedData("data")], 0.0)
+    scheduler.handle_batch(holder, [ReleasedData("data")], 0.0)
     assert "data" not in scheduler.tasks
 
 
@@ -157,7 +157,7 @@ def test_a_scattering_of_which_nothing_is_heard_ends_some_time() -> None:
     number = scheduler.begin_scatter(["data"], "alice", 1.0)
     scheduler.add_data(alice, {"data": [W0], "other": [W0]}, {"data": 8, "other": 8}, {}, 1.0, scattering=number)
     assert set(scheduler.scatters.under_way) == {"other"}
-    scheduler.on_release(alice, ReleaseKeys(["data", "other"]), 1000.0)
+    scheduler.handle(alice, ReleaseKeys(["data", "other"]), 1000.0)
     cluster.drain()
     assert list(cluster.inbox[W0]) == [FreeKeys(["data", "other"], number)]
     assert not scheduler.scatters.under_way
@@ -182,7 +182,7 @@ def test_released_intermediate_that_is_to_be_done_is_computed() -> None:
     alice = cluster.add_client()
     cluster.submit(alice, {"low": [], "top": ["low"]}, ["top"])
     cluster.run_all()
-    cluster.state.on_desire(alice, DesireKeys(["low"], until_done=True), cluster.now)
+    cluster.state.handle(alice, DesireKeys(["low"], until_done=True), cluster.now)
     cluster.drain()
     assert cluster.run_all() == ["low"]
     assert cluster.state.tasks["low"].state == "released"

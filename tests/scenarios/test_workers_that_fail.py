@@ -164,7 +164,7 @@ def test_late_result_of_an_assignment_that_was_called_off_is_no_copy() -> None:
     cluster.state.set_worker_status(first, "paused", 0.5)
     cluster.submit(alice, {"task": []})
     cluster.run_all()
-    cluster.state.on_worker_batch(first, [late], 1.0)
+    cluster.state.handle_batch(first, [late], 1.0)
     assert first not in cluster.state.tasks["task"].who_has
 
 
@@ -176,7 +176,7 @@ def test_result_from_before_the_connection_broke_is_welcome() -> None:
     assert first is not None
     cluster.remove_worker(first.address)
     again = cluster.add_worker(first.address)
-    cluster.state.on_worker_batch(again, [TaskFinished("task", attempt, 8, "int", 0.0, 1.0)], 1.0)
+    cluster.state.handle_batch(again, [TaskFinished("task", attempt, 8, "int", 0.0, 1.0)], 1.0)
     cluster.drain()
     assert cluster.heard["alice"] == {"task": "finished"}
     assert task.who_has == {again}
@@ -187,7 +187,7 @@ def test_copy_of_a_result_that_is_missing_is_welcome() -> None:
     cluster.submit(cluster.add_client(), {"task": []})
     task = cluster.state.tasks["task"]
     other = next(worker for worker in cluster.state.workers.values() if worker is not task.processing_on)
-    cluster.state.on_worker_batch(other, [AddKeys(["task"])], 1.0)
+    cluster.state.handle_batch(other, [AddKeys(["task"])], 1.0)
     cluster.drain()
     assert task.who_has == {other}
     assert cluster.heard["alice"] == {"task": "finished"}
@@ -208,7 +208,7 @@ def test_worker_that_asks_for_data_does_not_have_them() -> None:
     cluster.submit(cluster.add_client(), {"data": []})
     cluster.run_all()
     worker = cluster.state.workers[W0]
-    cluster.state.on_worker_batch(worker, [RequestWhoHas(["data"])], 1.0)
+    cluster.state.handle_batch(worker, [RequestWhoHas(["data"])], 1.0)
     assert [message.who_has for message in worker.outbox if not isinstance(message, FreeKeys | ComputeTask)] == [[[]]]
     cluster.drain()
     assert cluster.heard["alice"] == {"data": "pending"}
@@ -221,7 +221,7 @@ def test_holder_that_is_found_without_data_is_to_free_them() -> None:
     cluster.run_all()
     (holder,) = cluster.state.tasks["data"].who_has
     asker = next(worker for worker in cluster.state.workers.values() if worker is not holder)
-    cluster.state.on_worker_batch(asker, [MissingData("data", holder.address)], 1.0)
+    cluster.state.handle_batch(asker, [MissingData("data", holder.address)], 1.0)
     cluster.drain()
     assert "data" in freed(cluster, holder.address)
 
@@ -233,7 +233,7 @@ def test_messages_of_a_worker_that_has_gone_are_not_taken() -> None:
     cluster.run_all()
     gone = next(w for w in cluster.state.workers.values() if w not in cluster.state.tasks["task"].who_has)
     cluster.remove_worker(gone.address)
-    cluster.state.on_worker_batch(gone, [AddKeys(["task"])], 1.0)
+    cluster.state.handle_batch(gone, [AddKeys(["task"])], 1.0)
     assert gone not in cluster.state.tasks["task"].who_has
 
 

@@ -125,7 +125,7 @@ async def test_a_task_without_workers_is_given_its_time(set_clock: Callable[[flo
         future = client.submit(sum, [1, 2])
         await async_poll_for(lambda: bool(scheduler.state.unrunnable))
         set_clock(2 * HOUR)
-        scheduler.lifecycle._check_unrunnable()
+        scheduler.parts.lifecycle._check_unrunnable()
         assert future.status == "pending"
 
 

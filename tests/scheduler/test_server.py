@@ -28,7 +28,7 @@ from headrace.messages.client import (
 from headrace.messages.worker import ComputeTask, TaskFailed, TaskFinished, WorkerEvent, WorkerHeartbeat
 from headrace.protocol import Serialize, dumps, loads
 from headrace.rpc import Stream, rpc, send_recv
-from headrace.scheduler import core_doors
+from headrace.scheduler.state.core import CLIENT_MESSAGES
 
 
 class Peer:
@@ -385,7 +385,7 @@ async def test_a_client_that_goes_on_sending_nonsense_is_disconnected(
         raise ValueError("this makes no sense")
 
     caplog.set_level(logging.WARNING, "distributed")
-    monkeypatch.setitem(core_doors.FROM_CLIENT, ReleaseKeys, fail)
+    monkeypatch.setitem(CLIENT_MESSAGES, ReleaseKeys, fail)
     async with running() as scheduler:
         bad, good = await join_client(scheduler, "bad"), await join_client(scheduler, "good")
         bad.stream.send_all([ReleaseKeys([f"a{n}"]) for n in range(1000)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from headrace.common.status import Status
 from headrace.scheduler.state.balance import steal_requests
 from headrace.scheduler.state.balance.stealing import balance
-from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data import replicas
 from headrace.scheduler.state.data.memory_manager import MemoryManager, ReduceReplicas, RetireWorker
 from headrace.scheduler.state.placing.occupancy import reevaluate_some
 from headrace.scheduler.state.records.workers import WorkerState
@@ -53,9 +53,9 @@ class Balancing:
             task, worker = random.choice(tasks), random.choice(workers)
             what = random.choice(["acquire", "acquire", "remove", "reduce"])
             if what == "acquire":
-                copies.acquire(state, worker, [task])
+                replicas.acquire(state, worker, [task])
             elif what == "remove":
-                copies.remove(state, worker, [task])
+                replicas.remove(state, worker, [task])
             else:
                 policy = ReduceReplicas()
                 self._manager.add_policy(policy)

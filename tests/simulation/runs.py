@@ -7,11 +7,14 @@ import multiprocessing
 import traceback
 from collections.abc import Iterator
 
+from .short_ways import differences
 from .steady import steady_hashes
 from .world import World
 
 #: Seeds that a process takes at a time.
 CHUNK = 50
+#: Every seed that this divides runs a second time, without short ways.
+COMPARED = 10
 
 
 def run_seed(seed: int, *, trace: bool = False) -> str | None:
@@ -19,10 +22,21 @@ def run_seed(seed: int, *, trace: bool = False) -> str | None:
     logging.disable()  # what goes wrong here is meant to
     try:
         with steady_hashes():
-            World(seed, trace=trace).run()
+            world = World(seed, trace=trace)
+            world.run()
+            if seed % COMPARED == 0 and not trace:
+                compare_short_ways(world)
     except Exception:
         return f"{traceback.format_exc()}\nseed {seed} failed; replay it: {command(seed)}"
     return None
+
+
+def compare_short_ways(world: World) -> None:
+    """Run a seed again without short ways, and compare what both leave on record."""
+    other = World(world.seed, short_ways=False)
+    other.run()
+    found = differences(world.snapshots, other.snapshots)
+    assert not found, "\n  ".join(["the records depend on short ways:", *found])
 
 
 def command(seed: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.status import Status
-from headrace.messages.client import CancelKeys, DesireKeys, MessagesReceived, ReleaseKeys, SubmitGraph
+from headrace.messages.client import MessagesReceived
 from headrace.messages.worker import (
     AddKeys,
     CloseWorker,
@@ -17,7 +17,7 @@ from headrace.messages.worker import (
     WorkerHeartbeat,
     WorkerStatus,
 )
-from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.core import WORKER_MESSAGES, SchedulerCore
 from headrace.scheduler.state.flow.membership import pardon, suspects
 from headrace.scheduler.state.placing.restrictions import workers_named
 from headrace.scheduler.state.records.clients import ClientState
@@ -58,7 +58,7 @@ class SimulatedScheduler:
     def __init__(self, world: World, options: StateOptions) -> None:
         self.world = world
         self.frozen_until = 0.0
-        self.state = SchedulerState(options)
+        self.state = SchedulerCore(options)
         self.state.scatters.open_seconds = OPEN_SCATTER
         self.streams: dict[WorkerState | ClientState, Connection] = {}
         #: scattered data that a worker had which left, and tasks that were cancelled with force
@@ -219,17 +219,23 @@ class SimulatedScheduler:
         if any(type(message) is not WorkerHeartbeat for message in messages):
             self.world.trace(worker, "->", "scheduler", messages)
         end: WorkerStatus | None = None
+        reports: list[Any] = []
         for message in messages:
             kind = type(message)
-            if kind is AddKeys:
-                self._note_unknown(message.keys)
+            if kind in WORKER_MESSAGES:
+                if kind is AddKeys:
+                    self._note_unknown(message.keys)
+                reports.append(message)
+                continue
+            self.state.handle_batch(worker, reports, self.now)
+            reports = []
             if kind is WorkerHeartbeat:
                 self.state.on_heartbeat(worker, message, self.now, 30.0)
-            elif kind is WorkerStatus and message.status == "closing":
+            elif message.status == "closing":
                 end = message
-            elif kind is WorkerStatus:
+            else:
                 self.state.set_worker_status(worker, message.status, self.now)
-        self.state.on_worker_batch(worker, messages, self.now)
+        self.state.handle_batch(worker, reports, self.now)
         if end is not None and end.cause:
             self.remove_worker(worker, end.cause, blamed=end.blamed)
         elif end is not None:
@@ -290,14 +296,7 @@ class SimulatedScheduler:
         self.world.trace(client, "->", "scheduler", messages)
         for message in messages:
             self.received[client.client_key] += 1
-            if isinstance(message, SubmitGraph):
-                state.on_submit(client, message, self.now)
-            elif isinstance(message, ReleaseKeys):
-                state.on_release(client, message, self.now)
-            elif isinstance(message, DesireKeys):
-                state.on_desire(client, message, self.now)
-            elif isinstance(message, CancelKeys):
-                state.on_cancel(client, message, self.now)
+            state.handle(client, message, self.now)
         if self.world.random.random() < 0.2:
             state.send(client, MessagesReceived(self.received[client.client_key]))
         self.flush()

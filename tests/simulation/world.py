@@ -16,6 +16,7 @@ from .client import SimulatedClient
 from .graphs import Universe
 from .network import Network, Unreachable
 from .scheduler import SimulatedScheduler
+from .short_ways import Snapshot, snapshot
 from .timeline import Timeline
 from .worker import SimulatedWorker
 
@@ -38,9 +39,12 @@ class Stuck(AssertionError):
 class World:
     """Scheduler, workers and clients, with faults."""
 
-    def __init__(self, seed: int, *, validate: bool = True, trace: bool = False) -> None:
+    def __init__(self, seed: int, *, validate: bool = True, trace: bool = False, short_ways: bool = True) -> None:
         self.seed = seed
         self.validate = validate
+        self.short_ways = short_ways
+        #: the scheduler's records after the faults, when all is done, and at the end
+        self.snapshots: list[Snapshot] = []
         self.random = draw = random.Random(seed)
         self.timeline = Timeline(draw)
         self.network = Network(self.timeline, draw)
@@ -55,6 +59,7 @@ class World:
         self.universe = Universe(draw, size, self.faults, self.addresses, [*names, "10.0.0.1"])
         options = StateOptions(
             validate=validate,
+            short_ways=short_ways,
             allowed_failures=draw.choice([0, 1, 3]),
             saturation=draw.choice([1.0, 1.1, 2.0, float("inf")]),
             default_durations=dict.fromkeys(("inc", "add", "sum"), 0.001) if draw.random() < 0.3 else {},
@@ -195,16 +200,22 @@ class World:
     def run(self) -> None:
         """Let everything happen, and check what must hold."""
         self._run_until(lambda: self.timeline.now >= self.duration, "the faults to be over")
+        self._take_snapshot()
         self._run_until(lambda: oracle.all_done(self), "what is wanted to be done")
         self._run_for(8.0)  # late messages, and clients that did not come back
         for client in self.clients:
             client.gathered.clear()
         self._run_until(lambda: oracle.all_gathered(self), "what is wanted to be had")
         oracle.check_results(self)
+        self._take_snapshot()
         for client in self.clients:
             client.release_keys(list(client.held))
         self._run_for(0.5)
         self._run_until(lambda: not oracle.left_over(self), "what was released to be gone")
+        self._take_snapshot()
+
+    def _take_snapshot(self) -> None:
+        self.snapshots.append(snapshot(self.scheduler.state, self.timeline.now))
 
     def _run_for(self, seconds: float) -> None:
         end = self.timeline.now + seconds

@@ -19,7 +19,7 @@ from headrace.messages.client import (
     TaskRetried,
 )
 from headrace.messages.worker import ComputeTask, FreeKeys, TaskFailed, TaskFinished
-from headrace.scheduler.state.core import SchedulerState
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.records.clients import ClientState
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.state.state_options import StateOptions
@@ -29,7 +29,7 @@ class Cluster:
     """A validated state, workers that answer when told to, and clients that remember what they hear."""
 
     def __init__(self, workers: int = 2, nthreads: int = 1, **options: Any) -> None:
-        self.state = SchedulerState(StateOptions(validate=True, **options))
+        self.state = SchedulerCore(StateOptions(validate=True, **options))
         self.now = 0.0
         self.inbox: dict[str, deque[Any]] = {}
         self.held: dict[str, set[Any]] = {}
@@ -90,17 +90,17 @@ class Cluster:
             wanted=None if wanted is None else [positions[key] for key in wanted],
             **keywords,
         )
-        self.state.on_submit(client, message, self.now)
+        self.state.handle(client, message, self.now)
         self.drain()
 
     def release(self, client: ClientState, keys: list[Any]) -> None:
         for key in keys:
             self.heard[client.client_key].pop(key, None)
-        self.state.on_release(client, ReleaseKeys(keys), self.now)
+        self.state.handle(client, ReleaseKeys(keys), self.now)
         self.drain()
 
     def cancel(self, client: ClientState, keys: list[Any], force: bool = False) -> None:
-        self.state.on_cancel(client, CancelKeys(keys, force), self.now)
+        self.state.handle(client, CancelKeys(keys, force), self.now)
         self.drain()
 
     def drain(self) -> None:
@@ -166,7 +166,7 @@ class Cluster:
             self.held[address].add(task.key)
             answer = TaskFinished(task.key, task.attempt, 8, "int", self.now - 0.01, self.now)
         worker = self.state.workers[address]
-        self.state.on_worker_batch(worker, [answer], self.now)
+        self.state.handle_batch(worker, [answer], self.now)
         self.drain()
         return task.key
 

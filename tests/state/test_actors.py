@@ -37,7 +37,7 @@ def test_the_worker_with_the_actor_is_known() -> None:
 def test_who_can_call_it_is_no_holder_and_is_told_to_drop_that() -> None:
     cluster = with_actor()
     w1 = cluster.state.workers["tcp://w1:1"]
-    cluster.state.on_worker_batch(w1, [AddKeys(["x"])], 1)
+    cluster.state.handle_batch(w1, [AddKeys(["x"])], 1)
     cluster.drain()
     assert [worker.address for worker in cluster.state.tasks["x"].who_has] == ["tcp://w0:1"]
     assert not freed(cluster, "tcp://w1:1")
@@ -53,7 +53,7 @@ def test_an_actor_is_lost_with_its_worker_and_not_made_again() -> None:
     cluster.submit(alice, {"slow": []}, options=TaskOptions(workers=["tcp://w2:1"]))
     cluster.submit(alice, {"waiting": ["x", "slow"]})
     w1 = cluster.state.workers["tcp://w1:1"]
-    cluster.state.on_worker_batch(w1, [AddKeys(["x"])], 1)
+    cluster.state.handle_batch(w1, [AddKeys(["x"])], 1)
     cluster.remove_worker("tcp://w0:1")
     assert cluster.state.tasks["x"].state == "erred"
     assert {key: cluster.heard["alice"][key] for key in ("x", "running", "waiting")} == dict.fromkeys(

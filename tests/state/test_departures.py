@@ -37,7 +37,7 @@ def failure(cluster: Cluster) -> str:
 
 def finish(cluster: Cluster, task: TaskState) -> None:
     worker = runs_on(task)
-    cluster.state.on_worker_batch(worker, [TaskFinished(task.key, task.attempt, 8, "int", 0.0, 1.0)], 1.0)
+    cluster.state.handle_batch(worker, [TaskFinished(task.key, task.attempt, 8, "int", 0.0, 1.0)], 1.0)
     cluster.drain()
 
 
@@ -73,7 +73,7 @@ def test_a_task_whose_result_is_elsewhere_too_has_done_no_harm() -> None:
     first = runs_on(task)
     finish(cluster, task)
     (other,) = [worker for worker in cluster.state.workers.values() if worker is not first]
-    cluster.state.on_worker_batch(other, [AddKeys(["task"])], 1.0)
+    cluster.state.handle_batch(other, [AddKeys(["task"])], 1.0)
     cluster.remove_worker(first.address, blamed=["task"])
     assert task.suspicious == 0
     assert cluster.heard["alice"] == {"task": "finished"}

@@ -47,7 +47,7 @@ def test_bad_submissions_leave_no_trace_but_the_refusal(columns: dict[str, Any])
     cluster = Cluster()
     alice = cluster.add_client()
     good: dict[str, Any] = {"functions": [b"f"], "keys": ["x", "y"], "arguments": [b"", b""]}
-    cluster.state.on_submit(alice, SubmitGraph(1, **{**good, **columns}), 0.0)
+    cluster.state.handle(alice, SubmitGraph(1, **{**good, **columns}), 0.0)
     cluster.drain()
     assert not cluster.state.tasks
     (answer,) = cluster.messages["alice"]
@@ -165,3 +165,10 @@ def test_results_ride_only_for_those_who_want_them() -> None:
     cluster.run_one("tcp://w0:1")
     (task,) = cluster.to_run("tcp://w0:1")
     assert (task.key, task.report) == ("b", True)
+
+
+def test_data_of_unknown_size_counts_for_nothing() -> None:
+    cluster = Cluster(workers=1)
+    cluster.state.add_data(cluster.add_client(), {"data": ["tcp://w0:1"]}, {}, {}, 0.0)
+    assert cluster.state.tasks["data"].nbytes == -1
+    assert cluster.state.tasks["data"].group.nbytes_total == 0

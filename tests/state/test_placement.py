@@ -24,7 +24,7 @@ def finish_on(cluster: Cluster, address: str, key: str, nbytes: int, seconds: fl
     cluster.inbox[address].remove(task)
     cluster.now += seconds
     answer = TaskFinished(key, task.attempt, nbytes, "bytes", cluster.now - seconds, cluster.now)
-    cluster.state.on_worker_batch(cluster.state.workers[address], [answer], cluster.now)
+    cluster.state.handle_batch(cluster.state.workers[address], [answer], cluster.now)
     cluster.drain()
 
 

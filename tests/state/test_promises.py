@@ -110,7 +110,7 @@ def test_chain_moves_with_its_first_link_when_that_is_stolen() -> None:
     state = cluster.state
     first = state.tasks["step-0"]
     steal_requests.request(state, first, state.workers[W1])
-    state.on_worker_batch(state.workers[W0], [StealAnswer("step-0", first.attempt, "ready")], cluster.now)
+    state.handle_batch(state.workers[W0], [StealAnswer("step-0", first.attempt, "ready")], cluster.now)
     cluster.drain()
     assert promised(cluster) == {"step-1": W1, "step-2": W1}
     assert FreeKeys(["step-1", "step-2"], 0) in cluster.inbox[W0]
@@ -144,7 +144,7 @@ def test_paused_worker_is_not_kept_to_its_promise() -> None:
     state = cluster.state
     state.set_worker_status(state.workers[W0], "paused", cluster.now)
     answers = [StealAnswer("step-0", task.attempt, "executing"), TaskFinished("step-0", task.attempt, 8, "int", 0, 1)]
-    state.on_worker_batch(state.workers[W0], answers, cluster.now)
+    state.handle_batch(state.workers[W0], answers, cluster.now)
     cluster.drain()
     assert FreeKeys(["step-1"], 0) in cluster.inbox[W0]
     assert sent(cluster, W1) == ["step-1"]
@@ -157,7 +157,7 @@ def test_result_of_a_promised_task_may_come_before_what_it_needs() -> None:
     state = cluster.state
     second = state.tasks["step-1"]
     answer = TaskFinished("step-1", second.attempt, 8, "int", 0.0, 0.001)
-    state.on_worker_batch(state.workers[W0], [answer], cluster.now)
+    state.handle_batch(state.workers[W0], [answer], cluster.now)
     cluster.drain()
     assert second.state == "memory"
     assert state.tasks["step-2"].processing_on is state.workers[W0]
@@ -178,7 +178,7 @@ def test_promised_task_that_a_worker_gives_up_is_placed_when_it_can_run(
     cluster = cluster_of_short_tasks()
     cluster.submit(cluster.add_client(), chain_of(2), ["step-1"])
     assert cluster.state.tasks["step-1"].attempt == answer.attempt
-    cluster.state.on_worker_batch(cluster.state.workers[W0], [answer], cluster.now)
+    cluster.state.handle_batch(cluster.state.workers[W0], [answer], cluster.now)
     cluster.drain()
     assert not promised(cluster)
     assert cluster.run_all() == ["step-0", "step-1"]

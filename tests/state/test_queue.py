@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.scheduler.state.placing.queue import TaskQueue
-from headrace.scheduler.state.records.tasks import TaskState, TaskTable
+from headrace.scheduler.state.records.task_table import TaskTable
+from headrace.scheduler.state.records.tasks import TaskState
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))

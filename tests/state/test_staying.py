@@ -12,7 +12,7 @@ HOME, OTHER = "tcp://w0:1", "tcp://w1:1"
 
 
 def answer(cluster: Cluster, address: str, *messages: object) -> None:
-    cluster.state.on_worker_batch(cluster.state.workers[address], list(messages), cluster.now)
+    cluster.state.handle_batch(cluster.state.workers[address], list(messages), cluster.now)
     cluster.drain()
 
 

@@ -1,4 +1,4 @@
-"""What users watch and extend a cluster with: plugins and progress. The core does without them."""
+"""Plugins, progress bars and reports, by which users watch and extend a cluster. The core does without them."""
 
 from __future__ import annotations
 

@@ -1,19 +1,24 @@
-"""Memory of the whole cluster over time: the scheduler samples it while somebody asks for that, and only then."""
+"""Memory of the whole cluster over time: the scheduler samples it only while a client asks for that."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.config import parse_seconds
 from headrace.rpc import PeriodicCallback
+from headrace.scheduler.extension_operations import register_operations
+from headrace.scheduler.shell import HasShell, Shell, shell_of
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
 
 __all__ = ["MemorySampler", "MemorySamplerExtension"]
 
-#: What can be sampled: readings of `MemoryState`, in bytes.
+#: Measures that can be sampled: readings of `MemoryState`, in bytes.
 MEASURES = (
     "process", "managed", "managed_in_memory", "managed_spilled", "managed_total", "spilled", "unmanaged",
     "unmanaged_old", "unmanaged_recent", "optimistic",
@@ -41,13 +46,17 @@ class MemorySampler:
         self.samples = {}
 
     def sample(
-        self, label: str | None = None, client: Any = None, measure: str = "process", interval: float | str = 0.5
+        self,
+        label: str | None = None,
+        client: Client | None = None,
+        measure: str = "process",
+        interval: float | str = 0.5,
     ) -> Any:
         """A context (`with`, or `async with` for an asynchronous client) in which memory is sampled.
 
         Args:
-            label: what to call the samples; one is made up by default. Those of the same label are replaced.
-            client: of which cluster; the current one by default.
+            label: name of the samples; random by default. Earlier samples of the same label are replaced.
+            client: a client of the cluster; the current one by default.
             measure: "process" (resident memory), "managed", "unmanaged", "unmanaged_old", "unmanaged_recent",
                 "optimistic", "managed_total" or "spilled"; all workers together.
             interval: seconds, or text, between two samples.
@@ -64,7 +73,7 @@ class MemorySampler:
         return (self._sample_async if client.asynchronous else self._sample_sync)(name, client, measure, interval)
 
     @contextmanager
-    def _sample_sync(self, label: str, client: Any, measure: str, interval: float | str) -> Iterator[None]:
+    def _sample_sync(self, label: str, client: Client, measure: str, interval: float | str) -> Iterator[None]:
         key = client.sync(client._call, "memory_sampler_start", client=client.id, measure=measure, interval=interval)
         try:
             yield
@@ -72,14 +81,16 @@ class MemorySampler:
             self._keep(label, client.sync(client._call, "memory_sampler_stop", key=key))
 
     @asynccontextmanager
-    async def _sample_async(self, label: str, client: Any, measure: str, interval: float | str) -> AsyncIterator[None]:
+    async def _sample_async(
+        self, label: str, client: Client, measure: str, interval: float | str
+    ) -> AsyncIterator[None]:
         key = await client._call("memory_sampler_start", client=client.id, measure=measure, interval=interval)
         try:
             yield
         finally:
             self._keep(label, await client._call("memory_sampler_stop", key=key))
 
-    def _keep(self, label: str, samples: Any) -> None:
+    def _keep(self, label: str, samples: Iterable[tuple[float, int]]) -> None:
         self.samples[label] = [(float(when), int(value)) for when, value in samples]
 
     def to_pandas(self, *, align: bool = False) -> Any:
@@ -104,7 +115,7 @@ class MemorySampler:
         return frame.interpolate(method="linear", limit_area="inside") if len(columns) > 1 else frame
 
     def plot(self, *, align: bool = False, **kwargs: Any) -> Any:
-        """Draw the samples, in GiB; returns what `DataFrame.plot` returns.
+        """Draw the samples, in GiB; returns the value of `DataFrame.plot`.
 
         Args:
             align: let all begin at time zero.
@@ -130,7 +141,7 @@ def _check(measure: str, interval: float | str) -> float:
 
 
 class _Sampling:
-    """One that is under way."""
+    """A series of samples that is under way."""
 
     def __init__(self, client: str, callback: PeriodicCallback) -> None:
         self.client = client
@@ -139,19 +150,22 @@ class _Sampling:
 
 
 class MemorySamplerExtension:
-    """The scheduler's half: takes the samples. Those of a client that has gone end.
+    """The scheduler's half: takes the samples. A series ends when its client has gone.
 
     Args:
-        scheduler: whose workers.
+        scheduler: the scheduler of the workers.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
+        self.scheduler = self._shell.facade
         self._open: dict[str, _Sampling] = {}
-        scheduler.server.handlers.update(memory_sampler_start=self.start, memory_sampler_stop=self.stop)
+        register_operations(
+            scheduler, "memory_sampler", {"memory_sampler_start": self.start, "memory_sampler_stop": self.stop}
+        )
 
     def start(self, client: str, measure: str, interval: float | str) -> str:
-        """Begin to sample; returns how that is called.
+        """Begin a series of samples; returns its name.
 
         Raises:
             ValueError: there is no such measure, or the interval is not positive.
@@ -160,10 +174,10 @@ class MemorySamplerExtension:
         key = str(uuid.uuid4())
 
         def sample() -> None:
-            if client not in self.scheduler.clients or not self.scheduler.is_running:
+            if client not in self._shell.core.clients or not self._shell.is_running:
                 self.stop(key)
             else:
-                sampling.samples.append((time(), getattr(self.scheduler.memory, measure)))
+                sampling.samples.append((time(), getattr(self._shell.memory, measure)))
 
         sampling = self._open[key] = _Sampling(client, PeriodicCallback(sample, seconds * 1000))
         sample()
@@ -171,7 +185,7 @@ class MemorySamplerExtension:
         return key
 
     def stop(self, key: str) -> list[tuple[float, int]]:
-        """End, and return the samples: (seconds since the epoch, bytes)."""
+        """End a series, and return its samples: (seconds since the epoch, bytes)."""
         sampling = self._open.pop(key, None)
         if sampling is None:
             return []

@@ -1,4 +1,4 @@
-"""`performance_report`: a page about the work that is done within a context. The scheduler collects what it says."""
+"""`performance_report`: a page about the work that is done within a context. The scheduler collects its figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import asyncio
 import inspect
 import logging
 import sys
-from types import FrameType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
 
 logger = logging.getLogger("distributed.client")
 
@@ -17,24 +20,26 @@ __all__ = ["performance_report"]
 class performance_report:
     """Writes a page about the work done within its context (`with` or `async with`).
 
-    The page needs nothing but itself: how long it took, each task on each thread, what the threads were doing, memory,
+    The page needs no other file. It shows the duration, each task on each thread, a profile of the threads, memory,
     tasks by name, workers, the code that was run, and versions. It is written when the block raises, too.
 
     Args:
-        filename: where to write it: a path, or a URL as for `fsspec.open`.
-        stacklevel: which caller's code is shown: 1 for who uses the context, 2 for who called that, …
+        filename: the file to write: a path, or a URL as for `fsspec.open`.
+        stacklevel: number of the caller whose code is shown: 1 uses the context, 2 called that one, …
         mode: accepted for compatibility.
         storage_options: for `fsspec.open`.
 
     Raises:
         ValueError: there is no client.
         TypeError: `with` is used where the client is asynchronous.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
 
     Examples:
         >>> with performance_report("report.html"):  # doctest: +SKIP
         ...     x.compute()
     """
+
+    _client: Client
 
     def __init__(
         self,
@@ -47,7 +52,6 @@ class performance_report:
         self.mode = mode
         self.storage_options = storage_options
         self._stacklevel = stacklevel
-        self._client: Any = None
         self._report = ""
         self._code = ""
         self._asked_by: dict[str, Any] = {}
@@ -59,7 +63,9 @@ class performance_report:
             raise TypeError("performance_report: this client is asynchronous; use `async with` instead of `with`")
         return self._client.sync(self._begin)  # type: ignore[no-any-return]
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._client.sync(self._end, error)
 
     async def __aenter__(self) -> performance_report:
@@ -67,7 +73,9 @@ class performance_report:
         self._client = _client()
         return await self._begin()
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         await self._end(error)
 
     async def _begin(self) -> performance_report:
@@ -102,8 +110,8 @@ class performance_report:
         self._asked_by = {"filename": frame.f_code.co_filename, "line": frame.f_lineno, "first_line": max(1, first)}
 
 
-def _client() -> Any:
-    from headrace.client import get_client
+def _client() -> Client:
+    from headrace.client.current import get_client
 
     return get_client()
 

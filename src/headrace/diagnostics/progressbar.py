@@ -10,6 +10,7 @@ from typing import Any
 from headrace.common.display.notebook import is_kernel
 
 from .progress.bar_base import MultiProgressBar, ProgressBar
+from .progress.feed import GroupBy
 from .progress.notebook_bar import MultiProgressWidget, ProgressWidget
 from .progress.terminal_bar import TextProgressBar, must_not_block
 
@@ -25,11 +26,11 @@ __all__ = [
 
 
 def progress(
-    *futures: Any,
+    *futures: object,
     notebook: bool | None = None,
     multi: bool = True,
     complete: bool = True,
-    group_by: Any = "prefix",
+    group_by: GroupBy = "prefix",
     **kwargs: Any,
 ) -> ProgressBar | None:
     """Show how far futures or persisted collections are, with all that they need.
@@ -42,8 +43,8 @@ def progress(
         futures: futures, containers of futures, persisted collections, or keys (text).
         notebook: whether to make a widget; found out by default.
         multi: show each group on its own as well.
-        complete: count what is done at the start as well.
-        group_by: what makes a group: "prefix" (of the keys), "spans", or a function of a key.
+        complete: count tasks that are done at the start as well.
+        group_by: "prefix" (of the keys), "spans", or a function of a key that gives its group's name.
         kwargs: such as `interval`; for terminals see `TextProgressBar`.
     """
     if is_kernel() if notebook is None else notebook:

@@ -1,6 +1,6 @@
-"""The scheduler's half of performance reports: it watches itself and the memory while one is made, and collects.
+"""The scheduler's half of performance reports: the scheduler samples its loop and the memory while one is made.
 
-Nothing is watched while no report is under way. A report whose client has gone ends by itself.
+Nothing is sampled while no report is under way. A report whose client has gone ends by itself.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headrace import config
 from headrace.profile import Watcher, create, get_profile
+from headrace.scheduler.shell import Shell
+from headrace.scheduler.state.records.workers import WorkerState
 
 from .pages.performance_page import report_page
 from .pages.report_content import ReportContent, WorkerLine
+from .task_stream import TaskStreamPlugin
 
 #: Seconds between two readings of memory at first; of a long report every other is dropped, again and again.
 READING = 0.25
 #: Readings that are kept at most.
 READINGS = 480
-#: Seconds between two looks at what the scheduler does, and between two entries of that record.
+#: Seconds between two samples of the scheduler's loop, and between two entries of their record.
 LOOK, CYCLE = 0.01, 0.5
 
 
@@ -50,7 +54,7 @@ class Readings:
 
 
 class _Report:
-    """One that is under way."""
+    """A report that is under way."""
 
     def __init__(self, client: str, start: float, index: int) -> None:
         self.client = client
@@ -63,18 +67,30 @@ class Reports:
     """The reports that are being made of one scheduler.
 
     Args:
-        scheduler: which.
+        shell: the scheduler's.
+        task_stream: gives the plugin that records finished tasks.
+        get_profile: gives the profile of the workers' tasks from `start` on (seconds since the epoch).
+        versions: tells the versions of packages at the scheduler.
     """
 
-    def __init__(self, scheduler: Any) -> None:
-        self._scheduler = scheduler
+    def __init__(
+        self,
+        shell: Shell,
+        task_stream: Callable[[], TaskStreamPlugin],
+        get_profile: Callable[..., Awaitable[dict[str, Any]]],
+        versions: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._shell = shell
+        self._task_stream = task_stream
+        self._get_profile = get_profile
+        self._versions = versions
         self._open: dict[str, _Report] = {}
         self._watcher: Watcher | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, client: str) -> dict[str, Any]:
-        """Begin to observe; returns how the report is called, and when it began by this clock."""
-        report = _Report(client, time.time(), self._scheduler.get_task_stream_index())
+        """Begin a report; returns its name, its start by this clock, and the task stream's index of that moment."""
+        report = _Report(client, time.time(), self._task_stream().index)
         name = f"report-{uuid.uuid4().hex}"
         self._open[name] = report
         if self._watcher is None:
@@ -93,7 +109,7 @@ class Reports:
         if report is None:
             raise ValueError(f"no performance report {name!r} is under way (any more)")
         self._note(report)
-        if len(self._open) == 1:  # what the watcher has seen since its last entry comes with its end
+        if len(self._open) == 1:  # the watcher's end brings the samples since its last entry
             watcher, self._watcher = self._watcher, None
             if watcher is not None:
                 await asyncio.to_thread(watcher.close)
@@ -114,16 +130,16 @@ class Reports:
         readings: list[tuple[float, int, int]] | None = None,
         loop_profile: dict[str, Any] | None = None,
     ) -> str:
-        """A page about the work since `start` (seconds since the epoch), and since the task stream's `index`."""
-        scheduler = self._scheduler
+        """Make a page about the work since `start` (seconds since the epoch), and since the task stream's `index`."""
+        shell = self._shell
         stop = time.time()
-        runs = scheduler._task_stream().runs(start_index=index)
-        profile = await scheduler.get_profile(start=start)
+        runs = self._task_stream().runs(start_index=index)
+        profile = await self._get_profile(start=start)
         content = ReportContent(
             start=start,
             stop=stop,
             runs=runs,
-            workers=[worker_line(worker) for worker in scheduler.workers.values()],
+            workers=[worker_line(worker) for worker in shell.core.workers.values()],
             profile=profile,
             profile_interval=config.parse_seconds(config.get("distributed.worker.profile.interval")),
             loop_profile=loop_profile or create(),
@@ -131,7 +147,7 @@ class Reports:
             memory=readings or [],
             code=code,
             asked_by=asked_by or {},
-            scheduler={"address": scheduler.address, "id": scheduler.id, "versions": scheduler.versions()},
+            scheduler={"address": shell.address, "id": shell.id, "versions": self._versions()},
         )
         return await asyncio.to_thread(report_page, content)
 
@@ -141,10 +157,10 @@ class Reports:
         self._stop_if_idle()
 
     def _nobody(self) -> bool:
-        """Whether nobody waits for a report any more; called in the watcher's thread."""
-        if not self._scheduler.is_running:
+        """True once nobody waits for a report any more; called in the watcher's thread."""
+        if not self._shell.is_running:
             return True
-        connected = self._scheduler.clients
+        connected = self._shell.core.clients
         return not any(report.client in connected for report in list(self._open.values()))
 
     def _stop_if_idle(self) -> None:
@@ -158,24 +174,24 @@ class Reports:
     def _read(self) -> None:
         """Note the memory for all reports, now and again until none is left."""
         self._timer = None
-        connected = self._scheduler.clients
+        connected = self._shell.core.clients
         for name, report in list(self._open.items()):
             if report.client not in connected:
                 del self._open[name]
             else:
                 self._note(report)
-        if self._open and self._scheduler.is_running:
+        if self._open and self._shell.is_running:
             self._timer = asyncio.get_running_loop().call_later(READING, self._read)
         else:
             self._stop_if_idle()
 
     def _note(self, report: _Report) -> None:
-        memory = self._scheduler.memory
+        memory = self._shell.memory
         report.readings.add(time.time(), memory.process, memory.spilled)
 
 
-def worker_line(worker: Any) -> WorkerLine:
-    """What a report says of a worker."""
+def worker_line(worker: WorkerState) -> WorkerLine:
+    """The line of a report about a worker."""
     memory = worker.memory
     return WorkerLine(
         worker.address, worker.name, worker.nthreads, memory.process, memory.spilled, worker.memory_limit or 0,

@@ -1,7 +1,7 @@
-"""What ran where and when: the scheduler's record of finished tasks, and `get_task_stream`, which cuts out a part.
+"""The stream of tasks: the scheduler's record of finished runs, and `get_task_stream`, which cuts out a part.
 
-Nothing is recorded, and tasks cost nothing, until somebody asks for the first time. What is recorded then is a few
-numbers a task, kept in a bounded buffer; dictionaries are made of them when they are read. Drawing is in `pages`.
+Nothing is recorded, and tasks cost nothing, until somebody asks for the first time. From then on a few numbers a task
+are kept in a bounded buffer; dictionaries are made of them when they are read. Drawing is in `pages`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from time import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headrace import config
-from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
+from headrace.common.keys import Key, from_wire, key_group, key_prefix, to_wire
 from headrace.config import parse_seconds
 from headrace.exceptions import BadRequestError
 from headrace.messages.worker import TaskFailed, TaskFinished
 
 from .pages.task_colors import color_of_task
 from .plugins.plugin_base import SchedulerPlugin
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
+    from headrace.scheduler.state.records.tasks import TaskState
+    from headrace.scheduler.state.records.workers import WorkerState
+
+    from .pages.stream_drawings import Figure
 
 __all__ = ["Run", "TaskStreamPlugin", "color_of_message", "get_task_stream", "message_of", "rectangles"]
 
@@ -36,11 +43,11 @@ class Run(NamedTuple):
         typename: name of its type.
         startstops: (action, start, stop) in seconds since the epoch by the worker's clock; the actions are "compute",
             "transfer" and "load" (from disk).
-        metadata: what the task or plugins put there.
+        metadata: metadata that the task or plugins of workers set.
         exception, traceback: texts, if it failed.
     """
 
-    key: Any
+    key: Key
     worker: str
     thread: int
     status: str
@@ -53,7 +60,7 @@ class Run(NamedTuple):
 
     @property
     def stop(self) -> float:
-        """When it ended."""
+        """The end of computing, in seconds since the epoch by the worker's clock."""
         return self.startstops[0][2] if self.startstops else 0.0
 
 
@@ -61,26 +68,26 @@ class TaskStreamPlugin(SchedulerPlugin):
     """Records finished runs of tasks, the latest `maxlen` of them.
 
     Args:
-        scheduler: whose tasks; it is not added there by this.
-        maxlen: how many; `distributed.scheduler.dashboard.tasks.task-stream-length` by default.
+        scheduler: the scheduler of the tasks; the plugin does not add itself there.
+        maxlen: number of runs that are kept; `distributed.scheduler.dashboard.tasks.task-stream-length` by default.
 
     Attributes:
         buffer: `Run`s, oldest first.
-        index: how many have been recorded ever; a later `collect(start_index=index)` continues from there.
+        index: number of runs that have been recorded ever; a later `collect(start_index=index)` continues from there.
     """
 
     name = "task-stream"
-    #: has the scheduler call `record_run`
+    #: has the scheduler call `record_run`, not `transition`
     records_runs = True
 
-    def __init__(self, scheduler: Any, maxlen: int | None = None) -> None:
+    def __init__(self, scheduler: object, maxlen: int | None = None) -> None:
         if maxlen is None:
             maxlen = int(config.get("distributed.scheduler.dashboard.tasks.task-stream-length", 100_000))
         self.scheduler = scheduler
         self.buffer: deque[Run] = deque(maxlen=maxlen)
         self.index = 0
 
-    def record_run(self, task: Any, report: TaskFinished | TaskFailed, worker: Any) -> None:
+    def record_run(self, task: TaskState, report: TaskFinished | TaskFailed, worker: WorkerState) -> None:
         """Record a run that has ended; the scheduler calls this for each, so it must be cheap.
 
         Args:
@@ -116,7 +123,7 @@ class TaskStreamPlugin(SchedulerPlugin):
         self.buffer.append(run)
         self.index += 1
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
         """Record a task that comes from processing; the scheduler itself calls `record_run`, which costs less."""
         if start != "processing" or "startstops" not in kwargs:
             return
@@ -221,11 +228,11 @@ def color_of_message(msg: Mapping[str, Any]) -> str:
     return color_of_task(_name_of(msg["key"])) if msg["status"] == "OK" else "black"
 
 
-def _name_of(key: Any) -> str:
+def _name_of(key: object) -> str:
     return key_prefix(key_group(to_wire(key)))
 
 
-#: Color, and opacity, of what is done for a task beside computing it.
+#: Color, and opacity, of actions for a task beside computing it.
 _ACTIONS = {"transfer": ("red", 0.4), "load": ("orange", 0.4), "disk-read": ("orange", 0.4), "deserialize": ("gray", 1)}
 
 
@@ -237,7 +244,7 @@ def rectangles(
     Args:
         msgs: as `TaskStreamPlugin.collect` gives them.
         workers: row by "address-thread"; new ones are added.
-        start_boundary: leave out what ended before, in seconds since the epoch.
+        start_boundary: leave out actions that ended before, in seconds since the epoch.
 
     Returns:
         Lists of one length: start (milliseconds since the epoch; the middle), duration (milliseconds), duration_text,
@@ -276,9 +283,9 @@ class get_task_stream:
     """Collects the tasks that end within its context (`with` or `async with`).
 
     Args:
-        client: whose scheduler; the current one by default.
+        client: a client of the scheduler; the current one by default.
         plot: make a `figure` as well; with "save", write it to a file.
-        filename: which file: a page of HTML that needs nothing else.
+        filename: name of that file, a page of HTML that needs nothing else.
 
     Attributes:
         data: the runs, each a dictionary (see `TaskStreamPlugin.collect`), once the context has ended.
@@ -290,11 +297,13 @@ class get_task_stream:
         >>> stream.data  # doctest: +SKIP
     """
 
-    def __init__(self, client: Any = None, plot: bool | str = False, filename: str = "task-stream.html") -> None:
+    def __init__(
+        self, client: Client | None = None, plot: bool | str = False, filename: str = "task-stream.html"
+    ) -> None:
         from headrace.client import default_client
 
         self.data: list[dict[str, Any]] = []
-        self.figure: Any = None
+        self.figure: Figure | None = None
         self.client = client or default_client()
         self._plot = plot
         self._filename = filename
@@ -303,14 +312,14 @@ class get_task_stream:
     def __enter__(self) -> get_task_stream:
         return self.client.sync(self.__aenter__, asynchronous=False)  # type: ignore[no-any-return]
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.client.sync(self.__aexit__, *error, asynchronous=False)
 
     async def __aenter__(self) -> get_task_stream:
         self._start_index = await self.client._call("task_stream_index")
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, *_: object) -> None:
         found = await self.client._task_stream(
             {"start_index": self._start_index}, self._plot, self._filename, with_figure=True
         )

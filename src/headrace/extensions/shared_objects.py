@@ -1,4 +1,4 @@
-"""The base of the users' halves: whose client an object talks by, and requests that are withdrawn when cancelled."""
+"""The base of the users' halves: the client that an object talks by, and requests that are withdrawn when cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 from headrace.common.current_run import worker_here
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
     from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 logger = logging.getLogger("distributed.client")
@@ -84,10 +84,10 @@ async def until_cancelled(
     withdraw: Callable[[], Awaitable[object]],
     undo: Callable[[T], Awaitable[object]],
 ) -> T:
-    """Await a request; if that is cancelled, withdraw it, and undo what it brings nevertheless.
+    """Await a request; if that is cancelled, withdraw it; if it is granted nevertheless, undo that.
 
     Args:
-        withdraw: tells the scheduler that nobody waits any more.
+        withdraw: coroutine function; tells the scheduler that nobody waits any more.
         undo: coroutine function; called with the answer if one came.
     """
     task = asyncio.ensure_future(request)
@@ -107,7 +107,7 @@ async def to_the_end(request: Coroutine[Any, Any, T]) -> T:
 
 
 def unless_interrupted(caller: SyncMethodMixin, call: Callable[[], T], undo: Callable[[], Awaitable[object]]) -> T:
-    """Call a function that waits in this thread; if an exception strikes here instead, have undone what it got.
+    """Call a function that waits in this thread; if an exception strikes here instead, give its result back.
 
     The thread of a task that is interrupted (a limit, a cancellation, Ctrl-C) sees that only when it wakes up, often
     because it has just been given what it waited for.

@@ -35,7 +35,7 @@ class FutureKeeper:
 
     @classmethod
     def of(cls, scheduler: HasShell | Shell) -> FutureKeeper:
-        """The scheduler's; made when it is first asked for."""
+        """Get the scheduler's keeper; the first call makes it."""
         shell = shell_of(scheduler)
         present: FutureKeeper | None = shell.extensions.get("keeping")
         if present is None:
@@ -49,12 +49,12 @@ class FutureKeeper:
             return None
         keeper = ClientState(name, silent=True)
         self.keepers.add(keeper)
-        self._shell.core.on_desire(keeper, DesireKeys(known), self._shell.now())
+        self._shell.core.handle(keeper, DesireKeys(known), self._shell.now())
         self._shell.flush()
         return keeper
 
     def let_go(self, keepers: Iterable[ClientState | None]) -> None:
-        """Keep for these no longer."""
+        """Keep the tasks of these keepers no longer."""
         for keeper in keepers:
             if keeper is not None and keeper in self.keepers:
                 self.keepers.discard(keeper)
@@ -62,7 +62,7 @@ class FutureKeeper:
         self._shell.flush()
 
     def hand_over(self, client: str | None, keepers: Iterable[ClientState | None]) -> int | None:
-        """Keep on for these until the client has received what they keep; returns the token that it is to name.
+        """Keep the tasks until the client has received their futures; returns the token that it is to name then.
 
         Nothing is kept, and None is returned, for a client that the scheduler does not know.
         """
@@ -80,7 +80,7 @@ class FutureKeeper:
     # Hooks that the scheduler calls
 
     def keys_received(self, client: str, token: int) -> None:
-        """A client has futures of its own for what it was handed."""
+        """A client has futures of its own for the values that it was handed."""
         tokens = self.handovers.get(client, {})
         handover = tokens.pop(token, None)
         if not tokens:

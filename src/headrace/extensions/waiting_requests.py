@@ -60,7 +60,7 @@ class Waiting:
             answer.set_exception(error)
 
     def close(self) -> None:
-        """The scheduler closes: nobody is answered any more, and it need not wait for that."""
+        """The scheduler closes: end all requests unanswered, so that closing need not wait for them."""
         for comm, answer in list(self._requests.values()):
             _give_up(answer)
             if comm is not None:

@@ -1,4 +1,4 @@
-"""What a caller of actors and the worker that has them say to each other on their stream."""
+"""Messages of a caller of actors and the worker that has them to each other, on their stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ActorCall(Message):
 
 
 class ActorReply(Message):
-    """What came of a call: `value` is a pickle, unless `failed`: then there is an exception, as in `TaskErred`."""
+    """Outcome of a call: `value` is a pickle, unless `failed`: then there is an exception, as in `TaskErred`."""
 
     number: int
     value: Payload = None

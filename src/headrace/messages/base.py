@@ -1,4 +1,4 @@
-"""What all messages share: their base class, and the options that a task can carry."""
+"""Base class of all messages, and the options that a task can carry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Message(msgspec.Struct, array_like=True, tag=True, tag_field="op", gc=Fals
 
 
 class TaskOptions(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True):
-    """What a user may ask for a task beside the call itself; shared by many tasks.
+    """Options that a user may give a task beside the call itself; shared by many tasks.
 
     Attributes:
         priority: the user's priority; larger runs earlier.

@@ -1,4 +1,4 @@
-"""What clients and the scheduler say to each other on their stream."""
+"""Messages of clients and the scheduler to each other, on their stream."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class LostData(Message):
 
 
 class CancelledKeys(Message):
-    """These will not be computed: cancelled, or unknown to the scheduler, or their submission was refused."""
+    """Tasks that will not be computed: cancelled, or unknown to the scheduler, or their submission was refused."""
 
     keys: list[Key]
     reason: str = ""

@@ -1,4 +1,4 @@
-"""What workers and the scheduler say to each other on their stream."""
+"""Messages of workers and the scheduler to each other, on their stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ForgetFunction(Message):
 
 
 class TaskExtras(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
-    """What few tasks have."""
+    """Options of a task that concern the worker; few tasks have any."""
 
     resources: dict[str, float] = {}
     actor: bool = False
@@ -132,7 +132,6 @@ class TaskFinished(Message):
         nbytes: its size by `dask.sizeof`, in bytes.
         start, stop: seconds since the epoch by the worker's clock.
         result: the pickled result when it was asked for and is small.
-        type_pickled: the pickled type, for those who ask.
     """
 
     key: Key
@@ -215,7 +214,7 @@ class CannotSend(Message):
 
 
 class RequestWhoHas(Message):
-    """Where are these? No address known here answers."""
+    """Ask where these results are: no address known to the worker answers."""
 
     keys: list[Key]
 

@@ -41,7 +41,9 @@ FAULTS_A_SECOND = 10.0
 
 
 class Faults:
-    """How much patience is left with one connection. An honest peer waits for its answer, and asks for what there is.
+    """Measures how much patience is left with one connection.
+
+    An honest peer waits for its answer, and asks for what there is.
 
     Args:
         now: monotonic seconds.
@@ -159,7 +161,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where others reach this server (the first listener).
+        """The address at which others reach this server (the first listener's).
 
         Raises:
             ValueError: it does not listen yet.
@@ -170,7 +172,7 @@ class Server:
 
     @property
     def listen_address(self) -> str:
-        """What the first listener is bound to."""
+        """The address that the first listener is bound to."""
         if not self.listeners:
             raise ValueError(f"the {self.name} does not listen anywhere yet")
         return self.listeners[0].listen_address

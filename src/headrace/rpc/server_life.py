@@ -204,7 +204,7 @@ class Node:
         await self._finished.wait()
 
     async def wait_until_closed(self) -> None:
-        """As `finished`."""
+        """Wait until it has closed; the same as `finished`."""
         await self.finished()
 
     def run_in_background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -227,12 +227,12 @@ class Node:
 
     @property
     def io_loop(self) -> IOLoop | None:
-        """As `loop`."""
+        """The same as `loop`."""
         return self.loop
 
     @property
     def address(self) -> str:
-        """Where others reach it.
+        """The address at which others reach it.
 
         Raises:
             ValueError: it does not listen yet.
@@ -246,12 +246,12 @@ class Node:
 
     @property
     def listen_address(self) -> str:
-        """What it is bound to."""
+        """The address that it is bound to."""
         return self.server.listen_address
 
     @property
     def listener(self) -> Any:
-        """Its first listener, or None."""
+        """The first listener, or None."""
         return self.server.listeners[0] if self.server.listeners else None
 
     @property

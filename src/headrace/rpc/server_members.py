@@ -23,7 +23,7 @@ logger = logging.getLogger("distributed.core")
 
 
 class DocumentedServer(Node):
-    """What older documents promise of schedulers, workers and nannies.
+    """A server with the members that older documents promise of schedulers, workers and nannies.
 
     Attributes:
         stream_handlers: by operation, what `handle_stream` calls.
@@ -156,7 +156,7 @@ class DocumentedServer(Node):
 
     @property
     def incoming_comms_active(self) -> int:
-        """Of these, those on which a request is being answered."""
+        """Connections among these on which a request is being answered."""
         return sum(operation is not None for operation in self.server.comms.values())
 
     @property
@@ -166,7 +166,7 @@ class DocumentedServer(Node):
 
     @property
     def outgoing_comms_active(self) -> int:
-        """Of these, those on which it waits for an answer."""
+        """Connections among these on which it waits for an answer."""
         return self.rpc.active
 
     def get_connection_counters(self) -> dict[str, int]:
@@ -192,12 +192,12 @@ class DocumentedServer(Node):
 
     @property
     def listeners(self) -> list[Listener]:
-        """Where it listens."""
+        """The listeners, in the order in which they were opened."""
         return self.server.listeners
 
     @property
     def handlers(self) -> dict[str, Callable[..., Any]]:
-        """What answers requests, by operation; more may be put in."""
+        """Functions that answer requests, by operation; more may be put in."""
         return self.server.handlers
 
     async def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class DocumentedServer(Node):
         return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
 
     def _directory_for_files(self) -> str:
-        """Of one that has no directory of its own; removed with this object."""
+        """The directory of a server that has none of its own; removed with this object."""
         if not hasattr(self, "_files"):
             self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
         return self._files.name

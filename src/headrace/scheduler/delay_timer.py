@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from headrace import clock
 
-from .state.core import SchedulerState
+from .state.core import SchedulerCore
 
 
 class DelayTimer:
@@ -18,7 +18,7 @@ class DelayTimer:
         flush: sends what that leads to.
     """
 
-    def __init__(self, state: SchedulerState, flush: Callable[[], None]) -> None:
+    def __init__(self, state: SchedulerCore, flush: Callable[[], None]) -> None:
         self._state = state
         self._flush = flush
         self._due = float("inf")

@@ -1,4 +1,4 @@
-"""What the scheduler reads of `distributed.worker.memory`: how readings are judged, and when `rebalance` moves data."""
+"""Settings of `distributed.worker.memory` for the scheduler: how it judges readings, and when it rebalances."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class MemorySettings:
 
     @classmethod
     def from_config(cls) -> MemorySettings:
-        """As configured now.
+        """The settings that are configured now.
 
         Raises:
             ValueError: an unknown measure.

@@ -17,7 +17,7 @@ from headrace.messages.base import NO_OPTIONS
 from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import TaskFailed, TaskFinished
 
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.records.clients import ClientState
 from .state.records.tasks import TaskState
 from .state.records.workers import WorkerState
@@ -145,7 +145,7 @@ class PluginRegistry:
         core.graph_observer = observe_graph if updating else None
 
     def valid_downscaling(self, workers: Iterable[WorkerState]) -> list[WorkerState]:
-        """Those of some workers that all plugins allow to be removed when the cluster shrinks."""
+        """Some workers, without those that a plugin does not allow to be removed when the cluster shrinks."""
         left = list(workers)
         for name, plugin in list(self.plugins.items()):
             hook = hook_of(plugin, "valid_workers_downscaling")
@@ -158,7 +158,7 @@ class PluginRegistry:
 
 
 def describe_graph(message: SubmitGraph, tasks: Mapping[Any, TaskState]) -> dict[str, Any]:
-    """What plugins are told of a graph, or a part of one: all its keys, those wanted, their priorities, annotations."""
+    """A graph, or a part of one, as plugins see it: all its keys, those wanted, their priorities, annotations."""
     keys = [from_wire(key) for key in message.keys]
     priority: dict[Any, Any] = {}
     annotations: dict[str, dict[Any, Any]] = {}
@@ -180,7 +180,7 @@ def describe_graph(message: SubmitGraph, tasks: Mapping[Any, TaskState]) -> dict
 
 
 def _known_of(task: TaskState, start: str, finish: str, report: Any) -> dict[str, Any]:
-    """What is known of a task that leaves its worker: where it ran, and how it went."""
+    """Facts about a task that leaves its worker: where it ran, and how it went."""
     if finish == "memory":
         worker = next(iter(task.who_has), None)
     elif task.processing_on is not None:
@@ -207,6 +207,6 @@ def _known_of(task: TaskState, start: str, finish: str, report: Any) -> dict[str
     return known
 
 
-def _records(plugin: Any) -> bool:
+def _records(plugin: object) -> bool:
     """Whether a plugin wants the reports of tasks' runs themselves, instead of transitions."""
     return getattr(type(plugin), "records_runs", False) is True

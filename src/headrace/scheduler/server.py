@@ -1,4 +1,4 @@
-"""SchedulerServer: builds the core, the shell and the topics of a scheduler; starts them and ends them.
+"""SchedulerServer: builds the core, the shell and the parts of a scheduler; starts them and ends them.
 
 It answers nothing itself. Users make it as `headrace.Scheduler`, which adds the documented members.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from headrace import config
 from headrace.comm.addressing import address_from_user_args, full_contact_address
@@ -25,32 +25,12 @@ from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node
 from headrace.security import Security
 
-from .connections.clients import ClientConnections
-from .connections.fatal_results import FatalResults
-from .connections.lifetime_departures import LifetimeDepartures
-from .connections.silence import Silence
-from .connections.verdicts import Verdicts, killed_payload, left_payload
-from .connections.worker_removal import WorkerRemoval
-from .connections.workers import WorkerConnections
+from .connections.verdicts import killed_payload, left_payload
+from .parts import SchedulerParts
 from .shell import Shell, logger
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.state_options import StateOptions
-from .topics.cluster_requests import ClusterRequests
-from .topics.data_requests import DataRequests
-from .topics.event_requests import EventRequests
-from .topics.inspection import Inspection
-from .topics.lifecycle import Lifecycle, actor_payload
-from .topics.observation import Observation
-from .topics.plugins import PluginRequests
-from .topics.profiles import Profiles
-from .topics.rebalancing import Rebalancing
-from .topics.restarts import Restarts
-from .topics.scaling import Scaling
-from .topics.sent_functions import SentFunctions
-from .topics.shared_metadata import SharedMetadata
-from .topics.state_dump import StateDump
-from .topics.worker_watch import WorkerWatch
-from .worker_directory import WorkerDirectory
+from .topics.lifecycle import actor_payload
 
 #: The extensions of every scheduler, by name: the path of the class, since they stand above this layer.
 EXTENSIONS = {
@@ -92,15 +72,8 @@ def state_options(allowed_failures: int | None, validate: bool | None) -> StateO
     )
 
 
-class Topic(Protocol):
-    """A part of the scheduler that answers requests."""
-
-    def operations(self) -> Mapping[str, Operation]:
-        """The requests that it answers."""
-
-
 class SchedulerServer(Node):
-    """A scheduler: one core, the shell around it, and the topics that answer requests.
+    """A scheduler: one core, the shell around it, and the parts that answer requests.
 
     Args:
         listen: keywords of `address_from_user_args`: where to listen.
@@ -109,6 +82,9 @@ class SchedulerServer(Node):
         allowed_failures, validate, worker_ttl, scheduler_file, idle_timeout, preload, preload_argv, security, plugins,
             blocked_handlers: see `headrace.Scheduler`.
     """
+
+    #: The extensions that a scheduler has by default; the public class has documented classes for some of them.
+    extension_paths: ClassVar[Mapping[str, str]] = EXTENSIONS
 
     def __init__(
         self,
@@ -134,43 +110,19 @@ class SchedulerServer(Node):
         self.shell = shell = Shell(self, self.core)
         self._start_plugins = list(plugins)
         self._listen = dict(listen)
-        # Each topic is given, by its constructor, those that it needs.
-        self.directory = directory = WorkerDirectory(self.core)
-        self.cluster_requests = cluster = ClusterRequests(shell, directory)
-        self.event_requests = events = EventRequests(shell)
-        self.fatal_results = FatalResults(shell)
-        self.removal = removal = WorkerRemoval(shell, directory, self.fatal_results)
-        self.verdicts = verdicts = Verdicts(shell, directory, removal)
-        self.departures = departures = LifetimeDepartures(shell, directory)
-        self.silence = Silence(shell, verdicts, worker_ttl)
-        self.client_connections = ClientConnections(shell, cluster, events)
-        self.worker_connections = WorkerConnections(shell, directory, removal, verdicts, departures)
-        self.plugin_requests = PluginRequests(shell, cluster)
-        self.data_requests = DataRequests(shell, directory)
-        self.rebalancing = Rebalancing(shell, directory)
-        self.scaling = Scaling(shell, directory, removal, departures)
-        self.restarts = Restarts(shell, directory, removal)
-        self.inspection = Inspection(shell, cluster)
-        self.metadata = SharedMetadata(shell)
-        self.sent_functions = SentFunctions(shell)
-        self.profiles = Profiles(cluster)
-        self.state_dump = StateDump(shell, cluster, events)
-        self.observation = Observation(shell, cluster)
-        self.worker_watch = WorkerWatch(shell, cluster, self.plugin_requests)
-        self.lifecycle = Lifecycle(
+        self.parts = SchedulerParts(
             shell,
-            directory,
-            cluster,
+            worker_ttl=worker_ttl,
             scheduler_file=scheduler_file,
             idle_timeout=idle_timeout,
             preload=preload,
             preload_argv=preload_argv,
         )
         self.core.options = replace(
-            self.core.options, unrunnable_payload=self.lifecycle.unrunnable_payload, actor_payload=actor_payload
+            self.core.options, unrunnable_payload=self.parts.lifecycle.unrunnable_payload, actor_payload=actor_payload
         )
-        self._prepare_topics()
-        for topic in self.topics():
+        self._prepare_parts()
+        for topic in self.parts.answering():
             shell.add_operations(type(topic).__name__, topic.operations())
         shell.add_operations(
             "SchedulerServer",
@@ -182,39 +134,13 @@ class SchedulerServer(Node):
             },
         )
         if extensions is None:
-            shell.extensions.update({name: _load(path)(self) for name, path in EXTENSIONS.items()})
+            shell.extensions.update({name: _load(path)(shell) for name, path in self.extension_paths.items()})
         else:
             for name, make in extensions.items():
                 shell.extensions[name] = make(self)
 
-    def topics(self) -> tuple[Topic, ...]:
-        """The parts that answer requests."""
-        return (
-            self.cluster_requests,
-            self.event_requests,
-            self.fatal_results,
-            self.removal,
-            self.verdicts,
-            self.departures,
-            self.client_connections,
-            self.worker_connections,
-            self.plugin_requests,
-            self.data_requests,
-            self.rebalancing,
-            self.scaling,
-            self.restarts,
-            self.inspection,
-            self.metadata,
-            self.sent_functions,
-            self.profiles,
-            self.state_dump,
-            self.observation,
-            self.worker_watch,
-            self.lifecycle,
-        )
-
-    def _prepare_topics(self) -> None:
-        """The topics are there, and have not registered their operations: the public class may put in its own."""
+    def _prepare_parts(self) -> None:
+        """The parts are there, and have not registered their operations: the public class may put in its own."""
 
     # Life
 
@@ -229,14 +155,14 @@ class SchedulerServer(Node):
             import_late(BY_VALUE)
         await self._open()
         for plugin in self._start_plugins:
-            await self.plugin_requests.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
+            await self.parts.plugin_requests.register_scheduler_plugin(plugin, getattr(plugin, "name", None))
         self.status = Status.running
-        self.silence.start()
-        self.rebalancing.start()
+        self.parts.silence.start()
+        self.parts.rebalancing.start()
         for extension in self.shell.extensions.values():
             if hasattr(extension, "scheduler_started"):
                 extension.scheduler_started()
-        await self.lifecycle.begin_life()
+        await self.parts.lifecycle.begin_life()
         logger.info("Scheduler at: %s", self.address)
 
     async def _open(self) -> None:
@@ -265,7 +191,7 @@ class SchedulerServer(Node):
         logger.info("Closing scheduler: %s", reason)
         for plugin in list(shell.plugins.values()):
             await _call(plugin, "before_close")
-        self.client_connections.forget_visits()
+        self.parts.client_connections.forget_visits()
         shell.call_extensions("scheduler_closing")
         for stream in shell.client_streams.values():
             stream.send(SchedulerClosing(reason))
@@ -277,10 +203,10 @@ class SchedulerServer(Node):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(shell.plugins.values()):
             await _call(plugin, "close")
-        self.profiles.end_watching()
+        self.parts.profiles.end_watching()
         shell.delay_timer.cancel()
         shell.departed.cancel()
-        await self.lifecycle.end_life()
+        await self.parts.lifecycle.end_life()
 
     @property
     def address(self) -> str:
@@ -293,7 +219,7 @@ def _load(path: str) -> Callable[..., Any]:
     return getattr(import_module(module), name)  # type: ignore[no-any-return]
 
 
-async def _call(plugin: Any, hook: str) -> None:
+async def _call(plugin: object, hook: str) -> None:
     function = hook_of(plugin, hook)
     if function is None:
         return

@@ -31,7 +31,7 @@ from .departed_topics import DepartedTopics
 from .event_log import Topics
 from .memory_settings import MemorySettings
 from .plugin_registry import PluginRegistry
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.records.memory_readings import MemoryState
 from .state.records.workers import WorkerState
 
@@ -66,7 +66,7 @@ class Shell:
         core: the state machine.
 
     Attributes:
-        facade: to be handed to users' plugins, extensions and functions; nothing of ours asks it for anything.
+        facade: to be handed to users' plugins, extensions and functions.
         server: answers requests; `add_operations` registers them.
         rpc: connections for requests to workers; `patient_calls`: the same for long answers of busy workers.
         client_streams: the stream to each connected client, by its name.
@@ -274,7 +274,7 @@ class Shell:
         return MemoryState.sum(*[worker.memory for worker in self.core.workers.values()])
 
     def count_running(self) -> int:
-        """How many tasks run now, as far as the scheduler can tell: workers may hold more than they have threads."""
+        """The number of tasks that run now, as an estimate: workers may hold more tasks than they have threads."""
         return sum(
             min(worker.nthreads, len(worker.processing) - len(worker.long_running)) + len(worker.long_running)
             for worker in self.core.workers.values()

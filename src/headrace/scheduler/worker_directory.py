@@ -8,7 +8,7 @@ from typing import Any
 from headrace.comm.addressing import normalize_address, resolve_address, unparse_host_port
 from headrace.exceptions import UnknownWorkerError
 
-from .state.core import SchedulerState as SchedulerCore
+from .state.core import SchedulerCore
 from .state.placing.restrictions import workers_named
 
 
@@ -78,7 +78,7 @@ class WorkerDirectory:
         return list(found)
 
     def present_addresses(self, workers: Iterable[Any]) -> list[str]:
-        """As `addresses_of`, of those that are connected, and there must be one (if any were named)."""
+        """The same as `addresses_of`, of those that are connected, and there must be one (if any were named)."""
         named = list(workers)
         found = [address for address in self.addresses_of(named) if address in self.core.workers]
         return found or self.addresses_of(named, connected=True)

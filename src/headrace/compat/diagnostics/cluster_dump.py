@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.cluster_dump import path_of
-from headrace.diagnostics.plugin import SchedulerPlugin
+from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
+
+if TYPE_CHECKING:
+    from headrace import Scheduler
 
 
 class ClusterDump(SchedulerPlugin):
@@ -14,7 +17,7 @@ class ClusterDump(SchedulerPlugin):
 
     Args:
         url: path or URL, as for `Client.dump_cluster_state`.
-        exclude: names that are left out.
+        exclude: names of fields that are left out.
         format_: "msgpack" or "yaml".
         storage_options: for `fsspec.open`.
 
@@ -32,14 +35,15 @@ class ClusterDump(SchedulerPlugin):
         self.exclude = tuple(exclude)
         self.format = format_
         self.storage_options = storage_options
-        self.scheduler: Any = None
+        self.scheduler: Scheduler | None = None
 
-    async def start(self, scheduler: Any) -> None:
-        """Called by the scheduler."""
+    async def start(self, scheduler: Scheduler) -> None:
+        """Note the scheduler that the dump is of."""
         self.scheduler = scheduler
 
     async def before_close(self) -> None:
-        """Called by the scheduler, when the workers are still there."""
+        """Write the dump, while the workers are still there."""
+        assert self.scheduler is not None
         await self.scheduler.dump_cluster_state_to_url(
             self.url, exclude=self.exclude, format=self.format, **self.storage_options
         )

@@ -1,60 +1,64 @@
-"""Tasks as they end, for whoever listens over the network: a scheduler's plugin, and its use by way of `feed`."""
+"""Tasks as they end, sent over the network: a scheduler's plugin, and its use by way of the operation `feed`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
+
+if TYPE_CHECKING:
+    from headrace import Scheduler
+    from headrace.comm import Comm
 
 __all__ = ["EventStream", "eventstream", "swap_buffer", "teardown"]
 
 
 class EventStream(SchedulerPlugin):
-    """Collects what is known of each task that leaves its worker.
+    """Collects the keywords of each transition of a task that leaves its worker.
 
     Args:
-        scheduler: it is added there.
+        scheduler: the scheduler that the plugin adds itself to, if one is given.
 
     Attributes:
-        buffer: since it was last taken (`swap_buffer`).
+        buffer: the transitions since `swap_buffer` was last called.
     """
 
     name = "event-stream"
 
-    def __init__(self, scheduler: Any = None) -> None:
+    def __init__(self, scheduler: Scheduler | None = None) -> None:
         self.buffer: list[dict[str, Any]] = []
         if scheduler is not None:
             scheduler.add_plugin(self, name=f"{self.name}-{id(self):x}")
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Called by the scheduler."""
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
+        """Collect a transition from processing."""
         if start == "processing" and finish in ("memory", "erred"):
             kwargs["key"] = key
             self.buffer.append(kwargs)
 
 
-def swap_buffer(scheduler: Any, es: EventStream) -> list[dict[str, Any]]:
-    """What has been collected since the last call."""
+def swap_buffer(scheduler: object, es: EventStream) -> list[dict[str, Any]]:
+    """Take the transitions that were collected since the last call."""
     es.buffer, buffer = [], es.buffer
     return buffer
 
 
-def teardown(scheduler: Any, es: EventStream) -> None:
+def teardown(scheduler: Scheduler, es: EventStream) -> None:
     """Take the plugin from the scheduler."""
     name = f"{es.name}-{id(es):x}"
     if name in scheduler.plugins:
         scheduler.remove_plugin(name)
 
 
-async def eventstream(address: str, interval: float | str) -> Any:
-    """A comm on which a scheduler sends lists of events until it is closed.
+async def eventstream(address: str, interval: float | str) -> Comm:
+    """Open a comm on which a scheduler sends lists of events until it is closed.
 
     Args:
-        address: of the scheduler.
+        address: the scheduler's.
         interval: seconds, or text, between two lists.
 
     Raises:
-        OSError: it cannot be reached.
+        OSError: the scheduler cannot be reached.
     """
     from headrace.comm import connect
     from headrace.protocol import dumps

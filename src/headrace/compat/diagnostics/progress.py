@@ -1,6 +1,7 @@
-"""Scheduler plugins that keep sets of keys by how far they are, for those who write displays of their own.
+"""Scheduler plugins that keep sets of keys by how far their tasks are, for displays that users write.
 
-They cost something at every transition. The bars of `progressbar` do not use them: see `progress_watch`.
+Each costs something at every transition. The bars of `progressbar` do not use them: see
+`headrace.diagnostics.progress`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import from_wire, key_group, key_prefix, to_wire
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
+from headrace.diagnostics.progress.feed import GroupBy
 from headrace.diagnostics.progress.watch import grouping
 from headrace.scheduler.state.records.tasks import TaskState
+
+if TYPE_CHECKING:
+    from headrace import Scheduler
 
 __all__ = ["AllProgress", "GroupTiming", "MultiProgress", "Progress", "dependent_keys", "format_time"]
 
@@ -23,10 +28,10 @@ _ENDED = ("memory", "erred")
 
 
 def dependent_keys(tasks: Iterable[TaskState], complete: bool = False) -> tuple[set[Any], set[Any]]:
-    """The keys of tasks, and of all that they need.
+    """Find the keys of tasks, and of all tasks that they need.
 
     Args:
-        complete: also those that are done; else these, and what only they need, are left out.
+        complete: include tasks that are done; else these, and tasks that only they need, are left out.
 
     Returns:
         All keys, and those of them that erred.
@@ -47,26 +52,26 @@ def dependent_keys(tasks: Iterable[TaskState], complete: bool = False) -> tuple[
 
 
 class Progress(SchedulerPlugin):
-    """Follows keys, and what they need, until all have ended, and is removed from the scheduler then.
+    """Follows keys, and those that they need, until all have ended, and is removed from the scheduler then.
 
     Args:
         keys: keys, or futures.
-        scheduler: whose plugin this becomes in `setup`.
+        scheduler: the scheduler that the plugin is added to in `setup`.
         minimum, dt: accepted for compatibility.
-        complete: count what is done already as well.
-        name: of the plugin.
+        complete: count tasks that are done already as well.
+        name: the plugin's.
 
     Attributes:
-        keys: those that have not ended.
-        all_keys: all that are followed, after `setup`.
-        status: "finished", "error", or `None` as long as it goes on.
-        extra: what is known of an error: the exception and the key.
+        keys: keys that have not ended.
+        all_keys: all keys that are followed, after `setup`.
+        status: "finished", "error", or `None` before either.
+        extra: the exception and the key of an error.
     """
 
     def __init__(
         self,
         keys: Iterable[Any],
-        scheduler: Any,
+        scheduler: Scheduler,
         minimum: float = 0,
         dt: float = 0.1,
         complete: bool = False,
@@ -83,11 +88,11 @@ class Progress(SchedulerPlugin):
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this was made."""
+        """Seconds since the plugin was made."""
         return time.monotonic() - self._started
 
     async def setup(self) -> None:
-        """Find what the keys need, and begin to follow.
+        """Find all that the keys need, and begin to follow.
 
         Raises:
             KeyError: the scheduler does not know one of the keys.
@@ -113,13 +118,13 @@ class Progress(SchedulerPlugin):
     def _left(self) -> int:
         return len(self.keys)
 
-    def _follows(self, key: Any) -> bool:
+    def _follows(self, key: object) -> bool:
         return key in self.keys
 
-    def _ends(self, key: Any) -> None:
+    def _ends(self, key: object) -> None:
         self.keys.discard(key)
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
         if finish == "forgotten" and self._follows(key):
             self._ends(key)
         elif finish in _ENDED and self._follows(key):
@@ -132,10 +137,10 @@ class Progress(SchedulerPlugin):
         if not self._left():
             self.stop()
 
-    def restart(self, scheduler: Any) -> None:
+    def restart(self, scheduler: Scheduler) -> None:
         self.stop()
 
-    def stop(self, exception: Any = None, key: Any = None) -> None:
+    def stop(self, exception: object = None, key: object = None) -> None:
         """End: with an error, that of the task `key` is kept in `extra`."""
         if self.name in self.scheduler.plugins:
             self.scheduler.remove_plugin(name=self.name)
@@ -148,21 +153,21 @@ class Progress(SchedulerPlugin):
 
 
 class MultiProgress(Progress):
-    """As `Progress`, by group.
+    """A `Progress` by group.
 
     Args:
         group_by: "prefix", "spans", or a function of a key that gives its group.
 
     Attributes:
-        keys: by group, those that have not ended.
-        all_keys: by group, all that are followed, after `setup`.
+        keys: by group, the keys that have not ended.
+        all_keys: by group, all keys that are followed, after `setup`.
     """
 
     def __init__(
         self,
         keys: Iterable[Any],
         scheduler: Any = None,
-        group_by: Any = "prefix",
+        group_by: GroupBy = "prefix",
         minimum: float = 0,
         dt: float = 0.1,
         complete: bool = False,
@@ -189,10 +194,10 @@ class MultiProgress(Progress):
     def _left(self) -> int:
         return sum(map(len, self.keys.values()))
 
-    def _follows(self, key: Any) -> bool:
+    def _follows(self, key: object) -> bool:
         return key in self._group_of and key in self.keys[self._group_of[key]]
 
-    def _ends(self, key: Any) -> None:
+    def _ends(self, key: object) -> None:
         self.keys[self._group_of[key]].discard(key)
 
 
@@ -207,7 +212,7 @@ class AllProgress(SchedulerPlugin):
 
     name = "all-progress"
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self._clear()
         for task in scheduler.tasks.values():
@@ -223,7 +228,7 @@ class AllProgress(SchedulerPlugin):
         self.nbytes: defaultdict[str, int] = defaultdict(int)
         self.state: defaultdict[str, defaultdict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
         wire = to_wire(key)
         prefix, task = key_prefix(key_group(wire)), self.scheduler.tasks.get(wire)
         self.all[prefix].add(key)
@@ -242,7 +247,7 @@ class AllProgress(SchedulerPlugin):
             for by_prefix in self.state.values():
                 by_prefix.pop(prefix, None)
 
-    def restart(self, scheduler: Any) -> None:
+    def restart(self, scheduler: Scheduler) -> None:
         self._clear()
 
 
@@ -260,7 +265,7 @@ class GroupTiming(SchedulerPlugin):
     #: Intervals after which two become one.
     LONGEST = 1000
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self._clear()
         scheduler.add_plugin(self, name=self.name)
@@ -293,7 +298,7 @@ class GroupTiming(SchedulerPlugin):
             joined = [pairs[i] + pairs[i + 1] for i in range(0, len(pairs) - 1, 2)]
             self.compute[name] = [seconds[0], *joined][: len(self.time)]
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
         if start != "processing" or finish != "memory":
             return
         spans: Iterable[Mapping[str, Any]] = kwargs.get("startstops") or ()
@@ -314,7 +319,7 @@ class GroupTiming(SchedulerPlugin):
                 stop = begin
             place -= 1
 
-    def restart(self, scheduler: Any) -> None:
+    def restart(self, scheduler: Scheduler) -> None:
         self._clear()
 
 

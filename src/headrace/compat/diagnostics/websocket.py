@@ -1,10 +1,10 @@
-"""A scheduler plugin that tells a web page what happens: each event is one JSON message on a websocket."""
+"""A scheduler plugin for web pages: it sends each event as one JSON message on a websocket."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from headrace.common.keys import key_group, key_prefix, to_wire
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
@@ -12,17 +12,24 @@ from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
 __all__ = ["WebsocketPlugin"]
 
 
+class Socket(Protocol):
+    """A websocket of a web framework: it has a method `send` or, without that, this one."""
+
+    def write_message(self, message: str) -> object:
+        """Send a text to the page."""
+
+
 class WebsocketPlugin(SchedulerPlugin):
     """Sends `{"name": event, …}` for workers, clients, graphs and transitions.
 
     Args:
-        socket: has a method `send(name, data)`, or `write_message(text)`. One that is closed is passed over.
-        scheduler: whose events these are.
+        socket: has a method `send(name, data)`, or `write_message(text)`. Nothing happens if it is closed.
+        scheduler: the scheduler of the events.
     """
 
     name = "websocket"
 
-    def __init__(self, socket: Any, scheduler: Any) -> None:
+    def __init__(self, socket: Socket, scheduler: object) -> None:
         self.socket = socket
         self.scheduler = scheduler
 
@@ -33,25 +40,25 @@ class WebsocketPlugin(SchedulerPlugin):
             else:
                 self.socket.write_message(json.dumps({"name": name, **data}, default=str))
 
-    def restart(self, scheduler: Any, **kwargs: Any) -> None:
+    def restart(self, scheduler: object, **kwargs: object) -> None:
         self._send("restart", {})
 
-    def add_worker(self, scheduler: Any = None, worker: str | None = None, **kwargs: Any) -> None:
+    def add_worker(self, scheduler: object = None, worker: str | None = None, **kwargs: object) -> None:
         self._send("add_worker", {"worker": worker})
 
-    def remove_worker(self, scheduler: Any = None, worker: str | None = None, **kwargs: Any) -> None:
+    def remove_worker(self, scheduler: object = None, worker: str | None = None, **kwargs: object) -> None:
         self._send("remove_worker", {"worker": worker})
 
-    def add_client(self, scheduler: Any = None, client: str | None = None, **kwargs: Any) -> None:
+    def add_client(self, scheduler: object = None, client: str | None = None, **kwargs: object) -> None:
         self._send("add_client", {"client": client})
 
-    def remove_client(self, scheduler: Any = None, client: str | None = None, **kwargs: Any) -> None:
+    def remove_client(self, scheduler: object = None, client: str | None = None, **kwargs: object) -> None:
         self._send("remove_client", {"client": client})
 
-    def update_graph(self, scheduler: Any, client: str | None = None, **kwargs: Any) -> None:
+    def update_graph(self, scheduler: object, client: str | None = None, **kwargs: object) -> None:
         self._send("update_graph", {"client": client})
 
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+    def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
         spans = kwargs.get("startstops")
         told: dict[str, Any] = {
             "key": str(key),

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
 
+from headrace.scheduler.server import SchedulerServer
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
@@ -18,7 +20,7 @@ class Destination(NamedTuple):
     """The method that a forwarded one passes on to.
 
     Attributes:
-        part: name of the scheduler's attribute that has it.
+        part: name of the part of the scheduler that has it.
         method: its name there.
     """
 
@@ -35,19 +37,19 @@ def forwarded(
     `overridden`): `super().method()` in there must end here.
 
     Args:
-        part: name of the scheduler's attribute that is the part.
+        part: its name in `SchedulerParts`.
     """
     if inspect.iscoroutinefunction(function):  # those who look at the method must see that of it, too
 
         @wraps(function)
-        async def method(self: object, *args: Any, **kwargs: Any) -> Any:
-            return await function(getattr(self, part), *args, **kwargs)
+        async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await function(getattr(self.parts, part), *args, **kwargs)
 
     else:
 
         @wraps(function)
-        def method(self: object, *args: Any, **kwargs: Any) -> Any:
-            return function(getattr(self, part), *args, **kwargs)
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(getattr(self.parts, part), *args, **kwargs)
 
     setattr(method, _MARK, Destination(part, function.__name__))
     return cast("Callable[Concatenate[Any, Parameters], Result]", method)
@@ -65,7 +67,7 @@ class HeldBy(Generic[Result]):
     """An attribute that a part of the scheduler has: read and set there.
 
     Args:
-        part: name of the scheduler's attribute that is the part.
+        part: its name in `SchedulerParts`.
         name: name of the attribute there.
     """
 
@@ -77,13 +79,13 @@ class HeldBy(Generic[Result]):
     def __get__(self, scheduler: None, kind: type) -> HeldBy[Result]: ...
 
     @overload
-    def __get__(self, scheduler: object, kind: type) -> Result: ...
+    def __get__(self, scheduler: SchedulerServer, kind: type) -> Result: ...
 
-    def __get__(self, scheduler: object | None, kind: type) -> HeldBy[Result] | Result:
+    def __get__(self, scheduler: SchedulerServer | None, kind: type) -> HeldBy[Result] | Result:
         if scheduler is None:
             return self
-        found: Result = getattr(getattr(scheduler, self._part), self._name)
+        found: Result = getattr(getattr(scheduler.parts, self._part), self._name)
         return found
 
-    def __set__(self, scheduler: object, value: Result) -> None:
-        setattr(getattr(scheduler, self._part), self._name, value)
+    def __set__(self, scheduler: SchedulerServer, value: Result) -> None:
+        setattr(getattr(scheduler.parts, self._part), self._name, value)

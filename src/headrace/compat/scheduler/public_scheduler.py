@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace.comm import get_address_host
 from headrace.common.display.cluster_html import SHOWN, render_scheduler
 from headrace.common.display.html import badge
 from headrace.common.keys import Key, to_wire
+from headrace.common.status import Status
+from headrace.messages import FromWorker
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import (
@@ -31,8 +33,10 @@ from headrace.scheduler.connections.clients import ClientConnections
 from headrace.scheduler.connections.silence import Silence
 from headrace.scheduler.connections.worker_removal import WorkerRemoval
 from headrace.scheduler.connections.workers import WorkerConnections
+from headrace.scheduler.server import EXTENSIONS
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.story import Transition
+from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.topics.cluster_requests import ClusterRequests
 from headrace.scheduler.topics.data_requests import DataRequests
 from headrace.scheduler.topics.event_requests import EventRequests
@@ -83,6 +87,8 @@ class Scheduler(SchedulerState):
         TypeError: a keyword is unknown.
     """
 
+    extension_paths: ClassVar[Mapping[str, str]] = {**EXTENSIONS, "stealing": "headrace.compat.stealing:WorkStealing"}
+
     # Members of the scheduler's parts
 
     add_client = forwarded(ClientConnections.add_client, "client_connections")
@@ -125,7 +131,6 @@ class Scheduler(SchedulerState):
     get_worker_logs = forwarded(Inspection.get_worker_logs, "inspection")
     get_task_status = forwarded(Inspection.get_task_status, "inspection")
     get_task_prefix_states = forwarded(Inspection.get_task_prefix_states, "inspection")
-    get_error_cause = forwarded(Inspection.get_error_cause, "inspection")
     get_call_stack = forwarded(Inspection.get_call_stack, "inspection")
     stimulus_retry = forwarded(Inspection.stimulus_retry, "inspection")
     get_events = forwarded(EventRequests.get_events, "event_requests")
@@ -182,33 +187,33 @@ class Scheduler(SchedulerState):
 
     def __init__(
         self,
-        services: Any = None,
-        service_kwargs: Any = None,
+        services: Mapping[Any, Any] | None = None,
+        service_kwargs: Mapping[Any, Any] | None = None,
         allowed_failures: int | None = None,
         extensions: dict[str, Any] | None = None,
         validate: bool | None = None,
         scheduler_file: str | None = None,
         security: Security | dict[str, Any] | None = None,
-        worker_ttl: Any = None,
-        idle_timeout: Any = None,
+        worker_ttl: str | float | None = None,
+        idle_timeout: object = None,
         interface: str | None = None,
         host: str | None = None,
         port: int = 0,
         protocol: str | None = None,
-        dashboard_address: Any = None,
+        dashboard_address: object = None,
         dashboard: bool | None = None,
         http_prefix: str | None = "/",
-        preload: Any = None,
-        preload_argv: Any = (),
-        plugins: Iterable[Any] = (),
+        preload: object = None,
+        preload_argv: object = (),
+        plugins: Iterable[object] = (),
         contact_address: str | None = None,
-        transition_counter_max: Any = False,
+        transition_counter_max: int | bool = False,
         jupyter: bool = False,
-        loop: Any = None,
-        delete_interval: Any = "500ms",
-        synchronize_worker_interval: Any = "60s",
+        loop: object = None,
+        delete_interval: object = "500ms",
+        synchronize_worker_interval: object = "60s",
         blocked_handlers: list[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if kwargs:
             raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
@@ -238,10 +243,10 @@ class Scheduler(SchedulerState):
                     operation, takes_comm=takes_comm, takes_serializers=takes_serializers
                 )
 
-    def _prepare_topics(self) -> None:
+    def _prepare_parts(self) -> None:
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""
         for name, (part, method) in overridden(type(self)).items():
-            setattr(getattr(self, part), method, getattr(self, name))
+            setattr(getattr(self.parts, part), method, getattr(self, name))
 
     async def _open(self) -> None:
         await super()._open()
@@ -254,7 +259,7 @@ class Scheduler(SchedulerState):
         )
 
     def _repr_html_(self) -> str:
-        info = self.cluster_requests.identity(SHOWN)
+        info = self.parts.cluster_requests.identity(SHOWN)
         more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
         return render_scheduler(info, time.time(), more=more)
 
@@ -265,7 +270,7 @@ class Scheduler(SchedulerState):
 
     # Plugins
 
-    def add_plugin(self, plugin: Any, idempotent: bool = False, name: str | None = None, **kwargs: Any) -> None:
+    def add_plugin(self, plugin: object, idempotent: bool = False, name: str | None = None, **kwargs: object) -> None:
         """Add a scheduler plugin.
 
         Args:
@@ -324,17 +329,17 @@ class Scheduler(SchedulerState):
             options=[options],
             wanted=wanted,
         )
-        self.core.on_submit(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
     def client_releases_keys(self, keys: Iterable[Any], client: str, stimulus_id: str | None = None) -> None:
         """A client no longer wants results."""
-        self.core.on_release(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), self.shell.now())
+        self.core.handle(self._client(client), ReleaseKeys([to_wire(key) for key in keys]), self.shell.now())
         self.shell.flush()
 
     def client_heartbeat(self, client: str) -> None:
         """A client lives."""
-        self.core.on_client_heartbeat(self._client(client), self.shell.now())
+        self.core.note_client(self._client(client), self.shell.now())
 
     def stimulus_cancel(
         self,
@@ -346,16 +351,16 @@ class Scheduler(SchedulerState):
     ) -> None:
         """Stop work on tasks, and on what depends on them, for a client, or with `force` for all."""
         message = CancelKeys([to_wire(key) for key in keys], force, reason)
-        self.core.on_cancel(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
-    def cancel_key(self, key: Any, client: str, force: bool = False) -> None:
-        """As `stimulus_cancel`, of one key."""
+    def cancel_key(self, key: Key, client: str, force: bool = False) -> None:
+        """Stop work on one task; see `stimulus_cancel`."""
         self.stimulus_cancel([key], client, force)
 
     # Transitions
 
-    def send_task_to_worker(self, worker: Any, ts: Any) -> None:
+    def send_task_to_worker(self, worker: object, ts: TaskState | Key) -> None:
         """Send a task that is ready to a worker of the caller's choice.
 
         Raises:
@@ -364,11 +369,13 @@ class Scheduler(SchedulerState):
         self.core.assign(self._task(ts), self._worker(worker), self.shell.now())
         self.shell.flush()
 
-    def transition(self, key: Any, finish: str, stimulus_id: str = "transition", **kwargs: Any) -> dict[Key, str]:
+    def transition(
+        self, key: TaskState | Key, finish: str, stimulus_id: str = "transition", **kwargs: object
+    ) -> dict[Key, str]:
         """Move a task to another state; returns what that recommends, for `transitions`.
 
         Raises:
-            InvalidTransition: the two states are not connected.
+            UnknownTransition: the two states are not connected.
         """
         recommendations = self.core.transition(self._task(key), finish, stimulus_id, self.shell.now())
         self.shell.flush()
@@ -378,27 +385,27 @@ class Scheduler(SchedulerState):
         """Move tasks to other states, and as that recommends in turn, until nothing is left.
 
         Raises:
-            InvalidTransition: two states are not connected.
+            UnknownTransition: two states are not connected.
         """
         found = {self._task(key): state for key, state in recommendations.items()}
         self.core.transitions(found, stimulus_id, self.shell.now())
         self.shell.flush()
 
-    def _from_worker(self, worker: Any, message: Any) -> None:
-        self.core.on_worker_batch(self._worker(worker), [message], self.shell.now())
+    def _from_worker(self, worker: object, message: FromWorker) -> None:
+        self.core.handle_batch(self._worker(worker), [message], self.shell.now())
         self.shell.flush()
 
     def stimulus_task_finished(
         self,
-        worker: Any,
+        worker: object,
         stimulus_id: str | None,
-        key: Any,
+        key: TaskState | Key,
         run_id: int | None = None,
         metadata: dict[str, Any] | None = None,
         nbytes: int = 0,
         typename: str = "",
         startstops: Iterable[Mapping[str, Any]] = (),
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """A worker has computed a result, and holds it.
 
@@ -416,15 +423,15 @@ class Scheduler(SchedulerState):
 
     def stimulus_task_erred(
         self,
-        worker: Any,
+        worker: object,
         stimulus_id: str | None,
-        key: Any,
+        key: TaskState | Key,
         run_id: int | None = None,
         exception: Payload = None,
         traceback: Payload = None,
         exception_text: str = "",
         traceback_text: str = "",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """A task raised on a worker; `exception` and `traceback` are pickles."""
         task = self._task(key)
@@ -432,11 +439,11 @@ class Scheduler(SchedulerState):
         message = TaskFailed(task.key, attempt, exception, traceback, exception_text, traceback_text, 0.0, 0.0)
         self._from_worker(worker, message)
 
-    def stimulus_missing_data(self, key: Any, worker: Any, **kwargs: Any) -> None:
+    def stimulus_missing_data(self, key: TaskState | Key, worker: object, **kwargs: object) -> None:
         """A worker does not have a result that it was believed to have; it is computed again if that was the last."""
         self._from_worker(worker, ReleasedData(self._task(key).key))
 
-    def reschedule(self, key: Any, worker: Any = None, **kwargs: Any) -> None:
+    def reschedule(self, key: TaskState | Key, worker: object = None, **kwargs: object) -> None:
         """Place a task that has been sent to a worker anew."""
         task = self._task(key)
         where = task.processing_on
@@ -445,8 +452,8 @@ class Scheduler(SchedulerState):
 
     def handle_long_running(
         self,
-        key: Any,
-        worker: Any,
+        key: TaskState | Key,
+        worker: object,
         run_id: int | None = None,
         compute_duration: float = 0.0,
         stimulus_id: str | None = None,
@@ -460,10 +467,12 @@ class Scheduler(SchedulerState):
     def client_desires_keys(self, keys: Iterable[Key], client: str) -> None:
         """A client wants existing tasks."""
         message = DesireKeys([to_wire(key) for key in keys])
-        self.core.on_desire(self._client(client), message, self.shell.now())
+        self.core.handle(self._client(client), message, self.shell.now())
         self.shell.flush()
 
-    def report_on_key(self, key: Key | None = None, *, ts: Any = None, client: str | None = None) -> None:
+    def report_on_key(
+        self, key: Key | None = None, *, ts: TaskState | Key | None = None, client: str | None = None
+    ) -> None:
         """Tell a client, or all that want it, how a task stands.
 
         Raises:
@@ -474,7 +483,7 @@ class Scheduler(SchedulerState):
         for name in receivers:
             self.client_desires_keys([task.key], name)
 
-    def handle_task_finished(self, key: Key, worker: Any, stimulus_id: str, **msg: Any) -> None:
+    def handle_task_finished(self, key: Key, worker: object, stimulus_id: str, **msg: Any) -> None:
         """A worker has computed a result; see `stimulus_task_finished`. Nothing for a worker that is gone."""
         if self.coerce_address(worker) in self.workers:
             self.stimulus_task_finished(worker, stimulus_id, key, **msg)
@@ -483,16 +492,16 @@ class Scheduler(SchedulerState):
         """A task raised on `msg["worker"]`; see `stimulus_task_erred`."""
         self.stimulus_task_erred(msg.pop("worker"), stimulus_id, key, **msg)
 
-    def handle_request_refresh_who_has(self, keys: Iterable[Key], worker: Any, stimulus_id: str) -> None:
+    def handle_request_refresh_who_has(self, keys: Iterable[Key], worker: object, stimulus_id: str) -> None:
         """A worker asks where data is; it is told."""
         self._from_worker(worker, RequestWhoHas([to_wire(key) for key in keys]))
 
-    def release_worker_data(self, key: Key, worker: Any, stimulus_id: str) -> None:
+    def release_worker_data(self, key: Key, worker: object, stimulus_id: str) -> None:
         """A worker has dropped a copy."""
         if to_wire(key) in self.tasks and self.coerce_address(worker) in self.workers:
             self._from_worker(worker, ReleasedData(to_wire(key)))
 
-    def handle_worker_status_change(self, status: Any, worker: Any, stimulus_id: str) -> None:
+    def handle_worker_status_change(self, status: Status | str, worker: object, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
         self.core.set_worker_status(self._worker(worker), getattr(status, "name", status), self.shell.now())
         self.shell.flush()
@@ -508,8 +517,8 @@ class Scheduler(SchedulerState):
 
     # Looking
 
-    def get_worker_service_addr(self, worker: Any, service_name: str, protocol: bool = False) -> Any:
-        """Where a service of a worker is: (host, port), or with `protocol` a whole address; `None` without it.
+    def get_worker_service_addr(self, worker: object, service_name: str, protocol: bool = False) -> Any:
+        """The place of a worker's service: (host, port), or with `protocol` a whole address; `None` without it.
 
         Args:
             service_name: such as "dashboard" or "nanny".
@@ -526,7 +535,7 @@ class Scheduler(SchedulerState):
         scheme = record.address.partition("://")[0]
         return f"{scheme}://{record.host}:{port}" if protocol else (record.host, port)
 
-    def report(self, msg: Any, ts: Any = None, client: str | None = None) -> None:
+    def report(self, msg: Any, ts: TaskState | Key | None = None, client: str | None = None) -> None:
         """Send a stream message to clients: to one, to those that want a task, or to all."""
         if client is not None:
             receivers = [client]
@@ -537,19 +546,6 @@ class Scheduler(SchedulerState):
         for name in receivers:
             self.client_send(name, msg)
 
-    def transition_story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+    def transition_story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
         """The same as `story`."""
-        return self.inspection.story(*keys_or_tasks_or_stimuli)
-
-    # INTERIM: used by extensions that do not know the shell yet
-
-    count_running = forwarded(Shell.count_running, "shell")
-    open_sent = forwarded(Shell.open_sent, "shell")
-    call_extensions = forwarded(Shell.call_extensions, "shell")
-    _task_stream = forwarded(Observation._task_stream, "observation")
-
-    def watch_transitions(self, watcher: Any) -> None:
-        self.shell.plugin_registry.watch_transitions(watcher)
-
-    def unwatch_transitions(self, watcher: Any) -> None:
-        self.shell.plugin_registry.unwatch_transitions(watcher)
+        return self.parts.inspection.story(*keys_or_tasks_or_stimuli)

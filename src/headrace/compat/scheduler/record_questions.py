@@ -9,17 +9,18 @@ import msgspec
 
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
-from headrace.scheduler.state.data.copies import replicated as replicated
 from headrace.scheduler.state.data.replicas import add_replica as add_replica
 from headrace.scheduler.state.data.replicas import drop_replica as drop_replica
+from headrace.scheduler.state.data.replicas import replicated as replicated
 from headrace.scheduler.state.placing.load import check_load as check_load
 from headrace.scheduler.state.placing.load import comm_cost
 from headrace.scheduler.state.placing.placement import is_root_like
 from headrace.scheduler.state.placing.restrictions import all_allowed, may_run
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState as SchedulerCore
-    from headrace.scheduler.state.records.tasks import Computation, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.computations import Computation
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
@@ -148,7 +149,7 @@ def decide_among(
     valid_workers: Iterable[WorkerState] | None,
     objective: Callable[[WorkerState], Any],
 ) -> WorkerState | None:
-    """Of the holders of what a task needs, else of all, that may run it: the one for which `objective` is least."""
+    """The worker for which `objective` is least, among the holders of a task's data (else all) that may run it."""
     allowed = set(all_workers) if valid_workers is None else set(valid_workers)
     holders = {worker for needed in ts._dependencies for worker in needed.who_has}
     return min(holders & allowed or allowed, key=objective, default=None)

@@ -18,11 +18,13 @@ from headrace.scheduler.server import SchedulerServer
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.invariants import InvariantError, check, problem_of
 from headrace.scheduler.state.checks.story import ErredTask, Transition, transitions
-from headrace.scheduler.state.core import SchedulerState as SchedulerCore
+from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.placing import load
 from headrace.scheduler.state.records.clients import ClientState
+from headrace.scheduler.state.records.computations import Computation
+from headrace.scheduler.state.records.groups import TaskGroup, TaskPrefix
 from headrace.scheduler.state.records.memory_readings import MemoryState
-from headrace.scheduler.state.records.tasks import Computation, TaskGroup, TaskPrefix, TaskState
+from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.topics.inspection import Inspection
 
@@ -75,7 +77,7 @@ class SchedulerState(SchedulerServer, DocumentedServer):
 
     # Records
 
-    def _task(self, task: Any) -> TaskState:
+    def _task(self, task: TaskState | Key) -> TaskState:
         if isinstance(task, TaskState):
             return task
         found = self.tasks.get(to_wire(task))
@@ -83,15 +85,15 @@ class SchedulerState(SchedulerServer, DocumentedServer):
             raise KeyError(f"the scheduler does not know the task {task!r}")
         return found
 
-    def _worker(self, worker: Any) -> WorkerState:
+    def _worker(self, worker: object) -> WorkerState:
         if isinstance(worker, WorkerState):
             return worker
-        found = self.workers.get(self.directory.coerce_address(worker))
+        found = self.workers.get(self.parts.directory.coerce_address(worker))
         if found is None:
             raise KeyError(f"there is no worker {worker!r}")
         return found
 
-    def _client(self, client: Any) -> ClientState:
+    def _client(self, client: ClientState | str) -> ClientState:
         if isinstance(client, ClientState):
             return client
         if client not in self.clients:
@@ -258,23 +260,23 @@ class SchedulerState(SchedulerServer, DocumentedServer):
 
     # Placement
 
-    def decide_worker(self, ts: Any) -> WorkerState | None:
+    def decide_worker(self, ts: TaskState | Key) -> WorkerState | None:
         """The worker that a task would best run on now; `None` if none may run it."""
         return record_questions.decide_worker(self.core, self._task(ts))
 
-    def worker_objective(self, ts: Any, ws: Any) -> tuple[float, int]:
-        """What is minimised in choosing a worker: seconds until the task could start there, then bytes stored there."""
+    def worker_objective(self, ts: TaskState | Key, ws: object) -> tuple[float, int]:
+        """The cost of a choice of worker: seconds until the task could start there, then bytes stored there."""
         return record_questions.worker_objective(self.core, self._task(ts), self._worker(ws))
 
-    def valid_workers(self, ts: Any) -> set[WorkerState] | None:
+    def valid_workers(self, ts: TaskState | Key) -> set[WorkerState] | None:
         """The running workers that may run a task, by its restrictions; `None` when all may."""
         return record_questions.valid_workers(self.core, self._task(ts))
 
-    def get_comm_cost(self, ts: Any, ws: Any) -> float:
+    def get_comm_cost(self, ts: TaskState | Key, ws: object) -> float:
         """Seconds expected for bringing to a worker what a task needs."""
         return load.comm_cost(self.core, self._worker(ws), self._task(ts))
 
-    def get_task_duration(self, ts: Any, default: float | None = None) -> float:
+    def get_task_duration(self, ts: TaskState | Key, default: float | None = None) -> float:
         """Seconds that a task is expected to compute.
 
         Args:
@@ -285,22 +287,22 @@ class SchedulerState(SchedulerServer, DocumentedServer):
             return average
         return self.core.options.unknown_duration if default is None else default
 
-    def is_rootish(self, ts: Any) -> bool:
+    def is_rootish(self, ts: TaskState | Key) -> bool:
         """Whether a task is one of many that need little."""
         return record_questions.is_rootish(self.core, self._task(ts))
 
-    def is_unoccupied(self, ws: Any, occupancy: float, nprocessing: int) -> bool:
+    def is_unoccupied(self, ws: object, occupancy: float, nprocessing: int) -> bool:
         """Whether a worker with so many expected seconds of work and so many tasks has room for more.
 
         It has with fewer tasks than threads, and with less than half of the work a thread that workers have on average.
         """
         return record_questions.is_unoccupied(self.core, self._worker(ws), occupancy, nprocessing)
 
-    def decide_worker_non_rootish(self, ts: Any) -> WorkerState | None:
+    def decide_worker_non_rootish(self, ts: TaskState | Key) -> WorkerState | None:
         """The worker where a task with dependencies would start earliest; `None` if none may run it."""
         return record_questions.decide_worker(self.core, self._task(ts))
 
-    def decide_worker_rootish_queuing_disabled(self, ts: Any) -> WorkerState | None:
+    def decide_worker_rootish_queuing_disabled(self, ts: TaskState | Key) -> WorkerState | None:
         """The worker for a root-like task that is not to be queued: that of its neighbours, or the least busy."""
         return record_questions.decide_sibling(self.core, self._task(ts))
 
@@ -308,8 +310,8 @@ class SchedulerState(SchedulerServer, DocumentedServer):
         """The least busy worker that has room for a root-like task; `None` if the task is to be queued."""
         return record_questions.decide_open(self.core)
 
-    def bulk_schedule_unrunnable_after_adding_worker(self, ws: Any) -> dict[Key, str]:
-        """What to do with tasks that no worker could run, now that there is this one: for `transitions`."""
+    def bulk_schedule_unrunnable_after_adding_worker(self, ws: object) -> dict[Key, str]:
+        """Recommendations for tasks that no worker could run, now that there is this one: for `transitions`."""
         found = record_questions.runnable_on(self.core, self._worker(ws))
         return {task.key: "processing" for task in found}
 
@@ -341,29 +343,29 @@ class SchedulerState(SchedulerServer, DocumentedServer):
         """
         return record_questions.new_task(self.core, to_wire(key), spec, state, computation)
 
-    def add_replica(self, ts: Any, ws: Any) -> None:
+    def add_replica(self, ts: TaskState | Key, ws: object) -> None:
         """Record that a worker holds a copy of a result."""
         record_questions.add_replica(self._task(ts), self._worker(ws))
 
-    def remove_replica(self, ts: Any, ws: Any) -> None:
+    def remove_replica(self, ts: TaskState | Key, ws: object) -> None:
         """Record that it no longer does."""
         record_questions.drop_replica(self._task(ts), self._worker(ws))
 
-    def remove_all_replicas(self, ts: Any) -> None:
+    def remove_all_replicas(self, ts: TaskState | Key) -> None:
         """Record that no worker holds a copy, without telling any."""
         task = self._task(ts)
         for worker in list(task.who_has):
             record_questions.drop_replica(task, worker)
 
-    def acquire_resources(self, ts: Any, ws: Any) -> None:
+    def acquire_resources(self, ts: TaskState | Key, ws: object) -> None:
         """Account for the abstract resources that a task takes on a worker."""
         record_questions.claim(self._task(ts), self._worker(ws), 1)
 
-    def release_resources(self, ts: Any, ws: Any) -> None:
+    def release_resources(self, ts: TaskState | Key, ws: object) -> None:
         """Account for their return."""
         record_questions.claim(self._task(ts), self._worker(ws), -1)
 
-    def coerce_hostname(self, host: Any) -> str:
+    def coerce_hostname(self, host: object) -> str:
         """The host of a worker that is given by name; others stay as they are."""
         address = self.aliases.get(host)
         return self.workers[address].host if address in self.workers else str(host)

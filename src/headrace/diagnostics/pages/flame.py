@@ -19,7 +19,7 @@ FUNCTIONS = 12
 
 
 def flame_data(state: Mapping[str, Any], interval: float) -> dict[str, Any]:
-    """What the script draws: texts, colors and `[samples, depth, left, width, name, place, color, line]` a node."""
+    """Data for the script: texts, colors, and nodes `[samples, depth, left, width, name, place, color, line]`."""
     total = state["count"]
     texts: dict[str, int] = {}
     colors: dict[str, int] = {}
@@ -50,7 +50,7 @@ def flame_data(state: Mapping[str, Any], interval: float) -> dict[str, Any]:
 
 
 def _calls(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a call has called. The machinery of imports is left out: five calls of it stand for one import."""
+    """Calls within a call. The machinery of imports is left out: five calls of it stand for one import."""
     found: list[Mapping[str, Any]] = []
     stack = list(node["children"].values())
     while stack:

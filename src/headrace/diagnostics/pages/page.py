@@ -63,14 +63,14 @@ def section(name: str, title: str, content: str, note: str = "") -> str:
     return f'<section id="{escape(name, quote=True)}"><h2>{escape(title)}</h2>{said}\n{content}\n</section>'
 
 
-def data_block(name: str, data: Any) -> str:
+def data_block(name: str, data: object) -> str:
     """Data for the script, that cannot end its element whatever it holds."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, default=str, allow_nan=False)
     text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def chart(kind: str, name: str, data: Any, label: str, hint: str) -> str:
+def chart(kind: str, name: str, data: object, label: str, hint: str) -> str:
     """A drawing that the script makes of data: "stream" or "flame"."""
     return (
         f'<div class="chart" data-kind="{kind}" data-source="{name}">'
@@ -86,7 +86,7 @@ class Raw(str):
     __slots__ = ()
 
 
-def cell(value: Any, kind: str = "td", style: str = "") -> str:
+def cell(value: object, kind: str = "td", style: str = "") -> str:
     """A cell of a table."""
     content = value if isinstance(value, Raw) else escape(str(value))
     return f"<{kind}{style}>{content}</{kind}>"
@@ -130,7 +130,7 @@ def pairs(items: Iterable[tuple[str, Any]]) -> str:
 
 
 def tiles(items: Iterable[tuple[str, str, str, bool]]) -> str:
-    """The figures at the head of a page: name, value, what else is to say, and whether it is bad news."""
+    """The figures at the head of a page: name, value, a note, and whether it is bad news."""
     return '<dl class="tiles">{}</dl>'.format(
         "".join(
             f'<div class="tile{" bad" if bad else ""}"><dt>{escape(name)}</dt>'

@@ -1,4 +1,4 @@
-"""The page of a performance report: what was done, by whom, how long it took, and where the time went."""
+"""The page of a performance report: tasks and workers, durations, and profiles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .stream_drawings import (
 )
 from .task_colors import color_of_task
 
-#: Lines of a table; what is left out is added up.
+#: Lines of a table; of more, only the number is shown.
 LINES = 100
 #: Characters of the user's code that are shown.
 LONGEST_CODE = 40_000

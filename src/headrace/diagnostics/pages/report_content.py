@@ -1,19 +1,22 @@
-"""What a performance report is made of, and the figures in it. Pure: values in, values out."""
+"""The content of a performance report, and the figures in it. Pure: values in, values out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .stream_drawings import name_of, span_of
 
+if TYPE_CHECKING:
+    from headrace.diagnostics.task_stream import Run
+
 
 class WorkerLine(NamedTuple):
-    """What is known of a worker at the end; memory in bytes (0 for no limit)."""
+    """A worker at the end of a report; memory in bytes (0 for no limit)."""
 
     address: str
-    name: Any
+    name: object
     nthreads: int
     process: int
     spilled: int
@@ -23,23 +26,23 @@ class WorkerLine(NamedTuple):
 
 @dataclass
 class ReportContent:
-    """What a report is about.
+    """The observations that a report shows.
 
     Attributes:
-        start, stop: the time that it covers, in seconds since the epoch by the scheduler's clock.
-        runs: tasks that ended in it.
-        workers: those that are there at the end.
+        start, stop: the time that the report covers, in seconds since the epoch by the scheduler's clock.
+        runs: runs of tasks that ended in that time.
+        workers: workers that are there at the end.
         profile: of the workers' tasks, with a sample every `profile_interval` seconds.
         loop_profile: of the scheduler's event loop, likewise.
         memory: (seconds since the epoch, bytes of all workers' processes, bytes spilled).
-        code: source text that did the work.
-        asked_by: what the client says of itself and of the code: "versions", "filename", "first_line", "line".
+        code: source text of the user's block.
+        asked_by: the client's report on itself and on the code: "versions", "filename", "first_line", "line".
         scheduler: "address", "id", "versions".
     """
 
     start: float
     stop: float
-    runs: Sequence[Any]
+    runs: Sequence[Run]
     workers: list[WorkerLine]
     profile: dict[str, Any]
     profile_interval: float
@@ -52,21 +55,21 @@ class ReportContent:
 
     @property
     def duration(self) -> float:
-        """Seconds."""
+        """Seconds that the report covers."""
         return max(1e-9, self.stop - self.start)
 
     @property
     def nthreads(self) -> int:
-        """Of all workers."""
+        """Threads of all workers."""
         return sum(worker.nthreads for worker in self.workers)
 
     @property
-    def names(self) -> dict[str, Any]:
+    def names(self) -> dict[str, object]:
         """Workers' names by address."""
         return {worker.address: worker.name for worker in self.workers}
 
     def axis(self) -> tuple[float, float]:
-        """From when to when drawings go: workers' clocks may differ from the scheduler's."""
+        """Start and end of drawings: workers' clocks may differ from the scheduler's."""
         first, last = span_of(self.runs)
         if not last:
             return self.start, self.stop
@@ -85,8 +88,8 @@ class Total:
     load: float = 0.0
     nbytes: int = 0
 
-    def add(self, run: Any) -> None:
-        """Count one more."""
+    def add(self, run: Run) -> None:
+        """Count one more run."""
         self.tasks += 1
         self.failed += run.status != "OK"
         self.nbytes += run.nbytes
@@ -106,8 +109,8 @@ class Total:
         return self.compute / self.tasks if self.tasks else 0.0
 
 
-def totals(runs: Sequence[Any]) -> tuple[Total, dict[str, Total], dict[str, Total]]:
-    """Of all runs, by prefix and by worker's address."""
+def totals(runs: Sequence[Run]) -> tuple[Total, dict[str, Total], dict[str, Total]]:
+    """Sums over all runs, by prefix and by worker's address."""
     whole = Total()
     by_prefix: dict[str, Total] = {}
     by_worker: dict[str, Total] = {}

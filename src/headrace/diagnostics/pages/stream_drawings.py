@@ -1,15 +1,18 @@
-"""Drawings of the stream of tasks: who did what when, and how many worked at a time."""
+"""Drawings of the stream of tasks: each run on its thread over time, and the number of tasks that ran at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import from_wire, key_group, key_prefix
 
 from .page import chart, framed, page, seconds_in_words, section
 from .task_colors import color_of_task
+
+if TYPE_CHECKING:
+    from headrace.diagnostics.task_stream import Run
 
 #: Runs that are drawn; of more, those that took longest.
 MOST = 40_000
@@ -20,27 +23,27 @@ LEGEND = 14
 _ACTIONS = {"compute": 0, "transfer": 1, "load": 2}
 
 
-def name_of(run: Any) -> str:
+def name_of(run: Run) -> str:
     """The prefix of a run's key."""
     return key_prefix(key_group(run.key))
 
 
 def worker_label(address: str, names: Mapping[str, Any]) -> str:
-    """What a worker is called, briefly: its name, or its address without the scheme."""
+    """A short name of a worker: its name, or its address without the scheme."""
     name = names.get(address)
     return str(name) if name is not None and str(name) != address else address.rpartition("://")[2]
 
 
-def span_of(runs: Sequence[Any]) -> tuple[float, float]:
-    """When the first of some runs began and the last one ended, in seconds since the epoch."""
+def span_of(runs: Sequence[Run]) -> tuple[float, float]:
+    """The start of the first of some runs and the end of the last one, in seconds since the epoch."""
     times = [(begin, end) for run in runs for _, begin, end in run.startstops if end]
     if not times:
         return 0.0, 0.0
     return min(begin for begin, _ in times), max(end for _, end in times)
 
 
-def stream_data(runs: Sequence[Any], names: Mapping[str, Any], start: float, stop: float) -> dict[str, Any]:
-    """What the script draws: rows, names, colors, keys, and runs.
+def stream_data(runs: Sequence[Run], names: Mapping[str, Any], start: float, stop: float) -> dict[str, Any]:
+    """Data for the script to draw: rows, names, colors, keys, and runs.
 
     A run is `[row, start, seconds, action, name, key, error, nbytes]`, an entry for each action.
     """
@@ -78,8 +81,8 @@ def _order(row: tuple[str, int], names: Mapping[str, Any]) -> tuple[Any, ...]:
     return (0, int(label), row[1]) if label.isdigit() else (1, label, row[1])
 
 
-def legend(runs: Sequence[Any]) -> str:
-    """What the colors mean: the prefixes that took longest, transfers, reading from disk, failures."""
+def legend(runs: Sequence[Run]) -> str:
+    """The meaning of the colors: the prefixes that took longest, transfers, reading from disk, failures."""
     spent: dict[str, float] = {}
     actions = set()
     for run in runs:
@@ -104,7 +107,7 @@ def legend(runs: Sequence[Any]) -> str:
     return f'<ul class="legend">{shown}{more}</ul>'
 
 
-def stream_chart(runs: Sequence[Any], names: Mapping[str, Any], start: float, stop: float) -> str:
+def stream_chart(runs: Sequence[Run], names: Mapping[str, Any], start: float, stop: float) -> str:
     """The drawing, with its legend."""
     if not runs:
         return '<p class="empty">No task has ended in this time.</p>'
@@ -117,8 +120,8 @@ def stream_chart(runs: Sequence[Any], names: Mapping[str, Any], start: float, st
     return legend(runs) + chart("stream", "stream-data", data, label, hint)
 
 
-def busy_over_time(runs: Sequence[Any], start: float, stop: float, steps: int = 240) -> list[float]:
-    """How many tasks were computed at a time: the mean in each of so many spans of equal length."""
+def busy_over_time(runs: Sequence[Run], start: float, stop: float, steps: int = 240) -> list[float]:
+    """The mean number of tasks that were computed at a time, in each of so many spans of equal length."""
     width = (stop - start) / steps
     found = [0.0] * steps
     if width <= 0:
@@ -140,7 +143,12 @@ def busy_over_time(runs: Sequence[Any], start: float, stop: float, steps: int = 
 
 
 def line_plot(
-    points: Sequence[tuple[float, float]], limit: float, words: Any, span: float, label: str, height: int = 130
+    points: Sequence[tuple[float, float]],
+    limit: float,
+    words: Callable[[float], str],
+    span: float,
+    label: str,
+    height: int = 130,
 ) -> str:
     """A curve over time, as SVG.
 
@@ -208,7 +216,7 @@ class Figure:
         return f"<Figure: {len(self.html)} characters of HTML; see .save(filename)>"
 
 
-def stream_figure(runs: Sequence[Any], names: Mapping[str, Any] | None = None) -> Figure:
+def stream_figure(runs: Sequence[Run], names: Mapping[str, Any] | None = None) -> Figure:
     """The drawing of a stream of tasks alone."""
     start, stop = span_of(runs)
     content = stream_chart(runs, names or {}, start, stop)

@@ -1,11 +1,12 @@
-"""Plugins that bring what workers log and print to clients."""
+"""Plugins that bring the logs and the printed output of workers to clients."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .plugin_base import WorkerPlugin
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class ForwardLoggingPlugin(WorkerPlugin):
-    """Publishes what a logger on each worker logs.
+    """Publishes the records of a logger on each worker.
 
     Args:
         logger_name: of the logger; None for all.
         level: from which level on.
-        topic: what to publish it under.
+        topic: the topic to publish them under.
     """
 
     def __init__(self, logger_name: str | None, level: int | str, topic: str) -> None:
@@ -59,8 +60,8 @@ class _ForwardingHandler(logging.Handler):
             self.handleError(record)
 
 
-def _plain_record(record: logging.LogRecord, text_of: Any) -> dict[str, Any]:
-    """What `logging.makeLogRecord` takes; exceptions as text."""
+def _plain_record(record: logging.LogRecord, text_of: Callable[[logging.LogRecord], str]) -> dict[str, Any]:
+    """Fields of a record for `logging.makeLogRecord`; exceptions as text."""
     fields = {
         name: value
         for name, value in record.__dict__.items()
@@ -75,7 +76,7 @@ def _plain_record(record: logging.LogRecord, text_of: Any) -> dict[str, Any]:
 
 
 class ForwardOutput(WorkerPlugin):
-    """Prints in the terminals of all clients what is printed on workers, wherever that is."""
+    """Prints the output of workers, from wherever in their processes, in the terminals of all clients."""
 
     def setup(self, worker: Worker) -> None:
         self._exit = contextlib.ExitStack()
@@ -87,7 +88,7 @@ class ForwardOutput(WorkerPlugin):
 
 
 class forward_stream:
-    """Within the context, what is written to "stdout" or "stderr" of this process is also printed at clients.
+    """Within the context, text written to "stdout" or "stderr" of this process is also printed at clients.
 
     Args:
         stream: "stdout" or "stderr".
@@ -118,11 +119,11 @@ class forward_stream:
 class _Forwarding:
     """A stream that is like another but for how it is written to."""
 
-    def __init__(self, original: Any, write: Any) -> None:
+    def __init__(self, original: TextIO, write: Callable[[str], int]) -> None:
         self._original = original
         self.write = write
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from headrace.directories import scratch_directory
 from headrace.rpc import remote_exception
@@ -33,7 +33,7 @@ class InstallPlugin(SchedulerPlugin):
     """Calls a function once on each machine that has workers, before they take work; later ones included.
 
     Args:
-        install_fn: what installs; it is called in a thread.
+        install_fn: installs something; called in a thread.
         restart_workers: start workers that have a nanny again once it has returned.
     """
 
@@ -60,7 +60,7 @@ class PipInstall(InstallPlugin):
     Args:
         packages: as pip takes them.
         pip_options: for `pip install`, such as `["--upgrade"]`.
-        restart_workers: start workers again afterwards, so that they import what is new.
+        restart_workers: start workers again afterwards, so that they import the new packages.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class CondaInstall(InstallPlugin):
     Args:
         packages: as conda takes them.
         conda_options: for `conda install`, such as `["--update-deps"]`.
-        restart_workers: start workers again afterwards, so that they import what is new.
+        restart_workers: start workers again afterwards, so that they import the new packages.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Installer(WorkerPlugin):
             worker.run_in_background(_restart(worker))
 
     def _install_once(self) -> float:
-        """When it was installed on this machine (seconds since the epoch); does so if it has not been."""
+        """Install on this machine unless a worker has; returns the time of that in seconds since the epoch."""
         mark = os.path.join(_marks(), self._mark)
         with _machine_lock():
             if not os.path.exists(mark):
@@ -182,5 +182,5 @@ def _machine_lock() -> Iterator[None]:
         yield
 
 
-def _listed(options: Any) -> list[str]:
+def _listed(options: str | Iterable[str] | None) -> list[str]:
     return [options] if isinstance(options, str) else list(options or ())

@@ -22,7 +22,7 @@ class SchedulerPlugin:
     """Extends the scheduler; register it with `Client.register_plugin` or `Scheduler.add_plugin`.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
 
     >>> class Finished(SchedulerPlugin):
@@ -73,12 +73,12 @@ class SchedulerPlugin:
         Args:
             scheduler: where this runs.
             client: its key.
-            keys: those whose results it wants.
+            keys: keys whose results it wants.
             tasks: all keys of the submission.
             annotations: by annotation, its value per key.
-            priority: by key, what it was given; smaller runs earlier.
+            priority: priorities by key; smaller ones run earlier.
             stimulus_id: names this event in stories.
-            kwargs: what later versions may add.
+            kwargs: keywords that later versions may add.
         """
 
     @does_nothing
@@ -95,7 +95,7 @@ class SchedulerPlugin:
             finish: one of these, or forgotten.
             args: nothing today.
             stimulus_id: names the event that caused it.
-            kwargs: what is known of it: worker, startstops, nbytes, …
+            kwargs: facts about the run, where known: worker, startstops, nbytes, …
         """
 
     @does_nothing
@@ -117,12 +117,12 @@ class SchedulerPlugin:
         """A client has left."""
 
     @does_nothing
-    def log_event(self, topic: str, msg: Any) -> None:
+    def log_event(self, topic: str, msg: object) -> None:
         """Something was published on a topic."""
 
     @does_nothing
     def valid_workers_downscaling(self, scheduler: Scheduler, workers: list[Any]) -> list[Any]:
-        """Those of the `WorkerState` records given that may be removed when the cluster shrinks."""
+        """Choose, of the `WorkerState` records given, those that may be removed when the cluster shrinks."""
         return workers
 
 
@@ -130,7 +130,7 @@ class WorkerPlugin:
     """Extends every worker, those that join later included; register it with `Client.register_plugin`.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
     """
 
@@ -153,15 +153,15 @@ class WorkerPlugin:
             key: the task.
             start: waiting, ready, executing, long-running, fetch, flight, memory, error, …
             finish: likewise.
-            kwargs: what is known of it.
+            kwargs: facts about the task, where known.
         """
 
 
 class NannyPlugin:
-    """Extends every nanny: what must happen before the worker's process starts.
+    """Extends every nanny: its hooks run before the worker's process starts.
 
     Attributes:
-        name: what it is registered under; another plugin of the same name replaces it.
+        name: the name that it is registered under; another plugin of the same name replaces it.
         idempotent: keep the one that is registered already instead of replacing it.
         restart: restart the running workers when it is registered.
     """

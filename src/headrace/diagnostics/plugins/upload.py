@@ -100,7 +100,7 @@ class UploadDirectory(SchedulerPlugin):
 
     Args:
         path: the directory, here; packed at once.
-        restart_workers: start workers that have a nanny again, so that they import what has come.
+        restart_workers: start workers that have a nanny again, so that they import the new files.
         update_path: put the directory on Python's path there.
         skip_words: parts of paths that are left out.
         skip: functions of a path that say that a file is left out.

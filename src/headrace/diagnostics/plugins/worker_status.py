@@ -1,14 +1,13 @@
-"""A scheduler plugin that tells somebody which workers come and go."""
+"""A scheduler plugin that reports workers that come and go over a connection."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from headrace.comm import Comm
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
 from headrace.exceptions import CommClosedError
+from headrace.scheduler.shell import HasShell, Shell, shell_of
 
-#: Bytes that may wait to be read.
+#: Bytes that may wait to be read by the other end.
 MOST_UNSENT = 16 << 20
 
 
@@ -18,32 +17,33 @@ class WorkerStatusPlugin(SchedulerPlugin):
     It sends `["add", {"workers": {address: identity}}]` and `["remove", address]`.
 
     Args:
-        scheduler: whose workers.
+        scheduler: the scheduler of the workers.
         comm: the connection; the plugin leaves when it is closed.
     """
 
-    def __init__(self, scheduler: Any, comm: Comm) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell, comm: Comm) -> None:
+        self._shell = shell_of(scheduler)
+        self.scheduler = self._shell.facade
         self.comm = comm
         self.name = f"worker-status-{id(comm):x}"
 
-    def add_worker(self, scheduler: Any, worker: str) -> None:
+    def add_worker(self, scheduler: object, worker: str) -> None:
         """Tell of a worker that has come."""
-        record = self.scheduler.workers.get(worker)
+        record = self._shell.core.workers.get(worker)
         if record is not None:
             self._tell(["add", {"workers": {worker: record.identity()}}])
 
-    def remove_worker(self, scheduler: Any, worker: str, *, stimulus_id: str = "", **kwargs: Any) -> None:
+    def remove_worker(self, scheduler: object, worker: str, *, stimulus_id: str = "", **kwargs: object) -> None:
         """Tell of a worker that has gone."""
         self._tell(["remove", worker])
 
-    def _tell(self, message: list[Any]) -> None:
-        if self.comm.unsent > MOST_UNSENT:  # nobody reads it
+    def _tell(self, message: list[object]) -> None:
+        if self.comm.unsent > MOST_UNSENT:  # the other end does not read
             self.comm.abort()
         try:
             self.comm.send(message)
         except CommClosedError:
-            self.scheduler.plugins.pop(self.name, None)
+            self._shell.plugins.pop(self.name, None)
 
     def teardown(self) -> None:
         """Close the connection."""

@@ -1,1 +1,1 @@
-"""How far work is: counted by the scheduler, pushed to clients, drawn on terminals and in notebooks."""
+"""Progress of work: counted by the scheduler, pushed to clients, drawn on terminals and in notebooks."""

@@ -1,4 +1,4 @@
-"""What all progress bars share: they follow futures, and are told how far these are. Shows nothing itself."""
+"""The base of all progress bars: it follows futures, and is told how far these are. Shows nothing itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.config import parse_seconds
 
-from .feed import ProgressFeed, Snapshot
+from .feed import GroupBy, ProgressFeed, Snapshot
+
+if TYPE_CHECKING:
+    from headrace.client.future import Future
 
 __all__ = ["MultiProgressBar", "ProgressBar"]
 
@@ -22,21 +25,21 @@ class ProgressBar:
         keys: futures, containers of futures, persisted collections, or keys (text) of the current client.
         scheduler: accepted for compatibility; futures know theirs.
         interval: seconds, or text such as "100ms", between two looks at most.
-        complete: count what is done at the start as well.
-        group_by: what makes a group: "prefix", "spans", or a function of a key that gives its group's name.
+        complete: count tasks that are done at the start as well.
+        group_by: "prefix", "spans", or a function of a key that gives its group's name.
 
     Raises:
-        ValueError: `group_by` is something else, or the futures are of several schedulers.
+        ValueError: `group_by` is none of these, or the futures are of several schedulers.
     """
 
     def __init__(
         self,
-        keys: Any,
-        scheduler: Any = None,
+        keys: object,
+        scheduler: object = None,
         interval: float | str = "100ms",
         complete: bool = True,
         *,
-        group_by: Any = "prefix",
+        group_by: GroupBy = "prefix",
     ) -> None:
         self.scheduler = scheduler
         self.interval = parse_seconds(interval)
@@ -46,19 +49,19 @@ class ProgressBar:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this was made."""
+        """Seconds since the bar was made."""
         return self.feed.elapsed
 
     @property
     def status(self) -> Snapshot:
-        """How far it is now."""
+        """The counts of now."""
         return self.feed.now()
 
     def _on_news(self, snapshot: Snapshot) -> None:
         """The counts have changed; called on the client's loop."""
 
     def draw(self, snapshot: Snapshot) -> None:
-        """Show it."""
+        """Show a snapshot."""
 
     async def listen(self) -> Snapshot:
         """Follow until all are done, within an event loop."""
@@ -101,13 +104,13 @@ class ProgressBar:
 
 
 class MultiProgressBar(ProgressBar):
-    """As `ProgressBar`, by group; it shows nothing itself, see `MultiProgressWidget` and `TextProgressBar`."""
+    """A `ProgressBar` by group; it shows nothing itself, see `MultiProgressWidget` and `TextProgressBar`."""
 
     def __init__(
         self,
-        keys: Any,
-        scheduler: Any = None,
-        group_by: Any = "prefix",
+        keys: object,
+        scheduler: object = None,
+        group_by: GroupBy = "prefix",
         interval: str | float = "100ms",
         complete: bool = False,
         **kwargs: Any,
@@ -115,8 +118,8 @@ class MultiProgressBar(ProgressBar):
         super().__init__(keys, scheduler, interval, complete, group_by=group_by, **kwargs)
 
 
-def _futures(values: Any) -> list[Any]:
-    """The futures in what a user gave, each once."""
+def _futures(values: object) -> list[Future[Any]]:
+    """Find the futures in a user's values, each once."""
     from headrace.client import Future, futures_of
 
     given = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
@@ -125,7 +128,7 @@ def _futures(values: Any) -> list[Any]:
     return list({id(future._bound()): future for future in found}.values())
 
 
-def _texts(values: Iterable[Any]) -> Iterator[str]:
+def _texts(values: Iterable[object]) -> Iterator[str]:
     for value in values:
         if isinstance(value, str):
             yield value

@@ -1,4 +1,4 @@
-"""Progress as HTML: one bar for all, and one a group, with what failed. Pure: it is given a snapshot."""
+"""Progress as HTML: one bar for all, one a group, and the failures. Pure: it is given a snapshot."""
 
 from __future__ import annotations
 

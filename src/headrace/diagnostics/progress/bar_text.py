@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from headrace.diagnostics.progress.feed import Group, Snapshot
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-#: The bar gets no shorter than this; what does not fit beside it is left out.
+#: The bar gets no shorter than this; numbers that do not fit beside it are left out.
 SHORTEST_BAR = 4
 _NAME_WIDTH = 24
 
@@ -41,7 +41,7 @@ def render_bar(fraction: float, width: int, unicode: bool = True) -> str:
 
 
 def counts(ended: int, total: int, erred: int, lost: int, more: str = "") -> str:
-    """How many of how many, and what went wrong.
+    """The number of tasks that have ended, of all, and of those that went wrong.
 
     >>> counts(4, 1200, 1, 0)
     '4/1,200, 1 erred'
@@ -55,7 +55,7 @@ def counts(ended: int, total: int, erred: int, lost: int, more: str = "") -> str
 
 
 def times(snapshot: Snapshot) -> str:
-    """The time passed, and what is left."""
+    """The time passed, and the time left."""
     took = format_seconds(snapshot.elapsed)
     if snapshot.finished:
         return f"in {took}"
@@ -123,14 +123,14 @@ def _processing(group: Group) -> str:
 
 
 def render_errors(snapshot: Snapshot) -> list[str]:
-    """What failed: a line each."""
+    """A line for each failure that is known."""
     return [
         f"  {key}: {text.splitlines()[0] if text else ''}" for told in snapshot.errors.values() for key, text in told
     ]
 
 
 def choose_groups(groups: tuple[Group, ...], rows: int) -> list[Group]:
-    """Those that are shown when there is room for so many: none for a single one; rather what is not done."""
+    """Choose groups to show in so many rows: none of a single one, and rather those that are not done."""
     if len(groups) < 2 or rows < 1:
         return []
     if len(groups) <= rows:

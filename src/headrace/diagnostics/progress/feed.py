@@ -12,26 +12,35 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headrace.common.keys import Key
 from headrace.exceptions import CommClosedError
 from headrace.protocol import dumps
 from headrace.rpc.requests import UNCAUGHT_ERROR, remote_exception
 
-__all__ = ["Group", "ProgressFeed", "Snapshot"]
+if TYPE_CHECKING:
+    from headrace.client.client import Client
+    from headrace.client.future import Future
+    from headrace.client.link.session import Session
+    from headrace.comm import Comm
+
+__all__ = ["Group", "GroupBy", "ProgressFeed", "Snapshot"]
+
+#: A grouping of tasks: "prefix" (of their keys), "spans", or a function of a key that gives its group's name.
+GroupBy: TypeAlias = str | Callable[[Any], object]
 
 #: Keys in one message.
 CHUNK = 20_000
 #: Seconds between two attempts to connect again, first and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: Seconds after which whoever shows the time is called although nothing has changed.
+#: Seconds after which `on_news` is called although nothing has changed, since the time is shown.
 TICK = 1.0
 
 
 @dataclass(frozen=True)
 class Group:
-    """How far the tasks of a group are; see `headrace.diagnostics.progress.tally.GroupCount`."""
+    """Counts of the tasks of a group; see `headrace.diagnostics.progress.tally.GroupCount`."""
 
     name: str
     total: int = 0
@@ -43,27 +52,27 @@ class Group:
 
     @property
     def ended(self) -> int:
-        """Done, erred or lost."""
+        """The number of tasks that are done, erred or lost."""
         return self.done + self.erred + self.lost
 
     @property
     def finished(self) -> bool:
-        """Whether all have ended."""
+        """True once all tasks have ended."""
         return self.ended >= self.total
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far all that is watched is.
+    """Counts of all tasks that are watched, at one moment.
 
     Attributes:
-        groups: those that have tasks.
-        total: all tasks, also those that the scheduler does not know yet.
-        running: tasks that run in the cluster, whoever wants them; `None` while the scheduler has not said.
+        groups: groups that have tasks.
+        total: number of tasks, including those that the scheduler does not know yet.
+        running: number of tasks that run in the cluster, of all clients; `None` before the scheduler's first message.
         errors: by group, the key and the text of some failures.
-        finished: whether all that is wanted has ended.
+        finished: whether all tasks that are wanted have ended.
         elapsed: seconds since the watch began.
-        problem: why nothing more will come, if that is so before the end.
+        problem: the reason why the watch broke off, if it did.
     """
 
     groups: tuple[Group, ...] = ()
@@ -76,7 +85,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, message: dict[str, Any], elapsed: float) -> Snapshot:
-        """What the scheduler sent."""
+        """Read a message of the scheduler."""
         groups = tuple([Group(*numbers) for numbers in message["groups"] if numbers[1]])
         total = sum(group.total for group in groups) + message["coming"]
         errors = {name: [(key, text) for key, text in told] for name, told in message["errors"].items()}
@@ -96,7 +105,7 @@ class Snapshot:
 
     @property
     def ended(self) -> int:
-        """Done, erred or lost."""
+        """The number of tasks that are done, erred or lost."""
         return sum(group.ended for group in self.groups)
 
     @property
@@ -120,30 +129,30 @@ class ProgressFeed:
 
     Args:
         futures: all of one scheduler.
-        group_by: "prefix", "spans", or a function of a key that gives its group's name.
-        complete: count what is done already as well.
+        group_by: see `GroupBy`.
+        complete: count tasks that are done already as well.
         interval: seconds between two news, at least.
         on_news: called with each `Snapshot`, on the client's loop; once a second if nothing is new.
 
     Attributes:
-        latest: what came last.
+        latest: the snapshot that came last.
         client: of the first of the futures; `None` if there are none.
         end: done when nothing more will come; its result is the last `Snapshot`.
     """
 
     def __init__(
         self,
-        futures: Sequence[Any],
+        futures: Sequence[Future[Any]],
         *,
-        group_by: Any = "prefix",
+        group_by: GroupBy = "prefix",
         complete: bool = True,
         interval: float = 0.1,
         on_news: Callable[[Snapshot], None] | None = None,
     ) -> None:
         if not (callable(group_by) or group_by in ("prefix", "spans")):
             raise ValueError(f"group_by must be 'prefix', 'spans' or a function of a key, not {group_by!r}")
-        self.client: Any = _client_of(futures)
-        self._futures: Sequence[Any] | None = futures
+        self.client: Client | None = _client_of(futures)
+        self._futures: Sequence[Future[Any]] | None = futures
         self._question = {
             "op": "watch_progress",
             "group_by": dumps(group_by) if callable(group_by) else group_by,
@@ -163,11 +172,11 @@ class ProgressFeed:
         # In a context of its own: a kernel would take all that is shown later for output of the cell that began it,
         # which who executes notebooks no longer listens to.
         loop = self.client.loop.asyncio_loop
-        self.end = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._follow(), loop)
+        self.end = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._follow(self.client), loop)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this was made."""
+        """Seconds since the feed was made."""
         return time.monotonic() - self._started
 
     def stop(self) -> None:
@@ -175,16 +184,16 @@ class ProgressFeed:
         self.end.cancel()
 
     def now(self) -> Snapshot:
-        """What came last, with the time that has passed since."""
+        """The snapshot that came last, with the time that has passed since."""
         latest = self.latest
         if latest.finished or latest.problem:
             return latest
         return Snapshot(latest.groups, latest.total, latest.running, latest.errors, elapsed=self.elapsed)
 
-    async def _follow(self) -> Snapshot:
+    async def _follow(self, client: Client) -> Snapshot:
         ticking = asyncio.ensure_future(self._tick())
         try:
-            await self._follow_through_breaks()
+            await self._follow_through_breaks(client)
         except Exception as error:
             self._tell(Snapshot(**{**vars(self.now()), "problem": f"{type(error).__name__}: {error}"}))
         finally:
@@ -192,19 +201,18 @@ class ProgressFeed:
             self._futures = None
         return self.latest
 
-    async def _follow_through_breaks(self) -> None:
-        client, pause = self.client, FIRST_PAUSE
+    async def _follow_through_breaks(self, client: Client) -> None:
+        pause = FIRST_PAUSE
         while not self.latest.finished:
             try:
-                await self._follow_once()
+                await self._follow_once(client.session)
             except OSError as error:
                 if client.status in ("closing", "closed"):
                     raise CommClosedError("the client was closed") from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _follow_once(self) -> None:
-        session = self.client.session
+    async def _follow_once(self, session: Session) -> None:
         comm = await session.pool.connect(session.address)
         telling: asyncio.Future[None] | None = None
         try:
@@ -212,7 +220,7 @@ class ProgressFeed:
             reply = await comm.read()
             if reply.get("status") == UNCAUGHT_ERROR:
                 raise remote_exception(reply)
-            telling = asyncio.ensure_future(self._tell_keys(comm))
+            telling = asyncio.ensure_future(self._tell_keys(session, comm))
             while not self.latest.finished:
                 self._tell(Snapshot.of(await comm.read(), self.elapsed))
         finally:
@@ -221,8 +229,8 @@ class ProgressFeed:
             session.pool.forget(comm)
             comm.abort()
 
-    async def _tell_keys(self, comm: Any) -> None:
-        """Say what is wanted; and when the scheduler must know all of it, since it came another way."""
+    async def _tell_keys(self, session: Session, comm: Comm) -> None:
+        """Send the keys that are wanted and then, once all graphs of before have come, that none is missing."""
         with contextlib.suppress(OSError):
             for keys in _chunks(self._futures or ()):
                 await comm.write({"keys": keys})
@@ -241,7 +249,7 @@ class ProgressFeed:
             self._on_news(snapshot)
 
 
-def _client_of(futures: Sequence[Any]) -> Any:
+def _client_of(futures: Sequence[Future[Any]]) -> Client | None:
     clients = list(dict.fromkeys([future.client for future in futures]))
     for other in clients[1:]:
         if not other.session.same_scheduler(clients[0].session):
@@ -252,6 +260,6 @@ def _client_of(futures: Sequence[Any]) -> Any:
     return clients[0] if clients else None
 
 
-def _chunks(futures: Sequence[Any]) -> Iterator[list[Key]]:
+def _chunks(futures: Sequence[Future[Any]]) -> Iterator[list[Key]]:
     for start in range(0, len(futures), CHUNK):
         yield [future._bound().key for future in futures[start : start + CHUNK]]

@@ -1,6 +1,6 @@
 """Progress in a notebook: a widget that the client's loop updates as counts come, or plain HTML without `ipywidgets`.
 
-Nothing here counts; it shows what `progress_base` follows.
+Nothing here counts: the base class (`bar_base`) follows the futures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NO_WIDGETS = "ipywidgets is not installed, so this is plain HTML; pip install ip
 
 
 class _Shown:
-    """What a notebook shows of a bar.
+    """The part of a bar that a notebook shows.
 
     Attributes:
         widget: the `ipywidgets.HTML`; `None` without ipywidgets.
@@ -32,7 +32,7 @@ class _Shown:
     _handles: tuple[Any, ...] = ()
 
     def _prepare(self) -> None:
-        """Must be called before the first news."""
+        """Make the widget; to be called before the first snapshot comes."""
         self._handles = ()
         self._html = render_progress(Snapshot(), multi=self._multi)
         self._make(self._html)
@@ -42,7 +42,7 @@ class _Shown:
         self.widget = module.HTML(value=str(html)) if module is not None else None
 
     def draw(self, snapshot: Snapshot) -> None:
-        """Show it where the notebook shows this."""
+        """Show a snapshot wherever the notebook shows this bar."""
         html = render_progress(snapshot, multi=self._multi, note="" if self.widget is not None else NO_WIDGETS)
         if html == self._html:
             return
@@ -52,7 +52,7 @@ class _Shown:
                 self.widget.value = str(html)
             for handle in self._handles:
                 handle.update(_Display(html))
-        except Exception:  # the notebook is gone: that must not end what follows the counts
+        except Exception:  # the notebook is gone: the feed goes on
             logger.debug("Could not show progress", exc_info=True)
 
     def _on_news(self, snapshot: Snapshot) -> None:
@@ -61,7 +61,7 @@ class _Shown:
     def _repr_html_(self) -> str:
         return self._html
 
-    def _ipython_display_(self, **kwargs: Any) -> None:
+    def _ipython_display_(self, **kwargs: object) -> None:
         from IPython.display import display
 
         if self.widget is not None:
@@ -98,11 +98,11 @@ class ProgressWidget(_Shown, ProgressBar):
 
     def __init__(
         self,
-        keys: Any,
-        scheduler: Any = None,
+        keys: object,
+        scheduler: object = None,
         interval: str | float = "100ms",
         complete: bool = False,
-        loop: Any = None,
+        loop: object = None,
         **kwargs: Any,
     ) -> None:
         self._prepare()
@@ -120,7 +120,7 @@ class MultiProgressWidget(_Shown, MultiProgressBar):
 
     _multi = True
 
-    def __init__(self, keys: Any, scheduler: Any = None, minimum: float = 0, **kwargs: Any) -> None:
+    def __init__(self, keys: object, scheduler: object = None, minimum: float = 0, **kwargs: Any) -> None:
         self._prepare()
         MultiProgressBar.__init__(self, keys, scheduler, **kwargs)
 

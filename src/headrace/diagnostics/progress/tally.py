@@ -12,7 +12,7 @@ from typing import Any
 from headrace.common.keys import Key, from_wire, key_group, key_prefix
 from headrace.scheduler.state.records.tasks import TaskState
 
-#: Groups listed one by one; what comes after these is counted in one more.
+#: Groups listed one by one; tasks of later ones are counted in one more.
 GROUPS = 200
 #: Errors that are told of each group, and the characters of each.
 ERRORS, ERROR_LENGTH = 3, 600
@@ -24,15 +24,15 @@ GroupOf = Callable[[TaskState], str]
 
 
 class GroupCount:
-    """How far the tasks of a group are.
+    """Counts of the tasks of a group, by how far they are.
 
     Attributes:
-        total: all of them.
-        done: those that were computed.
-        erred: those that failed, or need one that did.
-        lost: those that were cancelled, or nobody wants any more.
-        processing: those that are on a worker, to be run there.
-        before: those that were done when they were first looked at.
+        total: all tasks.
+        done: tasks that were computed.
+        erred: tasks that failed, or need one that did.
+        lost: tasks that were cancelled, or that nobody wants any more.
+        processing: tasks that are on a worker, to be run there.
+        before: tasks that were done when they were first looked at.
     """
 
     __slots__ = ("before", "done", "erred", "lost", "name", "processing", "total")
@@ -42,7 +42,7 @@ class GroupCount:
         self.total = self.done = self.erred = self.lost = self.processing = self.before = 0
 
     def numbers(self) -> tuple[Any, ...]:
-        """As a message: name, total, done, erred, lost, processing, before."""
+        """The counts as they are sent: name, total, done, erred, lost, processing, before."""
         return (self.name, self.total, self.done, self.erred, self.lost, self.processing, self.before)
 
 
@@ -51,7 +51,7 @@ class Tally:
 
     Args:
         group_of: names the group of a task.
-        complete: count what is done already as well.
+        complete: count tasks that are done already as well.
         on_change: called (without arguments) after each change.
 
     Attributes:
@@ -79,11 +79,11 @@ class Tally:
 
     @property
     def finished(self) -> bool:
-        """Whether all that is wanted has been told, and has ended in some way."""
+        """True once all wanted keys have been named, and their tasks have ended in some way."""
         return self._all_told and not self._targets_left
 
     def want(self, keys: Iterable[Key], tasks: dict[Key, TaskState]) -> None:
-        """Count these as well, once `take_arrived` has looked at them and at what they need."""
+        """Count these as well, once `take_arrived` has looked at them and at their dependencies."""
         for key in keys:
             if key in self._targets:
                 continue
@@ -96,7 +96,7 @@ class Tally:
                 self.arrived.append(task)
 
     def give_up_coming(self) -> None:
-        """No more will be wanted, and what has not come by now never will."""
+        """Count keys that the scheduler does not know by now as lost; no more will be wanted."""
         self._all_told = True
         for key in self.coming:
             group = self._group(key_prefix(key_group(key)))
@@ -106,7 +106,7 @@ class Tally:
         self.coming.clear()
 
     def take_arrived(self, limit: int) -> bool:
-        """Look at some of the tasks that have arrived, and at what they need; between events of the scheduler only.
+        """Look at some of the tasks that have arrived, and at their dependencies; between events of the scheduler only.
 
         Returns:
             Whether there are more.
@@ -130,7 +130,7 @@ class Tally:
         return key in self._pending or key in self._done or key in self._erred
 
     def _add(self, task: TaskState) -> bool:
-        """Count a task as it is now; returns whether what it needs counts as well."""
+        """Count a task as it is now; returns whether its dependencies count as well."""
         key, state = task.key, task.state
         ended = state not in _UNDER_WAY
         if ended and not self._complete and state not in ("erred", "forgotten"):
@@ -187,7 +187,7 @@ class Tally:
         self._on_change()
 
     def _observe_other(self, task: TaskState, finish: str) -> None:
-        """One that is not pending: of others, not looked at yet, or ended and begun again."""
+        """Note the move of a task that is not pending: one of others, one not looked at yet, or one begun again."""
         key = task.key
         if key in self.coming:
             self.coming.discard(key)
@@ -234,7 +234,7 @@ class Tally:
             self._errors[culprit.key] = (group, culprit.exception_text[:ERROR_LENGTH])
 
     def snapshot(self, running: int) -> dict[str, Any]:
-        """What those who watch are sent.
+        """The message for a client that watches.
 
         Args:
             running: how many tasks of anybody run in the cluster now.

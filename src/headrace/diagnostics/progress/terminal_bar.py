@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from headrace.common.display.notebook import is_kernel
 
@@ -17,7 +17,10 @@ from .bar_text import (
     render_groups,
     render_line,
 )
-from .feed import Snapshot
+from .feed import GroupBy, Snapshot
+
+if TYPE_CHECKING:
+    from headrace.client.client import Client
 
 #: Without a terminal there is a line each time this share more is done.
 _LINE_SHARE = 0.25
@@ -40,18 +43,18 @@ class TextProgressBar(ProgressBar):
 
     def __init__(
         self,
-        keys: Any,
-        scheduler: Any = None,
+        keys: object,
+        scheduler: object = None,
         interval: str | float = "100ms",
         width: int = 40,
-        loop: Any = None,
+        loop: object = None,
         complete: bool = True,
         start: bool = True,
         *,
         file: TextIO | None = None,
         label: str = "",
-        group_by: Any = None,
-        **kwargs: Any,
+        group_by: GroupBy | None = None,
+        **kwargs: object,
     ) -> None:
         self.width = width
         self.label = label
@@ -112,8 +115,8 @@ class TextProgressBar(ProgressBar):
         return snapshot
 
 
-def must_not_block(client: Any) -> bool:
-    """Whether the caller is on an event loop that has to go on.
+def must_not_block(client: Client | None) -> bool:
+    """True if the caller is on an event loop that has to go on.
 
     A kernel runs cells within its loop, but expects them to block; not so on the client's own.
     """

@@ -1,4 +1,4 @@
-"""The scheduler's half of progress: counts tasks for those who watch, and pushes the counts at a bounded rate.
+"""The scheduler's half of progress: counts the tasks that clients watch, and pushes the counts at a bounded rate.
 
 While nobody watches nothing is called. A watcher that reads slowly is sent fewer counts, not more memory.
 """
@@ -14,7 +14,11 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.common.keys import from_wire
 from headrace.exceptions import CommClosedError
-from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+from headrace.messages.base import Payload
+from headrace.rpc.server import Operation
+from headrace.scheduler.shell import HasShell, Shell, shell_of
+from headrace.scheduler.state.records.groups import TaskGroup
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .tally import GroupOf, Tally
 
@@ -28,13 +32,13 @@ NO_SPAN = "default"
 class ProgressExtension:
     """Answers "watch_progress", see `ProgressExtension.watch`."""
 
-    def __init__(self, scheduler: Any) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: HasShell | Shell) -> None:
+        self._shell = shell_of(scheduler)
         self.comms: set[Comm] = set()
-        scheduler.server.takeovers["watch_progress"] = self.watch
+        self._shell.add_operations("progress", {"watch_progress": Operation(self.watch, takes_over=True)})
 
     async def watch(
-        self, comm: Comm, group_by: Any = "prefix", complete: bool = True, interval: float = 0.1, **_: Any
+        self, comm: Comm, group_by: str | Payload = "prefix", complete: bool = True, interval: float = 0.1, **_: object
     ) -> None:
         """Send counts until all that is wanted has ended, or the other side closes.
 
@@ -43,13 +47,13 @@ class ProgressExtension:
 
         Args:
             group_by: "prefix", "spans", or a function of a key that gives the group's name.
-            complete: whether to count what is done already.
+            complete: whether to count tasks that are done already.
             interval: seconds between two messages.
 
         Raises:
             ValueError: there is no such grouping.
         """
-        group_of = grouping(self.scheduler, group_by)
+        group_of = grouping(self._shell, group_by)
         changed, ended = asyncio.Event(), asyncio.Event()
 
         def on_change() -> None:
@@ -60,23 +64,23 @@ class ProgressExtension:
 
         tally = Tally(group_of, complete, on_change)
         await comm.write({"status": "OK"})
-        self.scheduler.watch_transitions(tally.observe)
+        self._shell.plugin_registry.watch_transitions(tally.observe)
         self.comms.add(comm)
         reader = asyncio.ensure_future(self._read(comm, tally, on_change))
         try:
             await self._push(comm, tally, changed, ended, max(interval, SHORTEST_INTERVAL))
         finally:
-            self.scheduler.unwatch_transitions(tally.observe)
+            self._shell.plugin_registry.unwatch_transitions(tally.observe)
             self.comms.discard(comm)
             reader.cancel()
             await comm.close()
 
     async def _read(self, comm: Comm, tally: Tally, on_change: Callable[[], None]) -> None:
-        """Take the keys that are wanted; ends when the other side closes."""
+        """Take the keys that are wanted, until the other side closes."""
         try:
             while True:
                 message = await comm.read()
-                tally.want(message.get("keys", ()), self.scheduler.tasks)
+                tally.want(message.get("keys", ()), self._shell.core.tasks)
                 if message.get("last"):
                     tally.give_up_coming()
                 on_change()
@@ -93,7 +97,7 @@ class ProgressExtension:
                 await asyncio.sleep(0)
             if comm.closed():
                 return
-            snapshot = tally.snapshot(self.scheduler.count_running())
+            snapshot = tally.snapshot(self._shell.count_running())
             await comm.write(snapshot)
             if snapshot["finished"]:
                 return
@@ -103,7 +107,7 @@ class ProgressExtension:
                     await ended.wait()
 
     def scheduler_closing(self) -> None:
-        """The scheduler closes: nobody is told anything any more."""
+        """The scheduler closes: close all connections of watchers."""
         for comm in self.comms:
             comm.abort()
 
@@ -117,17 +121,18 @@ def _look(tally: Tally) -> bool:
     return False
 
 
-def grouping(scheduler: Any, group_by: Any) -> GroupOf:
-    """What names the group of a task.
+def grouping(scheduler: HasShell | Shell, group_by: str | Payload) -> GroupOf:
+    """The function that names the group of a task.
 
     Raises:
         ValueError: `group_by` is neither "prefix", nor "spans", nor a function.
     """
+    shell = shell_of(scheduler)
     if group_by == "prefix":
         return _prefix_of
     if group_by == "spans":
-        return _span_naming(scheduler)
-    function = scheduler.open_sent(group_by)
+        return _span_naming(shell)
+    function = shell.open_sent(group_by)
     if not callable(function):
         raise ValueError(f"group_by must be 'prefix', 'spans' or a function of a key, not {group_by!r}")
     return _named_by(function)
@@ -147,14 +152,14 @@ def _named_by(function: Callable[[Any], Any]) -> GroupOf:
     return group_of
 
 
-def _span_naming(scheduler: Any) -> GroupOf:
+def _span_naming(shell: Shell) -> GroupOf:
     names: dict[TaskGroup, str] = {}
 
     def group_of(task: TaskState) -> str:
         group = task.group
         name = names.get(group)
         if name is None:
-            spans = getattr(scheduler.extensions.get("spans"), "spans", {})
+            spans = getattr(shell.extensions.get("spans"), "spans", {})
             tags = getattr(spans.get(group.span_id), "name", None)
             name = names[group] = " › ".join(map(str, tags)) if tags else NO_SPAN
         return name

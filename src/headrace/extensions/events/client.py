@@ -11,7 +11,7 @@ from headrace.config import seconds_of
 from ..shared_objects import Shared, Timeout
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Event(Shared):

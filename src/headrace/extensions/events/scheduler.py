@@ -8,9 +8,9 @@ from collections.abc import Hashable
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..waiting_requests import Waiting
 
 

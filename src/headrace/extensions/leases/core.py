@@ -1,4 +1,4 @@
-"""All leases: whose each is, and when it ends if its holder does not come back. Pure: the time is an argument.
+"""All leases: the holder of each, and its end if the holder does not come back. Pure: the time is an argument.
 
 A lease of a holder that is connected has no end. When the holder's connection goes, the clock starts; it stops when the
 holder is back. A lease whose holder is nobody's client has an end from the beginning, which `refresh` puts off.
@@ -95,14 +95,14 @@ class Leases:
             self._ending.pop(identifier, None)
 
     def expired(self, now: float) -> list[str]:
-        """The leases whose end has come; they are dropped."""
+        """Drop the leases whose end has come; returns them."""
         over = [identifier for identifier, lease in self._ending.items() if lease.end is not None and lease.end <= now]
         for identifier in over:
             self.drop(identifier)
         return over
 
     def of_workers(self) -> list[str]:
-        """The leases that tasks took."""
+        """Find the leases that tasks took."""
         return [identifier for identifier, lease in self.leases.items() if lease.worker is not None]
 
     def _end_later(self, identifier: str, lease: Lease, now: float) -> None:

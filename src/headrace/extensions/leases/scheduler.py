@@ -35,7 +35,7 @@ class LeaseKeeper:
 
     @classmethod
     def of(cls, scheduler: HasShell | Shell) -> LeaseKeeper:
-        """The scheduler's; made when it is first asked for."""
+        """Get the scheduler's keeper; the first call makes it."""
         shell = shell_of(scheduler)
         keeper: LeaseKeeper | None = shell.extensions.get("leases")
         if keeper is None:
@@ -76,11 +76,11 @@ class LeaseKeeper:
         self.core.holder_back(client)
 
     def work_forgotten(self) -> None:
-        """A restart begins: what tasks hold is free once their workers have ended, and not before."""
+        """A restart begins: leases of tasks end once their workers have ended, and not before."""
         self._to_be_ended = self.core.of_workers()
 
     def workers_restarted(self) -> None:
-        """The tasks that held these are gone for certain."""
+        """All workers have ended: so do the leases that their tasks held."""
         ended, self._to_be_ended = self._to_be_ended, []
         for identifier in ended:
             if self.core.drop(identifier):

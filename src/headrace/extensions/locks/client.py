@@ -12,7 +12,7 @@ from ..shared_objects import Timeout
 if TYPE_CHECKING:
     import asyncio
 
-    from headrace.client import Client
+    from headrace.client.client import Client
     from headrace.rpc import IOLoop
 
     from ..semaphores.client import SemaphoreProxy

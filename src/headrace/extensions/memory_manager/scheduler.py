@@ -11,11 +11,10 @@ from headrace import config
 from headrace.common.callables import import_term
 from headrace.containment import log_raised
 from headrace.rpc.loops.periodic import PeriodicCallback
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.memory_settings import MEASURES
 from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.data.memory_manager import ActiveMemoryManagerPolicy, MemoryManager
-
-from ..extension_operations import register_operations
 
 PREFIX = "distributed.scheduler.active-memory-manager"
 
@@ -31,7 +30,7 @@ class ActiveMemoryManagerExtension(MemoryManager):
         scheduler: the scheduler of the workers.
         policies: the policies to run.
         measure: which memory of a worker counts when workers are compared.
-        register: whether this is what the scheduler's `amm_handler` and `retire_workers` use.
+        register: whether the scheduler's `amm_handler` and `retire_workers` use this manager.
         start: whether it runs from the scheduler's start on.
         interval: time between runs, in seconds or as text.
 

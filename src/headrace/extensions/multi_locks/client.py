@@ -24,7 +24,7 @@ from ..shared_objects import (
 )
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 logger = logging.getLogger("distributed.multi_lock")
 

@@ -14,7 +14,7 @@ class Request:
     """One request for several names.
 
     Attributes:
-        names: those in whose lines it stands.
+        names: the names in whose lines it stands.
         needed: how many it needs.
         granted: whether it has them.
     """
@@ -65,7 +65,7 @@ class MultiLocks:
         return request is not None and request.granted
 
     def _leave(self, identifier: str, names: Iterable[str]) -> list[str]:
-        """Leave lines; returns who is first there now."""
+        """Leave lines; returns the requests that are first there now."""
         firsts = []
         for name in names:
             line = self.lines[name]
@@ -78,7 +78,7 @@ class MultiLocks:
         return firsts
 
     def _settle(self, candidates: list[str]) -> list[str]:
-        """Grant those of the candidates that have what they need, and whom that lets forward."""
+        """Grant the candidates that have as many names as they need, and the requests that come first thereby."""
         granted = []
         while candidates:
             identifier = candidates.pop(0)

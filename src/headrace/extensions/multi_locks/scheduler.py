@@ -8,9 +8,9 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..leases.scheduler import LeaseKeeper
 from ..waiting_requests import Waiting
 from .core import MultiLocks
@@ -51,7 +51,7 @@ class MultiLockExtension:
             id: of the request; never used twice.
             timeout: seconds to wait; 0 for only if they can be had now, None for ever.
             num_locks: how many of the names are needed; all by default.
-            client, worker: who holds them; see `LeaseKeeper.grant`.
+            client, worker: the holder; see `LeaseKeeper.grant`.
 
         Raises:
             ValueError: more are needed than named.
@@ -72,7 +72,7 @@ class MultiLockExtension:
         return False
 
     def release(self, id: Any = None) -> bool:
-        """Give locks up (or withdraw the request for them), to whoever waits longest; False if they had ended."""
+        """Give locks up, or withdraw the request for them; the oldest request is next. False if they had ended."""
         held = self.core.holds(id)
         self.leases.drop(id)
         self._withdraw(id)
@@ -80,7 +80,7 @@ class MultiLockExtension:
         return held
 
     def _withdraw(self, id: str) -> None:
-        """Let locks go to the next who wait; those who have given up or died are passed over."""
+        """Let locks go to the next requests; those that were given up, or lost their connection, are passed over."""
         granted = self.core.withdraw(id)
         while granted:
             following = granted.pop(0)

@@ -7,9 +7,9 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.messages.base import Payload
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..stored_futures import FutureKeeper
 
 

@@ -20,7 +20,7 @@ from headrace.messages.base import Payload
 from ..shared_objects import Shared, SyncKeywords, Timeout, unless_interrupted, until_cancelled
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Received(NamedTuple):

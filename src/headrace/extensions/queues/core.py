@@ -1,4 +1,4 @@
-"""One queue: what is in it, who waits to get, and who waits to put. First come, first served. Pure."""
+"""One queue: its items, and the requests that wait to get and to put. First come, first served. Pure."""
 
 from __future__ import annotations
 

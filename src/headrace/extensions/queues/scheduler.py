@@ -11,16 +11,16 @@ from headrace.common.keys import Key
 from headrace.config import parse_seconds
 from headrace.messages.base import Payload
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..stored_futures import FutureKeeper
 from ..waiting_requests import Waiting
 from .core import Item, QueueState
 
 
 class QueueExtension:
-    """Queues by name. One that nobody made is made when it is first used."""
+    """Queues by name. The first request that names a queue makes it."""
 
     def __init__(self, scheduler: HasShell | Shell) -> None:
         self.queues: dict[Hashable, QueueState] = {}
@@ -149,7 +149,7 @@ class QueueExtension:
         self.waiting.grant(request, None)
 
     def give_back(self, name: Hashable = None, items: Iterable[tuple[Payload, Iterable[Key]]] = ()) -> None:
-        """Put back to the front of the queue what was handed over, but not received."""
+        """Put values that were handed over, but not received, back to the front of the queue."""
         queue = self._queue(name)
         queue.give_back([Item(data, tuple(keys), self.futures.keep(f"queue-{name}", keys)) for data, keys in items])
         self._tell(queue)
@@ -159,7 +159,7 @@ class QueueExtension:
         return len(self._queue(name).items)
 
     def future_release(self, name: Hashable = None, key: int | None = None, client: str | None = None) -> None:
-        """A client has futures of its own for what it was handed with this token (`key`)."""
+        """A client has futures of its own for the values that it was handed with this token (`key`)."""
         if client is not None and key is not None:
             self.futures.keys_received(client, key)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from headrace.client import Future, futures_of
 from headrace.common.keys import Key, from_wire, to_wire
@@ -11,7 +11,8 @@ from headrace.protocol import loads
 from headrace.worker.execution.run_spec import resolve
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.api.group import ClientBase
+    from headrace.client.client import Client
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -23,8 +24,8 @@ class ReplayTaskClient:
         client: the client that fetches the inputs.
     """
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, client: ClientBase) -> None:
+        self.client = cast("Client", client)  # a group of its methods makes this
 
     @property
     def scheduler(self) -> Any:

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from headrace.common.keys import Key, to_wire
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell, shell_of
-
-from ..extension_operations import register_operations
 
 
 class ReplayTaskScheduler:
-    """Answers what `ReplayTaskClient` asks."""
+    """Answers the requests of `ReplayTaskClient`."""
 
     def __init__(self, scheduler: HasShell | Shell) -> None:
         self._shell = shell_of(scheduler)
@@ -22,7 +21,7 @@ class ReplayTaskScheduler:
         )
 
     def get_error_cause(self, *args: object, keys: Iterable[object] = (), **kwargs: object) -> Key | None:
-        """The key of the task whose failure the first failed one of these shares; None if none has failed."""
+        """The key of the task that made the first failed one of these fail; None if none has failed."""
         for key in keys:
             task = self._shell.core.tasks.get(to_wire(key))
             if task is not None and task.exception_blame is not None:

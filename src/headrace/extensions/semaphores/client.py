@@ -29,7 +29,7 @@ from ..shared_objects import (
 if TYPE_CHECKING:
     import asyncio
 
-    from headrace.client import Client
+    from headrace.client.client import Client
     from headrace.rpc import IOLoop, PooledRPCCall, rpc
 
     #: Requests to a scheduler as methods.

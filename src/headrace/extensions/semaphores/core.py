@@ -1,4 +1,4 @@
-"""Semaphores by name: who holds leases, and who waits for one, first come first served. Pure."""
+"""Semaphores by name, each with the leases that are held and those that wait, first come first served. Pure."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.config import parse_seconds
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 
-from ..extension_operations import register_operations
 from ..leases.scheduler import LeaseKeeper
 from ..waiting_requests import Waiting
 from .core import Semaphores
@@ -21,7 +21,7 @@ logger = logging.getLogger("distributed.scheduler")
 
 
 class SemaphoreExtension:
-    """Semaphores by name; leases whose holders have gone come back after a while."""
+    """Semaphores by name; a lease of a holder whose connection has gone is free again after a while."""
 
     def __init__(self, scheduler: HasShell | Shell) -> None:
         self.core = Semaphores()
@@ -61,8 +61,8 @@ class SemaphoreExtension:
 
         Args:
             timeout: seconds to wait; 0 for only if it can be had now, None for ever.
-            lease_id: what the caller calls the lease; never used twice.
-            client, worker: who holds it; see `LeaseKeeper.grant`.
+            lease_id: the caller's name for the lease; never used twice.
+            client, worker: the holder; see `LeaseKeeper.grant`.
             max_leases: make the semaphore, unless it is there.
 
         Raises:
@@ -86,7 +86,7 @@ class SemaphoreExtension:
         return False
 
     def release(self, name: Hashable = None, lease_id: Any = None) -> bool:
-        """Give a lease up (or withdraw the request for it), to whoever waits longest; False if it had ended."""
+        """Give a lease up, or withdraw the request for it; the oldest request is next. False if it had ended."""
         held = self.core.holds(name, lease_id)
         self.leases.drop(lease_id)
         self._withdraw(name, lease_id)
@@ -114,7 +114,7 @@ class SemaphoreExtension:
             logger.warning("Closing semaphore %r but there remain unreleased leases: %d", name, len(held))
 
     def _withdraw(self, name: Hashable, lease_id: str) -> None:
-        """Let a lease go to the next who waits; those who have given up or died are passed over."""
+        """Let a lease go to the next request; one that was given up, or lost its connection, is passed over."""
         granted = self.core.withdraw(name, lease_id)
         while granted:
             following = granted.pop(0)

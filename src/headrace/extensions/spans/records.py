@@ -8,7 +8,8 @@ from itertools import pairwise
 from time import time
 from typing import Any
 
-from headrace.scheduler.state.records.tasks import STATES, TaskGroup, TaskPrefix
+from headrace.scheduler.state.records.groups import TaskGroup, TaskPrefix
+from headrace.scheduler.state.records.tasks import STATES
 
 
 class SpanMetadata(dict[str, Any]):

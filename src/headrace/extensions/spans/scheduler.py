@@ -13,7 +13,8 @@ from typing import Any
 
 from headrace import config
 from headrace.scheduler.shell import HasShell, Shell, shell_of
-from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+from headrace.scheduler.state.records.groups import TaskGroup
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .records import Span, SpanMetadata
 

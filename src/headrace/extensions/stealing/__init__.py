@@ -1,1 +1,1 @@
-"""Work stealing: idle workers are given what busy ones have not started."""
+"""Work stealing: idle workers are given tasks that busy ones have not started."""

@@ -153,7 +153,7 @@ class StealingExtension:
         victim = task.processing_on if task is not None else None
         if task is None or victim is None or (worker is not None and worker != victim.address):
             return
-        self._shell.core.on_worker_batch(victim, [StealAnswer(task.key, task.attempt, state)], self._shell.now())
+        self._shell.core.handle_batch(victim, [StealAnswer(task.key, task.attempt, state)], self._shell.now())
         self._shell.flush()
 
     def put_key_in_stealable(self, ts: TaskState) -> None:

@@ -17,7 +17,7 @@ from headrace.config import seconds_of
 from ..shared_objects import Shared, SyncKeywords, Timeout
 
 if TYPE_CHECKING:
-    from headrace.client import Client
+    from headrace.client.client import Client
 
 
 class Variable(Shared):
@@ -42,7 +42,7 @@ class Variable(Shared):
         self._client = client
 
     def set(self, value: object, timeout: float | str | None = "30 s", **kwargs: Any) -> Any:
-        """Set the value, and wake whoever waits for one.
+        """Set the value, and wake all calls of `get` that wait for one.
 
         Args:
             value: a future, or something small with or without futures in it.

@@ -11,10 +11,10 @@ from headrace.common.keys import Key
 from headrace.config import parse_seconds
 from headrace.messages.base import Payload
 from headrace.rpc.server import Operation
+from headrace.scheduler.extension_operations import register_operations
 from headrace.scheduler.shell import HasShell, Shell
 from headrace.scheduler.state.records.clients import ClientState
 
-from ..extension_operations import register_operations
 from ..stored_futures import FutureKeeper
 from ..waiting_requests import Waiting
 
@@ -119,7 +119,7 @@ class VariableExtension:
     async def future_received_confirm(
         self, name: Hashable = None, key: object = None, token: int | None = None, client: str | None = None
     ) -> None:
-        """A client has futures of its own for what it was handed with this token."""
+        """A client has futures of its own for the value that it was handed with this token."""
         if client is not None and token is not None:
             self.futures.keys_received(client, token)
 

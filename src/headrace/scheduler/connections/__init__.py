@@ -1,1 +1,1 @@
-"""Who is connected to the scheduler: clients and workers that register, break off, come back, die or leave."""
+"""Connections to the scheduler: clients and workers that register, break off, come back, die or leave."""

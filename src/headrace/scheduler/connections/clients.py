@@ -28,7 +28,6 @@ from headrace.messages.client import (
 )
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
-from headrace.scheduler import core_doors
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.topics.cluster_requests import ClusterRequests
 from headrace.scheduler.topics.event_requests import EventRequests
@@ -79,7 +78,7 @@ class ClientConnections:
         client: str,
         versions: dict[str, Any] | None = None,
         returning: bool = False,
-        **_: Any,
+        **_: object,
     ) -> None:
         """Welcome a client; its comm becomes a stream.
 
@@ -248,7 +247,7 @@ class ClientConnections:
                 if take is not None:
                     take(self, visit, message)
                 else:
-                    core_doors.handle(self.core, client, message, now)
+                    self.core.handle(client, message, now)
             except UnknownMessage as error:
                 self._refuse_stream(visit, error)
             except BaseException as raised:
@@ -265,7 +264,7 @@ class ClientConnections:
         if backlog:
             asyncio.get_running_loop().call_soon(self._take_slice, visit)
 
-    def _say_untaken(self, visit: Visit, message: Any, error: Exception) -> None:
+    def _say_untaken(self, visit: Visit, message: object, error: Exception) -> None:
         """A message made no sense; who goes on with such is disconnected, and has its time to return."""
         name, client = type(message).__name__, visit.record.client_key
         stream = self.shell.client_streams.get(client)

@@ -1,4 +1,4 @@
-"""What a worker or a client says of itself when it registers: taken if it makes sense, else refused in one line.
+"""The words of a worker or a client about itself when it registers: taken if they make sense, else refused in one line.
 
 Pure: values in, values out. Nothing is on record before all of it has been looked at.
 """
@@ -22,7 +22,7 @@ MOST_THREADS = 1_000_000
 _PLAIN_NAMES = (str, int, float, bytes, type(None))
 
 
-def checked_address(given: Any, what: str) -> str:
+def checked_address(given: object, what: str) -> str:
     """An address in its normal form.
 
     Args:
@@ -44,7 +44,7 @@ def checked_address(given: Any, what: str) -> str:
     return address
 
 
-def checked_name(given: Any, what: str) -> Any:
+def checked_name(given: object, what: str) -> Any:
     """A name that others can use: text, a number, bytes, or a tuple of these.
 
     Raises:
@@ -57,7 +57,7 @@ def checked_name(given: Any, what: str) -> Any:
     return given
 
 
-def checked_text(given: Any, what: str, longest: int = LONGEST_NAME) -> str:
+def checked_text(given: object, what: str, longest: int = LONGEST_NAME) -> str:
     """Text, empty for None.
 
     Raises:
@@ -84,7 +84,7 @@ def checked_count(given: Any, what: str, most: float = math.inf) -> int:
     return int(given)
 
 
-def checked_resources(given: Any) -> dict[str, float]:
+def checked_resources(given: object) -> dict[str, float]:
     """Amounts of abstract resources by name.
 
     Raises:
@@ -98,7 +98,7 @@ def checked_resources(given: Any) -> dict[str, float]:
     return amounts
 
 
-def checked_sizes(given: Any) -> dict[Any, int]:
+def checked_sizes(given: object) -> dict[Any, int]:
     """Sizes in bytes by key, of the results that a worker holds.
 
     Raises:
@@ -125,7 +125,7 @@ _DETAILS: dict[str, Callable[[Any], Any]] = {
 
 
 def checked_details(given: dict[str, Any]) -> dict[str, Any]:
-    """What else a worker says of itself; what nobody here knows stays as it is.
+    """A worker's further words about itself; those that nobody here knows stay as they are.
 
     Raises:
         BadRequestError: one of these is not what it should be.
@@ -133,7 +133,7 @@ def checked_details(given: dict[str, Any]) -> dict[str, Any]:
     return {name: _DETAILS[name](value) if name in _DETAILS else value for name, value in given.items()}
 
 
-def checked_status(given: Any) -> str:
+def checked_status(given: object) -> str:
     """The name of a status.
 
     Raises:
@@ -144,7 +144,7 @@ def checked_status(given: Any) -> str:
     return given
 
 
-def _is_name(given: Any) -> bool:
+def _is_name(given: object) -> bool:
     if isinstance(given, tuple):
         return all(map(_is_name, given))
     if isinstance(given, float):
@@ -152,7 +152,7 @@ def _is_name(given: Any) -> bool:
     return isinstance(given, _PLAIN_NAMES)
 
 
-def _mapping(given: Any, what: str) -> dict[Any, Any]:
+def _mapping(given: object, what: str) -> dict[Any, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
@@ -160,7 +160,7 @@ def _mapping(given: Any, what: str) -> dict[Any, Any]:
     return given
 
 
-def _seconds(given: Any, what: str) -> float | None:
+def _seconds(given: object, what: str) -> float | None:
     if given is None:
         return None
     if not isinstance(given, (int, float)) or isinstance(given, bool) or math.isnan(given):
@@ -168,7 +168,7 @@ def _seconds(given: Any, what: str) -> float | None:
     return given
 
 
-def _short(given: Any) -> str:
+def _short(given: object) -> str:
     if isinstance(given, (str, bytes)) and len(given) > 80:
         return f"{given[:80]!r}… ({len(given)} characters)"
     text = repr(given)

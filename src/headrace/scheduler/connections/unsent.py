@@ -1,4 +1,4 @@
-"""How much waits to be read by a client, and when that is too much. Pure: the time is an argument."""
+"""The bytes that wait to be read by a client, and when they are too many. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_UNSENT = 4 * UNSENT_BYTES
 
 
 class Unsent:
-    """How much waits to be read by a client, and whether that is too much.
+    """Judges whether too many bytes wait to be read by a client.
 
     Args:
         now: monotonic seconds.

@@ -30,12 +30,12 @@ RETURN_SECONDS = 60.0
 
 
 def killed_payload(key: Key, worker: WorkerState, allowed_failures: int, cause: str) -> Payload:
-    """What clients raise for a task under which too many workers died."""
+    """The exception that clients raise for a task under which too many workers died."""
     return dumps(KilledWorker(from_wire(key), _last_of(worker), allowed_failures, cause))
 
 
 def left_payload(key: Key, worker: WorkerState, allowed: int, cause: str) -> Payload:
-    """What clients raise for a task under which too many workers left in good order."""
+    """The exception that clients raise for a task under which too many workers left in good order."""
     return dumps(KilledWorkerLeaving(from_wire(key), _last_of(worker), allowed, cause))
 
 

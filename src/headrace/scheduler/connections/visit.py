@@ -12,10 +12,10 @@ from headrace.scheduler.state.records.clients import ClientState
 
 
 class Visit:
-    """What the shell knows of one client beside the state's record.
+    """The shell's knowledge of one client beside the core's record.
 
     Attributes:
-        record: the state's.
+        record: the core's.
         received: messages that have come, over all connections.
         confirmed: of these, how many the client knows of.
         backlog: messages that wait for their turn.

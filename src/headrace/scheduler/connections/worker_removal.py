@@ -40,7 +40,7 @@ class WorkerRemoval:
         close: bool = True,
         reason: str = "removed",
     ) -> str:
-        """As `drop_worker`."""
+        """Forget a worker; see `drop_worker`."""
         return self.drop_worker(address, stimulus_id, expected, close, reason)
 
     def drop_worker(

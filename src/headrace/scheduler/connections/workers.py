@@ -19,7 +19,6 @@ from headrace.messages import FromWorker
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
-from headrace.scheduler import core_doors
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
@@ -84,11 +83,11 @@ class WorkerConnections:
         status: str = "running",
         server_id: str = "",
         nthreads: int = 1,
-        name: Any = None,
+        name: object = None,
         resolve_address: bool = True,
         now: float | None = None,
         resources: dict[str, float] | None = None,
-        host_info: Any = None,
+        host_info: object = None,
         memory_limit: int | None = None,
         metrics: dict[str, Any] | None = None,
         pid: int = 0,
@@ -204,8 +203,8 @@ class WorkerConnections:
         if stream := self.shell.worker_streams.pop(worker.address, None):
             stream.abort()
 
-    def _name_taken(self, name: Any, address: str, nanny: str | None) -> str | None:
-        """Why a worker may not have a name, if so."""
+    def _name_taken(self, name: object, address: str, nanny: str | None) -> str | None:
+        """The reason why a worker may not have a name, if there is one."""
         taken = self.core.aliases.get(name) if name is not None else None
         if taken is None or taken == address:
             return None
@@ -252,11 +251,11 @@ class WorkerConnections:
                 if take is None:
                     continue
                 if begin < position:
-                    core_doors.handle_batch(self.core, worker, messages[begin:position], now)
+                    self.core.handle_batch(worker, messages[begin:position], now)
                 begin = position + 1
                 take(self, worker, message, now)
             if begin < len(messages):
-                core_doors.handle_batch(self.core, worker, messages[begin:] if begin else messages, now)
+                self.core.handle_batch(worker, messages[begin:] if begin else messages, now)
         except UnknownMessage as error:
             self._refuse_stream(worker, error)
         if self.core.dirty:
@@ -311,11 +310,11 @@ class WorkerConnections:
         resolve_address: bool = True,
         now: float | None = None,
         resources: dict[str, float] | None = None,
-        host_info: Any = None,
+        host_info: object = None,
         metrics: dict[str, Any] | None = None,
         executing: dict[Any, float] | None = None,
         extensions: dict[str, Any] | None = None,
-        **_: Any,
+        **_: object,
     ) -> dict[str, Any]:
         """A worker lives, or asks whether it is known: status "OK", or "missing".
 

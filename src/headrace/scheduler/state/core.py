@@ -1,4 +1,4 @@
-"""SchedulerState: the records, and the doors through which events come in.
+"""SchedulerCore: the records, and the doors through which events come in.
 
 How it works. Each method named `on_…`, `add_…` or `remove_…` is an event; the shell passes the time with it. An event
 changes records, collects recommendations (task → state it should move to), and the transition table runs until none
@@ -16,42 +16,31 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace.common.keys import Key
-from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
+from headrace.exceptions import UnknownMessage
+from headrace.messages.base import Message, Payload
+from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import FreeKeys, WorkerHeartbeat
 
 from .balance.steal_requests import Steals
 from .checks import invariants
 from .checks.story import ErredTask
-from .data import replicas
 from .data.scatters import Scatters
-from .flow import (
-    completion,
-    graph_intake,
-    heartbeat_reports,
-    interest,
-    interruption,
-    membership,
-    retry_delays,
-)
-from .placing import (
-    placement,
-    unrunnable,
-)
+from .flow import completion, heartbeat_reports, interest, membership, retry_delays, scattered_data
+from .flow.client_messages import CLIENT_MESSAGES as CLIENT_MESSAGES
+from .flow.completion import WORKER_MESSAGES as WORKER_MESSAGES
+from .placing import placement, unrunnable
 from .placing.promises import Promises
 from .placing.queue import TaskQueue
 from .placing.restrictions import Allowed, Demand
 from .records.clients import ClientState
+from .records.computations import Computation
+from .records.groups import TaskGroup
 from .records.task_functions import FunctionTable
-from .records.tasks import (
-    Computation,
-    TaskGroup,
-    TaskState,
-    TaskTable,
-)
+from .records.task_table import TaskTable
+from .records.tasks import TaskState
 from .records.workers import WorkerState
 from .state_options import StateOptions
-from .transitions import table as _loaded  # noqa: F401 - the engine gets it late, and a first event must load nothing
-from .transitions.engine import Recommendations, run_one, run_transitions
+from .transitions.engine import Recommendations, run_as_documented, run_transitions
 
 #: (key, start, finish, stimulus, time): a line of a task's story
 StoryLine = tuple[Key, str, str, str, float]
@@ -61,7 +50,7 @@ StoryLine = tuple[Key, str, str, str, float]
 HISTORY_KEPT = 10_000
 
 
-class SchedulerState:
+class SchedulerCore:
     """Tasks, workers and clients, and the rules that move tasks between states.
 
     Attributes:
@@ -123,6 +112,8 @@ class SchedulerState:
         self.computations: deque[Computation] = deque(maxlen=self.options.computations_kept)
         self.transition_log: deque[StoryLine] = deque(maxlen=self.options.log_length)
         self.transition_counter = 0
+        #: how many of them the invariants have seen
+        self.checked_transitions = 0
         #: the latest failures, oldest first
         self.erred_tasks: deque[ErredTask] = deque(maxlen=self.options.erred_kept)
         #: (seconds since the epoch, threads of all workers), after each change
@@ -143,6 +134,11 @@ class SchedulerState:
         self.shift = 0.0
         self.shown = 0.0
         self.stimulus = ""
+        self.short_ways = self.options.short_ways
+        #: workers that were chosen for tasks which are about to move to processing
+        self.chosen: dict[TaskState, WorkerState] = {}
+        #: results that came with reports, of tasks which are about to move to memory (without `short_ways` only)
+        self.finished: dict[TaskState, Payload] = {}
 
     # Events from clients
 
@@ -158,37 +154,27 @@ class SchedulerState:
             self._begin("remove-client", now)
             self._end(interest.drop_client(self, client))
 
-    def on_submit(self, client: ClientState, message: SubmitGraph, now: float) -> None:
-        """A client has submitted (a part of) a graph; a bad one is refused with `GraphRefused`."""
-        self._begin("update-graph", now)
-        self._end(graph_intake.take_graph(self, client, message))
+    def handle(self, sender: WorkerState | ClientState, message: Message, now: float) -> None:
+        """Take one message of a client or worker.
 
-    def on_desire(self, client: ClientState, message: DesireKeys, now: float) -> None:
-        """A client wants existing tasks."""
-        self._begin("client-desires-keys", now)
-        if message.until_done:
-            self._end(interest.desire_until_done(self, message.keys))
-        else:
-            self._end(interest.desire_keys(self, client, message.keys))
-
-    def on_release(self, client: ClientState, message: ReleaseKeys, now: float) -> None:
-        """A client no longer wants tasks."""
-        self._begin("client-releases-keys", now)
-        tasks = [task for key in message.keys if (task := self.tasks.get(key)) is not None]
-        self._end(interest.release_tasks(self, client, tasks))
+        Raises:
+            UnknownMessage: the core takes no such message of such a sender (see `CLIENT_MESSAGES`, `WORKER_MESSAGES`).
+        """
+        if isinstance(sender, WorkerState):
+            self.handle_batch(sender, [message], now)
+            return
+        function = CLIENT_MESSAGES.get(type(message))
+        if function is None:
+            raise UnknownMessage(
+                f"the scheduler does not take messages of the class {type(message).__name__} from clients"
+            )
+        self._begin("client", now)  # the functions say more exactly
+        self._end(function(self, sender, message))
 
     def let_go(self, keeper: ClientState, now: float) -> None:
         """Nothing is kept any more on behalf of a silent client."""
         self._begin("client-releases-keys", now)
         self._end(interest.drop_client(self, keeper))
-
-    def on_cancel(self, client: ClientState, message: CancelKeys, now: float) -> None:
-        """A client wants work on tasks, and on what depends on them, stopped."""
-        self._begin("cancel-keys", now)
-        placed = interruption.placed_tasks(self, message.keys) if message.running else ()
-        self.settle(interest.cancel_keys(self, client, message.keys, message.force, message.reason))
-        interruption.interrupt_called_off(self, placed, message.force)
-        self._end()
 
     def retry(self, keys: Iterable[Key], now: float) -> list[Key]:
         """Run erred tasks again, from the task that failed on; returns the keys that were erred."""
@@ -239,26 +225,38 @@ class SchedulerState:
         self._end(placement.park_queued(self))
         return lost
 
-    def on_worker_batch(self, worker: WorkerState, messages: list[Any], now: float) -> None:
-        """A worker's messages, in order; afterwards it is given more of what is queued."""
+    def handle_batch(self, worker: WorkerState, messages: Iterable[Message], now: float) -> None:
+        """Take a worker's messages, in order; afterwards it is given more of what is queued.
+
+        Late words of a worker that has gone are passed over.
+
+        Raises:
+            UnknownMessage: the core takes no such message of a worker; those before it are taken, those after it not.
+        """
         if self.workers.get(worker.address) is not worker:
-            return  # late words of one that has gone
+            return
         self.stimulus = "worker"
         self.now = now
         self.shown = now + self.shift
-        handlers = completion.HANDLERS
+        unknown = None
         for message in messages:
-            handler = handlers.get(type(message))
-            if handler is not None:
-                if self.observers:
-                    self.report = message
-                    self.reporter = worker
-                recommendations = handler(self, worker, message)
-                if recommendations:
-                    self.settle(recommendations)
+            function = WORKER_MESSAGES.get(type(message))
+            if function is None:
+                unknown = message
+                break
+            if self.observers:
+                self.report = message
+                self.reporter = worker
+            recommendations = function(self, worker, message)
+            if recommendations:
+                run_transitions(self, recommendations)
         if self.queued.count:
             placement.fill(self, worker)
         self._end()
+        if unknown is not None:
+            raise UnknownMessage(
+                f"the scheduler does not take messages of the class {type(unknown).__name__} from workers"
+            )
 
     def on_heartbeat(
         self, worker: WorkerState, message: WorkerHeartbeat, now: float, recent_to_old: float = 30.0
@@ -307,7 +305,7 @@ class SchedulerState:
         self._begin("update-data", now)
         if scattering:
             self.scatters.end(scattering)
-        self._end(replicas.add_data(self, client, who_has, nbytes, types, scattering))
+        self._end(scattered_data.add_data(self, client, who_has, nbytes, types, scattering))
 
     def add_data_of(
         self,
@@ -332,26 +330,37 @@ class SchedulerState:
 
     # Events that documented methods make
 
-    def on_client_heartbeat(self, client: ClientState, now: float) -> None:
-        """A client lives."""
+    def note_client(self, client: ClientState, now: float) -> None:
+        """Note that a client lives."""
         client.last_seen = now + self.shift
 
     def transition(self, task: TaskState, finish: str, stimulus: str, now: float) -> Recommendations:
-        """Move one task; returns what that recommends, which `transitions` is to be given."""
+        """Move one task as the documented `Scheduler.transition`; returns what `transitions` is to be given next.
+
+        Raises:
+            UnknownTransition: the table connects the two states neither directly nor by way of `released`.
+        """
         self._begin(stimulus, now)
-        return run_one(self, task, finish)
+        return run_as_documented(self, task, finish)
 
     def transitions(self, recommendations: Recommendations, stimulus: str, now: float) -> None:
-        """Move tasks until no recommendation is left."""
+        """Move tasks as the documented `Scheduler.transitions`, until no recommendation is left.
+
+        Raises:
+            UnknownTransition: the table connects two states neither directly nor by way of `released`.
+        """
         self._begin(stimulus, now)
-        self._end(recommendations)
+        following: Recommendations = {}
+        for task, finish in recommendations.items():
+            following.update(run_as_documented(self, task, finish))
+        self._end(following)
 
     def assign(self, task: TaskState, worker: WorkerState, now: float) -> None:
         """Send a task that waits for a worker to this one."""
         if task.state not in ("queued", "no-worker"):
             raise ValueError(f"only tasks that are queued or in state no-worker can be sent, and {task!r} is not")
         self._begin("send-task-to-worker", now)
-        placement.assign(self, task, worker)
+        self.send_to(task, worker)
         self._end()
 
     # What events are made of
@@ -373,6 +382,11 @@ class SchedulerState:
         """Run transitions until no recommendation is left."""
         if recommendations:
             run_transitions(self, recommendations)
+
+    def send_to(self, task: TaskState, worker: WorkerState) -> None:
+        """Move a task to processing on a worker that has been chosen already."""
+        self.chosen[task] = worker
+        run_transitions(self, {task: "processing"})
 
     def _end(self, recommendations: Recommendations | None = None) -> None:
         """Finish an event: settle, give queued tasks to workers that have room now, check invariants if asked for."""
@@ -396,7 +410,7 @@ class SchedulerState:
             for observer in self.observers:
                 observer(task, start, finish, self.shown)
 
-    def send(self, receiver: WorkerState | ClientState, message: Any) -> None:
+    def send(self, receiver: WorkerState | ClientState, message: Message) -> None:
         """Put a message in the outbox of a worker or client."""
         outbox = receiver.outbox
         if not outbox:
@@ -416,7 +430,7 @@ class SchedulerState:
         else:
             self.send(worker, FreeKeys([key], known))
 
-    def story(self, *keys_or_stimuli: Any) -> list[StoryLine]:
+    def story(self, *keys_or_stimuli: Key | TaskState) -> list[StoryLine]:
         """The logged transitions of these keys (or with these stimuli), oldest first."""
         wanted = {key.key if isinstance(key, TaskState) else key for key in keys_or_stimuli}
         return [line for line in self.transition_log if line[0] in wanted or line[3] in wanted]

@@ -20,6 +20,8 @@ class StateOptions:
 
     Attributes:
         validate: check invariants after every event.
+        short_ways: make the moves beside the table that it lists; without, all go through it, which takes longer and
+            must come to the same.
         allowed_failures: how many workers may die under a task before it errs; of those that leave in good order
             more may (`membership.allowed_departures`).
         saturation: root-like tasks that a worker holds at a time, per thread; infinity sends them all at once.
@@ -41,6 +43,7 @@ class StateOptions:
     """
 
     validate: bool = False
+    short_ways: bool = True
     allowed_failures: int = 3
     saturation: float = 1.1
     bandwidth: float = 100e6

@@ -31,18 +31,17 @@ class Inspection:
             "worker_logs": Operation(self.get_worker_logs, repeatable=True),
             "get_task_status": Operation(self.get_task_status),
             "get_task_prefix_states": Operation(self.get_task_prefix_states),
-            "get_error_cause": Operation(self.get_error_cause),
             "count_running": Operation(self.shell.count_running),
             "call_stack": Operation(self.get_call_stack, repeatable=True),
             "retry": Operation(self.stimulus_retry),
         }
 
-    def story(self, *keys_or_tasks_or_stimuli: Any) -> list[Transition]:
+    def story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
         """The logged transitions of these tasks, or with these stimuli, oldest first."""
         return transitions(self.core.story(*keys_or_tasks_or_stimuli))
 
     async def get_story(self, keys_or_stimuli: Iterable[Any]) -> list[tuple[Any, ...]]:
-        """As `story`, in plain tuples."""
+        """The same as `story`, in plain tuples."""
         return [tuple(line) for line in self.story(*keys_or_stimuli)]
 
     async def get_worker_logs(
@@ -66,16 +65,8 @@ class Inspection:
                 found[name] = counts
         return found
 
-    def get_error_cause(self, keys: Iterable[Any]) -> Any:
-        """The key whose failure the first erred one of these shares."""
-        for key in keys:
-            task = self.core.tasks.get(key)
-            if task is not None and task.exception_blame is not None:
-                return task.exception_blame.key
-        return None
-
     async def get_call_stack(self, keys: Iterable[Any] | None = None) -> dict[str, Any]:
-        """What running tasks (all, or these) are doing, by worker."""
+        """The call stacks of running tasks (all, or these), by worker."""
         if keys is None:
             workers = [address for address, worker in self.core.workers.items() if worker.processing]
             stacks = await self.cluster.broadcast(

@@ -1,10 +1,10 @@
-"""How a scheduler lives: the file that tells where it is, preloads, closing when idle, tasks that wait too long for a
-worker, and workers' abstract resources. What is not configured costs nothing."""
+"""The life of a scheduler: its file, preloads, closing when idle, tasks that wait too long for a worker, and workers'
+abstract resources. A part that is not configured costs nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from headrace import clock, config
@@ -49,7 +49,7 @@ def seconds_or_none(value: Any, key: str) -> float | None:
 
 
 def actor_payload(text: str) -> Payload:
-    """What clients raise for an actor that was lost with its worker."""
+    """The exception that clients raise for an actor that was lost with its worker."""
     return dumps(LostActorError(text))
 
 
@@ -125,7 +125,7 @@ class Lifecycle:
         """Times that are shown are those of the wall clock, which somebody may have set."""
         self.core.show_times(clock.shift())
 
-    def _look_every(self, name: str, check: Any, timeout: float) -> None:
+    def _look_every(self, name: str, check: Callable[[], object], timeout: float) -> None:
         period = min(max(timeout / LOOKS, 0.01), LONGEST_LOOK)
         self.shell.periodic_callbacks[name] = PeriodicCallback(check, period * 1000)
         self.shell.periodic_callbacks[name].start()
@@ -167,7 +167,7 @@ class Lifecycle:
             self.shell.flush()
 
     def unrunnable_payload(self, task: TaskState, timeout: float, any_worker: bool) -> Payload:
-        """What clients raise for a task that waited too long for a worker."""
+        """The exception that clients raise for a task that waited too long for a worker."""
         key = from_wire(task.key)
         error: Exception = NoWorkerError(key, timeout)
         if any_worker:

@@ -16,6 +16,7 @@ from headrace.exceptions import BadRequestError
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.topics.cluster_requests import ClusterRequests
+from headrace.scheduler.topics.profiles import Profiles
 
 
 def _diagnostics(module: str) -> Any:
@@ -27,12 +28,14 @@ class Observation:
 
     Args:
         cluster: asks the workers.
+        profiles: gives reports their profiles.
     """
 
-    def __init__(self, shell: Shell, cluster: ClusterRequests) -> None:
+    def __init__(self, shell: Shell, cluster: ClusterRequests, profiles: Profiles) -> None:
         self.shell = shell
         self.core = shell.core
         self.cluster = cluster
+        self.profiles = profiles
 
     def operations(self) -> dict[str, Operation]:
         """The requests that this topic answers."""
@@ -70,11 +73,11 @@ class Observation:
         return list(self._task_stream().collect(start, stop, count, start_index))
 
     def get_task_stream_index(self) -> int:
-        """How many tasks the stream has seen, for `start_index` of a later question."""
+        """The number of tasks that the stream has seen, for `start_index` of a later question."""
         return int(self._task_stream().index)
 
     async def task_stream_runs(self, **question: Any) -> dict[str, Any]:
-        """As `get_task_stream`, as compact tuples, since there may be many; and the workers' names by address."""
+        """The same as `get_task_stream`, as compact tuples, and the workers' names by address."""
         runs = self._task_stream().runs(**question)
         names = {address: worker.name for address, worker in self.core.workers.items()}
         return {"runs": [tuple(run) for run in runs], "names": names}
@@ -92,7 +95,7 @@ class Observation:
         )
 
     def stop_task_metadata(self, name: str | None = None) -> dict[str, dict[Any, Any]]:
-        """What was collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.
+        """Metadata and states that were collected under a name: {"metadata": {key: metadata}, "state": {key: state}}.
 
         Raises:
             ValueError: nothing is collected under it.
@@ -108,7 +111,10 @@ class Observation:
     def _reports(self) -> Any:
         reports = self.shell.extensions.get("reports")
         if reports is None:
-            reports = self.shell.extensions["reports"] = _diagnostics("report_collection").Reports(self.shell.facade)
+            reports = _diagnostics("report_collection").Reports(
+                self.shell, self._task_stream, self.profiles.get_profile, self.shell.facade.versions
+            )
+            self.shell.extensions["reports"] = reports
         return reports
 
     def performance_report_start(self, client: str) -> dict[str, Any]:
@@ -134,7 +140,7 @@ class Observation:
     # Hardware and logs
 
     async def benchmark_hardware(self) -> dict[str, dict[str, float]]:
-        """What disks, memories and the network of the workers do, measured one worker after the other.
+        """Speeds of the workers' disks, memories and network, measured one worker after the other.
 
         Returns:
             {"disk", "memory", "network": {size of a block: bytes a second}}; means over the workers.
@@ -158,7 +164,7 @@ class Observation:
         }
 
     async def get_task_logs(self, keys: Iterable[Any]) -> dict[Any, list[tuple[Any, ...]]]:
-        """What tasks printed and logged: {key: [(time, worker, source, level, text), …]}, oldest first."""
+        """Lines that tasks printed and logged: {key: [(time, worker, source, level, text), …]}, oldest first."""
         wanted = [to_wire(key) for key in keys]
         found = await self.cluster.broadcast({"op": "get_task_logs", "keys": wanted}, on_error="ignore")
         logs: dict[Any, list[tuple[Any, ...]]] = {from_wire(key): [] for key in wanted}

@@ -44,7 +44,7 @@ class PluginRequests:
         }
 
     async def register_scheduler_plugin(
-        self, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, plugin: object, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, str]:
         """Add a plugin that a client sent, and start it."""
         instance = self.shell.open_sent(plugin)
@@ -65,7 +65,7 @@ class PluginRequests:
         return {"status": "OK"}
 
     async def register_worker_plugin(
-        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: object, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every worker, now and when it comes; returns their answers by address."""
         pickled = _pickled(plugin)
@@ -85,7 +85,7 @@ class PluginRequests:
         return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}))
 
     async def register_nanny_plugin(
-        self, comm: Comm | None, plugin: Any, name: str | None = None, idempotent: bool | None = None
+        self, comm: Comm | None, plugin: object, name: str | None = None, idempotent: bool | None = None
     ) -> dict[str, Any]:
         """Give a plugin to every nanny, now and when it comes; returns their answers by the workers' addresses."""
         pickled = _pickled(plugin)
@@ -109,14 +109,14 @@ class PluginRequests:
         return {"status": "OK", "nanny-plugins": self.shell.nanny_plugins}
 
 
-async def _awaited(hook: Callable[..., Any] | None, *args: Any) -> None:
+async def _awaited(hook: Callable[..., Any] | None, *args: object) -> None:
     if hook is not None:
         result: Awaitable[Any] | Any = hook(*args)
         if inspect.isawaitable(result):
             await result
 
 
-def _pickled(plugin: Any) -> Payload:
+def _pickled(plugin: object) -> Payload:
     """A plugin as workers take it: pickled once more, so that nothing on the way opens it."""
     value = getattr(plugin, "payload", None)
     if value is not None:

@@ -82,7 +82,7 @@ class Profiles:
         stop: float | None = None,
         profile_cycle_interval: float | str | None = None,
     ) -> dict[str, Any]:
-        """How many samples the workers have taken, over time.
+        """The number of samples that the workers have taken, over time.
 
         Args:
             workers: addresses or names; all by default.

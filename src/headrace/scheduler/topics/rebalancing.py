@@ -14,7 +14,7 @@ from headrace.messages.worker import AddKeys
 from headrace.rpc.loops.periodic import PeriodicCallback
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell, logger
-from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data import replica_plans, replicas
 from headrace.scheduler.state.placing.occupancy import reevaluate_some
 from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
@@ -93,12 +93,12 @@ class Rebalancing:
         while True:
             tasks = [task for key, task in found.items() if task.who_has and key not in failed]
             targets = [worker for worker in targets if worker in self.core.running]
-            plan = copies.plan_copies(tasks, targets, min(wanted, len(targets)), branching_factor)
+            plan = replica_plans.plan_replicas(tasks, targets, min(wanted, len(targets)), branching_factor)
             if not plan:
                 break
             failed |= await self._copy(plan)
         if delete:
-            self._remove(copies.plan_surplus(found.values(), targets, wanted))
+            self._remove(replica_plans.plan_surplus(found.values(), targets, wanted))
         failed |= {key for key, task in found.items() if not task.who_has}
         self.shell.log_event(
             "all", {"action": "replicate", "workers": [w.address for w in targets], "keys-count": len(keys)}
@@ -113,7 +113,7 @@ class Rebalancing:
         """Move results so that workers have about as much of their memory in use; best while nothing runs.
 
         The thresholds are the shell's `memory_settings` (a Scheduler's `MEMORY_REBALANCE_…`), at first those of the
-        configuration under `distributed.worker.memory.rebalance`. See `copies.plan_rebalance` for the policy.
+        configuration under `distributed.worker.memory.rebalance`. See `replica_plans.plan_rebalance` for the policy.
 
         Args:
             keys: what may be moved; all results by default.
@@ -134,13 +134,13 @@ class Rebalancing:
             tasks = [self.core.tasks[key] for key in wanted]
         chosen = [self.core.workers[address] for address in self.directory.addresses_of(workers, connected=True)]
         settings = self.shell.memory_settings
-        options = copies.RebalanceOptions(
+        options = replica_plans.RebalanceOptions(
             measure=settings.measure,
             sender_min=settings.sender_min,
             recipient_max=settings.recipient_max,
             gap=2 * settings.half_gap,
         )
-        moves = copies.plan_rebalance(self.core, tasks, chosen, options)
+        moves = replica_plans.plan_rebalance(self.core, tasks, chosen, options)
         if not moves:
             return {"status": "OK"}
         plan: dict[WorkerState, list[TaskState]] = {}
@@ -171,7 +171,7 @@ class Rebalancing:
         failed = await self._fetch(worker.address, who_has)
         if self.core.workers.get(worker.address) is not worker:
             return set(who_has)
-        copies.note_copies(self.core, worker, [key for key in who_has if key not in failed])
+        replicas.note_replicas(self.core, worker, [key for key in who_has if key not in failed])
         return failed
 
     async def _fetch(self, address: str, who_has: dict[Key, list[str]]) -> set[Key]:
@@ -186,7 +186,7 @@ class Rebalancing:
     def _remove(self, plan: dict[WorkerState, list[TaskState]]) -> None:
         for worker, tasks in plan.items():
             if self.core.workers.get(worker.address) is worker:
-                copies.remove(self.core, worker, tasks)
+                replicas.remove(self.core, worker, tasks)
         self.shell.flush()
 
     def add_keys(self, worker: str, keys: Iterable[Key] = (), stimulus_id: str | None = None) -> str:
@@ -194,7 +194,7 @@ class Rebalancing:
         record = self.core.workers.get(self.directory.coerce_address(worker))
         if record is None:
             return "not found"
-        self.core.on_worker_batch(record, [AddKeys(list(keys))], self.shell.now())
+        self.core.handle_batch(record, [AddKeys(list(keys))], self.shell.now())
         self.shell.flush()
         return "OK"
 
@@ -213,7 +213,7 @@ class Rebalancing:
 
     def request_acquire_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:
         """Have a worker fetch copies, without waiting for them."""
-        copies.acquire(self.core, self.core.workers[addr], self._known(keys))
+        replicas.acquire(self.core, self.core.workers[addr], self._known(keys))
         self.shell.flush()
 
     def request_remove_replicas(self, addr: str, keys: Iterable[Key], *, stimulus_id: str = "") -> None:

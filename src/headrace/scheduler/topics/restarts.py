@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any
 
-from headrace.common.keys import from_wire
+from headrace.common.keys import Key, from_wire
 from headrace.exceptions import BadRequestError, UnknownWorkerError
 from headrace.messages.client import ReleaseKeys, Restarted
 from headrace.rpc import Stream
@@ -43,7 +42,7 @@ class Restarts:
             "restart_stuck": Operation(self._restart_stuck),
         }
 
-    def _restart_stuck(self, worker: str, key: Any) -> dict[str, str]:
+    def _restart_stuck(self, worker: str, key: Key) -> dict[str, str]:
         """A worker asks to be ended, because a task that was cancelled with force does not end.
 
         Nobody is to blame: what else is on it is placed anew at once, and results that only it has are computed again.
@@ -89,7 +88,7 @@ class Restarts:
         for record in list(self.core.clients.values()):
             keys = [task.key for task in record.wants_what]
             self.core.send(record, Restarted())
-            self.core.on_release(record, ReleaseKeys(keys), now)
+            self.core.handle(record, ReleaseKeys(keys), now)
         self.shell.call_extensions("work_forgotten")
         self.shell.flush()
         self.shell.notify_plugins("restart", self.shell.facade)

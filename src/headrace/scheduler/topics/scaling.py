@@ -15,6 +15,7 @@ from headrace.scheduler.connections.worker_removal import WorkerRemoval
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
 from headrace.scheduler.state.data.memory_manager import MemoryManager, RetireWorker
+from headrace.scheduler.state.records.tasks import TaskState
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
 
@@ -102,7 +103,7 @@ class Scaling:
         )
         return [getattr(worker, attribute) for worker in chosen]
 
-    def _workers_to_close_request(self, key: Any = None, **options: Any) -> list[Any]:
+    def _workers_to_close_request(self, key: object = None, **options: Any) -> list[Any]:
         return self.workers_to_close(key=self.shell.open_sent(key), **options)
 
     async def retire_workers(
@@ -191,7 +192,7 @@ class Scaling:
         manager.add_policy(policy)
         loop = asyncio.get_running_loop()
         pause, asked, moved = FIRST_LOOK, 0.0, loop.time()
-        endangered: Any = None
+        endangered: TaskState | None = None
         try:
             while not policy.done():
                 now = loop.time()

@@ -30,7 +30,7 @@ class SentFunctions:
         }
 
     def run_function(
-        self, comm: Comm | None, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True
+        self, comm: Comm | None, function: object, args: object = (), kwargs: object = None, wait: bool = True
     ) -> Awaitable[dict[str, Any]]:
         """Run a pickled function in this process; it is given the scheduler as `dask_scheduler` if it takes that.
 
@@ -42,7 +42,7 @@ class SentFunctions:
         """
         return self._run_function(function, args, kwargs)
 
-    async def _run_function(self, function: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    async def _run_function(self, function: object, args: object, kwargs: object) -> dict[str, Any]:
         call, arguments = self.shell.open_sent(function), tuple(self.shell.open_sent(args))
         keywords = {name: self.shell.open_sent(value) for name, value in (self.shell.open_sent(kwargs) or {}).items()}
         try:
@@ -71,11 +71,11 @@ class SentFunctions:
         self,
         /,
         comm: Comm,
-        function: Any = None,
-        setup: Any = None,
-        teardown: Any = None,
+        function: object = None,
+        setup: object = None,
+        teardown: object = None,
         interval: float | str = "1s",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Send what a function says of this scheduler, again and again, until the other side closes.
 
@@ -84,16 +84,16 @@ class SentFunctions:
             setup, teardown: called as `setup(scheduler)`, which makes the `state`, and `teardown(scheduler, state)`.
             interval: seconds, or text, between two calls.
         """
-        function, setup, teardown = map(self.shell.open_sent, (function, setup, teardown))
+        tell, begin, end = map(self.shell.open_sent, (function, setup, teardown))
         scheduler = self.shell.facade
-        state = setup(scheduler) if setup else None
+        state = begin(scheduler) if begin else None
         pause = parse_seconds(interval)
         try:
             while self.shell.is_running and not comm.closed():
-                await comm.write(function(scheduler, state) if state is not None else function(scheduler))
+                await comm.write(tell(scheduler, state) if state is not None else tell(scheduler))
                 await asyncio.sleep(pause)
         except (CommClosedError, OSError):
             pass
         finally:
-            if teardown:
-                teardown(scheduler, state)
+            if end:
+                end(scheduler, state)

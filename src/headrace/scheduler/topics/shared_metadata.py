@@ -21,7 +21,7 @@ class SharedMetadata:
             "set_metadata": Operation(self.set_metadata),
         }
 
-    def set_metadata(self, keys: Any, value: Any = None) -> None:
+    def set_metadata(self, keys: object, value: object = None) -> None:
         """Set a value in the nested dictionary that clients share."""
         path = list(keys) if isinstance(keys, (list, tuple)) else [keys]
         node = self.shell.task_metadata
@@ -29,7 +29,7 @@ class SharedMetadata:
             node = node.setdefault(key, {})
         node[path[-1]] = value
 
-    def get_metadata(self, keys: Any, default: Any = "__no_default__") -> Any:
+    def get_metadata(self, keys: object, default: object = "__no_default__") -> Any:
         """A value of the nested dictionary that clients share.
 
         Raises:

@@ -57,12 +57,12 @@ class StateDump:
         }
 
     def dump_state(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """What the scheduler knows, as plain data.
+        """The scheduler's knowledge, as plain data.
 
         Args:
             exclude: names that are left out, of parts or of the records' attributes.
         """
-        events: Any = self.events.get_events()
+        events = self.events.get_events()
         parts: dict[str, Callable[[], Any]] = {
             "status": lambda: self.shell.status.name,
             "thread_id": threading.get_ident,
@@ -88,7 +88,7 @@ class StateDump:
         return {**found, **{name: make() for name, make in parts.items() if name not in exclude}}
 
     async def get_cluster_state(self, exclude: Collection[str] = ()) -> dict[str, Any]:
-        """What the scheduler and all workers know: `{"scheduler": …, "workers": {address: …}, "versions": …}`.
+        """The knowledge of the scheduler and all workers: `{"scheduler": …, "workers": {address: …}, "versions": …}`.
 
         Workers that cannot be asked are there with the error in place of their state.
 

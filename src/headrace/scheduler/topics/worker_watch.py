@@ -62,13 +62,13 @@ class WorkerWatch:
         self.shell.plugin_registry.add(plugin, name=plugin.name)
         return {"workers": {address: worker.identity() for address, worker in self.core.workers.items()}}
 
-    def log_worker_event(self, worker: str, topic: str | Iterable[str], msg: Any) -> None:
+    def log_worker_event(self, worker: str, topic: str | Iterable[str], msg: object) -> None:
         """Log an event of a worker."""
         if isinstance(msg, dict):
             msg = {**msg, "worker": worker}
         self.shell.log_event(topic, msg)
 
-    def handle_uncaught_error(self, /, **msg: Any) -> None:
+    def handle_uncaught_error(self, /, **msg: object) -> None:
         """Log that a worker failed, with what it says of it."""
         logger.error("A worker failed: %s", msg.get("exception_text") or msg.get("text") or msg)
 

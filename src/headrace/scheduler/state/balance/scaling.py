@@ -1,4 +1,4 @@
-"""How many workers the work needs, and which of those here can go at little cost.
+"""Number of workers that the work needs, and those of the present ones that can go at little cost.
 
 Pure planning: nothing is sent and no record changes. Closing and starting workers is for whoever asks.
 """
@@ -13,7 +13,7 @@ from headrace.common.status import Status
 from headrace.scheduler.state.placing.load import expected_seconds
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.workers import WorkerState
 
 #: Memory to keep, as a multiple of the data held, when nobody says otherwise.
@@ -22,7 +22,7 @@ MEMORY_RATIO = 2.0
 CROWDED = 0.6
 
 
-def work_seconds(state: SchedulerState) -> float:
+def work_seconds(state: SchedulerCore) -> float:
     """Seconds of work that one thread would have with all that could run now."""
     waiting = 0.0
     if state.queued or state.unrunnable:
@@ -34,8 +34,8 @@ def work_seconds(state: SchedulerState) -> float:
     return state.total_occupancy + waiting
 
 
-def ready_tasks(state: SchedulerState, limit: float) -> int:
-    """How many tasks are running or could run now; counting stops once there are more than `limit`."""
+def ready_tasks(state: SchedulerCore, limit: float) -> int:
+    """Number of tasks that are running or could run now; counting stops once there are more than `limit`."""
     total = len(state.queued) + len(state.unrunnable)
     for worker in state.workers.values():
         if total > limit:
@@ -44,7 +44,7 @@ def ready_tasks(state: SchedulerState, limit: float) -> int:
     return total
 
 
-def target_workers(state: SchedulerState, target_duration: float) -> int:
+def target_workers(state: SchedulerCore, target_duration: float) -> int:
     """The number of workers with which the work that can run now ends within `target_duration` seconds.
 
     There are never more threads than tasks; twice as many workers as now if data take over 60 % of their memory; and
@@ -67,7 +67,7 @@ def target_workers(state: SchedulerState, target_duration: float) -> int:
 
 
 def plan_closing(
-    state: SchedulerState,
+    state: SchedulerCore,
     *,
     memory_ratio: float | None = None,
     n: int | None = None,
@@ -124,7 +124,7 @@ def plan_closing(
 
 
 def _cost(group: Iterable[WorkerState]) -> tuple[bool, bool, int]:
-    """What closing these costs: their work is done again, their data moved. Those on their way out go first."""
+    """Cost of closing these workers: their work is done again, their data moved. Those on their way out go first."""
     return (
         any(worker.processing for worker in group),
         all(worker.status is not Status.closing_gracefully for worker in group),

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
 from headrace.messages.worker import StealAnswer, StealRequest
-from headrace.scheduler.state.placing.placement import assign
-from headrace.scheduler.state.placing.promises import end_unfinished, on_given_back
+from headrace.scheduler.state.placing.assignments import is_current
+from headrace.scheduler.state.placing.promises import on_given_back
 from headrace.scheduler.state.placing.restrictions import may_run, runs_somewhere
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
@@ -89,7 +89,7 @@ class Steals:
 
 
 def request(
-    state: SchedulerState, task: TaskState, thief: WorkerState | None, cost: float = 0.0, thief_cost: float = 0.0
+    state: SchedulerCore, task: TaskState, thief: WorkerState | None, cost: float = 0.0, thief_cost: float = 0.0
 ) -> None:
     """Ask a task back from the worker that it is on."""
     victim = task.processing_on
@@ -97,7 +97,7 @@ def request(
     steals = state.steals
     open_one = steals.in_flight.get(task.key)
     if open_one is not None:
-        if open_one.attempt == task.attempt and open_one.victim is victim:
+        if is_current(task, open_one.victim, open_one.attempt):
             return
         steals.close(open_one)  # of an assignment that has passed
     steals._open(Steal(task, task.attempt, victim, thief, cost, thief_cost))
@@ -106,21 +106,21 @@ def request(
     state.send(victim, StealRequest(task.key, task.attempt))
 
 
-def recall_all(state: SchedulerState, worker: WorkerState) -> None:
+def recall_all(state: SchedulerCore, worker: WorkerState) -> None:
     """Ask back all that a worker has not started, for others to run."""
     for task in worker.processing:
         if task not in worker.long_running:
             request(state, task, None)
 
 
-def recall_movable(state: SchedulerState, worker: WorkerState) -> None:
+def recall_movable(state: SchedulerCore, worker: WorkerState) -> None:
     """Ask back what a worker has not started and a running one may run; the rest waits there until it runs again."""
     for task in worker.processing:
         if task not in worker.long_running and runs_somewhere(state, task):
             request(state, task, None)
 
 
-def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) -> Recommendations:
+def on_answer(state: SchedulerCore, worker: WorkerState, message: StealAnswer) -> Recommendations:
     """A worker has given a task back, or has started it."""
     steals = state.steals
     steal = steals.in_flight.get(message.key)
@@ -129,7 +129,7 @@ def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) 
     if steal is not None:
         steals.close(steal)
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         if message.state in GIVEN_BACK:
             on_given_back(state, worker, task, message.attempt)
         return {}
@@ -139,7 +139,6 @@ def on_answer(state: SchedulerState, worker: WorkerState, message: StealAnswer) 
     thief = steal.thief if steal is not None else None
     if thief is None or thief not in state.running or not may_run(state, task, thief):
         return {task: "released"}
-    end_unfinished(state, worker, task)
-    assign(state, task, thief)
     steals.log.append(("confirm", state.shown, task.key, worker.address, thief.address))
-    return {}
+    state.chosen[task] = thief
+    return {task: "processing"}

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from headrace.common.status import Status
+from headrace.scheduler.state.placing.assignments import is_current
 from headrace.scheduler.state.placing.occupancy import expected_cost
 from headrace.scheduler.state.placing.pinned_results import stays
 from headrace.scheduler.state.placing.placement import TRANSFER_LATENCY
@@ -23,7 +24,7 @@ from headrace.scheduler.state.placing.restrictions import of_these
 from .steal_requests import request
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
@@ -39,7 +40,7 @@ LAST_LEVEL = 14
 
 
 def level(transfer: float, compute: float) -> int | None:
-    """How dear a task is to move: 0 without transfer; `None` if it costs over 256 times what the task takes."""
+    """Level of a task by the cost of moving it: 0 without transfer; `None` if that is over 256 times what it takes."""
     if transfer <= 0:
         return 0
     if compute <= 0:
@@ -60,7 +61,7 @@ class _Victim:
         self.stealable = stealable
 
 
-def balance(state: SchedulerState, now: float) -> int:
+def balance(state: SchedulerCore, now: float) -> int:
     """Ask tasks back from busy workers for idle ones; returns how many."""
     if not state.idle or state.total_occupancy <= 0:
         return 0
@@ -78,7 +79,7 @@ def balance(state: SchedulerState, now: float) -> int:
     return _Look(state, thieves, victims).run()
 
 
-def _thieves(state: SchedulerState) -> dict[WorkerState, float]:
+def _thieves(state: SchedulerCore) -> dict[WorkerState, float]:
     """Idle workers, with the seconds a thread that they have to do; those to which enough is on its way are not."""
     coming = state.steals.coming
     found = {}
@@ -90,7 +91,7 @@ def _thieves(state: SchedulerState) -> dict[WorkerState, float]:
     return found
 
 
-def _busiest(state: SchedulerState) -> list[WorkerState]:
+def _busiest(state: SchedulerCore) -> list[WorkerState]:
     """Workers that may have tasks to spare, the busiest first; paused ones among them."""
     if state.saturated:
         pool: Iterable[WorkerState] = state.saturated
@@ -106,7 +107,7 @@ def _busiest(state: SchedulerState) -> list[WorkerState]:
     return found
 
 
-def _victim(state: SchedulerState, worker: WorkerState) -> _Victim | None:
+def _victim(state: SchedulerCore, worker: WorkerState) -> _Victim | None:
     in_flight = state.steals.in_flight
     long_running = worker.long_running
     executing = worker.executing
@@ -121,7 +122,7 @@ def _victim(state: SchedulerState, worker: WorkerState) -> _Victim | None:
         if task in executing or task.options.actor or (state.staying and stays(state, task)):
             continue
         open_one = in_flight.get(task.key)
-        if open_one is not None and open_one.attempt == task.attempt:
+        if open_one is not None and is_current(task, worker, open_one.attempt):
             seconds -= cost
             continue
         transfer = transfer_seconds(state, task, None)
@@ -139,7 +140,7 @@ def _victim(state: SchedulerState, worker: WorkerState) -> _Victim | None:
     return _Victim(worker, seconds, stealable)
 
 
-def transfer_seconds(state: SchedulerState, task: TaskState, worker: WorkerState | None) -> float:
+def transfer_seconds(state: SchedulerCore, task: TaskState, worker: WorkerState | None) -> float:
     """Expected seconds to bring what a task needs to a worker (to one that has none of it: `None`)."""
     missing = [d.get_nbytes() for d in task._dependencies if worker is None or worker not in d.who_has]
     return TRANSFER_LATENCY + sum(missing) / state.bandwidth if missing else 0.0
@@ -149,7 +150,7 @@ class _Look:
     """One distribution of tasks from victims to thieves."""
 
     def __init__(
-        self, state: SchedulerState, thieves: dict[WorkerState, float], victims: list[tuple[float, int, _Victim]]
+        self, state: SchedulerCore, thieves: dict[WorkerState, float], victims: list[tuple[float, int, _Victim]]
     ) -> None:
         self.state = state
         self.loads = thieves
@@ -193,7 +194,7 @@ class _Look:
         heapq.heappush(self.thieves, (load, self.pushed, thief))
 
     def _thief(self, task: TaskState) -> WorkerState | None:
-        """Where the task would start earliest among the idle workers that may run it."""
+        """Worker where the task would start earliest, among the idle workers that may run it."""
         options = task.options
         if options.resources or (options.workers and not options.allow_other_workers):
             pool = of_these(self.state, task, self.loads)

@@ -1,1 +1,1 @@
-"""What must hold after every event, and what happened to a task."""
+"""Invariants that are checked after every event, and the story of a task."""

@@ -1,23 +1,30 @@
-"""What must hold after every event. Costs a walk over everything: for tests and `validate=True` only."""
+"""Invariants that hold after every event; to check them is to walk over everything: for tests and `validate=True`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from headrace.common.status import Status
+from headrace.scheduler.state.placing.load import SATURATED_SECONDS, has_room, is_full
+from headrace.scheduler.state.transitions.table import TABLE
+
+from .record_checks import InvariantError as InvariantError
+from .record_checks import problem_of_record
+from .record_checks import validate_state as validate_state
+from .record_checks import validate_task_state as validate_task_state
+from .record_checks import validate_unrunnable as validate_unrunnable
+from .record_checks import validate_worker_state as validate_worker_state
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
-    from headrace.scheduler.state.records.clients import ClientState
-    from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.groups import TaskGroup
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
-class InvariantError(AssertionError):
-    """The records contradict each other; the message names what, with the task's story."""
-
-
-def check(state: SchedulerState) -> None:
+def check(state: SchedulerCore) -> None:
     """Raise `InvariantError` if the records contradict each other."""
     for task in state.tasks.values():
         problem = _of_task(state, task)
@@ -29,62 +36,16 @@ def check(state: SchedulerState) -> None:
         raise InvariantError(problem)
 
 
-def validate_task_state(ts: TaskState) -> None:
-    """Raise `InvariantError` if the record of a task contradicts itself or its neighbours."""
-    problem = _of_record(ts)
-    if problem:
-        raise InvariantError(f"{ts!r}: {problem}")
-
-
-def validate_worker_state(ws: WorkerState) -> None:
-    """Raise `InvariantError` if the record of a worker contradicts those of its tasks."""
-    for task in ws.has_what:
-        if ws not in task.who_has:
-            raise InvariantError(f"{ws!r} holds {task!r}, which does not know of it")
-    for task in ws.processing:
-        if task.processing_on is not ws:
-            raise InvariantError(f"{ws!r} processes {task!r}, which is elsewhere")
-    if ws.nbytes != sum(task.get_nbytes() for task in ws.has_what):
-        raise InvariantError(f"{ws!r}: nbytes is not the sum of what it holds")
-
-
-def validate_unrunnable(unrunnable: Mapping[TaskState, float]) -> None:
-    """Raise `InvariantError` if what waits for a worker is in another state, or out of order."""
-    latest = float("-inf")
-    for task, since in unrunnable.items():
-        if task.state != "no-worker":
-            raise InvariantError(f"{task!r} is among those that no worker may run")
-        if since < latest:
-            raise InvariantError(f"{task!r} has waited longer than the one before it")
-        latest = since
-
-
-def validate_state(
-    tasks: Mapping[Any, TaskState], workers: Mapping[str, WorkerState], clients: Mapping[str, ClientState]
-) -> None:
-    """Raise `InvariantError` if records contradict each other."""
-    for task in tasks.values():
-        validate_task_state(task)
-    for address, worker in workers.items():
-        if worker.address != address:
-            raise InvariantError(f"{worker!r} is recorded at {address}")
-        validate_worker_state(worker)
-    for client in clients.values():
-        for task in client.wants_what:
-            if client not in task.who_wants:
-                raise InvariantError(f"{client!r} wants {task!r}, which does not know of it")
-
-
-def problem_of(state: SchedulerState, task: TaskState) -> str | None:
-    """What contradicts itself about a task, or `None`."""
+def problem_of(state: SchedulerCore, task: TaskState) -> str | None:
+    """Find what contradicts itself about a task, or `None`."""
     return _of_task(state, task)
 
 
-def _of_task(state: SchedulerState, task: TaskState) -> str | None:
-    return _of_record(task) or _of_place(state, task)
+def _of_task(state: SchedulerCore, task: TaskState) -> str | None:
+    return problem_of_record(task) or _of_place(state, task)
 
 
-def _of_place(state: SchedulerState, task: TaskState) -> str | None:
+def _of_place(state: SchedulerCore, task: TaskState) -> str | None:
     checks: dict[str, bool] = {
         "dependencies are known": all(
             state.tasks.get(d.key) is d or task.state in ("memory", "erred", "released") for d in task._dependencies
@@ -107,75 +68,92 @@ def _of_place(state: SchedulerState, task: TaskState) -> str | None:
     return next((name for name, holds in checks.items() if not holds), None)
 
 
-def _of_record(task: TaskState) -> str | None:
-    checks: dict[str, bool] = {
-        "dependents mirror dependencies": all(task in (d._dependents or ()) for d in task._dependencies),
-        "who_has mirrors has_what": all(task in worker.has_what for worker in task.who_has),
-        "who_wants mirrors wants_what": all(task in client.wants_what for client in task.who_wants),
-        "in memory means held": bool(task.who_has) == (task.state == "memory"),
-        "processing means placed": (task.processing_on is not None) == (task.state == "processing"),
-        "only the waiting wait": not task._waiting_on or task.state == "waiting",
-        "waiters need it": all(task in waiter._dependencies for waiter in task._waiters or ()),
-        "erred has a cause": task.state != "erred" or task.exception_blame is not None,
-    }
-    if task.state == "waiting":
-        checks["waits for what is missing"] = (task._waiting_on or set()) == {
-            d for d in task._dependencies if not d.who_has
-        }
-        checks["what it waits for will come"] = all(
-            d.state in ("waiting", "queued", "no-worker", "processing") for d in task._waiting_on or ()
-        )
-    if task.state in ("processing", "queued", "no-worker"):
-        checks["has all it needs"] = all(d.who_has for d in task._dependencies)
-    if task.state in ("waiting", "processing", "queued", "no-worker"):
-        checks["dependencies know the waiter"] = all(task in (d._waiters or ()) for d in task._dependencies)
-        checks["somebody wants it"] = bool(task.who_wants or task._waiters)
-    if task.processing_on is not None:
-        checks["its worker knows"] = task in task.processing_on.processing
-    if task.state == "released":
-        checks["is known to somebody"] = bool(task._dependents) and not task.who_wants
-    return next((name for name, holds in checks.items() if not holds), None)
-
-
-def _of_totals(state: SchedulerState) -> str | None:
+def _of_totals(state: SchedulerCore) -> str | None:
     for worker in state.workers.values():
-        if any(task.processing_on is not worker for task in worker.processing):
-            return f"{worker!r} processes tasks that are elsewhere"
-        if abs(worker.occupancy - sum(worker.processing.values())) > 1e-6:
-            return f"{worker!r}: occupancy {worker.occupancy} is not the sum of what it processes"
-        for name, claimed in worker.claimed_resources.items():
-            asked = sum(task.options.resources.get(name, 0.0) for task in worker.processing)
-            if abs(claimed - asked) > 1e-6:
-                return f"{worker!r}: its tasks ask for {asked} of {name!r}, and {claimed} are recorded"
-        if worker.nbytes != sum(task.get_nbytes() for task in worker.has_what):
-            return f"{worker!r}: nbytes is not the sum of what it holds"
-    if state.busy != {worker for worker in state.workers.values() if worker.processing}:
+        problem = _of_worker(state, worker)
+        if problem:
+            return f"{worker!r}: {problem}"
+    workers = list(state.workers.values())
+    if state.busy != {worker for worker in workers if worker.processing}:
         return "the busy workers are not those that process something"
-    occupancy = sum(worker.occupancy for worker in state.workers.values())
+    if set(state.running) != {worker for worker in workers if worker.status is Status.running}:
+        return "the running workers are not those whose status is running"
+    occupancy = sum(worker.occupancy for worker in workers)
     if abs(state.total_occupancy - occupancy) > 1e-6 or (not state.busy and state.total_occupancy):
         return f"total_occupancy is {state.total_occupancy}, and that of all workers {occupancy}"
+    if state.total_nthreads != sum(worker.nthreads for worker in workers):
+        return "total_nthreads is not the sum over workers"
+    if state.total_nthreads != sum(host["nthreads"] for host in state.host_info.values()):
+        return "total_nthreads is not the sum over hosts"
+    if state.aliases != {worker.name: worker.address for worker in workers}:
+        return "the aliases are not the names of the workers"
     promises = state.promises
     if Counter(promises.workers.values()) != promises.counts or len(promises.followers) != len(promises.workers):
         return "what is promised is not what is counted"
     if len(state.queued) != sum(task.state == "queued" for task in state.tasks.values()):
         return "the queue's length is wrong"
-    for group in state.tasks.groups.values():
-        known = sum(count for name, count in group.states.items() if name != "forgotten")
-        if known != group.count:
-            return f"{group!r}: counts {known} tasks, knows {group.count}"
-    if state.total_nthreads != sum(worker.nthreads for worker in state.workers.values()):
-        return "total_nthreads is not the sum over workers"
     if state.queued and any(worker in state.running for worker in state.open_workers):
         return f"{len(state.queued)} tasks are queued though {list(state.open_workers)} have room"
-    return _of_groups(state) or _of_bandwidths(state)
+    if state.chosen or state.finished:
+        return f"tasks were to move and did not: {[*state.chosen, *state.finished]}"
+    return _of_moves(state) or _of_functions(state) or _of_groups(state) or _of_bandwidths(state)
 
 
-def _of_groups(state: SchedulerState) -> str | None:
-    """What is counted of tasks as they go, against the tasks."""
+def _of_worker(state: SchedulerCore, worker: WorkerState) -> str | None:
+    """Find what contradicts itself about a worker: its sums, and the sets that it is in."""
+    threads, running = worker.nthreads, worker.status is Status.running
+    count = len(worker.processing) - len(worker.long_running)
+    checks: dict[str, bool] = {
+        "what it processes is on record as processing there": all(
+            task.processing_on is worker for task in worker.processing
+        ),
+        "occupancy is the sum of what it processes": abs(worker.occupancy - sum(worker.processing.values())) <= 1e-6,
+        "nbytes is the sum of what it holds": worker.nbytes == sum(task.get_nbytes() for task in worker.has_what),
+        "what has seceded is processing there": worker.long_running <= worker.processing.keys(),
+        "what runs is processing there": worker.executing.keys() <= worker.processing.keys(),
+        "it holds its actors": worker.actors <= worker.has_what.keys(),
+        "claimed_resources is the sum of what its tasks ask for": all(
+            abs(claimed - sum(task.options.resources.get(name, 0.0) for task in worker.processing)) <= 1e-6
+            for name, claimed in worker.claimed_resources.items()
+        ),
+        "its resources are known": all(
+            state.resources[name].get(worker.address) == amount for name, amount in worker.resources.items()
+        ),
+        "idle means running with fewer tasks than threads": (worker in state.idle) == (running and count < threads),
+        "saturated means running with much work waiting": (worker in state.saturated)
+        == (running and count > threads and worker.occupancy > SATURATED_SECONDS * threads),
+        "open workers are running": running or worker not in state.open_workers,
+        "workers with room for a run of tasks are open": not (running and has_room(worker))
+        or worker in state.open_workers,
+        "full workers are not open": not is_full(worker) or worker not in state.open_workers,
+    }
+    return next((f"not so: {name}" for name, holds in checks.items() if not holds), None)
+
+
+def _of_moves(state: SchedulerCore) -> str | None:
+    """Find a move since the last check, by whatever way it was made, that is no row of the table."""
+    number = state.transition_counter - state.checked_transitions
+    state.checked_transitions = state.transition_counter
+    for key, start, finish, _, _ in islice(reversed(state.transition_log), number):
+        if (start, finish) not in TABLE:
+            return f"{key!r} has moved from {start} to {finish}, which is no row of the table"
+    return None
+
+
+def _of_functions(state: SchedulerCore) -> str | None:
+    users = Counter(task.function for task in state.tasks.values() if task.function is not None)
+    wrong = [function for function, count in users.items() if function.users != count]
+    return f"functions have other users than are counted: {wrong}" if wrong else None
+
+
+def _of_groups(state: SchedulerCore) -> str | None:
+    """Compare the counts that groups and prefixes keep with the tasks."""
     tasks: dict[TaskGroup, list[TaskState]] = {group: [] for group in state.tasks.groups.values()}
     for task in state.tasks.values():
         tasks[task.group].append(task)
     for group, members in tasks.items():
+        if group.count != len(members):
+            return f"{group!r}: counts {group.count} tasks, and has {len(members)}"
         states = Counter(task.state for task in members)
         counted = {name: count for name, count in group.states.items() if count and name != "forgotten"}
         if counted != states:
@@ -195,7 +173,7 @@ def _of_groups(state: SchedulerState) -> str | None:
     return None
 
 
-def _of_bandwidths(state: SchedulerState) -> str | None:
+def _of_bandwidths(state: SchedulerCore) -> str | None:
     speeds = [state.bandwidth, *state.bandwidth_workers.values(), *state.bandwidth_types.values()]
     if not all(0 < speed < float("inf") for speed in speeds):
         return f"a bandwidth is none: {state.bandwidth}, {state.bandwidth_workers}, {state.bandwidth_types}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from headrace.common.keys import Key
 
 
 class Transition(NamedTuple):
@@ -17,10 +19,10 @@ class Transition(NamedTuple):
         timestamp: when, in seconds since the epoch.
     """
 
-    key: Any
+    key: Key
     start: str
     finish: str
-    recommendations: dict[Any, str]
+    recommendations: dict[Key, str]
     stimulus_id: str
     timestamp: float
 
@@ -35,13 +37,13 @@ class ErredTask(NamedTuple):
         exception_text, traceback_text: of its exception.
     """
 
-    key: Any
+    key: Key
     timestamp: float
     erred_on: set[str]
     exception_text: str
     traceback_text: str
 
 
-def transitions(lines: Iterable[tuple[Any, str, str, str, float]]) -> list[Transition]:
+def transitions(lines: Iterable[tuple[Key, str, str, str, float]]) -> list[Transition]:
     """The lines of a log as they are shown."""
     return [Transition(key, start, finish, {}, stimulus, now) for key, start, finish, stimulus, now in lines]

@@ -1,1 +1,1 @@
-"""Where results are: copies, scattered data, actors, and the active memory manager."""
+"""Results on workers: replicas, scattered data, actors, and the active memory manager."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
@@ -19,7 +19,7 @@ def note_proxy(task: TaskState, worker: WorkerState) -> None:
         task.rare.proxies.add(worker)
 
 
-def drop_actor(state: SchedulerState, task: TaskState) -> None:
+def drop_actor(state: SchedulerCore, task: TaskState) -> None:
     """Nobody wants the actor any more, or it is lost: its worker and those with proxies drop it."""
     for worker in task.who_has:
         worker.actors.discard(task)
@@ -29,7 +29,7 @@ def drop_actor(state: SchedulerState, task: TaskState) -> None:
     task.rare.proxies.clear()
 
 
-def lose_actor(state: SchedulerState, task: TaskState, worker: WorkerState, reason: str) -> None:
+def lose_actor(state: SchedulerCore, task: TaskState, worker: WorkerState, reason: str) -> None:
     """Put on record that the actor's worker is gone."""
     rare = task.rare
     rare.exception_blame = task

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from headrace.common.status import Status
 
-from . import copies
+from . import replica_plans, replicas
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
@@ -31,7 +31,7 @@ SILENT_SECONDS = 1.5
 
 
 class Suggestion(NamedTuple):
-    """What a policy would like: a copy more ("replicate") or less ("drop") of a result.
+    """Wish of a policy: a copy more ("replicate") or less ("drop") of a result.
 
     Attributes:
         candidates: workers to choose from; `None` for all.
@@ -82,10 +82,10 @@ class MemoryManager:
 
     def __init__(
         self,
-        state: SchedulerState,
+        state: SchedulerCore,
         policies: Iterable[ActiveMemoryManagerPolicy] = (),
         measure: str = "optimistic",
-        scheduler: Any = None,
+        scheduler: object = None,
     ) -> None:
         self.state = state
         self.scheduler: Any = state if scheduler is None else scheduler
@@ -112,7 +112,7 @@ class MemoryManager:
 
     def replicated_tasks(self) -> set[TaskState]:
         """Results that more than one worker holds."""
-        return copies.replicated(self.state)
+        return replicas.replicated(self.state)
 
     def run_policies(self, policies: Iterable[ActiveMemoryManagerPolicy] | None = None) -> None:
         """Run policies (all by default) once and put what they lead to into the workers' outboxes.
@@ -120,7 +120,9 @@ class MemoryManager:
         A policy that raises is logged and does not stop the others.
         """
         state = self.state
-        self.workers_memory = {worker: copies.measured(worker, self.measure) for worker in state.workers.values()}
+        self.workers_memory = {
+            worker: replica_plans.measured(worker, self.measure) for worker in state.workers.values()
+        }
         newest = max([worker.heard_at for worker in state.workers.values()], default=0.0)
         self._silent = {worker for worker in state.workers.values() if worker.heard_at < newest - SILENT_SECONDS}
         for worker in state.running:
@@ -245,9 +247,9 @@ class MemoryManager:
             for worker in going:
                 dropping.setdefault(worker, []).append(task)
         for worker, tasks in fetching.items():
-            copies.acquire(self.state, worker, tasks)
+            replicas.acquire(self.state, worker, tasks)
         for worker, tasks in dropping.items():
-            copies.remove(self.state, worker, tasks)
+            replicas.remove(self.state, worker, tasks)
 
 
 class ReduceReplicas(ActiveMemoryManagerPolicy):

@@ -1,27 +1,28 @@
-"""Where results are: copies that appear and go, and data that clients put there themselves."""
+"""Replicas of results: the record of each replica, and having workers fetch and drop those beyond the first.
+
+A result's record (`TaskState.who_has`) and its workers' (`WorkerState.has_what`) change together, here only. `remove`
+never drops the last replica of a result.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from headrace.common.keys import Key
-from headrace.messages.client import CancelledKeys, KeyInMemory
-from headrace.scheduler.state.flow import interest
-from headrace.scheduler.state.records.tasks import LOST, NOTHING
+from headrace.messages.worker import AcquireReplicas, RemoveReplicas
+from headrace.scheduler.state.records.tasks import NOTHING
 
 from .actor_results import drop_actor, note_proxy
-from .scatters import note_scattered
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
-    from headrace.scheduler.state.records.clients import ClientState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
-    from headrace.scheduler.state.transitions.engine import Recommendations
 
 
 def add_replica(task: TaskState, worker: WorkerState) -> None:
-    """The worker holds a copy of the result (of an actor: what it takes to call it, which is no copy)."""
+    """Record that a worker holds a replica of a result (of an actor: what it takes to call it, which is no replica)."""
     if task.options.actor and task.who_has:
         note_proxy(task, worker)
     elif worker not in task.who_has:
@@ -30,23 +31,20 @@ def add_replica(task: TaskState, worker: WorkerState) -> None:
             worker.copies[task] = None
         else:
             task.who_has = worker.alone
-        worker.has_what[task] = None
-        worker.nbytes += task.get_nbytes()
+        worker.add_replica(task)
 
 
 def drop_replica(task: TaskState, worker: WorkerState) -> None:
-    """The worker no longer holds a copy."""
+    """Record that a worker no longer holds a replica."""
     if worker in task.who_has:
         task.who_has = NOTHING if task.who_has is worker.alone else task.who_has - worker.alone
-        del worker.has_what[task]
-        worker.copies.pop(task, None)
-        worker.nbytes -= task.get_nbytes()
+        worker.remove_replica(task)
         if worker.actors:
             worker.actors.discard(task)
 
 
-def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
-    """Tell every worker that holds a copy to drop it."""
+def drop_all_replicas(state: SchedulerCore, task: TaskState) -> None:
+    """Tell every worker that holds a replica to drop it."""
     nbytes = task.get_nbytes()
     for worker in task.who_has:
         del worker.has_what[task]
@@ -59,43 +57,57 @@ def drop_all_replicas(state: SchedulerState, task: TaskState) -> None:
     task.who_has = NOTHING
 
 
-def set_nbytes(task: TaskState, nbytes: int) -> None:
-    """Record the size of a result, in bytes, with all who hold it."""
-    task.set_nbytes(nbytes)
+def acquire(state: SchedulerCore, worker: WorkerState, tasks: Iterable[TaskState]) -> None:
+    """Have a worker fetch replicas; it answers with `AddKeys` for those that it has got."""
+    held = [task for task in tasks if task.who_has]
+    if held:
+        state.send(
+            worker,
+            AcquireReplicas(
+                [task.key for task in held],
+                [[holder.address for holder in task.who_has] for task in held],
+                [task.get_nbytes() for task in held],
+            ),
+        )
 
 
-def add_data(
-    state: SchedulerState,
-    client: ClientState | None,
-    who_has: dict[Key, list[str]],
-    nbytes: dict[Key, int],
-    types: dict[Key, str],
-    scattering: int = 0,
-) -> Recommendations:
-    """Record data that is on workers without a task having computed it."""
-    recommendations: Recommendations = {}
-    for key, addresses in who_has.items():
-        holders = [worker for address in addresses if (worker := state.workers.get(address)) is not None]
+def remove(state: SchedulerCore, worker: WorkerState, tasks: Iterable[TaskState]) -> list[TaskState]:
+    """Have a worker drop its replicas of results that others hold as well; returns these results.
+
+    The replicas are off the record at once, so that nobody counts on them; the worker answers with `AddKeys` for those
+    that something there needs.
+    """
+    dropped = []
+    for task in tasks:
+        if worker in task.who_has and len(task.who_has) > 1:
+            drop_replica(task, worker)
+            worker.dropping[task.key] = worker.dropping.get(task.key, 0) + 1
+            dropped.append(task)
+    if dropped:
+        keys = [task.key for task in dropped]
+        state.send(worker, RemoveReplicas(keys, min([state.scatters.known(key, state.now) for key in keys])))
+    return dropped
+
+
+def note_replicas(state: SchedulerCore, worker: WorkerState, keys: Iterable[Key]) -> None:
+    """Record replicas that a worker has fetched and has not been asked to drop since."""
+    for key in keys:
         task = state.tasks.get(key)
-        if not holders and (task is None or (task.function is None and not task.who_has)):
-            if client is not None and not client.silent:
-                state.send(client, CancelledKeys([key], LOST))
-            continue
-        if task is None:
-            task = state.tasks.new(key)
-        task.type = types.get(key, task.type)
-        for worker in holders:
+        if task is not None and task.state == "memory" and key not in worker.dropping:
             add_replica(task, worker)
-        if scattering:
-            note_scattered(task, holders, scattering)
-        set_nbytes(task, nbytes.get(key, task.nbytes))
-        if client is not None:
-            interest.add_interest(client, task)
-        if not task.who_has:
-            continue
-        if task.state == "memory":
-            if client is not None:
-                state.send(client, KeyInMemory(task.key, task.type))
-        else:
-            recommendations[task] = "memory"
-    return recommendations
+
+
+def replicated(state: SchedulerCore) -> set[TaskState]:
+    """Results that more than one worker holds."""
+    found = set()
+    for worker in state.workers.values():
+        if worker.copies:
+            single = []
+            for task in worker.copies:
+                if len(task.who_has) > 1:
+                    found.add(task)
+                else:
+                    single.append(task)
+            for task in single:  # the other replicas have gone
+                del worker.copies[task]
+    return found

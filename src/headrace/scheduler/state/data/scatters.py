@@ -46,7 +46,7 @@ class Scatters:
         return self.latest
 
     def _drop_old(self, now: float) -> None:
-        """What clients began and never ended, because they died."""
+        """Drop the scatterings that clients began and never ended, because they died."""
         while self.under_way:
             key, open_ones = next(iter(self.under_way.items()))
             if max(open_ones.values())[0] >= now - self.open_seconds:
@@ -78,7 +78,7 @@ class Scatters:
 
 
 def note_scattered(task: TaskState, holders: Iterable[WorkerState], number: int) -> None:
-    """These workers' copies carry this number."""
+    """Have the replicas of these workers carry a scattering's number."""
     task.rare.scattered = {**task.rare.scattered, **dict.fromkeys(holders, number)}
 
 

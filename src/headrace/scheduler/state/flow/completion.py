@@ -1,4 +1,4 @@
-"""What workers report of tasks: finished, failed, given back, seceded, missing."""
+"""Reports of workers about tasks and results: one function a message, and the table of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from headrace.messages.worker import (
     TaskFinished,
 )
 from headrace.scheduler.state.balance import steal_requests
-from headrace.scheduler.state.data.replicas import add_replica, drop_replica, set_nbytes
+from headrace.scheduler.state.data.replicas import add_replica, drop_replica
 from headrace.scheduler.state.data.scatters import is_stale
 from headrace.scheduler.state.placing import promises
+from headrace.scheduler.state.placing.assignments import is_current, is_promised
 from headrace.scheduler.state.placing.load import change_cost, end_processing
 from headrace.scheduler.state.placing.pinned_results import has_other_home, on_cannot_send
 from headrace.scheduler.state.transitions.running import finish
@@ -30,17 +31,39 @@ from headrace.scheduler.state.transitions.running import finish
 from .retry_delays import retry_at
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.messages.base import Message
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
 
-def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinished) -> Recommendations:
-    """A worker has computed a result, and holds it."""
+def on_finished(state: SchedulerCore, worker: WorkerState, message: TaskFinished) -> Recommendations:
+    """Take a result that a worker has computed, and holds.
+
+    A short way: processing → memory without a wave. Its condition is that the report is that of the assignment that
+    holds; then nothing of the task is left to undo, and a task that was promised to follow it stays promised.
+    """
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         return _on_stale_result(state, worker, task, message)
+    if not state.short_ways:
+        record_by_parts(task, worker, message)
+        state.finished[task] = message.result
+        return {task: "memory"}
+    end_processing(state, worker, task)
+    record_result(task, worker, message)
+    recommendations: Recommendations = {}
+    finish(state, task, message.result, recommendations)
+    return recommendations
+
+
+def record_result(task: TaskState, worker: WorkerState, message: TaskFinished) -> None:
+    """Record a run and its result, the first replica: durations, metadata, type, size, and where it is.
+
+    One place for reports of any assignment, in one function since every task comes here; `record_by_parts` says the
+    same in terms of what the records offer, and the simulation compares the two.
+    """
     group = task.group
     start, stop = message.start, message.stop
     if stop:  # zero: the result was there already, and says nothing of how long it takes
@@ -51,33 +74,47 @@ def on_finished(state: SchedulerState, worker: WorkerState, message: TaskFinishe
         group.add_duration(action, began, ended)
     if message.metadata:
         task.metadata.update(message.metadata)
-    nbytes = message.nbytes
     task.type = message.type
     if message.type not in group.types:
         group.types.add(message.type)
-    end_processing(state, worker, task)
-    known = task.nbytes
+    nbytes, known = message.nbytes, task.nbytes
     task.nbytes = nbytes
-    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: as `set_nbytes` counts
+    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: counted already
     task.who_has = worker.alone
     worker.has_what[task] = None
     worker.nbytes += nbytes
     if task.options.actor:
         worker.actors.add(task)
-    recommendations: Recommendations = {}
-    finish(state, task, message.result, recommendations)
-    return recommendations
+
+
+def record_by_parts(task: TaskState, worker: WorkerState, message: TaskFinished) -> None:
+    """Record what `record_result` does, by the records' own methods: the long way of `on_finished`."""
+    group = task.group
+    if message.stop:
+        group.prefix.add_duration("compute", message.start, message.stop)
+        group.add_duration("compute", message.start, message.stop)
+    for action, began, ended in message.startstops:
+        group.add_duration(action, began, ended)
+    if message.metadata:
+        task.metadata.update(message.metadata)
+    task.type = message.type
+    group.add_type(message.type)
+    task.set_nbytes(message.nbytes)
+    add_replica(task, worker)
+    if task.options.actor:
+        worker.actors.add(task)
 
 
 def _on_stale_result(
-    state: SchedulerState, worker: WorkerState, task: TaskState | None, message: TaskFinished
+    state: SchedulerCore, worker: WorkerState, task: TaskState | None, message: TaskFinished
 ) -> Recommendations:
-    """The answer to an assignment that has been taken back."""
+    """Take the answer to an assignment that has been taken back: it may be of use, or the worker is to drop it."""
     if task is None or task.state in ("released", "forgotten", "erred"):
         state.free(worker, message.key)
         return {}
-    promised = state.promises.workers.get(task) is worker and task.attempt == message.attempt
-    if message.attempt > worker.first_attempt and not promised:  # what was promised can be there before what it needs
+    attempt = message.attempt
+    # What was promised can be finished before the promise is due: what it needs was recomputed, or came late.
+    if attempt > worker.first_attempt and not is_promised(task, worker, attempt, state):
         return {}  # it was called off on this very connection: the worker has freed it, or will
     if task.processing_on is worker:
         return {}  # sent there again since: that answer will come
@@ -87,38 +124,16 @@ def _on_stale_result(
         else:
             add_replica(task, worker)
         return {}
-    # From before its connection broke. Someone still wants it, and here it is.
-    _note_run(task, message)
-    set_nbytes(task, message.nbytes)
-    add_replica(task, worker)
-    if task.options.actor:
-        worker.actors.add(task)
+    # The worker began it before its connection broke. Someone still wants it, and here it is.
+    record_result(task, worker, message)
     return {task: "memory"}
 
 
-def _note_run(task: TaskState, message: TaskFinished) -> None:
-    """What `on_finished` records of a run as well, for a result that came late and is used."""
-    group = task.group
-    if message.stop:
-        group.prefix.observe(max(0.0, message.stop - message.start))
-        group.add_duration("compute", message.start, message.stop)
-    for action, began, ended in message.startstops:
-        group.add_duration(action, began, ended)
-    if message.metadata:
-        task.metadata.update(message.metadata)
-    task.type = message.type
-    group.add_type(message.type)
-
-
-def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -> Recommendations:
-    """A task raised: run it again, now or later, if it has retries left for such an error, else it has erred."""
+def on_failed(state: SchedulerCore, worker: WorkerState, message: TaskFailed) -> Recommendations:
+    """Run a task that raised again, now or later, if it has retries left for such an error; else it has erred."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
-        if task is None or task.processing_on is not worker:
-            if task is None or state.promises.workers.get(task) is not worker:
-                state.free(worker, message.key)
-            promises.on_given_back(state, worker, task, message.attempt)
-        return {}
+    if not is_current(task, worker, message.attempt):
+        return _on_stale_failure(state, worker, task, message)
     task.group.add_duration("compute", message.start, message.stop)
     if state.staying and has_other_home(state, task, worker):
         return {task: "released"}  # it did not run, and says nothing of whether it can
@@ -135,19 +150,32 @@ def on_failed(state: SchedulerState, worker: WorkerState, message: TaskFailed) -
     return {task: "erred"}
 
 
-def on_reschedule(state: SchedulerState, worker: WorkerState, message: RescheduleTask) -> Recommendations:
+def _on_stale_failure(
+    state: SchedulerCore, worker: WorkerState, task: TaskState | None, message: TaskFailed
+) -> Recommendations:
+    """Have a worker forget the failure of an assignment that has been taken back: it keeps failed tasks until told."""
+    if task is not None and task.processing_on is worker:
+        return {}  # sent there again since: that answer will come
+    if task is not None and state.promises.workers.get(task) is worker:
+        promises.on_given_back(state, worker, task, message.attempt)
+    else:
+        state.free(worker, message.key)
+    return {}
+
+
+def on_reschedule(state: SchedulerCore, worker: WorkerState, message: RescheduleTask) -> Recommendations:
     """A task is to be placed anew."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         promises.on_given_back(state, worker, task, message.attempt)
         return {}
     return {task: "released"}
 
 
-def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRunning) -> Recommendations:
+def on_long_running(state: SchedulerCore, worker: WorkerState, message: LongRunning) -> Recommendations:
     """A task has seceded: it takes no thread and no part of the worker's occupancy any more."""
     task = state.tasks.get(message.key)
-    if task is None or task.attempt != message.attempt or task.processing_on is not worker:
+    if not is_current(task, worker, message.attempt):
         return {}
     if task not in worker.long_running:
         worker.long_running.add(task)
@@ -156,7 +184,7 @@ def on_long_running(state: SchedulerState, worker: WorkerState, message: LongRun
     return {}
 
 
-def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) -> Recommendations:
+def on_add_keys(state: SchedulerCore, worker: WorkerState, message: AddKeys) -> Recommendations:
     """A worker holds copies of results; those that nobody needs are freed, and those that are missing are welcome.
 
     A copy that it has been told to free meanwhile is on record until it says that it has.
@@ -178,7 +206,7 @@ def on_add_keys(state: SchedulerState, worker: WorkerState, message: AddKeys) ->
     return recommendations
 
 
-def on_released_data(state: SchedulerState, worker: WorkerState, message: ReleasedData) -> Recommendations:
+def on_released_data(state: SchedulerCore, worker: WorkerState, message: ReleasedData) -> Recommendations:
     """A worker has dropped a copy."""
     requests = worker.dropping.pop(message.key, 0)
     if requests > 1:
@@ -189,7 +217,7 @@ def on_released_data(state: SchedulerState, worker: WorkerState, message: Releas
     return _lose_replica(state, message.key, worker)
 
 
-def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recommendations:
+def _lose_replica(state: SchedulerCore, key: Key, worker: WorkerState) -> Recommendations:
     task = state.tasks.get(key)
     if task is None or worker not in task.who_has:
         return {}
@@ -197,13 +225,13 @@ def _lose_replica(state: SchedulerState, key: Key, worker: WorkerState) -> Recom
     return {} if task.who_has or task.state != "memory" else {task: "released"}
 
 
-def on_missing(state: SchedulerState, worker: WorkerState, message: MissingData) -> Recommendations:
+def on_missing(state: SchedulerCore, worker: WorkerState, message: MissingData) -> Recommendations:
     """A worker did not find data where it should have been."""
     recommendations = lose_missing(state, message.key, message.worker)
     return {**recommendations, **on_request_who_has(state, worker, RequestWhoHas([message.key]))}
 
 
-def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendations:
+def lose_missing(state: SchedulerCore, key: Key, address: str) -> Recommendations:
     """A worker that was asked for a copy did not have it. If it has it now, it is not to keep it unknown to us."""
     holder = state.workers.get(address)
     task = state.tasks.get(key)
@@ -213,7 +241,7 @@ def lose_missing(state: SchedulerState, key: Key, address: str) -> Recommendatio
     return _lose_replica(state, key, holder)
 
 
-def on_request_who_has(state: SchedulerState, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
+def on_request_who_has(state: SchedulerCore, worker: WorkerState, message: RequestWhoHas) -> Recommendations:
     """A worker asks where data is; it is not where the question comes from, whatever we believed."""
     recommendations: Recommendations = {}
     who_has = []
@@ -228,7 +256,7 @@ def on_request_who_has(state: SchedulerState, worker: WorkerState, message: Requ
     return recommendations
 
 
-def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
+def retry_keys(state: SchedulerCore, keys: Iterable[Key]) -> tuple[Recommendations, list[Key]]:
     """Recommend the failed tasks at the root of these to be tried again."""
     recommendations: Recommendations = {}
     retried = []
@@ -241,10 +269,8 @@ def retry_keys(state: SchedulerState, keys: Iterable[Key]) -> tuple[Recommendati
     return recommendations, retried
 
 
-Handler = Callable[["SchedulerState", "WorkerState", Any], "Recommendations"]
-
-#: What the state machine does with each message of a worker; those that are absent are the shell's.
-HANDLERS: dict[type, Handler] = {
+#: What the core takes of workers; the other messages of `FromWorker` are the shell's.
+WORKER_MESSAGES: dict[type[Message], Callable[[SchedulerCore, WorkerState, Any], Recommendations]] = {
     TaskFinished: on_finished,
     TaskFailed: on_failed,
     RescheduleTask: on_reschedule,

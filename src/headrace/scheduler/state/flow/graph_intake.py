@@ -11,14 +11,15 @@ from headrace.common.retry_policy import policy_of, problem_of_policy
 from headrace.messages.base import NO_OPTIONS
 from headrace.messages.client import CancelledKeys, GraphRefused, SubmitGraph
 from headrace.scheduler.state.records.clients import OpenGraph
-from headrace.scheduler.state.records.tasks import Computation, TaskState, link
+from headrace.scheduler.state.records.computations import Computation
+from headrace.scheduler.state.records.tasks import TaskState, link
 from headrace.scheduler.state.transitions.forgetting import let_go_of_function
-from headrace.scheduler.state.transitions.running import released_waiting
+from headrace.scheduler.state.transitions.running import begin_waiting
 
 from .interest import add_interest, desire_keys, release_tasks
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.clients import ClientState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
@@ -27,7 +28,7 @@ MOST_GROUPS = 1000
 
 
 def problem_of(message: SubmitGraph) -> str | None:
-    """What is wrong with the columns of a submission, or `None`.
+    """Find what is wrong with the columns of a submission, or `None`.
 
     A dependency must stand before its dependents: that rules out cycles, which clients report with their keys.
     """
@@ -59,7 +60,7 @@ def problem_of(message: SubmitGraph) -> str | None:
     return None
 
 
-def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph) -> Recommendations:
+def take_graph(state: SchedulerCore, client: ClientState, message: SubmitGraph) -> Recommendations:
     """Record the tasks of a submission, or of a part of one, and recommend those that can run."""
     problem = problem_of(message)
     if problem is not None:
@@ -88,10 +89,13 @@ def take_graph(state: SchedulerState, client: ClientState, message: SubmitGraph)
     return recommendations
 
 
-def _start(state: SchedulerState, created: list[TaskState]) -> Recommendations:
+def _start(state: SchedulerCore, created: list[TaskState]) -> Recommendations:
     """Make new tasks wait, dependents before what they need, so that what nobody needs is seen and not run.
 
-    Recommends what can run, in the order of the graph.
+    A short way: released → waiting without the row's function, for tasks that need nothing and so have nobody to ask.
+
+    Returns:
+        What can run, in the order of the graph.
     """
     recommendations: Recommendations = {}
     ready: list[TaskState] = []
@@ -101,11 +105,11 @@ def _start(state: SchedulerState, created: list[TaskState]) -> Recommendations:
             continue
         if recommendations:
             recommendations.pop(task, None)
-        if not task._dependencies:
+        if not task._dependencies and state.short_ways:
             state.move(task, "waiting")
             ready.append(task)
             continue
-        released_waiting(state, task, recommendations)
+        begin_waiting(state, task, recommendations)
         if recommendations.get(task) == "processing":
             del recommendations[task]
             ready.append(task)
@@ -114,7 +118,7 @@ def _start(state: SchedulerState, created: list[TaskState]) -> Recommendations:
     return recommendations
 
 
-def _priority_base(state: SchedulerState, client: ClientState, message: SubmitGraph) -> tuple[float, int]:
+def _priority_base(state: SchedulerCore, client: ClientState, message: SubmitGraph) -> tuple[float, int]:
     """The generation of a submission, and how many of its tasks came before.
 
     Submissions of a client within `fifo_timeout` share a generation; a task's own submissions run just before it.
@@ -139,7 +143,7 @@ def _priority_base(state: SchedulerState, client: ClientState, message: SubmitGr
 
 
 def _make_tasks(
-    state: SchedulerState, message: SubmitGraph, generation: float, offset: int
+    state: SchedulerCore, message: SubmitGraph, generation: float, offset: int
 ) -> tuple[list[TaskState], list[TaskState]]:
     """All tasks of the message, and those of them that were not known as computable before."""
     tasks = state.tasks
@@ -200,7 +204,7 @@ def _connect(
 
 
 def _mark_wanted(
-    state: SchedulerState,
+    state: SchedulerCore,
     client: ClientState,
     message: SubmitGraph,
     listed: list[TaskState],
@@ -231,14 +235,14 @@ def _mark_wanted(
     return recommendations
 
 
-def _close(state: SchedulerState, client: ClientState, message: SubmitGraph) -> Recommendations:
+def _close(state: SchedulerCore, client: ClientState, message: SubmitGraph) -> Recommendations:
     """The last part of a submission has come: what was held for it is held no more."""
     graph = client.graphs.pop(message.graph, None)
     return release_tasks(state, state.holder, graph.held) if graph is not None else {}
 
 
 def _note_computation(
-    state: SchedulerState, client: ClientState, message: SubmitGraph, created: list[TaskState]
+    state: SchedulerCore, client: ClientState, message: SubmitGraph, created: list[TaskState]
 ) -> None:
     """Add the groups to the current computation; a new one begins when the cluster had nothing to do.
 

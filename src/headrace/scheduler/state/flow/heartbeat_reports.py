@@ -6,7 +6,7 @@ Costs in proportion to the tasks that run, never to those that wait. Says nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from headrace.messages.worker import WorkerHeartbeat
 from headrace.scheduler.state.placing.load import change_cost, expected_seconds
@@ -14,18 +14,20 @@ from headrace.scheduler.state.placing.load import change_cost, expected_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.workers import WorkerState
 
 #: A task that has run for so many times what was expected is expected to take so many times what it has run.
 OVERDUE = 2
 
 
+_K = TypeVar("_K")
+
 #: Types of results by which bandwidths are kept; a program that makes up types without end gets no more.
 MOST_TYPES = 1000
 
 
-def note_bandwidth(state: SchedulerState, worker: WorkerState, told: dict[str, Any]) -> None:
+def note_bandwidth(state: SchedulerCore, worker: WorkerState, told: dict[str, Any]) -> None:
     """Learn how fast data travels between workers, from one worker's measurements since its last heartbeat.
 
     The average over workers moves towards each by one part in their number; that of a pair of workers, or of a type, as
@@ -37,7 +39,7 @@ def note_bandwidth(state: SchedulerState, worker: WorkerState, told: dict[str, A
             the average of a worker that never has is only where it begins.
     """
     share = 1 / max(1, len(state.workers))
-    total: Any = told.get("total")
+    total = told.get("total")
     if _is_speed(total):
         worker.bandwidth = total
         if told.get("measured", 1):
@@ -50,16 +52,16 @@ def note_bandwidth(state: SchedulerState, worker: WorkerState, told: dict[str, A
             _learn(state.bandwidth_types, name, mean, count, share)
 
 
-def _learn(averages: dict[Any, float], key: Any, mean: float, count: int, share: float) -> None:
+def _learn(averages: dict[_K, float], key: _K, mean: float, count: int, share: float) -> None:
     known = averages.get(key)
     averages[key] = mean if known is None else known + (1 - (1 - share) ** count) * (mean - known)
 
 
-def _is_speed(value: Any) -> bool:
+def _is_speed(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and 0 < value < float("inf")
 
 
-def _measurements(told: Any) -> Iterable[tuple[str, float, int]]:
+def _measurements(told: object) -> Iterable[tuple[str, float, int]]:
     """(what, mean of its speeds, how many) of what is well formed."""
     for key, value in told.items() if isinstance(told, dict) else ():
         if isinstance(value, (list, tuple)) and len(value) == 2:
@@ -68,7 +70,7 @@ def _measurements(told: Any) -> Iterable[tuple[str, float, int]]:
                 yield str(key), speeds / count, count
 
 
-def forget_bandwidths(state: SchedulerState, worker: WorkerState) -> None:
+def forget_bandwidths(state: SchedulerCore, worker: WorkerState) -> None:
     """A worker has gone, and what was measured between it and others with it."""
     known = state.bandwidth_workers
     if known:
@@ -77,7 +79,7 @@ def forget_bandwidths(state: SchedulerState, worker: WorkerState) -> None:
             known.pop((other, worker.address), None)
 
 
-def on_heartbeat(state: SchedulerState, worker: WorkerState, message: WorkerHeartbeat, recent_to_old: float) -> None:
+def on_heartbeat(state: SchedulerCore, worker: WorkerState, message: WorkerHeartbeat, recent_to_old: float) -> None:
     """Record a heartbeat, and expect more of tasks that are overdue: twice their elapsed time (documented policy).
 
     Args:

@@ -1,4 +1,4 @@
-"""Who wants what: clients that ask for results, let them go, cancel them, or leave."""
+"""Interest in tasks: clients that ask for results, let them go, cancel them, or leave."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from headrace.common.keys import Key
 from headrace.messages.client import CancelledKeys, KeyInMemory
 from headrace.scheduler.state.records.tasks import NOTHING
+from headrace.scheduler.state.transitions.forgetting import forget_result
+
+from .client_news import tell_erred
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.clients import ClientState
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.transitions.engine import Recommendations
@@ -23,12 +26,8 @@ def add_interest(client: ClientState, task: TaskState) -> None:
         client.wants_what.add(task)
 
 
-def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[TaskState]) -> Recommendations:
+def release_tasks(state: SchedulerCore, client: ClientState, tasks: Iterable[TaskState]) -> Recommendations:
     """The client no longer wants these; what nobody wants or needs is released or forgotten."""
-    from headrace.scheduler.state.transitions.forgetting import (
-        forget_result,
-    )  # the table's functions use this module's neighbours
-
     recommendations: Recommendations = {}
     alone = client.alone
     for task in tasks:
@@ -46,7 +45,7 @@ def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[Ta
             continue
         client.wants_what.discard(task)
         if not task._dependents:
-            if task.state == "memory" and not task._dependencies:
+            if task.state == "memory" and not task._dependencies and state.short_ways:
                 forget_result(state, task)
             else:
                 recommendations[task] = "forgotten"
@@ -55,7 +54,7 @@ def release_tasks(state: SchedulerState, client: ClientState, tasks: Iterable[Ta
     return recommendations
 
 
-def desire_until_done(state: SchedulerState, keys: Iterable[Key]) -> Recommendations:
+def desire_until_done(state: SchedulerCore, keys: Iterable[Key]) -> Recommendations:
     """Keep tasks on behalf of nobody until they are done (`fire_and_forget`)."""
     recommendations: Recommendations = {}
     for key in keys:
@@ -67,18 +66,14 @@ def desire_until_done(state: SchedulerState, keys: Iterable[Key]) -> Recommendat
     return recommendations
 
 
-def let_go_when_done(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def let_go_when_done(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """A task that was kept until done is done."""
     if task in state.until_done.wants_what:
         recommendations.update(release_tasks(state, state.until_done, [task]))
 
 
-def desire_keys(state: SchedulerState, client: ClientState, keys: Iterable[Key]) -> Recommendations:
+def desire_keys(state: SchedulerCore, client: ClientState, keys: Iterable[Key]) -> Recommendations:
     """The client wants existing tasks; it is told where they stand."""
-    from headrace.scheduler.state.transitions.erring import (
-        tell_erred,
-    )  # the table's functions use this module's neighbours
-
     recommendations: Recommendations = {}
     for key in keys:
         task = state.tasks.get(key)
@@ -96,7 +91,7 @@ def desire_keys(state: SchedulerState, client: ClientState, keys: Iterable[Key])
 
 
 def cancel_keys(
-    state: SchedulerState, client: ClientState, keys: Iterable[Key], force: bool, reason: str
+    state: SchedulerCore, client: ClientState, keys: Iterable[Key], force: bool, reason: str
 ) -> Recommendations:
     """Stop tasks and what depends on them, for this client, or with `force` for all.
 
@@ -126,7 +121,7 @@ def cancel_keys(
     return recommendations
 
 
-def drop_client(state: SchedulerState, client: ClientState) -> Recommendations:
+def drop_client(state: SchedulerCore, client: ClientState) -> Recommendations:
     """A client has left."""
     recommendations = release_tasks(state, client, list(client.wants_what))
     for graph in client.graphs.values():

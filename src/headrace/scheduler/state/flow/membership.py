@@ -10,7 +10,7 @@ from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.scheduler.state.balance import steal_requests
 from headrace.scheduler.state.data.actor_results import lose_actor
-from headrace.scheduler.state.data.replicas import add_replica, drop_replica, set_nbytes
+from headrace.scheduler.state.data.replicas import add_replica, drop_replica
 from headrace.scheduler.state.placing.load import check_load
 from headrace.scheduler.state.placing.promises import end_unfinished
 from headrace.scheduler.state.placing.restrictions import forget_allowed, has_resources
@@ -18,7 +18,7 @@ from headrace.scheduler.state.placing.restrictions import forget_allowed, has_re
 from .heartbeat_reports import forget_bandwidths
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
@@ -28,7 +28,7 @@ DEPARTURES_PER_DEATH = 5
 
 
 def add_worker(
-    state: SchedulerState, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key] = frozenset()
+    state: SchedulerCore, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key] = frozenset()
 ) -> Recommendations:
     """Record a worker with the results that it holds, in place of the record that its address had before, if any.
 
@@ -61,7 +61,7 @@ def add_worker(
 
 
 def _take_held(
-    state: SchedulerState, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key]
+    state: SchedulerCore, worker: WorkerState, held: dict[Key, int], scattered: frozenset[Key]
 ) -> Recommendations:
     """Record the results that a worker came with; those that nobody needs are freed.
 
@@ -75,13 +75,13 @@ def _take_held(
                 state.free(worker, key)
             continue
         if task.state != "memory":
-            set_nbytes(task, nbytes)
+            task.set_nbytes(nbytes)
             recommendations[task] = "memory"
         add_replica(task, worker)
     return recommendations
 
 
-def _keep_actor(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+def _keep_actor(state: SchedulerCore, task: TaskState, worker: WorkerState) -> bool:
     """Whether what a worker came with is of use if it is an actor: it stays where it was if that process is back."""
     if not task.options.actor:
         return True
@@ -120,8 +120,8 @@ def pardon(tasks: Iterable[TaskState]) -> None:
             task.prefix.suspicious -= 1
 
 
-def allowed_departures(state: SchedulerState, *, asked: bool) -> int:
-    """How many workers may leave in good order under a task before it errs.
+def allowed_departures(state: SchedulerCore, *, asked: bool) -> int:
+    """Number of workers that may leave in good order under a task before it errs.
 
     Retirement and preemption strike whom they find, and say little against a task; but no task may end one worker
     after the other for good. So the bound is some times that of deaths. If the scheduler has not sent them away, a task
@@ -138,7 +138,7 @@ def allowed_departures(state: SchedulerState, *, asked: bool) -> int:
 
 
 def remove_worker(
-    state: SchedulerState,
+    state: SchedulerCore,
     worker: WorkerState,
     reason: str,
     *,
@@ -202,7 +202,7 @@ def remove_worker(
     return recommendations, lost
 
 
-def _blamed(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> list[TaskState]:
+def _blamed(state: SchedulerCore, worker: WorkerState, keys: Iterable[Key]) -> list[TaskState]:
     """Of these tasks, those that are placed anew because a worker has gone: they ran there, or their result is lost."""
     tasks = [task for key in keys if (task := state.tasks.get(key)) is not None]
     return [
@@ -213,7 +213,7 @@ def _blamed(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> 
     ]
 
 
-def _count_death(state: SchedulerState, task: TaskState, worker: WorkerState, reason: str) -> bool:
+def _count_death(state: SchedulerCore, task: TaskState, worker: WorkerState, reason: str) -> bool:
     """A worker died under a task; whether that makes too many, so that it is to err."""
     rare, allowed = task.rare, state.options.allowed_failures
     rare.suspicious += 1
@@ -226,7 +226,7 @@ def _count_death(state: SchedulerState, task: TaskState, worker: WorkerState, re
     return True
 
 
-def _count_departure(state: SchedulerState, task: TaskState, worker: WorkerState, reason: str, *, asked: bool) -> bool:
+def _count_departure(state: SchedulerCore, task: TaskState, worker: WorkerState, reason: str, *, asked: bool) -> bool:
     """A worker left in good order while it ran a task; whether that makes too many, so that the task is to err."""
     rare = task.rare
     rare.departures += 1
@@ -239,7 +239,7 @@ def _count_departure(state: SchedulerState, task: TaskState, worker: WorkerState
 
 
 def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
-    """What a user reads when a task seems to kill its workers."""
+    """Text for the user when a task seems to kill its workers."""
     return (
         f"task {key!r} was running on {deaths} workers that died; the last was {address} ({reason}). "
         "Look at that worker's log; the task may need more memory than a worker has."
@@ -247,14 +247,14 @@ def killed_text(key: Key, address: str, deaths: int, reason: str) -> str:
 
 
 def left_text(key: Key, address: str, departures: int, reason: str) -> str:
-    """What a user reads when one worker after the other leaves under a task."""
+    """Text for the user when one worker after the other leaves under a task."""
     return (
         f"task {key!r} was running on {departures} workers that left; the last was {address} ({reason}). "
         "If it does not end them itself, and workers come and go often, raise distributed.scheduler.allowed-failures."
     )
 
 
-def set_status(state: SchedulerState, worker: WorkerState, status: str, reason: str = "") -> Recommendations:
+def set_status(state: SchedulerCore, worker: WorkerState, status: str, reason: str = "") -> Recommendations:
     """A worker runs again, pauses (it finishes what runs and gets nothing new) or is about to close.
 
     One that pauses finishes what runs and gives back what others may run; one that closes gracefully gives back all
@@ -281,7 +281,7 @@ def set_status(state: SchedulerState, worker: WorkerState, status: str, reason: 
     return {**left, **dict.fromkeys(guilty, "erred")}
 
 
-def set_resources(state: SchedulerState, worker: WorkerState, resources: dict[str, float]) -> Recommendations:
+def set_resources(state: SchedulerCore, worker: WorkerState, resources: dict[str, float]) -> Recommendations:
     """Change some of a worker's abstract resources; tasks there that take more than it has now are placed anew."""
     forget_allowed(state)
     for name, amount in resources.items():

@@ -1,7 +1,7 @@
 """Tasks that wait for the time of their next attempt, by their retry policy.
 
 Such a task is `waiting`, has all that it needs or waits for that as well, and is on no worker. The shell asks when the
-first is due (`Delays.next_due`) and then calls `SchedulerState.on_retries_due`; there is no clock here.
+first is due (`Delays.next_due`) and then calls `SchedulerCore.on_retries_due`; there is no clock here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headrace.common.retry_policy import policy_of, seconds_before
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
@@ -44,14 +44,14 @@ class Delays:
             self._heap = sorted(entry for entry in self._heap if self._due.get(entry[2]) == entry[0])
 
     def next_due(self) -> float | None:
-        """When the first of them is to run, in seconds since the epoch."""
+        """Time at which the first of them is to run, in seconds since the epoch."""
         heap = self._heap
         while heap and self._due.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
         return heap[0][0] if heap else None
 
     def take_due(self, now: float) -> list[TaskState]:
-        """Those that are due, in that order; they do not wait here any more."""
+        """Take out the tasks that are due, in that order."""
         taken = []
         while (due := self.next_due()) is not None and due <= now:
             _, _, task = heappop(self._heap)
@@ -60,8 +60,8 @@ class Delays:
         return taken
 
 
-def retry_at(state: SchedulerState, task: TaskState) -> float:
-    """When a task that has just failed, and is to be tried again, may run; 0 for at once."""
+def retry_at(state: SchedulerCore, task: TaskState) -> float:
+    """Time at which a task that has just failed, and is to be tried again, may run; 0 for at once."""
     policy = policy_of(task.options.annotations)
     if policy is None:
         return 0.0
@@ -70,7 +70,7 @@ def retry_at(state: SchedulerState, task: TaskState) -> float:
     return state.now + seconds if seconds else 0.0
 
 
-def run_due(state: SchedulerState) -> Recommendations:
+def run_due(state: SchedulerCore) -> Recommendations:
     """Tasks whose time has come, and that nothing else holds up."""
     recommendations: Recommendations = {}
     for task in state.delays.take_due(state.now):

@@ -1,1 +1,1 @@
-"""Where tasks run, and which wait for what."""
+"""Placement: the worker that each task runs on, and the tasks that wait for one."""

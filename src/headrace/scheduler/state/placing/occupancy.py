@@ -13,20 +13,19 @@ from headrace.scheduler.state.flow.heartbeat_reports import OVERDUE
 from .load import check_load, comm_cost, expected_seconds
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
-def expected_duration(state: SchedulerState, task: TaskState) -> float:
+def expected_duration(state: SchedulerCore, task: TaskState) -> float:
     """Seconds that a task is expected to compute, by what is known of its prefix."""
     prefix = task.group.prefix
-    if prefix.duration_average >= 0:
-        return prefix.duration_average
-    return max(state.options.unknown_duration, prefix.max_exec_time)
+    expected = expected_seconds(state, prefix)
+    return expected if prefix.duration_average >= 0 else max(expected, prefix.max_exec_time)
 
 
-def expected_cost(state: SchedulerState, task: TaskState, worker: WorkerState) -> float:
+def expected_cost(state: SchedulerCore, task: TaskState, worker: WorkerState) -> float:
     """Seconds that a task is expected to take on a worker: transfers, then computing.
 
     One that is overdue (see `heartbeats`) is taken to be half way.
@@ -39,7 +38,7 @@ def expected_cost(state: SchedulerState, task: TaskState, worker: WorkerState) -
     return cost + comm_cost(state, worker, task)
 
 
-def reevaluate(state: SchedulerState, worker: WorkerState) -> None:
+def reevaluate(state: SchedulerCore, worker: WorkerState) -> None:
     """Bring the costs of what a worker processes, and so its occupancy, in line with what is known by now."""
     for task, seconds in worker.executing.items():
         prefix = task.group.prefix
@@ -55,7 +54,7 @@ def reevaluate(state: SchedulerState, worker: WorkerState) -> None:
     check_load(state, worker)
 
 
-def reevaluate_some(state: SchedulerState, start: int, limit: int) -> int:
+def reevaluate_some(state: SchedulerCore, start: int, limit: int) -> int:
     """Reevaluate workers from the given position on, until `limit` tasks were seen; returns where to go on."""
     workers = list(state.workers.values())
     seen = 0

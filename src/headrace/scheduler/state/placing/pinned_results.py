@@ -13,13 +13,13 @@ from headrace.messages.worker import CannotSend
 from .restrictions import may_run
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
 
-def on_cannot_send(state: SchedulerState, worker: WorkerState, message: CannotSend) -> Recommendations:
+def on_cannot_send(state: SchedulerCore, worker: WorkerState, message: CannotSend) -> Recommendations:
     """A worker has asked for a result that its holder cannot send."""
     task = state.tasks.get(message.key)
     if task is not None and task.who_has:
@@ -27,12 +27,12 @@ def on_cannot_send(state: SchedulerState, worker: WorkerState, message: CannotSe
     return {}
 
 
-def stays(state: SchedulerState, task: TaskState) -> bool:
+def stays(state: SchedulerCore, task: TaskState) -> bool:
     """Whether something that the task needs cannot be sent to where the task is placed."""
     return any(dependency in state.staying for dependency in task._dependencies)
 
 
-def homes(state: SchedulerState, task: TaskState) -> set[WorkerState]:
+def homes(state: SchedulerCore, task: TaskState) -> set[WorkerState]:
     """The workers that hold all that cannot be sent of what the task needs, as far as it may run there."""
     holders = [dependency.who_has for dependency in task._dependencies if dependency in state.staying]
     if not holders:
@@ -41,7 +41,7 @@ def homes(state: SchedulerState, task: TaskState) -> set[WorkerState]:
 
 
 def candidates_among(
-    state: SchedulerState, task: TaskState, candidates: list[WorkerState] | None
+    state: SchedulerCore, task: TaskState, candidates: list[WorkerState] | None
 ) -> list[WorkerState] | None:
     """Of the workers that may run the task, those at which all is that cannot be sent.
 
@@ -54,7 +54,7 @@ def candidates_among(
     return sorted((worker for worker in found if worker in state.running), key=lambda worker: worker.address)
 
 
-def has_other_home(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+def has_other_home(state: SchedulerCore, task: TaskState, worker: WorkerState) -> bool:
     """Whether a task failed on this worker for want of what cannot be sent, and can run elsewhere."""
     found = homes(state, task)
     return bool(found) and worker not in found

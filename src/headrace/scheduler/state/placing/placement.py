@@ -1,4 +1,4 @@
-"""Where tasks run.
+"""Placement: the worker that a task is sent to.
 
 A task with dependencies goes to the worker where it is expected to start earliest, looking at the workers that hold
 some of what it needs and a few idle ones. One without goes to an idle worker. Root-like tasks (many of a kind, needing
@@ -14,18 +14,19 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from headrace.common.keys import Key
 from headrace.messages.base import NO_OPTIONS
-from headrace.messages.worker import ComputeTask, DefineFunction, TaskExtras
+from headrace.scheduler.state.transitions.parking import to_no_worker, to_queued
 
-from .load import begin_processing, comm_cost
+from .load import begin_processing, comm_cost, expected_seconds
 from .pinned_results import candidates_among
 from .promises import promise_next
 from .restrictions import lanes, restricted_workers
+from .sending import send_task
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
-    from headrace.scheduler.state.records.tasks import TaskGroup, TaskState
+    from headrace.scheduler.state.core import SchedulerCore
+    from headrace.scheduler.state.records.groups import TaskGroup
+    from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
@@ -35,12 +36,10 @@ TRANSFER_LATENCY = 0.003
 #: where nobody is idle, against so many others.
 IDLE_SAMPLE = 3
 BUSY_SAMPLE = 20
-#: Columns of a message about a task without dependencies, shared by all.
-_NOTHING_NEEDED: tuple[list[Key], list[list[str]], list[int]] = ([], [], [])
 
 
-def place(state: SchedulerState, task: TaskState) -> None:
-    """Send a task that is ready to a worker, or park it."""
+def place(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Send a task that is ready to a worker, or park it; one that is parked as it should be stays as it is."""
     candidates = restricted_workers(state, task) if task.options is not NO_OPTIONS else None
     if state.staying:
         candidates = candidates_among(state, task, candidates)
@@ -48,7 +47,8 @@ def place(state: SchedulerState, task: TaskState) -> None:
         if is_root_like(state, task):
             worker = _open_worker_for(state, task.group)
             if worker is None and state.running:
-                _queue(state, task)
+                if task.state != "queued":
+                    to_queued(state, task, recommendations)
                 return
         elif task._dependencies:
             worker = _best_for(state, task, None)
@@ -58,13 +58,13 @@ def place(state: SchedulerState, task: TaskState) -> None:
         worker = None
     else:
         worker = _best_for(state, task, candidates)
-    if worker is None:
-        _park(state, task)
-    else:
+    if worker is not None:
         assign(state, task, worker)
+    elif task.state != "no-worker":
+        to_no_worker(state, task, recommendations)
 
 
-def is_root_like(state: SchedulerState, task: TaskState) -> bool:
+def is_root_like(state: SchedulerCore, task: TaskState) -> bool:
     """Whether the task is one of many that need little: over two a thread, on few results in all."""
     group = task.group
     if group.count <= 2 * state.total_nthreads:
@@ -77,7 +77,7 @@ def is_root_like(state: SchedulerState, task: TaskState) -> bool:
     return few and sum([dependency.count for dependency in dependencies]) < options.rootish_tasks
 
 
-def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | None:
+def _open_worker_for(state: SchedulerCore, group: TaskGroup) -> WorkerState | None:
     """The worker for the next root-like task of a group: that of the current run, or the next one with room."""
     worker = group.last_worker
     if worker is not None and group.last_worker_tasks_left > 0 and worker in state.open_workers:
@@ -94,7 +94,7 @@ def _open_worker_for(state: SchedulerState, group: TaskGroup) -> WorkerState | N
     return worker
 
 
-def _least_busy(state: SchedulerState) -> WorkerState | None:
+def _least_busy(state: SchedulerCore) -> WorkerState | None:
     """An idle worker, in turn, or the least occupied of some."""
     for worker in state.idle:
         if not worker.processing or len(state.idle) == 1:
@@ -122,7 +122,7 @@ def _some(workers: OrderedDict[WorkerState, None], number: int) -> Iterable[Work
     return window
 
 
-def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
+def _best_for(state: SchedulerCore, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
     """The worker on which the task is expected to start earliest (`worker_objective`)."""
     dependencies = task._dependencies
     if candidates is None and len(dependencies) == 1 and len(dependencies[0].who_has) == 1:
@@ -157,34 +157,15 @@ def _best_for(state: SchedulerState, task: TaskState, candidates: list[WorkerSta
     return best
 
 
-def _queue(state: SchedulerState, task: TaskState) -> None:
-    if task.state == "queued":
-        return
-    if task.state == "no-worker":
-        del state.unrunnable[task]
-    state.move(task, "queued")
-    state.queued.push(task)
-
-
-def _park(state: SchedulerState, task: TaskState) -> None:
-    if task.state == "no-worker":
-        return
-    if task.state == "queued":
-        state.queued.left()
-    state.unrunnable[task] = state.now
-    state.move(task, "no-worker")
-
-
-def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
-    """Send the task to the worker."""
+def assign(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
+    """Move a task to processing on a worker, and tell the worker."""
     start = task.state
     if start == "no-worker":
         del state.unrunnable[task]
     state.move(task, "processing")
     if start == "queued":
-        state.queued.left()
-    duration = task.group.prefix.duration_average
-    cost = duration if duration >= 0 else state.options.unknown_duration
+        state.queued.left()  # once its state has changed: the queue skips entries by that
+    cost = expected_seconds(state, task.group.prefix)
     if task._dependencies:
         cost += comm_cost(state, worker, task)
     begin_processing(state, worker, task, cost)
@@ -193,79 +174,37 @@ def assign(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
         promise_next(state, task, worker)
 
 
-def send_task(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
-    """Tell the worker what to compute, and where what that takes is now."""
-    state.attempts += 1
-    task.attempt = state.attempts
-    function = task.function
-    assert function is not None
-    if worker not in function.known_by:
-        function.known_by.add(worker)
-        state.send(worker, DefineFunction(function.number, function.pickled))
-    keys, who_has, nbytes = _NOTHING_NEEDED
-    if task._dependencies:
-        keys, who_has, nbytes = [], [], []
-        for dependency in task._dependencies:
-            keys.append(dependency.key)
-            who_has.append([holder.address for holder in dependency.who_has])
-            nbytes.append(dependency.get_nbytes())
-    message = ComputeTask(
-        task.key,
-        task.attempt,
-        task.priority,
-        function.number,
-        task.arguments,
-        task.group.prefix.duration_average,
-        _somebody_listens(task),
-        keys,
-        who_has,
-        nbytes,
-        extras_of(task) if task.options is not NO_OPTIONS else None,
-    )
-    outbox = worker.outbox
-    if not outbox:
-        state.dirty.append(worker)
-    outbox.append(message)
+def fill(state: SchedulerCore, worker: WorkerState) -> None:
+    """Give a worker queued tasks while it has room: neighbours in priority, which are neighbours in the graph.
 
-
-def _somebody_listens(task: TaskState) -> bool:
-    """Whether a client wants the result itself, and not only its being kept."""
-    wanting = task.who_wants
-    if len(wanting) == 1:
-        (client,) = wanting
-        return not client.silent
-    return any(not client.silent for client in wanting)
-
-
-def extras_of(task: TaskState) -> TaskExtras | None:
-    """What few tasks have, for the worker."""
-    options = task.options
-    if options.resources or options.actor or options.annotations:
-        return TaskExtras(options.resources, options.actor, options.annotations)
-    return None
-
-
-def fill(state: SchedulerState, worker: WorkerState) -> None:
-    """Give a worker queued tasks while it has room: neighbours in priority, which are neighbours in the graph."""
+    A short way: queued → processing without a wave. Its condition is that the worker has just got room, so that nothing
+    is left to choose; a queued task has all that it needs, and is neither promised nor delayed.
+    """
     queued = state.queued
     while queued and worker in state.open_workers:
         task = queued.peek()
         if task is None:
             break
-        assign(state, task, worker)
+        if state.short_ways:
+            assign(state, task, worker)
+        else:
+            state.send_to(task, worker)
 
 
-def fill_all(state: SchedulerState) -> None:
-    """Give queued tasks to all workers that have room, in turn."""
+def fill_all(state: SchedulerCore) -> None:
+    """Give queued tasks to all workers that have room, in turn; a short way like `fill`."""
     while state.queued and state.open_workers:
         worker = next(iter(state.open_workers))
         task = state.queued.peek()
         if task is None:
             break
         state.open_workers.move_to_end(worker)
-        assign(state, task, worker)
+        if state.short_ways:
+            assign(state, task, worker)
+        else:
+            state.send_to(task, worker)
 
 
-def park_queued(state: SchedulerState) -> Recommendations:
-    """With no worker left, queued tasks are parked like all others, to be seen as what they are."""
+def park_queued(state: SchedulerCore) -> Recommendations:
+    """Recommend that queued tasks go to no-worker when no worker is left: they are then seen as what they are."""
     return {} if state.running else dict.fromkeys(state.queued, "processing")

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .assignments import is_promised
 from .load import (
     AHEAD_SECONDS,
     AHEAD_TASKS,
     begin_processing,
     end_processing,
 )
+from .sending import send_task
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
 
 class Promises:
-    """Who is to run what next.
+    """Promised tasks, and the workers that are to run them next.
 
     Attributes:
         workers: promised tasks, each with the worker that has been sent it.
@@ -59,10 +61,8 @@ class Promises:
         return worker
 
 
-def promise_next(state: SchedulerState, task: TaskState, worker: WorkerState) -> None:
+def promise_next(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
     """Send the worker what is to follow a task that it is about to run, and what is to follow that."""
-    from .placement import send_task
-
     promises = state.promises
     room = AHEAD_TASKS * worker.nthreads - promises.counts.get(worker, 0)
     while room > 0:
@@ -75,7 +75,7 @@ def promise_next(state: SchedulerState, task: TaskState, worker: WorkerState) ->
         task = follower
 
 
-def _follower_of(state: SchedulerState, task: TaskState) -> TaskState | None:
+def _follower_of(state: SchedulerCore, task: TaskState) -> TaskState | None:
     """The only task that depends on this one, if it needs nothing else and is known to be short."""
     dependents = task._dependents
     if dependents is None or len(dependents) != 1:
@@ -95,7 +95,7 @@ def _follower_of(state: SchedulerState, task: TaskState) -> TaskState | None:
     return follower
 
 
-def join_chain(state: SchedulerState, task: TaskState) -> None:
+def join_chain(state: SchedulerCore, task: TaskState) -> None:
     """A task has begun to wait: if its only dependency is on its way through a worker, it is to follow there."""
     (dependency,) = task._dependencies
     worker = dependency.processing_on or state.promises.workers.get(dependency)
@@ -103,8 +103,11 @@ def join_chain(state: SchedulerState, task: TaskState) -> None:
         promise_next(state, dependency, worker)
 
 
-def keep(state: SchedulerState, task: TaskState) -> bool:
-    """What a promised task waited for is in memory: it runs where it was promised to, if the result is there."""
+def keep(state: SchedulerCore, task: TaskState) -> bool:
+    """Run a promised task, whose only dependency has come, where it was promised to, if the dependency is there.
+
+    One outcome of the row waiting → processing; the worker has been told already, so nothing is sent.
+    """
     worker = state.promises.workers.get(task)
     if worker is None:
         return False
@@ -119,7 +122,7 @@ def keep(state: SchedulerState, task: TaskState) -> bool:
     return True
 
 
-def note_result(state: SchedulerState, task: TaskState) -> None:
+def note_result(state: SchedulerCore, task: TaskState) -> None:
     """The result of a promised task has come before the promise was due: from its worker, or from elsewhere."""
     worker = state.promises.workers.get(task)
     if worker is None:
@@ -130,16 +133,16 @@ def note_result(state: SchedulerState, task: TaskState) -> None:
         withdraw(state, task)
 
 
-def on_given_back(state: SchedulerState, worker: WorkerState, task: TaskState | None, attempt: int) -> None:
-    """A worker that was promised a task will not run it: it is placed when it can run.
+def on_given_back(state: SchedulerCore, worker: WorkerState, task: TaskState | None, attempt: int) -> None:
+    """Withdraw a promise that its worker will not keep: the task is placed when it can run.
 
-    It was at an earlier run of it still, which was asked back or failed.
+    The worker was still at an earlier run of the task, which was asked back or failed.
     """
-    if task is not None and task.attempt == attempt and state.promises.workers.get(task) is worker:
+    if is_promised(task, worker, attempt, state):
         withdraw(state, task)
 
 
-def withdraw(state: SchedulerState, task: TaskState) -> None:
+def withdraw(state: SchedulerCore, task: TaskState) -> None:
     """A task is not to run where it was promised to, nor is what was to follow it."""
     promises = state.promises
     following: TaskState | None = task if task in promises.workers else None
@@ -150,7 +153,7 @@ def withdraw(state: SchedulerState, task: TaskState) -> None:
         following = promises.followers.get(following)
 
 
-def end_unfinished(state: SchedulerState, worker: WorkerState, task: TaskState) -> None:
+def end_unfinished(state: SchedulerCore, worker: WorkerState, task: TaskState) -> None:
     """Account for a task that its worker is not to run any more, or whose result came from elsewhere."""
     end_processing(state, worker, task)
     follower = state.promises.followers.get(task) if state.promises.followers else None

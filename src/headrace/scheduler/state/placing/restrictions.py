@@ -1,4 +1,4 @@
-"""Which workers may run a task: those that it names and that have the abstract resources it takes.
+"""Restrictions: the workers that may run a task are those that it names and that have the abstract resources it takes.
 
 What is asked for is looked up once for all tasks that ask for the same, until a worker comes, goes or changes its
 resources; no task scans the workers.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from headrace.messages.base import TaskOptions
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
 
@@ -38,7 +38,7 @@ class Allowed:
         self.turn = 0
 
 
-def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerState] | None:
+def restricted_workers(state: SchedulerCore, task: TaskState) -> list[WorkerState] | None:
     """Running workers that may run the task (a sample, if there are many); `None` when all may."""
     options = task.options
     if not options.workers and not options.resources:
@@ -57,7 +57,7 @@ def restricted_workers(state: SchedulerState, task: TaskState) -> list[WorkerSta
     return chosen
 
 
-def all_allowed(state: SchedulerState, task: TaskState) -> list[WorkerState] | None:
+def all_allowed(state: SchedulerCore, task: TaskState) -> list[WorkerState] | None:
     """All running workers that may run the task, and no turn is taken; `None` when all may."""
     options = task.options
     if not options.workers and not options.resources:
@@ -69,18 +69,18 @@ def all_allowed(state: SchedulerState, task: TaskState) -> list[WorkerState] | N
     return chosen
 
 
-def runs_somewhere(state: SchedulerState, task: TaskState) -> bool:
+def runs_somewhere(state: SchedulerCore, task: TaskState) -> bool:
     """Whether some running worker may run the task."""
     candidates = all_allowed(state, task)
     return bool(state.running if candidates is None else candidates)
 
 
-def forget_allowed(state: SchedulerState) -> None:
+def forget_allowed(state: SchedulerCore) -> None:
     """A worker has come, gone, or changed its resources."""
     state.allowed.clear()
 
 
-def workers_named(state: SchedulerState, name: str) -> list[WorkerState]:
+def workers_named(state: SchedulerCore, name: str) -> list[WorkerState]:
     """Workers by address (with or without its protocol), name, host or the host's name, and these with a port."""
     for address in (state.aliases.get(name, name), f"tcp://{name}", f"tls://{name}", f"inproc://{name}"):
         worker = state.workers.get(address)
@@ -105,7 +105,7 @@ def _is_on(worker: WorkerState, host: str) -> bool:
 
 
 def lanes(worker: WorkerState, options: TaskOptions) -> float:
-    """How many such tasks the worker runs at a time: its threads, or fewer where resources are scarce."""
+    """Number of such tasks that the worker runs at a time: its threads, or fewer where resources are scarce."""
     count: float = worker.nthreads
     for name, amount in options.resources.items():
         if amount > 0:
@@ -119,24 +119,24 @@ def has_resources(worker: WorkerState, resources: Iterable[tuple[str, float]]) -
     return all(available.get(name, 0.0) >= amount for name, amount in resources)
 
 
-def may_run(state: SchedulerState, task: TaskState, worker: WorkerState) -> bool:
+def may_run(state: SchedulerCore, task: TaskState, worker: WorkerState) -> bool:
     """Whether the task's restrictions let the worker run it; loose ones let every worker that has the resources."""
     options = task.options
     return (not options.workers and not options.resources) or worker in _may_run(state, task).members
 
 
-def of_these(state: SchedulerState, task: TaskState, workers: Container[WorkerState]) -> list[WorkerState]:
-    """Which of these workers a task's restrictions, of which there are some, let run it; see `may_run`."""
+def of_these(state: SchedulerCore, task: TaskState, workers: Container[WorkerState]) -> list[WorkerState]:
+    """List those of the workers that the restrictions of a restricted task let run it; see `may_run`."""
     return [worker for worker in _may_run(state, task).workers if worker in workers]
 
 
-def _may_run(state: SchedulerState, task: TaskState) -> Allowed:
+def _may_run(state: SchedulerCore, task: TaskState) -> Allowed:
     options = task.options
     names = () if options.allow_other_workers else tuple(options.workers)
     return _allowed(state, (names, tuple(sorted(options.resources.items()))))
 
 
-def _allowed(state: SchedulerState, demand: Demand) -> Allowed:
+def _allowed(state: SchedulerCore, demand: Demand) -> Allowed:
     found = state.allowed.get(demand)
     if found is None:
         names, resources = demand
@@ -150,12 +150,12 @@ def _allowed(state: SchedulerState, demand: Demand) -> Allowed:
     return found
 
 
-def _all_running(state: SchedulerState, allowed: Allowed) -> list[WorkerState]:
+def _all_running(state: SchedulerCore, allowed: Allowed) -> list[WorkerState]:
     running = state.running
     return [worker for worker in allowed.workers if worker in running]
 
 
-def _running(state: SchedulerState, allowed: Allowed) -> list[WorkerState]:
+def _running(state: SchedulerCore, allowed: Allowed) -> list[WorkerState]:
     workers, running = allowed.workers, state.running
     if len(workers) <= SAMPLE:
         return _all_running(state, allowed)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from .restrictions import runs_somewhere
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
 
-def run_unrunnable(state: SchedulerState) -> Recommendations:
+def run_unrunnable(state: SchedulerCore) -> Recommendations:
     """Tasks that no worker could run, and that one of those here now may."""
     recommendations: Recommendations = {}
     if state.running:
@@ -22,7 +22,7 @@ def run_unrunnable(state: SchedulerState) -> Recommendations:
     return recommendations
 
 
-def expire(state: SchedulerState, timeout: float) -> Recommendations:
+def expire(state: SchedulerCore, timeout: float) -> Recommendations:
     """Tasks that have waited for a worker for over `timeout` seconds, and err."""
     recommendations: Recommendations = {}
     for task, since in state.unrunnable.items():
@@ -37,8 +37,8 @@ def expire(state: SchedulerState, timeout: float) -> Recommendations:
     return recommendations
 
 
-def text_of(state: SchedulerState, task: TaskState, timeout: float) -> str:
-    """What a user reads who cannot load the exception."""
+def text_of(state: SchedulerCore, task: TaskState, timeout: float) -> str:
+    """Text for a user who cannot load the exception."""
     if not state.running:
         return f"task {task.key!r} waited {timeout:g} s, and no worker was running"
     options = task.options
@@ -48,8 +48,8 @@ def text_of(state: SchedulerState, task: TaskState, timeout: float) -> str:
     )
 
 
-def restrictions_of(state: SchedulerState, task: TaskState) -> tuple[set[str], set[str], dict[str, float]]:
-    """What a task asks for, as hosts, workers' addresses, and resources."""
+def restrictions_of(state: SchedulerCore, task: TaskState) -> tuple[set[str], set[str], dict[str, float]]:
+    """Restrictions of a task, as hosts, workers' addresses, and resources."""
     addresses = {name for name in task.options.workers if "://" in name}
     named = {state.aliases[name] for name in task.options.workers if name in state.aliases}
     hosts = {name for name in task.options.workers if "://" not in name and name not in state.aliases}

@@ -1,1 +1,1 @@
-"""What the scheduler knows of each task, worker and client: records without decisions."""
+"""The scheduler's records of tasks, workers and clients, without decisions."""

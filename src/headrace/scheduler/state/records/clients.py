@@ -1,10 +1,11 @@
-"""What the scheduler knows of one client: what it wants, and what is to be sent to it."""
+"""ClientState: the scheduler's record of one client, what it wants and what is to be sent to it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .tasks import Computation, TaskState
+from .computations import Computation
+from .tasks import TaskState
 
 
 class OpenGraph:

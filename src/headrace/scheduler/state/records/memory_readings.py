@@ -124,7 +124,7 @@ class UnmanagedHistory:
 
 
 def spilled_of(metrics: Mapping[str, Any]) -> tuple[int, int]:
-    """What a heartbeat says of spilled results: bytes they took in memory, bytes they take on disk."""
+    """Read the spilled results out of a heartbeat: bytes they took in memory, bytes they take on disk."""
     spilled = metrics.get("spilled_bytes")
     if not isinstance(spilled, Mapping):
         return 0, 0

@@ -1,4 +1,4 @@
-"""What the scheduler knows of one worker: its size, what it holds, what it runs, and what is to be sent to it."""
+"""WorkerState: the scheduler's record of one worker: its size, what it holds and runs, and what is to be sent to it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class WorkerState:
         self,
         address: str,
         *,
-        name: Any = None,
+        name: object = None,
         nthreads: int = 1,
         memory_limit: int = 0,
         local_directory: str = "",
@@ -229,7 +229,7 @@ class WorkerState:
 
     @property
     def task_prefix_count(self) -> dict[str, int]:
-        """How many tasks of each prefix it has been sent and not done."""
+        """Number of tasks of each prefix that the worker has been sent and not done."""
         return Counter(task.prefix.name for task in self.processing if task not in self.long_running)
 
     def add_replica(self, ts: TaskState) -> None:
@@ -263,7 +263,7 @@ class WorkerState:
         return copy
 
     def identity(self) -> dict[str, Any]:
-        """What `Client.scheduler_info` shows of it; msgpack types only."""
+        """Entry of the worker in `Client.scheduler_info`; msgpack types only."""
         return {
             "type": "Worker",
             "id": self.name,

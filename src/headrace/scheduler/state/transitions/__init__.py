@@ -1,1 +1,1 @@
-"""How tasks move between states: `table` is the literal table, `engine` runs it, the rest are its functions."""
+"""Moves of tasks between states: `table` is the literal table, `engine` runs it, the rest are its functions."""

@@ -8,73 +8,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from .table import TABLE
+
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
 #: Task → the state that it should move to; the latest word on a task counts.
 Recommendations: TypeAlias = "dict[TaskState, str]"
 
 
-class InvalidTransition(Exception):
+class UnknownTransition(Exception):
     """A task was to move between two states that the table does not connect; carries the task's story."""
 
-    def __init__(self, state: SchedulerState, task: TaskState, finish: str) -> None:
+    def __init__(self, state: SchedulerCore, task: TaskState, finish: str) -> None:
         story = "\n  ".join(str(line) for line in state.story(task.key))
         super().__init__(
             f"no transition from {task.state!r} to {finish!r} for task {task.key!r}; its story:\n  {story}"
         )
 
 
-def run_transitions(state: SchedulerState, recommendations: Recommendations) -> None:
+def run_transitions(state: SchedulerCore, recommendations: Recommendations) -> None:
     """Move tasks as recommended, and as that recommends in turn, until nothing is left.
 
     Raises:
-        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+        UnknownTransition: the table does not connect two states.
     """
-    from .table import TABLE
-
     while recommendations:
         wave, recommendations = recommendations, {}
         for task, finish in wave.items():
-            start = task.state
-            if start == finish:
-                continue
-            function = TABLE.get((start, finish))
+            function = TABLE.get((task.state, finish))
             if function is not None:
                 function(state, task, recommendations)
-            else:
-                _by_way_of_released(state, task, finish, recommendations)
+            elif task.state != finish:
+                raise UnknownTransition(state, task, finish)
 
 
-def run_one(state: SchedulerState, task: TaskState, finish: str) -> Recommendations:
+def run_one(state: SchedulerCore, task: TaskState, finish: str) -> Recommendations:
     """Move one task, and nothing else; returns what is to follow.
 
     Raises:
-        InvalidTransition: the table connects the two states neither directly nor by way of `released`.
+        UnknownTransition: the table does not connect the two states.
     """
-    from .table import TABLE
-
     recommendations: Recommendations = {}
-    if task.state != finish:
-        function = TABLE.get((task.state, finish))
-        if function is not None:
-            function(state, task, recommendations)
-        else:
-            _by_way_of_released(state, task, finish, recommendations)
+    function = TABLE.get((task.state, finish))
+    if function is not None:
+        function(state, task, recommendations)
+    elif task.state != finish:
+        raise UnknownTransition(state, task, finish)
     return recommendations
 
 
-def _by_way_of_released(state: SchedulerState, task: TaskState, finish: str, recommendations: Recommendations) -> None:
-    from .table import TABLE
+def run_as_documented(state: SchedulerCore, task: TaskState, finish: str) -> Recommendations:
+    """Move one task for a caller of the documented `Scheduler.transition`, who may ask for pairs that never occur here.
 
-    if task.state == "forgotten":
-        return  # forgotten in an earlier wave; nothing is left to move
-    first = TABLE.get((task.state, "released"))
-    second = TABLE.get(("released", finish))
-    if first is None or second is None:
-        raise InvalidTransition(state, task, finish)
-    first(state, task, recommendations)
-    recommendations.pop(task, None)
+    Such a pair goes by way of `released`, as documented: two rows, one after the other.
+
+    Raises:
+        UnknownTransition: the table does not connect the two states in this way either.
+    """
+    if (task.state, finish) in TABLE or task.state == finish:
+        return run_one(state, task, finish)
+    if (task.state, "released") not in TABLE or ("released", finish) not in TABLE:
+        raise UnknownTransition(state, task, finish)
+    recommendations = run_one(state, task, "released")
+    recommendations.pop(task, None)  # the caller says what comes next
     if task.state == "released":
-        second(state, task, recommendations)
+        recommendations.update(run_one(state, task, finish))
+    return recommendations

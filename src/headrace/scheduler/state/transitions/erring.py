@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.messages.client import TaskErred, TaskRetried
+from headrace.messages.client import TaskRetried
 from headrace.scheduler.state.checks.story import ErredTask
+from headrace.scheduler.state.flow.client_news import tell_erred
 from headrace.scheduler.state.flow.interest import let_go_when_done
 from headrace.scheduler.state.placing.promises import end_unfinished
 
-from .engine import Recommendations
 from .releasing import memory_released
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
+    from .engine import Recommendations
 
-def processing_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+
+def processing_erred(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """The task raised (its record has the exception), or what it depends on was lost and raised when it ran again."""
     worker = task.processing_on
     if worker is not None:
@@ -41,7 +43,7 @@ def has_failed(task: TaskState) -> bool:
 
 
 def _cause_of(task: TaskState) -> TaskState | None:
-    """Whose failure the task shares; a dependency whose own cause is being tried again is about to be, too."""
+    """Task whose failure this one shares, or `None`: a dependency whose own cause is being tried again soon is, too."""
     for dependency in task._dependencies:
         blame = dependency.exception_blame
         if dependency.state == "erred" and blame is not None and has_failed(blame):
@@ -49,7 +51,7 @@ def _cause_of(task: TaskState) -> TaskState | None:
     return None
 
 
-def released_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def released_erred(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """A dependency failed, or the task itself did before it could run."""
     if task.exception_blame is None:
         blame = _cause_of(task)
@@ -62,7 +64,7 @@ def released_erred(state: SchedulerState, task: TaskState, recommendations: Reco
     _err(state, task, recommendations)
 
 
-def memory_erred(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def memory_erred(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """The worker of an actor is gone, and the actor's state with it; or something it was computed from failed anew."""
     memory_released(state, task, recommendations)
     recommendations.pop(task, None)
@@ -74,7 +76,7 @@ def memory_erred(state: SchedulerState, task: TaskState, recommendations: Recomm
         recommendations[waiter] = "released"  # called off first; then it shares the failure
 
 
-def _err(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def _err(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     let_go_of_dependencies(task, recommendations)
     state.move(task, "erred")
     tell_erred(state, task)
@@ -88,20 +90,7 @@ def _err(state: SchedulerState, task: TaskState, recommendations: Recommendation
         let_go_when_done(state, task, recommendations)
 
 
-def tell_erred(state: SchedulerState, task: TaskState) -> None:
-    """Send the failure that the task shares to the clients that want it."""
-    cause = task.exception_blame or task
-    for client in task.who_wants:
-        if not client.silent:
-            state.send(client, erred_message(task, cause))
-
-
-def erred_message(task: TaskState, cause: TaskState) -> TaskErred:
-    """The failure of `task`, which is that of `cause`."""
-    return TaskErred(task.key, cause.exception, cause.traceback, cause.key, cause.exception_text, cause.traceback_text)
-
-
-def erred_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def erred_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Try again, or go."""
     rare = task.rare
     rare.exception = rare.traceback = rare.exception_blame = None

@@ -9,15 +9,15 @@ from headrace.messages.worker import ForgetFunction
 from headrace.scheduler.state.data.replicas import drop_all_replicas
 from headrace.scheduler.state.records.tasks import LOST, NOTHING
 
-from .engine import Recommendations
-
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
+    from .engine import Recommendations
 
-def released_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """Nobody knows it any more."""
+
+def released_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Nobody wants the task and nothing depends on it, or what it needs is lost for good: drop its record."""
     state.move(task, "forgotten")
     for dependency in task._dependencies:
         dependents = dependency._dependents
@@ -48,7 +48,7 @@ def released_forgotten(state: SchedulerState, task: TaskState, recommendations: 
     state.tasks.forget(task)
 
 
-def forget_result(state: SchedulerState, task: TaskState) -> None:
+def forget_result(state: SchedulerCore, task: TaskState) -> None:
     """Memory → forgotten for a result that nobody wants and that has to do with no other task: most results."""
     drop_all_replicas(state, task)
     state.move(task, "forgotten")
@@ -58,7 +58,7 @@ def forget_result(state: SchedulerState, task: TaskState) -> None:
     state.tasks.forget(task)
 
 
-def let_go_of_function(state: SchedulerState, task: TaskState) -> None:
+def let_go_of_function(state: SchedulerCore, task: TaskState) -> None:
     """The task does not use its function any more."""
     if task.function is not None:
         for function in state.functions.release(task.function):
@@ -66,7 +66,11 @@ def let_go_of_function(state: SchedulerState, task: TaskState) -> None:
                 state.send(worker, ForgetFunction(function.number))
 
 
-def memory_forgotten(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def stay_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Leave the task forgotten: a neighbour recommended something before the task went in the same wave."""
+
+
+def memory_forgotten(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Drop the result everywhere, and the record."""
     drop_all_replicas(state, task)
     released_forgotten(state, task, recommendations)

@@ -8,18 +8,20 @@ from headrace.messages.client import LostData
 from headrace.scheduler.state.data.replicas import drop_all_replicas
 from headrace.scheduler.state.placing.promises import end_unfinished, withdraw
 
-from .engine import Recommendations
+from .parking import unpark
 from .running import let_go_of_dependencies
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
+
+    from .engine import Recommendations
 
 
 def _then(task: TaskState, recommendations: Recommendations) -> None:
-    """What a released task does next: run again if someone needs it, go if nobody knows it.
+    """Recommend what a released task does next: wait if someone needs it, be forgotten if nobody knows it.
 
-    It comes before it lets go of what it needs, so that it asks for that again before it is dropped.
+    Callers do this before the task lets go of its dependencies: it then asks for them again before they are dropped.
     """
     if task.who_wants or task._waiters:
         recommendations[task] = "waiting"
@@ -27,7 +29,7 @@ def _then(task: TaskState, recommendations: Recommendations) -> None:
         recommendations[task] = "forgotten"
 
 
-def memory_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def memory_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Drop the result everywhere (or: its last copy is gone)."""
     if task.who_has and (task._waiters or task.who_wants):
         return  # somebody has asked for it in the same wave
@@ -49,8 +51,8 @@ def memory_released(state: SchedulerState, task: TaskState, recommendations: Rec
     _then(task, recommendations)
 
 
-def waiting_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """Nobody waits for it any more."""
+def waiting_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Nobody waits for the task any more."""
     state.delays.discard(task)
     if state.promises.workers:
         withdraw(state, task)
@@ -60,20 +62,15 @@ def waiting_released(state: SchedulerState, task: TaskState, recommendations: Re
     let_go_of_dependencies(task, recommendations)
 
 
-def parked_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """From queued or no-worker."""
-    if task.state == "queued":
-        state.move(task, "released")
-        state.queued.left()
-    else:
-        del state.unrunnable[task]
-        state.move(task, "released")
+def parked_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Nobody waits for the queued or no-worker task any more, or what it needs is lost."""
+    unpark(state, task, "released")
     _then(task, recommendations)
     let_go_of_dependencies(task, recommendations)
 
 
-def processing_released(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """Call it off on its worker, if that is still there."""
+def processing_released(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Call the task off on its worker, if that is still there."""
     worker = task.processing_on
     if worker is not None:
         end_unfinished(state, worker, task)

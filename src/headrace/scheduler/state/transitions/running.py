@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headrace.messages.client import KeyInMemory
+from headrace.scheduler.state.flow.client_news import tell_in_memory
 from headrace.scheduler.state.flow.interest import let_go_when_done
 from headrace.scheduler.state.placing import placement
+from headrace.scheduler.state.placing.load import end_processing
 from headrace.scheduler.state.placing.promises import (
     end_unfinished,
     join_chain,
@@ -14,23 +15,24 @@ from headrace.scheduler.state.placing.promises import (
     note_result,
 )
 
-from .engine import Recommendations
-
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.messages.base import Payload
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
+    from .engine import Recommendations
 
-def released_wanted(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """Wait, unless whoever asked for it has let go of it in the same wave."""
+
+def released_waiting(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Have the task wait, unless whoever asked for it has let go of it in the same wave."""
     if task.who_wants or task._waiters:
-        released_waiting(state, task, recommendations)
+        begin_waiting(state, task, recommendations)
     elif not task._dependents:
         recommendations[task] = "forgotten"
 
 
-def released_waiting(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """Someone wants the result: ask for what it needs, or run it if nothing is missing."""
+def begin_waiting(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Ask for what a wanted task needs, or run it if nothing is missing."""
     if task.function is None:
         # Data that was scattered, and whose last copy is gone: nothing can compute it again.
         recommendations[task] = "forgotten"
@@ -62,8 +64,11 @@ def released_waiting(state: SchedulerState, task: TaskState, recommendations: Re
         join_chain(state, task)
 
 
-def to_processing(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
+def to_processing(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Place the task on a worker; park it as queued or no-worker if none has room or may run it."""
+    if state.chosen and (worker := state.chosen.pop(task, None)) is not None:
+        placement.assign(state, task, worker)
+        return
     if task._waiting_on:
         return  # a dependency was lost in the same wave; its return runs the task
     if state.promises.workers and keep(state, task):
@@ -72,33 +77,70 @@ def to_processing(state: SchedulerState, task: TaskState, recommendations: Recom
     if rare is not None and rare.retry_at > state.now and task.state == "waiting":
         state.delays.add(task, rare.retry_at)  # it goes on waiting, for its time
         return
-    placement.place(state, task)
+    placement.place(state, task, recommendations)
 
 
-def to_memory(state: SchedulerState, task: TaskState, recommendations: Recommendations) -> None:
-    """A result has come (the replica is recorded already): run those who waited, let go of what it needed."""
-    start = task.state
-    if start == "processing":
-        worker = task.processing_on
-        if worker is not None:
+def to_another_worker(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """Move a task that its worker has given back to the thief that was chosen for it."""
+    thief, victim = state.chosen.pop(task, None), task.processing_on
+    if thief is None or victim is None:
+        return  # the task was to run, and runs already
+    end_unfinished(state, victim, task)
+    placement.assign(state, task, thief)
+
+
+# To memory. The replica is recorded already.
+
+
+def processing_memory(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """The task's worker has finished it, or its result came from elsewhere and it is called off there."""
+    worker = task.processing_on
+    result: Payload = None
+    if worker is not None:
+        if task in state.finished:
+            result = state.finished.pop(task)
+            end_processing(state, worker, task)
+        else:
             end_unfinished(state, worker, task)
             if worker not in task.who_has:
                 state.free(worker, task.key)
-    elif start == "queued":
-        state.queued.left()
-    elif start == "no-worker":
-        del state.unrunnable[task]
-    elif start == "waiting":
-        state.delays.discard(task)
-        if state.promises.workers:
-            note_result(state, task)
+    _arrive(state, task, result, recommendations)
+
+
+def waiting_memory(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """The result of a waiting task has come: late from a worker that had it before, promised, or scattered."""
+    state.delays.discard(task)
+    if state.promises.workers:
+        note_result(state, task)
     task._waiting_on = None
+    _arrive(state, task, None, recommendations)
+
+
+def parked_memory(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """The result of a queued or no-worker task has come late from a worker that had it before, or was scattered."""
+    if task.state == "queued":
+        state.queued.left()
+    else:
+        del state.unrunnable[task]
+    _arrive(state, task, None, recommendations)
+
+
+def released_memory(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
+    """A client has scattered data under the key of a task that nobody runs, or that is new."""
+    _arrive(state, task, None, recommendations)
+
+
+def _arrive(state: SchedulerCore, task: TaskState, result: Payload, recommendations: Recommendations) -> None:
     recommendations.pop(task, None)  # what it waited for may have come in the same wave
-    finish(state, task, None, recommendations)
+    finish(state, task, result, recommendations)
 
 
-def finish(state: SchedulerState, task: TaskState, result: object, recommendations: Recommendations) -> None:
-    """The result is held and the task accounted for as off its worker: tell, wake and let go."""
+def finish(state: SchedulerCore, task: TaskState, result: Payload, recommendations: Recommendations) -> None:
+    """Move a task whose result is held, and which is off its worker's account, to memory: tell, wake and let go.
+
+    Args:
+        result: the pickled result, if it came with the report and is small.
+    """
     state.move(task, "memory")
     if task.who_wants:
         tell_in_memory(state, task, result)
@@ -113,15 +155,8 @@ def finish(state: SchedulerState, task: TaskState, result: object, recommendatio
         let_go_when_done(state, task, recommendations)
 
 
-def tell_in_memory(state: SchedulerState, task: TaskState, result: object) -> None:
-    """Tell the clients that want it."""
-    for client in task.who_wants:
-        if not client.silent:
-            state.send(client, KeyInMemory(task.key, task.type, None if client.slow else result))
-
-
 def wake(waiters: set[TaskState], task: TaskState, recommendations: Recommendations) -> None:
-    """Run those that waited for this task only."""
+    """Run the tasks that waited for this one only."""
     for waiter in waiters if len(waiters) == 1 else sorted(waiters):
         waiting_on = waiter._waiting_on
         if waiting_on:

@@ -1,7 +1,16 @@
-"""The table of transitions: every legal pair of states and the function that moves a task between them.
+"""The table of transitions: every pair of states between which a task moves, and the function that moves it.
 
-A pair that is absent goes by way of `released` if both halves exist, and raises otherwise. `waiting → processing` means
-"run it": where no worker has room or may run it, the task ends up queued or without worker instead.
+The table is total: a pair that is absent raises, with the task's story. A few moves are made by neighbours of these
+functions for speed ("short ways"): their pairs stand here as well, `StateOptions.short_ways` switches them off, and the
+simulation compares the records of runs with and without them. They are
+
+- `completion.on_finished`: processing → memory, when the report is that of the assignment that holds,
+- `graph_intake._start`: released → waiting, for the new tasks of a submission that need nothing,
+- `interest.release_tasks`: memory → forgotten, for a result that nobody wants and that no other task is linked to,
+- `placement.fill` and `fill_all`: queued → processing, on a worker that has just got room.
+
+`waiting → processing` means "run it": where no worker has room or may run the task, it ends up queued or in no-worker
+instead. A promise that is kept (`promises.keep`) is one of that row's outcomes.
 """
 
 from __future__ import annotations
@@ -9,37 +18,78 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .engine import Recommendations
+from .by_release import (
+    erred_forgotten,
+    erred_memory,
+    erred_waiting,
+    parked_erred,
+    parked_forgotten,
+    processing_forgotten,
+    processing_waiting,
+    waiting_erred,
+    waiting_forgotten,
+)
 from .erring import erred_released, memory_erred, processing_erred, released_erred
-from .forgetting import memory_forgotten, released_forgotten
+from .forgetting import memory_forgotten, released_forgotten, stay_forgotten
+from .parking import to_no_worker, to_queued
 from .releasing import memory_released, parked_released, processing_released, waiting_released
-from .running import released_wanted, to_memory, to_processing
+from .running import (
+    parked_memory,
+    processing_memory,
+    released_memory,
+    released_waiting,
+    to_another_worker,
+    to_processing,
+    waiting_memory,
+)
 
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
 
-Transition = Callable[["SchedulerState", "TaskState", Recommendations], None]
+    from .engine import Recommendations
 
-TABLE: dict[tuple[str, str], Transition] = {
-    ("released", "waiting"): released_wanted,
-    ("released", "memory"): to_memory,
+Row = Callable[["SchedulerCore", "TaskState", "Recommendations"], None]
+
+TABLE: dict[tuple[str, str], Row] = {
+    ("released", "waiting"): released_waiting,
+    ("released", "memory"): released_memory,
     ("released", "erred"): released_erred,
     ("released", "forgotten"): released_forgotten,
     ("waiting", "processing"): to_processing,
-    ("waiting", "memory"): to_memory,
+    ("waiting", "queued"): to_queued,
+    ("waiting", "no-worker"): to_no_worker,
+    ("waiting", "memory"): waiting_memory,
     ("waiting", "released"): waiting_released,
+    ("waiting", "erred"): waiting_erred,
+    ("waiting", "forgotten"): waiting_forgotten,
     ("no-worker", "processing"): to_processing,
-    ("no-worker", "memory"): to_memory,
+    ("no-worker", "queued"): to_queued,
+    ("no-worker", "memory"): parked_memory,
     ("no-worker", "released"): parked_released,
+    ("no-worker", "erred"): parked_erred,
+    ("no-worker", "forgotten"): parked_forgotten,
     ("queued", "processing"): to_processing,
-    ("queued", "memory"): to_memory,
+    ("queued", "no-worker"): to_no_worker,
+    ("queued", "memory"): parked_memory,
     ("queued", "released"): parked_released,
-    ("processing", "memory"): to_memory,
-    ("processing", "erred"): processing_erred,
+    ("queued", "erred"): parked_erred,
+    ("queued", "forgotten"): parked_forgotten,
+    ("processing", "processing"): to_another_worker,
+    ("processing", "waiting"): processing_waiting,
+    ("processing", "memory"): processing_memory,
     ("processing", "released"): processing_released,
+    ("processing", "erred"): processing_erred,
+    ("processing", "forgotten"): processing_forgotten,
     ("memory", "released"): memory_released,
-    ("memory", "forgotten"): memory_forgotten,
     ("memory", "erred"): memory_erred,
+    ("memory", "forgotten"): memory_forgotten,
     ("erred", "released"): erred_released,
+    ("erred", "waiting"): erred_waiting,
+    ("erred", "memory"): erred_memory,
+    ("erred", "forgotten"): erred_forgotten,
+    ("forgotten", "waiting"): stay_forgotten,
+    ("forgotten", "processing"): stay_forgotten,
+    ("forgotten", "released"): stay_forgotten,
+    ("forgotten", "erred"): stay_forgotten,
 }

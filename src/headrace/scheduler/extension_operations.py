@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from headrace.rpc.server import Operation
-from headrace.scheduler.shell import HasShell, Operations, Shell, shell_of
+
+from .shell import HasShell, Operations, Shell, shell_of
 
 
 def register_operations(scheduler: HasShell | Shell, owner: str, operations: Operations) -> None:

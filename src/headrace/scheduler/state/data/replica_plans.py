@@ -1,6 +1,6 @@
-"""Copies of results beside the first: having workers fetch and drop them, and plans for copying and evening out.
+"""Plans for replicas: which workers fetch, drop or pass on which results.
 
-Nothing here drops the last copy of a result.
+Nothing is sent here and no record changes; see `replicas`. No plan drops the last replica of a result.
 """
 
 from __future__ import annotations
@@ -10,71 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headrace.common.keys import Key
-from headrace.messages.worker import AcquireReplicas, RemoveReplicas
-
-from .replicas import add_replica, drop_replica
-
 if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerState
+    from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
     from headrace.scheduler.state.records.workers import WorkerState
-
-
-def acquire(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState]) -> None:
-    """Have a worker fetch copies; it answers with `AddKeys` for those that it has got."""
-    held = [task for task in tasks if task.who_has]
-    if held:
-        state.send(
-            worker,
-            AcquireReplicas(
-                [task.key for task in held],
-                [[holder.address for holder in task.who_has] for task in held],
-                [task.get_nbytes() for task in held],
-            ),
-        )
-
-
-def remove(state: SchedulerState, worker: WorkerState, tasks: Iterable[TaskState]) -> list[TaskState]:
-    """Have a worker drop its copies of results that others hold as well; returns these.
-
-    They are off the record at once, so that nobody counts on them; the worker answers with `AddKeys` for those that
-    something there needs.
-    """
-    dropped = []
-    for task in tasks:
-        if worker in task.who_has and len(task.who_has) > 1:
-            drop_replica(task, worker)
-            worker.dropping[task.key] = worker.dropping.get(task.key, 0) + 1
-            dropped.append(task)
-    if dropped:
-        keys = [task.key for task in dropped]
-        state.send(worker, RemoveReplicas(keys, min([state.scatters.known(key, state.now) for key in keys])))
-    return dropped
-
-
-def note_copies(state: SchedulerState, worker: WorkerState, keys: Iterable[Key]) -> None:
-    """A worker has fetched copies of results, and has not been asked to drop them since."""
-    for key in keys:
-        task = state.tasks.get(key)
-        if task is not None and task.state == "memory" and key not in worker.dropping:
-            add_replica(task, worker)
-
-
-def replicated(state: SchedulerState) -> set[TaskState]:
-    """Results that more than one worker holds."""
-    found = set()
-    for worker in state.workers.values():
-        if worker.copies:
-            single = []
-            for task in worker.copies:
-                if len(task.who_has) > 1:
-                    found.add(task)
-                else:
-                    single.append(task)
-            for task in single:  # the other copies have gone
-                del worker.copies[task]
-    return found
 
 
 def measured(worker: WorkerState, measure: str) -> int:
@@ -82,7 +21,7 @@ def measured(worker: WorkerState, measure: str) -> int:
     return int(getattr(worker.memory, measure))
 
 
-def plan_copies(
+def plan_replicas(
     tasks: Iterable[TaskState], targets: list[WorkerState], wanted: int, branching_factor: int
 ) -> dict[WorkerState, list[TaskState]]:
     """One round of copying towards `wanted` copies among the targets: which of them fetch what.
@@ -124,7 +63,7 @@ def plan_surplus(
 
 @dataclass(frozen=True)
 class RebalanceOptions:
-    """When memory is so uneven that results are moved.
+    """Limits that say when memory is so uneven that results are moved.
 
     Attributes:
         measure: which memory counts, a name that `measured` knows.
@@ -148,7 +87,7 @@ class _Giver:
 
 
 def plan_rebalance(
-    state: SchedulerState, tasks: Iterable[TaskState] | None, workers: Iterable[WorkerState], options: RebalanceOptions
+    state: SchedulerCore, tasks: Iterable[TaskState] | None, workers: Iterable[WorkerState], options: RebalanceOptions
 ) -> list[tuple[WorkerState, WorkerState, TaskState]]:
     """Moves (from, to, result) that even out memory: from above the mean to below it, results that came first first.
 

@@ -12,7 +12,7 @@ from balance.balanced import BalancedCluster
 from headrace.messages.base import TaskOptions
 from headrace.messages.worker import AcquireReplicas, AddKeys, ReleasedData, RemoveReplicas
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
-from headrace.scheduler.state.data import copies
+from headrace.scheduler.state.data import replica_plans, replicas
 from headrace.scheduler.state.data.memory_manager import (
     ActiveMemoryManagerPolicy,
     MemoryManager,
@@ -162,20 +162,20 @@ class TestManager:
         assert isinstance(message, RemoveReplicas)
         worker = cluster.state.workers[address]
         assert worker not in cluster.state.tasks["x"].who_has
-        cluster.state.on_worker_batch(worker, [AddKeys(["x"])], 0.0)  # sent before the request came
+        cluster.state.handle_batch(worker, [AddKeys(["x"])], 0.0)  # sent before the request came
         assert len(holders(cluster, "x")) == 1
-        cluster.state.on_worker_batch(worker, [ReleasedData("x"), AddKeys(["x"])], 0.0)  # its answer: kept
+        cluster.state.handle_batch(worker, [ReleasedData("x"), AddKeys(["x"])], 0.0)  # its answer: kept
         assert len(holders(cluster, "x")) == 2
 
 
 class TestReduceReplicas:
     def test_one_copy_is_left(self) -> None:
         cluster = scattered(4, {"x": [0, 1, 2, 3], "y": [2]})
-        assert copies.replicated(cluster.state) == {cluster.state.tasks["x"]}
+        assert replicas.replicated(cluster.state) == {cluster.state.tasks["x"]}
         run(cluster, ReduceReplicas())
         cluster.answer_all()
         assert len(holders(cluster, "x")) == 1
-        assert copies.replicated(cluster.state) == set()
+        assert replicas.replicated(cluster.state) == set()
         assert sum("x" in held for held in cluster.held.values()) == 1
 
     def test_one_for_each_task_that_will_use_it(self) -> None:
@@ -269,17 +269,17 @@ class TestPlans:
         state = cluster.state
         task = state.tasks["x"]
         sizes = []
-        while plan := copies.plan_copies([task], list(state.workers.values()), 8, branching):
+        while plan := replica_plans.plan_replicas([task], list(state.workers.values()), 8, branching):
             sizes.append(len(plan))
             for worker in plan:
-                copies.note_copies(state, worker, ["x"])
+                replicas.note_replicas(state, worker, ["x"])
         assert sizes == rounds
 
     def test_surplus_never_takes_the_last_copy(self) -> None:
         cluster = scattered(3, {"x": [0, 1, 2]})
         task = cluster.state.tasks["x"]
-        assert len(copies.plan_surplus([task], list(cluster.state.workers.values()), 0)) == 2
-        assert self.keys(copies.plan_surplus([task], [cluster.worker(0)], 1)) == {}
+        assert len(replica_plans.plan_surplus([task], list(cluster.state.workers.values()), 0)) == 2
+        assert self.keys(replica_plans.plan_surplus([task], [cluster.worker(0)], 1)) == {}
 
     def limited(self, data: dict[str, list[int]], workers: int = 2, nbytes: int = 10) -> BalancedCluster:
         cluster = scattered(workers, data, nbytes=nbytes)
@@ -289,8 +289,8 @@ class TestPlans:
 
     def moves(self, cluster: BalancedCluster, keys: Iterable[str] | None = None, **options: Any) -> list[Any]:
         tasks = None if keys is None else [cluster.state.tasks[key] for key in keys]
-        chosen = copies.RebalanceOptions(measure="managed", **options)
-        plan = copies.plan_rebalance(cluster.state, tasks, cluster.state.workers.values(), chosen)
+        chosen = replica_plans.RebalanceOptions(measure="managed", **options)
+        plan = replica_plans.plan_rebalance(cluster.state, tasks, cluster.state.workers.values(), chosen)
         return [(source.address, target.address, task.key) for source, target, task in plan]
 
     def test_memory_is_evened_out_oldest_first(self) -> None:
