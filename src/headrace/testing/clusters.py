@@ -246,7 +246,7 @@ def cluster(
     with contextlib.ExitStack() as stack:
         keywords = {"host": "127.0.0.1", "port": 0, **(scheduler_kwargs or {})}
         scheduler = stack.enter_context(server_process("headrace.scheduler:Scheduler", (), keywords, config))
-        kind = "headrace.nanny:Nanny" if nanny else "headrace.worker:Worker"
+        kind = "headrace.nanny:Nanny" if nanny else "headrace:Worker"
         keywords = {"nthreads": 1, **(worker_kwargs or {})}
         starting = [
             stack.enter_context(_Child(kind, (scheduler["address"],), {"name": name, **keywords}, config))
