@@ -142,7 +142,7 @@ class Nanny(Node):
             "interface": interface,
             "protocol": protocol,
         }
-        self._process_options = {"worker": worker_class, "config": config}
+        self._process_options: dict[str, Any] = {"worker": worker_class, "config": config}
         self.env = dict(env or {})
         self._worker_kwargs = {
             **worker_kwargs,

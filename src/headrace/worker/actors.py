@@ -47,7 +47,7 @@ class _Job:
         self,
         key: Key,
         name: str,
-        arguments: object,
+        arguments: Any,
         pickled: bool,
         settle: Callable[[Any, BaseException | None], None],
     ) -> None:

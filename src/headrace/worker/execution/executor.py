@@ -405,7 +405,7 @@ class TaskExecutor:
             failed.retry = policy is None or matches(policy, error)
         self._put(value, failed, None)
 
-    def _put(self, value: object, event: ShellEvent, start: float | None) -> None:
+    def _put(self, value: object, event: ShellEvent | TaskRun, start: float | None) -> None:
         self._done.append((value, event, start))
         if not self._woken:
             self._woken = True

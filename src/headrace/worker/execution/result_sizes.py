@@ -6,6 +6,7 @@ The common cases are answered without importing dask, which takes a tenth of a s
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from headrace.containment import class_name_of, let_pass
 
@@ -30,7 +31,7 @@ def nbytes_of(value: object) -> int:
         return UNKNOWN
 
 
-def _nbytes_of(value: object) -> int:
+def _nbytes_of(value: Any) -> int:
     kind = type(value)
     if kind in _PLAIN:
         return _getsizeof(value)

@@ -20,10 +20,10 @@ class SpilledSize(NamedTuple):
     memory: int
     disk: int
 
-    def __add__(self, other: object) -> SpilledSize:
+    def __add__(self, other: Any) -> SpilledSize:
         return SpilledSize(self.memory + other.memory, self.disk + other.disk)
 
-    def __sub__(self, other: object) -> SpilledSize:
+    def __sub__(self, other: Any) -> SpilledSize:
         return SpilledSize(self.memory - other.memory, self.disk - other.disk)
 
 

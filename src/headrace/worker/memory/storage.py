@@ -214,7 +214,7 @@ def write_all(file: BinaryIO, frame: Frame) -> None:
         view = view[file.write(view[:WRITE_BYTES]) :]
 
 
-def _read(file: BinaryIO, length: int) -> Frame:
+def _read(file: Any, length: int) -> Frame:
     memory = allocate(length)[:length]
     done = 0
     while done < length:
