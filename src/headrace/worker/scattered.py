@@ -46,7 +46,7 @@ class Scattered:
             self._timer = loop.call_later(LOOK_SECONDS, self._look)
 
     def unsettled(self, held: Iterable[Key]) -> list[Key]:
-        """Those of the keys that the scheduler may not have been told of."""
+        """Keys, of those given, that the scheduler may not have been told of."""
         return [key for key in held if key in self._since] if self._since else []
 
     def _look(self) -> None:
