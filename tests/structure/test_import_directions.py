@@ -48,6 +48,8 @@ ALLOWED_LAZY: dict[tuple[str, str], str] = {
     ("headrace.client.api.info", "headrace.diagnostics"): "drawings of profiles",
     ("headrace.client.api.task_inspection", "headrace.diagnostics"): "drawings of the task stream",
     ("headrace.client.api.task_inspection", "headrace.extensions"): "tasks that are run again here",
+    ("headrace.cli.dask_worker", "headrace"): "the command makes the public Worker",
+    ("headrace.deploy.local", "headrace"): "a cluster in one process makes the public Worker",
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
     ("headrace.nanny.forking", "headrace"): "a fork server has imported the public Worker before it copies itself",
     ("headrace.nanny.worker_child", "headrace"): "the child process makes the public Worker",

@@ -30,6 +30,14 @@ def import_term(name: str) -> Any:
     return getattr(import_module(module), attribute) if module else import_module(name)
 
 
+def has_arg(func: Callable[..., Any], argname: str) -> bool:
+    """Whether the callable has a parameter of that name."""
+    try:
+        return argname in inspect.signature(func).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 def has_keyword(func: Callable[..., Any], keyword: str) -> bool:
     """Whether the callable accepts that keyword, as a parameter of its own or among `**kwargs`."""
     try:

@@ -40,7 +40,7 @@ class KillWorker(WorkerPlugin):
         self.mode = mode
         self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._closing: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[Any] | None = None
 
     async def setup(self, worker: Worker) -> None:
         """Begin to wait."""

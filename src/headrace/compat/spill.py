@@ -73,7 +73,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
         # a file of its own each time: somebody may still have a map of the one before
         path = os.path.join(self.directory, f"{quote(str(key), safe='')[:100]}#{self._written}")
         with open(path, "wb") as file:
-            file.writelines(value if isinstance(value, (list, tuple)) else [value])
+            file.writelines([value] if isinstance(value, (bytes, bytearray, memoryview)) else value)
         self._unlink(self._paths.get(key))
         self._paths[key] = path
 

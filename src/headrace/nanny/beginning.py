@@ -1,4 +1,4 @@
-"""What a nanny does before it starts its worker: find the scheduler, run preloads, and install plugins."""
+"""A nanny's work before it starts its worker: find the scheduler, run preloads, and install plugins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ class Beginning:
     """
 
     def __init__(
-        self, nanny: Nanny, scheduler_file: str | None, death_timeout: Any, preload: Any, preload_argv: Any
+        self,
+        nanny: Nanny,
+        scheduler_file: str | None,
+        death_timeout: float | str | None,
+        preload: object,
+        preload_argv: object,
     ) -> None:
         self._nanny = nanny
         self._scheduler_file = scheduler_file

@@ -48,7 +48,7 @@ def hash_seed(environment: Mapping[str, Any]) -> str:
 
 
 def own_variables() -> dict[str, str]:
-    """This process's variables, without those that its interpreter was told to ignore."""
+    """Variables of this process, without those that its interpreter was told to ignore."""
     ignored = "PYTHON" if sys.flags.ignore_environment else None
     return {name: value for name, value in os.environ.items() if ignored is None or not name.startswith(ignored)}
 
@@ -62,7 +62,7 @@ def interpreter_arguments() -> list[str]:
 
 
 def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
-    """This process's configuration as the environment variable that dask reads; what is not JSON is left out.
+    """Configuration of this process as the environment variable that dask reads; what is not JSON is left out.
 
     Args:
         chosen: variables of the process that is started; what they say of the configuration (`DASK_...`) is put on top,
@@ -87,6 +87,6 @@ def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
 
 
 def module_path() -> list[str]:
-    """Where modules are found here, as absolute paths: what the user's script can import, its tasks can."""
+    """The module path here, as absolute paths: what the user's script can import, its tasks can."""
     here = os.getcwd()
     return [os.path.join(here, entry) if entry else here for entry in sys.path]

@@ -1,4 +1,4 @@
-"""What runs in a fork server: it has imported what workers need, and forks a worker's process for each request.
+"""The process of a fork server: it has imported what workers need, and forks a worker's process for each request.
 
 Its process is a fresh interpreter (see `forkserver`), which never runs a thread, an event loop or code of the user's: a
 copy of it is as clean as an interpreter of its own. What differs from worker to worker, the environment, the module
@@ -61,10 +61,10 @@ def main(connection: int) -> NoReturn:
     config.register_defaults()
     gc.collect()
     gc.freeze()  # else collections in the workers would write to, and so copy, every page of what is here
-    _Server(socket.socket(fileno=connection)).serve()
+    _Copier(socket.socket(fileno=connection)).serve()
 
 
-class _Server:
+class _Copier:
     """Children by a descriptor that tells of their end: process id, and where that is to be told."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -154,7 +154,7 @@ def _set_up(given: dict[str, Any]) -> None:
 
 
 def read_piece(descriptor: int) -> bytes:
-    """What was written with its length in front; ends the process if the other end is closed."""
+    """Read a piece that has its length in front; end the process if the other end is closed."""
     return _read_exactly(descriptor, int.from_bytes(_read_exactly(descriptor, LENGTH_BYTES), "little"))
 
 

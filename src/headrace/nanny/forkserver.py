@@ -44,7 +44,7 @@ _lock = threading.Lock()
 _keepers = 0
 #: The process that this is all about: a forked copy of it has no right to its servers.
 _owner = 0
-_servers: dict[Any, _Server] = {}
+_servers: dict[Any, _ServerProcess] = {}
 
 
 class ForkedProcess:
@@ -130,7 +130,7 @@ class ForkedProcess:
         return None if _runs(self._pid) else UNSEEN
 
 
-class _Server:
+class _ServerProcess:
     """A fork server, seen from the process that starts it.
 
     Args:
@@ -244,7 +244,7 @@ def start(
                 return None
             if not _servers:
                 atexit.register(_close_all)
-            _servers[kind] = _Server(arguments, environment, path)
+            _servers[kind] = _ServerProcess(arguments, environment, path)
         try:
             process = _servers[kind].fork(replies)
         except ConnectionError:  # it was killed: another one the next time
@@ -263,7 +263,7 @@ def is_possible() -> bool:
 
 
 def _inherited() -> tuple[Any, ...]:
-    """What else a process has from the one that starts it, and may have been changed since a server was started."""
+    """The further things that a process has from its parent, which may have changed since a server was started."""
     import resource
 
     limits = tuple(resource.getrlimit(number) for number in range(LIMITS))

@@ -7,7 +7,7 @@ worker held is computed again elsewhere.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace import config
 from headrace.machine import cpu_count, memory_fraction, parse_memory_limit, process_memory
@@ -59,8 +59,8 @@ class NannyMemoryManager:
             self._nanny.periodic_callbacks["memory_monitor"] = callback
             callback.start()
 
-    def memory_monitor(self, nanny: Any = None) -> None:
-        """As `look`, by its documented name."""
+    def memory_monitor(self, nanny: object = None) -> None:
+        """Look at the memory now; the documented name of `look`."""
         self.look()
 
     def look(self) -> None:

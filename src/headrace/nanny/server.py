@@ -22,6 +22,7 @@ from headrace.rpc.run_function import error_reply, opened, run_function
 from headrace.rpc.server_life import scheduler_address_of
 from headrace.rpc.server_logs import silence
 from headrace.rpc.server_members import DocumentedServer
+from headrace.security import Security
 
 from . import forkserver
 from .beginning import Beginning
@@ -72,14 +73,14 @@ class Nanny(DocumentedServer):
 
     def __init__(
         self,
-        scheduler_ip: Any = None,
+        scheduler_ip: object = None,
         scheduler_port: int | str | None = None,
         scheduler_file: str | None = None,
         worker_port: int | str | Iterable[int] | None = 0,
         nthreads: int | None = None,
         local_directory: str | None = None,
-        services: Any = None,
-        name: Any = None,
+        services: object = None,
+        name: object = None,
         memory_limit: str | float | None = "auto",
         reconnect: bool = True,
         validate: bool = False,
@@ -87,14 +88,14 @@ class Nanny(DocumentedServer):
         resources: Mapping[str, float] | None = None,
         silence_logs: int | None = None,
         death_timeout: float | str | None = None,
-        preload: Any = None,
-        preload_argv: Any = None,
-        preload_nanny: Any = None,
-        preload_nanny_argv: Any = None,
-        security: Any = None,
+        preload: object = None,
+        preload_argv: object = None,
+        preload_nanny: object = None,
+        preload_nanny_argv: object = None,
+        security: Security | Mapping[str, Any] | None = None,
         contact_address: str | None = None,
         listen_address: str | None = None,
-        worker_class: Any = None,
+        worker_class: object = None,
         env: Mapping[str, Any] | None = None,
         interface: str | None = None,
         host: str | None = None,
@@ -142,7 +143,7 @@ class Nanny(DocumentedServer):
             "interface": interface,
             "protocol": protocol,
         }
-        self._process_options = {"worker": worker_class, "config": config}
+        self._process_options: dict[str, Any] = {"worker": worker_class, "config": config}
         self.env = dict(env or {})
         self._worker_kwargs = {
             **worker_kwargs,
@@ -219,7 +220,7 @@ class Nanny(DocumentedServer):
         listen = dict(self._listen)
         ports = listen.pop("port")
 
-        def addresses(port: Any) -> list[str]:
+        def addresses(port: int | str | None) -> list[str]:
             return [address_from_user_args(port=port, peer=peer, security=self.security, **listen)]
 
         await self._listen_at_first(ports, addresses)
@@ -374,7 +375,7 @@ class Nanny(DocumentedServer):
         """Close the worker and this. Waits for a close under way. Returns "OK"."""
         return await self._shut(reason, {"timeout": float(timeout)})
 
-    async def _close(self, reason: str = "", timeout: float = 5, **_: Any) -> None:
+    async def _close(self, reason: str = "", timeout: float = 5, **_: object) -> None:
         logger.info("Closing Nanny at %s. Reason: %s", self.address_safe, reason)
         await self.kill(timeout=timeout, reason=reason)
         if self._keeps_forkserver:
@@ -388,7 +389,7 @@ class Nanny(DocumentedServer):
         if self._closing is None:
             self.run_detached(self.close(reason=reason))
 
-    def _terminate(self, reason: str = "asked to terminate", **_: Any) -> dict[str, str]:
+    def _terminate(self, reason: str = "asked to terminate", **_: object) -> dict[str, str]:
         self._close_soon(reason)
         return {"status": "OK"}
 
@@ -425,7 +426,7 @@ class Nanny(DocumentedServer):
 
     @property
     def local_dir(self) -> str | None:
-        """As `worker_dir`; so that Worker and Nanny can be used alike."""
+        """The worker's directory, by the name that a Worker has for it."""
         return self.worker_dir
 
     @property
@@ -438,7 +439,7 @@ class Nanny(DocumentedServer):
         return self.process is not None and self.process.is_alive()
 
     def identity(self) -> dict[str, Any]:
-        """What this is."""
+        """The answer to `identity`: the kind of server, its id and its worker."""
         return {
             "type": type(self).__name__,
             "id": self.id,
@@ -451,20 +452,20 @@ class Nanny(DocumentedServer):
             "status": self.status.name,
         }
 
-    async def _run(self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True) -> Any:
+    async def _run(self, function: object, args: object = (), kwargs: object = None, wait: bool = True) -> Any:
         """Call a function in the nanny's process; it gets `dask_worker` (the nanny) if it takes that."""
         return await run_function(self, function, args, kwargs, wait)
 
-    def run(self, comm: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+    def run(self, comm: object, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call a (pickled) function in the nanny's process, as `run(comm, function, args, kwargs, wait)`."""
         return self._run(*args, **kwargs)
 
-    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+    def log_event(self, topic: str | Iterable[str], msg: object) -> None:
         """Publish a message on a topic, or several, by way of the scheduler."""
         topics = [topic] if isinstance(topic, str) else list(topic)
         self.run_in_background(self.rpc(self.scheduler_address).log_event(topic=topics, msg=msg))
 
-    async def plugin_add(self, plugin: Any, name: str | None = None) -> dict[str, Any]:
+    async def plugin_add(self, plugin: object, name: str | None = None) -> dict[str, Any]:
         """Install a nanny plugin; the worker starts again if the plugin wants that."""
         plugin = opened(plugin)
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"

@@ -1,4 +1,4 @@
-"""What runs in a worker's process: one worker, orders from the parent, and an end when the parent ends.
+"""The process of a worker: one worker, orders from the parent, and an end when the parent ends.
 
 Starts with as little as possible: no dask, no numpy, until a task brings them. Signals that end a process end this one
 at once: they are no orders of the parent's, which has the pipe for that, and what a task brings about is no end in good
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.process import current_process
 from typing import Any
 
@@ -45,7 +46,7 @@ def main(replies: int) -> None:
     with open(os.devnull) as nothing:  # tasks that read the standard input get its end
         os.dup2(nothing.fileno(), 0)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        code = runner.run(_Child(replies, orders).run(options))
+        code = runner.run(WorkerChild(replies, orders).run(options))
     _leave(code)
 
 
@@ -81,7 +82,7 @@ def _become_daemon() -> None:
     process.current_process()._config["daemon"] = config.truth("distributed.worker.daemon")  # type: ignore[attr-defined]
 
 
-class _Child:
+class WorkerChild:
     """The worker of this process and the pipes to its parent."""
 
     def __init__(self, replies: int, orders: int) -> None:
@@ -172,8 +173,11 @@ class _Child:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             order = json.loads(line)
-            if order["op"] == "close":
-                self._close(order["reason"], order["timeout"])
+            take = ORDERS.get(order.pop("op"))
+            if take is None:  # the pipe stays open: it also tells of the parent's end
+                print(f"The worker's parent is not understood: it says {line!r}", file=sys.stderr)
+            else:
+                take(self, **order)
 
     def _close(self, reason: str, timeout: float) -> None:
         """Close the worker; if that takes longer than `timeout` seconds the process ends all the same."""
@@ -199,3 +203,7 @@ class _Child:
             asyncio.get_running_loop().call_later(IMPORT_AFTER, self._import_dask, state.transition_counter)
             return
         asyncio.get_running_loop().run_in_executor(None, import_late)
+
+
+#: The function for each order of the parent; see `worker_process.WorkerProcess`.
+ORDERS: dict[str, Callable[..., None]] = {"close": WorkerChild._close}

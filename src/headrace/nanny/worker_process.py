@@ -72,7 +72,7 @@ class WorkerProcess:
         worker_kwargs: Mapping[str, Any],
         silence_logs: int | None = None,
         on_exit: Callable[[int], None] | None = None,
-        worker: Any = None,
+        worker: object = None,
         env: Mapping[str, Any] | None = None,
         pre_spawn_env: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
@@ -124,7 +124,7 @@ class WorkerProcess:
 
     @property
     def worker_address(self) -> str | None:
-        """As `address`."""
+        """The worker's address."""
         return self.address
 
     @property
@@ -228,29 +228,37 @@ class WorkerProcess:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            self._on_reply(json.loads(line))
+            reply = json.loads(line)
+            take = REPLIES.get(reply["op"])
+            if take is None:  # its end is seen without the pipe
+                logger.error("The worker process %s is not understood: it says %r", self.pid, reply["op"])
+                self._stop_reading()
+                return
+            take(self, reply)
 
-    def _on_reply(self, reply: dict[str, Any]) -> None:
-        assert self._started is not None
-        if reply["op"] == "started":
-            self.address = reply["address"]
-            self.name = reply["name"]
-            self.worker_dir = reply["local_directory"]
-            if not self._started.done():
-                self._started.set_result(None)
-        elif reply["op"] == "failed" and not self._started.done():
-            cause = loads_exception(bytes.fromhex(reply["exception"]), reply["text"])
-            error = RuntimeError(f"the worker did not start: {type(cause).__name__}: {cause}")
-            error.__cause__ = cause
-            self._started.set_exception(error)
-        elif reply["op"] == "closed":
-            self.has_closed = True
-            if reply.get("cause"):
-                self.exit_cause = reply["cause"]
-            elif reply.get("restart"):
-                self.restart_reason = reply["reason"]
-            else:
-                self.closed_itself = reply["reason"]
+    def _on_started(self, reply: dict[str, Any]) -> None:
+        self.address = reply["address"]
+        self.name = reply["name"]
+        self.worker_dir = reply["local_directory"]
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+
+    def _on_failed(self, reply: dict[str, Any]) -> None:
+        if self._started is None or self._started.done():
+            return
+        cause = loads_exception(bytes.fromhex(reply["exception"]), reply["text"])
+        error = RuntimeError(f"the worker did not start: {type(cause).__name__}: {cause}")
+        error.__cause__ = cause
+        self._started.set_exception(error)
+
+    def _on_closed(self, reply: dict[str, Any]) -> None:
+        self.has_closed = True
+        if reply.get("cause"):
+            self.exit_cause = reply["cause"]
+        elif reply.get("restart"):
+            self.restart_reason = reply["reason"]
+        else:
+            self.closed_itself = reply["reason"]
 
     def _stop_reading(self) -> None:
         if self._replies >= 0:
@@ -334,7 +342,7 @@ class WorkerProcess:
         if self._exited is not None:
             await asyncio.shield(self._exited)
 
-    async def close(self, timeout: float = PATIENCE, reason: str = "closed by its parent", **_: Any) -> None:
+    async def close(self, timeout: float = PATIENCE, reason: str = "closed by its parent", **_: object) -> None:
         """Have the worker close and the process end; after `timeout` seconds terminate it, then kill it."""
         self.status = Status.closing if self.is_alive() else Status.closed
         if self.is_alive():
@@ -346,7 +354,7 @@ class WorkerProcess:
     async def kill(
         self, timeout: float = PATIENCE, executor_wait: bool = True, reason: str = "workerprocess-kill"
     ) -> None:
-        """As `close`.
+        """Close; the name that a Nanny has for it.
 
         Args:
             executor_wait: whether the worker waits for tasks that run.
@@ -411,6 +419,14 @@ def described(code: int) -> str:
         return f"signal {-code}"
 
 
+#: The function for each word of the child; see `worker_child.WorkerChild`.
+REPLIES: dict[str, Callable[[WorkerProcess, dict[str, Any]], None]] = {
+    "started": WorkerProcess._on_started,
+    "failed": WorkerProcess._on_failed,
+    "closed": WorkerProcess._on_closed,
+}
+
+
 def cause_of_death(code: int) -> str:
-    """What a process died of, in words."""
+    """The cause of a process's death, in words."""
     return f"it was killed by {described(code)}" if code < 0 else f"its process ended with {described(code)}"

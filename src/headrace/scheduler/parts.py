@@ -54,8 +54,8 @@ class SchedulerParts:
         worker_ttl: str | float | None,
         scheduler_file: str | None,
         idle_timeout: object,
-        preload: object,
-        preload_argv: object,
+        preload: str | Iterable[str] | None,
+        preload_argv: Iterable[Any] | None,
     ) -> None:
         self.shell = shell
         self.directory = directory = WorkerDirectory(shell.core)

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm import Comm
@@ -78,7 +78,7 @@ class ActorHost:
         self._answers: deque[tuple[Stream, ActorReply]] = deque()
         self._woken = False
 
-    def install(self, key: Key, instance: Any) -> Any:
+    def install(self, key: Key, instance: object) -> Any:
         """Keep what an actor's task returned; returns the proxy that stands for it. In any thread."""
         from headrace.actor import Actor
 
@@ -92,7 +92,7 @@ class ActorHost:
 
     # Calls
 
-    def call_here(self, actor: Any, key: Key, name: str, arguments: tuple[Any, Any] | None) -> BaseActorFuture[Any]:
+    def call_here(self, actor: object, key: Key, name: str, arguments: tuple[Any, Any] | None) -> BaseActorFuture[Any]:
         """A call from a task or an actor on this worker; an actor's is done at once, in the thread they share."""
         from headrace.actor import ActorFuture, EagerActorFuture
 
@@ -105,7 +105,7 @@ class ActorHost:
         assert self._worker.loop is not None
         future: ActorFuture[Any] = ActorFuture(self._worker.loop)
 
-        def settle(value: Any, error: BaseException | None) -> None:
+        def settle(value: object, error: BaseException | None) -> None:
             if error is None:
                 future._set_result(value)
             else:
@@ -131,7 +131,7 @@ class ActorHost:
         stream = Stream(comm, ActorCall, on_calls, on_close)
         self._streams.add(stream)
 
-    async def call(self, key: Key, name: str, arguments: Any = None) -> dict[str, Any]:
+    async def call(self, key: Key, name: str, arguments: object = None) -> dict[str, Any]:
         """One call as a request, for callers that can only reach the scheduler; returns an `ActorReply`'s fields."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[ActorReply] = loop.create_future()
@@ -140,7 +140,7 @@ class ActorHost:
             if not done.done():
                 done.set_result(reply)
 
-        def settle(value: Any, error: BaseException | None) -> None:
+        def settle(value: object, error: BaseException | None) -> None:
             loop.call_soon_threadsafe(finish, self._reply(0, value, error))
 
         self._feed(_Job(key, name, arguments, True, settle))
@@ -148,7 +148,7 @@ class ActorHost:
         return {name: getattr(reply, name) for name in reply.__struct_fields__ if name != "number"}
 
     def _answer_on(self, stream: Stream, number: int) -> Callable[[Any, BaseException | None], None]:
-        def settle(value: Any, error: BaseException | None) -> None:
+        def settle(value: object, error: BaseException | None) -> None:
             self._answers.append((stream, self._reply(number, value, error)))
             if not self._woken:
                 self._woken = True
@@ -239,12 +239,12 @@ class ActorHost:
         except RuntimeError:
             coroutine.close()
 
-    def _start_coroutine(self, job: _Job, coroutine: Any) -> None:
+    def _start_coroutine(self, job: _Job, coroutine: Coroutine[Any, Any, object]) -> None:
         task = self._loop().create_task(self._await(job, coroutine), name=f"actor {job.key!r}.{job.name}")
         self._coroutines.add(task)
         task.add_done_callback(self._coroutines.discard)
 
-    async def _await(self, job: _Job, coroutine: Any) -> None:
+    async def _await(self, job: _Job, coroutine: Coroutine[Any, Any, object]) -> None:
         running.set((self._worker, job.key))
         try:
             value = await coroutine
@@ -275,7 +275,7 @@ class ActorHost:
         self._streams.clear()
         self.instances.clear()
 
-    def _reply(self, number: int, value: Any, error: BaseException | None) -> ActorReply:
+    def _reply(self, number: int, value: object, error: BaseException | None) -> ActorReply:
         """The reply to a call, with everything pickled unless it stays in this process."""
         if error is None:
             try:

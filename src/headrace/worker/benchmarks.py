@@ -1,4 +1,4 @@
-"""How fast this machine's disk, memory and network are, measured by moving random bytes for a moment."""
+"""Speed of this machine's disk, memory and network, measured by moving random bytes for a moment."""
 
 from __future__ import annotations
 

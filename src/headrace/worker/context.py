@@ -1,4 +1,4 @@
-"""What code that runs inside a task can ask for: its worker, a client, a place outside the thread pool.
+"""Requests of code that runs inside a task: for its worker, a client, a place outside the thread pool.
 
 Also `thread_state`, where dask and joblib look for what the current thread runs.
 """
@@ -12,8 +12,8 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 from weakref import WeakSet
 
 from headrace.common.current_run import register_context, worker_here
@@ -98,7 +98,7 @@ def current_key() -> Key | None:
 
 
 def asking_task() -> tuple[WorkerServer, Key | None] | None:
-    """Whose task the caller runs in, or on whose behalf on the loop, and its key as far as that is known; or None."""
+    """The worker of the task that the caller runs in, or on behalf of, and that task's key if it is known; or None."""
     context = running.get()
     if context is not None and context[1] is not None:
         return context
@@ -183,13 +183,15 @@ def _seceded() -> bool:
     return True
 
 
-def local_client(*args: Any, **kwargs: Any) -> Any:
-    """As `worker_client`, by its older name."""
+def local_client(*args: Any, **kwargs: Any) -> AbstractContextManager[Any]:
+    """Give a client as `worker_client` does; the older name."""
     return worker_client(*args, **kwargs)
 
 
-def print(*args: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
-    """As the builtin; inside a task it also prints in the terminals of all clients.
+def print(
+    *args: object, sep: str | None = " ", end: str | None = "\n", file: TextIO | None = None, flush: bool = False
+) -> None:
+    """Print as the builtin does, and inside a task also in the terminals of all clients.
 
     Raises:
         TypeError: `sep` or `end` is not text, or in a task `file` is neither None nor `sys.stdout` or `sys.stderr`.
@@ -216,9 +218,9 @@ def warn(
     message: str | Warning,
     category: type[Warning] | None = UserWarning,
     stacklevel: int = 1,
-    source: Any = None,
+    source: object = None,
 ) -> None:
-    """As `warnings.warn`; inside a task the warning is also issued in all clients."""
+    """Warn as `warnings.warn` does, and inside a task also in all clients."""
     worker = worker_here()
     if worker is not None:
         from headrace.protocol import dumps

@@ -1,4 +1,4 @@
-"""What a worker tells about itself with every heartbeat: load, memory, and how its tasks are doing."""
+"""A worker's report about itself in every heartbeat: load, memory, and how its tasks are doing."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def add_gpu_metrics() -> None:
     pynvml.nvmlInit()
     card = pynvml.nvmlDeviceGetHandleByIndex(0)
 
-    def read(worker: Any) -> dict[str, Any]:
+    def read(worker: WorkerServer) -> dict[str, Any]:
         return {
             "utilization": pynvml.nvmlDeviceGetUtilizationRates(card).gpu,
             "memory-used": pynvml.nvmlDeviceGetMemoryInfo(card).used,

@@ -80,7 +80,7 @@ class Operations:
         """Say that somebody is here."""
         return "pong"
 
-    def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: Any) -> dict[str, Any]:
+    def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: object) -> dict[str, Any]:
         """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""
         nbytes = {}
         for key, value in data.items():
@@ -91,7 +91,7 @@ class Operations:
         self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 
-    def free_keys(self, keys: list[Key], **_: Any) -> dict[str, str]:
+    def free_keys(self, keys: list[Key], **_: object) -> dict[str, str]:
         """Drop results."""
         from headrace.messages.worker import FreeKeys
 
@@ -99,14 +99,14 @@ class Operations:
         return {"status": "OK"}
 
     async def run(
-        self, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True, **_: Any
+        self, function: object, args: object = (), kwargs: object = None, wait: bool = True, **_: object
     ) -> dict[str, Any] | None:
         """Call a function on the worker's loop; see `run_function`."""
         running.set((self._worker, None))
         return await run_function(self._worker, function, args, kwargs, wait)
 
     def call_stack(self, keys: Iterable[Key] | None = None) -> dict[Key, list[str]]:
-        """What the threads of running tasks are doing: formatted frames by key, outermost first."""
+        """The stacks of the threads that run tasks: formatted frames by key, outermost first."""
         wanted = None if keys is None else set(keys)
         frames = current_frames()
         stacks = {}
@@ -170,23 +170,23 @@ class Operations:
         return await benchmark_network(address=address, rpc=self._worker.rpc)
 
     def get_task_logs(self, keys: Iterable[Key]) -> dict[Key, list[tuple[float, str, str, str]]]:
-        """What these tasks printed and logged here: (time, source, level, text), oldest first."""
+        """Lines that tasks printed and logged here: (time, source, level, text), oldest first."""
         logs = self._worker.task_logs
         return logs.get(keys) if logs is not None else {}
 
     def dump_state(self, exclude: Iterable[str] = ()) -> dict[str, Any]:
-        """This worker's state, for people."""
+        """The worker's state, for people."""
         from .worker_dump import dump_state
 
         return dump_state(self._worker, frozenset(exclude))
 
-    def terminate(self, reason: str = "asked to terminate", **options: Any) -> dict[str, str]:
+    def terminate(self, reason: str = "asked to terminate", **options: object) -> dict[str, str]:
         """Close, after the answer has left."""
         options.pop("comm", None)
         self._worker.close_soon(reason)
         return {"status": "OK"}
 
-    async def plugin_add(self, plugin: Any, name: str | None = None, catch_errors: bool = True) -> dict[str, Any]:
+    async def plugin_add(self, plugin: object, name: str | None = None, catch_errors: bool = True) -> dict[str, Any]:
         """Install a plugin, replacing one of the same name; with `catch_errors` its failure is the answer."""
         try:
             await self.install(opened(plugin), name)
@@ -197,7 +197,7 @@ class Operations:
             return error_reply(raised)
         return {"status": "OK"}
 
-    async def install(self, plugin: Any, name: str | None = None) -> None:
+    async def install(self, plugin: object, name: str | None = None) -> None:
         """Attach a plugin and have it set itself up."""
         worker = self._worker
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"
@@ -222,7 +222,7 @@ class Operations:
                 return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}
 
-    def upload_file(self, filename: str, data: Any, load: bool = True) -> dict[str, Any]:
+    def upload_file(self, filename: str, data: object, load: bool = True) -> dict[str, Any]:
         """Write a file into the local directory and, with `load`, import it (a module, egg or zip) anew.
 
         Raises:
@@ -231,7 +231,7 @@ class Operations:
         return take_file(self._worker.local_directory, filename, data, load)
 
 
-async def _call_hook(plugin: Any, hook: str, *args: Any) -> None:
+async def _call_hook(plugin: object, hook: str, *args: object) -> None:
     function = getattr(plugin, hook, None)
     if function is not None:
         result = function(*args)

@@ -1,4 +1,4 @@
-"""What clients have put on a worker of late, and may not have told the scheduler of yet.
+"""Values that clients have put on a worker of late, and may not have told the scheduler of yet.
 
 A client sends values to workers first and tells the scheduler after. A worker that registers in between says which of
 its keys may be such ones, so that the scheduler does not take them for left over and have them freed. Later the worker
@@ -36,7 +36,7 @@ class Scattered:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, keys: Iterable[Key]) -> None:
-        """These have been put here now."""
+        """Note that a client has put values here."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for key in keys:
@@ -46,7 +46,7 @@ class Scattered:
             self._timer = loop.call_later(LOOK_SECONDS, self._look)
 
     def unsettled(self, held: Iterable[Key]) -> list[Key]:
-        """Which of these the scheduler may not have been told of."""
+        """Keys, of those given, that the scheduler may not have been told of."""
         return [key for key in held if key in self._since] if self._since else []
 
     def _look(self) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.comm import get_address_host
 from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
@@ -58,6 +58,10 @@ from .worker_options import (
     executors_of,
     with_server_name,
 )
+
+if TYPE_CHECKING:
+    from headrace.client import Client
+    from headrace.security import Security
 
 logger = logging.getLogger("distributed.worker")
 
@@ -116,20 +120,20 @@ class WorkerServer(Node):
 
     def __init__(
         self,
-        scheduler_ip: Any = None,
+        scheduler_ip: object = None,
         scheduler_port: int | str | None = None,
         scheduler_file: str | None = None,
         nthreads: int | None = None,
         local_directory: str | None = None,
         services: Mapping[Any, Any] | None = None,
-        name: Any = None,
+        name: object = None,
         executor: Executor | Mapping[str, Executor] | str | None = None,
         resources: Mapping[str, float] | None = None,
         silence_logs: int | None = None,
         death_timeout: float | str | None = None,
-        preload: Any = None,
-        preload_argv: Any = None,
-        security: Any = None,
+        preload: object = None,
+        preload_argv: object = None,
+        security: Security | Mapping[str, Any] | None = None,
         contact_address: str | None = None,
         heartbeat_interval: float | str | None = HEARTBEAT,
         extensions: Mapping[str, Callable[[Any], Any]] | None = None,
@@ -139,7 +143,7 @@ class WorkerServer(Node):
         host: str | None = None,
         port: int | str | Iterable[int] | None = None,
         protocol: str | None = None,
-        dashboard_address: Any = None,
+        dashboard_address: object = None,
         dashboard: bool = False,
         http_prefix: str = "/",
         nanny: str | None = None,
@@ -323,7 +327,7 @@ class WorkerServer(Node):
             listen["protocol"] = "inproc"
         ports = listen.pop("port")
 
-        def addresses(port: Any) -> list[str]:
+        def addresses(port: int | str | None) -> list[str]:
             return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
 
         await self._listen_at_first(ports, addresses)
@@ -403,8 +407,9 @@ class WorkerServer(Node):
         return await self._shut(reason, {"timeout": float(timeout), "executor_wait": executor_wait})
 
     def die_of(self, cause: str, blamed: Iterable[Key] = ()) -> None:
-        """It is about to close, or its process to end, and nobody who may ask for that has: the scheduler and the nanny
-        are to take it for a death.
+        """Have the scheduler and the nanny take the end of this worker, which is near, for a death.
+
+        Nobody who may ask for its end has asked.
 
         Args:
             cause: in words for people.
@@ -426,7 +431,7 @@ class WorkerServer(Node):
             self.die_of(f"task {from_wire(key)!r} closed it", [key])
         return True
 
-    async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: Any) -> None:
+    async def _close(self, reason: str = "", timeout: float = 30, executor_wait: bool = True, **_: object) -> None:
         self.close_reason = reason
         logger.info("Stopping worker at %s. Reason: %s", self.address_safe, reason)
         context.workers.discard(self)
@@ -478,7 +483,7 @@ class WorkerServer(Node):
 
     # Events in, effects out
 
-    def take(self, event: Any) -> None:
+    def take(self, event: object) -> None:
         """Give one event to the state, and do what it decides. On the loop."""
         self.handle_events((event,))
 
@@ -510,8 +515,7 @@ class WorkerServer(Node):
     def _drop_connection(self, error: UnknownMessage) -> None:
         """The other end is no scheduler that this worker understands; it is to register anew, or with another one."""
         logger.error("Worker at %s closes the connection to the scheduler: %s", self.address_safe, error)
-        if self.batched_stream is not None:
-            self.batched_stream.abort()
+        self.session.drop(error)
 
     def _fail(self, reason: str) -> None:
         self.die_of(reason)
@@ -563,7 +567,7 @@ class WorkerServer(Node):
 
     @property
     def status(self) -> Status:
-        """Where the worker is in its life. Users assign `Status.paused`, and `Status.running` to go on."""
+        """The worker's stage of life. Users assign `Status.paused`, and `Status.running` to go on."""
         return self._status
 
     @status.setter
@@ -593,7 +597,7 @@ class WorkerServer(Node):
         self.take(SetResources(resources))
         await self.scheduler.add_resources(worker=self.address, resources=resources)
 
-    def send_event(self, topics: list[str], event: Any) -> None:
+    def send_event(self, topics: list[str], event: object) -> None:
         """Publish something; from any thread."""
         assert self.loop is not None
         self.loop.asyncio_loop.call_soon_threadsafe(self._send_event, WorkerEvent(topics, event))
@@ -602,7 +606,7 @@ class WorkerServer(Node):
         if self.batched_stream is not None:
             self.batched_stream.send(message)
 
-    def log_event(self, topic: str | Iterable[str], msg: Any) -> None:
+    def log_event(self, topic: str | Iterable[str], msg: object) -> None:
         """Publish a message on a topic, or several; from any thread."""
         self.send_event([topic] if isinstance(topic, str) else list(topic), msg)
 
@@ -639,7 +643,7 @@ class WorkerServer(Node):
                 )
         return client
 
-    def _serves(self, client: Any) -> bool:
+    def _serves(self, client: Client) -> bool:
         """Whether a client is one of this worker's scheduler, which may have several addresses."""
         session = client.session
         return bool(

@@ -46,7 +46,7 @@ LONGEST_PAUSE = 2.0
 
 
 def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
-    """What extensions have to say in a heartbeat, by their names."""
+    """The extensions' parts of a heartbeat, by their names."""
     said = {}
     for name, extension in extensions.items():
         if hasattr(extension, "heartbeat"):
@@ -130,7 +130,7 @@ class SchedulerSession:
             before.abort()
 
     async def register_within(self, seconds: float) -> None:
-        """As `register`, again while connections break, until the time is over.
+        """Register, and try again while connections break, until the time is over.
 
         Raises:
             TimeoutError: it is; says what was the matter.
@@ -185,7 +185,7 @@ class SchedulerSession:
         return {key: task.nbytes for key, task in self._worker.core.tasks.items() if task.state == "memory"}
 
     def _correct(self, told: dict[Key, int], status: Status) -> None:
-        """What changed while the registration was under way; tasks, their threads and the memory did not wait."""
+        """Tell the scheduler what changed while the registration was under way: tasks did not wait for its end."""
         held = self._held()
         messages: list[Any] = [ReleasedData(key) for key in told if key not in held]
         unsettled = set(self._worker.scattered.unsettled(held))
@@ -199,7 +199,7 @@ class SchedulerSession:
             self._worker.take(FreeKeys(failed))  # nobody has heard of these failures: they run elsewhere
 
     async def startup_information(self) -> dict[str, Any]:
-        """What the worker's functions of that name say; those that fail are left out."""
+        """The values of the worker's functions of that name; those that fail are left out."""
         found = {}
         for name, function in self._worker.startup_information.items():
             try:
@@ -266,6 +266,13 @@ class SchedulerSession:
 
     # The end of a connection
 
+    def drop(self, error: Exception) -> None:
+        """Close the connection because of what came over it; the worker registers again, unless it shall not."""
+        stream = self._worker.batched_stream
+        if stream is not None:
+            stream.abort()
+            self._on_close(stream, error)
+
     def _on_close(self, stream: Stream, error: Exception | None) -> None:
         worker = self._worker
         if worker.batched_stream is not stream or worker.status in (Status.closing, Status.closed, Status.failed):
@@ -302,6 +309,6 @@ class SchedulerSession:
             await stream.close()
 
 
-def _is_event(message: Any, error: Exception) -> bool:
+def _is_event(message: object, error: Exception) -> bool:
     """Whether a message that cannot be sent is one that nobody waits for (what tasks publish may be anything)."""
     return isinstance(message, WorkerEvent)

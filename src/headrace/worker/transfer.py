@@ -104,7 +104,7 @@ class Transfers:
             _add(self.bandwidth_types, types.pop(), speed)
 
     def tell_bandwidth(self) -> dict[str, Any]:
-        """What a heartbeat tells of these, by their documented names."""
+        """Bandwidths for a heartbeat, by their documented names."""
         return {
             "total": self.bandwidth,
             "workers": dict(self.bandwidth_workers),
@@ -211,7 +211,7 @@ class Transfers:
     # what we serve
 
     async def get_data(
-        self, comm: Comm, keys: list[Key], who: str | None = None, serializers: list[str] | None = None, **_: Any
+        self, comm: Comm, keys: list[Key], who: str | None = None, serializers: list[str] | None = None, **_: object
     ) -> Any:
         """Answer a request for values; keys that are not here are left out. Peers (`who`) may be told to come later.
 

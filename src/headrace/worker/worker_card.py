@@ -1,4 +1,4 @@
-"""What a notebook shows of a worker in its own process."""
+"""The card by which a notebook shows a worker in its own process."""
 
 from __future__ import annotations
 

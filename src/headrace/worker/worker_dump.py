@@ -25,7 +25,7 @@ STATE = (
 
 
 def dump_state(worker: WorkerServer, exclude: Collection[str] = ()) -> dict[str, Any]:
-    """What a worker knows.
+    """All that a worker knows.
 
     Args:
         exclude: names that are left out, of parts or of the tasks' attributes.

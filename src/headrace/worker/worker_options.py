@@ -24,7 +24,7 @@ NO_READINGS: Readings = {}
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """What a worker needs to know of the configuration.
+    """The part of the configuration that concerns a worker.
 
     Attributes:
         outgoing, incoming: connections to, and from, peers at a time.
@@ -55,7 +55,7 @@ class WorkerOptions:
 
     @classmethod
     def from_config(cls) -> WorkerOptions:
-        """As configured now."""
+        """Read the configuration as it is now."""
         from headrace import config
 
         values = config.get("distributed.worker")

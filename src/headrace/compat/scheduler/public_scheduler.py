@@ -203,8 +203,8 @@ class Scheduler(SchedulerState):
         dashboard_address: object = None,
         dashboard: bool | None = None,
         http_prefix: str | None = "/",
-        preload: object = None,
-        preload_argv: object = (),
+        preload: str | Iterable[str] | None = None,
+        preload_argv: Iterable[Any] | None = (),
         plugins: Iterable[object] = (),
         contact_address: str | None = None,
         transition_counter_max: int | bool = False,
@@ -503,7 +503,9 @@ class Scheduler(SchedulerState):
 
     def handle_worker_status_change(self, status: Status | str, worker: object, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
-        self.core.set_worker_status(self._worker(worker), getattr(status, "name", status), self.shell.now())
+        self.core.set_worker_status(
+            self._worker(worker), status.name if isinstance(status, Status) else status, self.shell.now()
+        )
         self.shell.flush()
 
     def send_all(self, client_msgs: Mapping[str, Iterable[Any]], worker_msgs: Mapping[str, Iterable[Any]]) -> None:

@@ -77,10 +77,10 @@ class SchedulerState(SchedulerServer, DocumentedServer):
 
     # Records
 
-    def _task(self, task: TaskState | Key) -> TaskState:
+    def _task(self, task: TaskState | Key | None) -> TaskState:
         if isinstance(task, TaskState):
             return task
-        found = self.tasks.get(to_wire(task))
+        found = self.tasks.get(to_wire(task)) if task is not None else None
         if found is None:
             raise KeyError(f"the scheduler does not know the task {task!r}")
         return found

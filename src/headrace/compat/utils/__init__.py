@@ -13,6 +13,7 @@ from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_tim
 from headrace.comm.addressing import ports_of as parse_ports
 from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
 from headrace.common.callables import (
+    has_arg,
     has_keyword,
     import_term,
     iscoroutinefunction,
@@ -71,14 +72,6 @@ def nbytes(frame: AnyType, _bytes_like: AnyType = (bytes, bytearray)) -> int:
     """Bytes in a frame: of one of these types, or with an attribute `nbytes`."""
     size: int = len(frame) if isinstance(frame, _bytes_like) else frame.nbytes
     return size
-
-
-def has_arg(func: Callable[..., AnyType], argname: str) -> bool:
-    """Whether the callable has a parameter of that name."""
-    try:
-        return argname in inspect.signature(func).parameters
-    except (TypeError, ValueError):
-        return False
 
 
 is_coroutine_function = iscoroutinefunction

@@ -89,11 +89,11 @@ def _call(run_spec: Any) -> tuple[Any, Any]:
 
 
 def _nothing(*_: Any) -> None:
-    """What a task does that is only a dummy."""
+    """Stand for the function of a task that is only a dummy."""
 
 
 def _check_form(message: Any) -> None:
-    """What could not have come over a wire is not taken: the core relies on the types of messages.
+    """Refuse a message that could not have come over a wire: the core relies on the types of messages.
 
     Raises:
         msgspec.ValidationError: a part is not of its type.
@@ -115,7 +115,7 @@ def _shown(event: Any) -> str:
 
 
 def _with_wire_keys(event: Any) -> Any:
-    """The same event, its keys in the form that the core knows."""
+    """Copy an event with its keys in the form that the core knows."""
     changed: dict[str, Any] = {}
     if hasattr(event, "key"):
         changed["key"] = to_wire(event.key)

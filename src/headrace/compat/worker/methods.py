@@ -162,15 +162,15 @@ class WorkerMethods(WorkerViews, ProfileMethods):
     def run_coroutine(
         self, comm: Comm | None, function: Any, args: Any = (), kwargs: Any = None, wait: bool = True
     ) -> Awaitable[dict[str, Any] | None]:
-        """As `run`."""
+        """Call a (pickled) function; see `run`."""
         return self.operations.run(function, args, kwargs, wait)
 
     def get_call_stack(self, keys: Collection[Key] | None = None) -> dict[Key, list[str]]:
-        """What the threads of running tasks are doing: formatted frames by key, outermost first."""
+        """The stacks of the threads that run tasks: formatted frames by key, outermost first."""
         return self.operations.call_stack(None if keys is None else [to_wire(key) for key in keys])
 
     async def get_story(self, keys_or_stimuli: Iterable[Key]) -> list[tuple[Any, ...]]:
-        """What happened to these keys here; see `story`."""
+        """The stories of these keys here; see `story`."""
         return self.story(*keys_or_stimuli)
 
     async def plugin_add(self, plugin: Any, name: str | None = None, catch_errors: bool = True) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class WorkerMethods(WorkerViews, ProfileMethods):
         args: Iterable[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """What a method of an actor returns: `{"status": "OK", "result": …}`, or the error it raises."""
+        """The return value of an actor's method: `{"status": "OK", "result": …}`, or the error it raises."""
         key = to_wire(actor)
         try:
             future = self.actor_host.call_here(self.actor_host.instances[key], key, str(function), (args, kwargs or {}))
@@ -208,11 +208,11 @@ class WorkerMethods(WorkerViews, ProfileMethods):
     # Measurements
 
     async def get_metrics(self) -> dict[str, Any]:
-        """What a heartbeat tells of this worker."""
+        """The metrics of a heartbeat."""
         return self.measured.read()
 
     async def get_startup_information(self) -> dict[str, Any]:
-        """What the functions in `startup_information` say."""
+        """The values of the functions in `startup_information`."""
         return await self.session.startup_information()
 
     def get_monitor_info(self, recent: bool = False, start: int = 0) -> dict[str, Any]:

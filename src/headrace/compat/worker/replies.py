@@ -146,7 +146,7 @@ def convert_args_to_str(args: Any, max_len: int | None = None) -> str:
 
 
 def convert_kwargs_to_str(kwargs: dict[str, Any], max_len: int | None = None) -> str:
-    """Likewise for keywords."""
+    """Keyword arguments as a text of at most `max_len` characters."""
     return _joined("{{{}}}", [f"{name!r}: {_shown(value)}" for name, value in kwargs.items()], max_len)
 
 

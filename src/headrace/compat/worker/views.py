@@ -60,12 +60,12 @@ class WorkerViews(WorkerServer, DocumentedServer):
 
     @property
     def executor(self) -> Executor:
-        """Where tasks run by default."""
+        """The executor in which tasks run by default."""
         return self.task_executor.executors["default"]
 
     @property
     def executors(self) -> dict[str, Executor]:
-        """Where tasks run, by name."""
+        """The executors in which tasks run, by name."""
         return self.task_executor.executors
 
     @property

@@ -40,7 +40,7 @@ class StartStop(TypedDict, total=False):
 
 
 class TaskCounter:
-    """How many tasks are in which state, and for how long they have been, all together."""
+    """Counts of the tasks in each state, and the seconds that they have spent there, all together."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -223,7 +223,7 @@ class WorkerState:
         return found
 
     def meant(self, event: events.StateMachineEvent) -> list[Any]:
-        """What a documented event is to the core, in the core's own events and messages.
+        """Translate a documented event into the core's own events and messages.
 
         Raises:
             TypeError: it is no such event.

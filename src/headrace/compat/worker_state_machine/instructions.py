@@ -193,7 +193,7 @@ class AddKeysMsg(SendMessageToScheduler):
 
 @dataclass
 class RequestRefreshWhoHasMsg(SendMessageToScheduler):
-    """Where is this data?"""
+    """Ask where data is."""
 
     keys: list[Key]
     op = "request-refresh-who-has"
@@ -209,7 +209,7 @@ class StealResponseMsg(SendMessageToScheduler):
 
 
 def instructions_of(outbox: Outbox, stimulus_id: str, tasks: dict[Key, TaskState]) -> list[Instruction]:
-    """What the core has decided, in documented words."""
+    """The core's decisions in documented words."""
     told = [message for message in outbox.messages if type(message) is not messages.CannotSend]
     found: list[Instruction] = [_told(message, stimulus_id, tasks) for message in told]
     found += [Execute(stimulus_id, run.key) for run in outbox.execute]

@@ -112,7 +112,7 @@ class GatherDepNetworkFailureEvent(GatherDepDoneEvent):
 
 @dataclass
 class GatherDepFailureEvent(GatherDepDoneEvent):
-    """What a peer sent could not be loaded."""
+    """The answer of a peer could not be loaded."""
 
     exception: Any
     traceback: Any
@@ -278,7 +278,7 @@ class FindMissingEvent(StateMachineEvent):
 
 @dataclass
 class RefreshWhoHasEvent(StateMachineEvent):
-    """Where data is now, by key."""
+    """The current holders of data, by key."""
 
     who_has: dict[Key, Collection[str]]
     core = (messages.RefreshWhoHas,)

@@ -22,7 +22,6 @@ from headrace.rpc.requests import UNCAUGHT_ERROR, remote_exception
 if TYPE_CHECKING:
     from headrace.client.client import Client
     from headrace.client.future import Future
-    from headrace.client.link.session import Session
     from headrace.comm import Comm
 
 __all__ = ["Group", "GroupBy", "ProgressFeed", "Snapshot"]
@@ -205,14 +204,15 @@ class ProgressFeed:
         pause = FIRST_PAUSE
         while not self.latest.finished:
             try:
-                await self._follow_once(client.session)
+                await self._follow_once(client)
             except OSError as error:
                 if client.status in ("closing", "closed"):
                     raise CommClosedError("the client was closed") from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _follow_once(self, session: Session) -> None:
+    async def _follow_once(self, client: Client) -> None:
+        session = client.session
         comm = await session.pool.connect(session.address)
         telling: asyncio.Future[None] | None = None
         try:
@@ -220,7 +220,7 @@ class ProgressFeed:
             reply = await comm.read()
             if reply.get("status") == UNCAUGHT_ERROR:
                 raise remote_exception(reply)
-            telling = asyncio.ensure_future(self._tell_keys(session, comm))
+            telling = asyncio.ensure_future(self._tell_keys(client, comm))
             while not self.latest.finished:
                 self._tell(Snapshot.of(await comm.read(), self.elapsed))
         finally:
@@ -229,12 +229,12 @@ class ProgressFeed:
             session.pool.forget(comm)
             comm.abort()
 
-    async def _tell_keys(self, session: Session, comm: Comm) -> None:
+    async def _tell_keys(self, client: Client, comm: Comm) -> None:
         """Send the keys that are wanted and then, once all graphs of before have come, that none is missing."""
         with contextlib.suppress(OSError):
             for keys in _chunks(self._futures or ()):
                 await comm.write({"keys": keys})
-            await self.client.held.barrier()
+            await client.held.barrier()
             await comm.write({"last": True})
 
     async def _tick(self) -> None:

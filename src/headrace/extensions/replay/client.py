@@ -11,7 +11,7 @@ from headrace.protocol import loads
 from headrace.worker.execution.run_spec import resolve
 
 if TYPE_CHECKING:
-    from headrace.client.api.group import ClientBase
+    from headrace.client.api.client_base import ClientBase
     from headrace.client.client import Client
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]

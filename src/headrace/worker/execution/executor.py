@@ -46,6 +46,7 @@ from .run_spec import by_user_key, resolve
 from .threads import TaskPool, note_end
 
 if TYPE_CHECKING:
+    from headrace.messages.base import Payload
     from headrace.worker.server import WorkerServer
 
 logger = logging.getLogger("distributed.worker")
@@ -219,7 +220,7 @@ class TaskExecutor:
         """Report the end of a task only once `gate` has ended. On the loop; for tests."""
         self._gates[key] = gate
 
-    def _report_after(self, gate: Coroutine[Any, Any, None], value: Any, event: Any) -> None:
+    def _report_after(self, gate: Coroutine[Any, Any, None], value: object, event: ShellEvent) -> None:
         async def wait() -> None:
             await gate
             self._put(value, event, None)
@@ -363,7 +364,7 @@ class TaskExecutor:
             traceback = traceback_of(error) if issubclass(type(error), run.watch.kind) else None
             self._fail(run, run.watch.error, run.started, traceback)
 
-    def _succeed(self, run: TaskRun, value: Any, start: float, thread: int) -> None:
+    def _succeed(self, run: TaskRun, value: object, start: float, thread: int) -> None:
         """Report a result; `start` by the monotonic clock."""
         stop = time.time()
         began = stop - (time.monotonic() - start)
@@ -373,7 +374,7 @@ class TaskExecutor:
         else:
             kind = ""
         nbytes = nbytes_of(value)
-        result: Any = None
+        result: Payload = None
         if not run.report or nbytes > RESULT_RIDES:
             pass
         elif self._in_process and type(value) not in _PICKLED:
@@ -395,7 +396,7 @@ class TaskExecutor:
         if issubclass(kind, Reschedule):
             self._put(_NOTHING, ExecuteRescheduled(run.key), None)
             return
-        value: Any = _NOTHING
+        value: object = _NOTHING
         if issubclass(kind, UnreadableError):  # the loop decides whether the task is told of it
             value, error = error, error.__cause__ or error
         failed = failure(run.key, error, traceback, *_span(start), get_ident())
@@ -404,7 +405,7 @@ class TaskExecutor:
             failed.retry = policy is None or matches(policy, error)
         self._put(value, failed, None)
 
-    def _put(self, value: Any, event: Any, start: float | None) -> None:
+    def _put(self, value: object, event: ShellEvent | TaskRun, start: float | None) -> None:
         self._done.append((value, event, start))
         if not self._woken:
             self._woken = True
@@ -486,7 +487,7 @@ class TaskExecutor:
             if reported is not None and not reported.done():
                 reported.set_result(None)
 
-    def _start_coroutine(self, run: TaskRun, coroutine: Any, start: float) -> None:
+    def _start_coroutine(self, run: TaskRun, coroutine: Coroutine[Any, Any, object], start: float) -> None:
         if run.watch is not None and run.watch.error is not None:
             coroutine.close()
             self._fail(run, run.watch.error, start, None)
@@ -495,7 +496,7 @@ class TaskExecutor:
         self.coroutines[run] = task
         task.add_done_callback(lambda _: self.coroutines.pop(run))
 
-    async def _await(self, run: TaskRun, coroutine: Any, start: float) -> None:
+    async def _await(self, run: TaskRun, coroutine: Coroutine[Any, Any, object], start: float) -> None:
         """Run an `async def` task on the loop."""
         running.set((self._worker, run.key))
         try:
@@ -571,7 +572,7 @@ def _join(pool: TaskPool, timeout: float) -> None:
     pool.shutdown(wait=True, timeout=timeout)
 
 
-def call_pickled(function: Any, arguments: Any, values: dict[Key, Any] | None) -> Any:
+def call_pickled(function: Payload, arguments: Payload, values: dict[Key, Any] | None) -> Any:
     """Do one task in another process."""
     called, args, kwargs = load_call(function, arguments)
     if values is not None:
@@ -591,7 +592,7 @@ def failure(
 
 
 def _cannot_load(run: TaskRun, address: str, error: Exception) -> DeserializationError:
-    """What to raise when a task's function or arguments could not be unpickled."""
+    """The error of a task whose function or arguments could not be unpickled."""
     try:
         loads_function(run.function)
         what = "arguments"

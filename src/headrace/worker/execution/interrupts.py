@@ -36,7 +36,7 @@ _MOMENT = 0.0005
 
 
 class Watch:
-    """What a run may be interrupted for, and how far that has come.
+    """The reasons for which a run may be interrupted, and how far its interruption has come.
 
     Attributes:
         limit: seconds that it may run; None for no limit.
@@ -170,7 +170,7 @@ class Interrupts:
         self._loop.call_later(self._grace, self._look_after, run)
 
     def _give_up_future(self, run: TaskRun, watch: Watch) -> None:
-        """What runs in another process ends there when it likes."""
+        """Forget a run in another process, which cannot be interrupted: it ends there in its own time."""
         if not self.futures.pop(run).cancel():
             logger.warning("The task %r goes on in its executor, and its result is dropped", from_wire(run.key))
             if watch.force:

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from headrace.messages.base import Payload
 from headrace.protocol import loads, loads_function
 
 _alone = threading.Lock()
@@ -21,7 +22,7 @@ PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
 _stood: set[str] = set()
 
 
-def load_call(function: Any, arguments: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def load_call(function: Payload, arguments: Payload) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """A task's function, positional and named arguments.
 
     Raises:
@@ -38,7 +39,7 @@ def load_call(function: Any, arguments: Any) -> tuple[Any, tuple[Any, ...], dict
             return _load_again(function, arguments)
 
 
-def _load_again(function: Any, arguments: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _load_again(function: Payload, arguments: Payload) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     for number, pause in enumerate(PAUSES):
         time.sleep(pause)
         try:
@@ -53,7 +54,7 @@ def _load_again(function: Any, arguments: Any) -> tuple[Any, tuple[Any, ...], di
     return _load(function, arguments)
 
 
-def _load(function: Any, arguments: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _load(function: Payload, arguments: Payload) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     called = loads_function(function)
     args, kwargs = loads(arguments)
     return called, args, kwargs

@@ -118,7 +118,7 @@ class Profiler:
             self.history.append((time.time(), {prefix: tree.profile() for prefix, tree in trees.items()}))
 
     def recent(self) -> Profiles:
-        """What was collected since the last cycle ended, by prefix."""
+        """The profiles since the last cycle ended, by prefix."""
         with self._lock:
             return {prefix: tree.profile() for prefix, tree in self._recent.items()}
 

@@ -22,7 +22,7 @@ UNKNOWN = 1_000_000
 _type_names: dict[type, str] = {}
 
 
-def nbytes_of(value: Any) -> int:
+def nbytes_of(value: object) -> int:
     """Bytes that a value takes in memory, as `dask.sizeof` sees it; never raises."""
     try:
         return _nbytes_of(value)
@@ -47,7 +47,7 @@ def _nbytes_of(value: Any) -> int:
     return _sizeof(value)
 
 
-def _sizeof(value: Any) -> int:
+def _sizeof(value: object) -> int:
     try:
         from dask.sizeof import sizeof
 
@@ -57,7 +57,7 @@ def _sizeof(value: Any) -> int:
         return UNKNOWN
 
 
-def type_name_of(value: Any) -> str:
+def type_name_of(value: object) -> str:
     """The name of a value's type, with its module unless that is `builtins`."""
     kind = type(value)
     try:

@@ -25,7 +25,7 @@ def run_node(node: Any) -> Any:
 
 
 def by_user_key(data: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The same values under the keys that the user knows."""
+    """Values by the keys that the user knows."""
     return {from_wire(key): value for key, value in data.items()}
 
 

@@ -1,4 +1,4 @@
-"""What tasks print and log, kept by key for those who ask.
+"""The printed and logged lines of tasks, kept by key for those who ask.
 
 A task pays nothing for it: which one runs is looked up when something is written, by the thread or context that writes.
 `sys.stdout` and `sys.stderr` are replaced by streams that pass everything on, the factory of log records by one that
@@ -51,7 +51,7 @@ class TaskLogs:
 
     @classmethod
     def from_config(cls) -> TaskLogs | None:
-        """As configured under `distributed.worker.task-logs`; None if nothing is to be kept."""
+        """Make logs as configured under `distributed.worker.task-logs`; None if nothing is to be kept."""
         values = config.get("distributed.worker.task-logs")
         if not config.truth("distributed.worker.task-logs.enabled"):
             return None
@@ -112,7 +112,7 @@ class _Lines:
 
     @property
     def size(self) -> int:
-        """What all of it costs, that of the task itself and of lines that have not ended included."""
+        """Bytes that the lines of a task cost, the record of the task itself and unfinished lines included."""
         return self._kept + self.OVERHEAD + sum([len(rest) + self.OVERHEAD for rest in self._open.values()])
 
     def add(self, now: float, source: str, level: str, text: str) -> None:
@@ -152,7 +152,7 @@ class _Lines:
 
 
 def _current_logs() -> tuple[TaskLogs, Key] | None:
-    """Where what is written here and now belongs, if it is a task that writes."""
+    """The logs that take what the caller writes, if the caller is a task."""
     key = current_key()
     if key is None:
         return None
@@ -191,12 +191,12 @@ class _Stream:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *error: Any) -> Any:
+    def __exit__(self, *error: object) -> object:
         return self._original.__exit__(*error)
 
 
 class _Capture:
-    """What is replaced in this process while it has workers."""
+    """The parts of this process that are replaced while it has workers."""
 
     def __init__(self) -> None:
         self.users: set[str] = set()

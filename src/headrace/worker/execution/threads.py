@@ -161,7 +161,7 @@ class TaskPool(Executor):
                 self._add_thread()
 
     def leave(self) -> None:
-        """As `secede`, and no other thread takes its place."""
+        """Secede, but let no other thread take the place."""
         if self.is_member():
             self._leave()
 
@@ -241,7 +241,7 @@ class TaskPool(Executor):
 
 
 def note_end(error: BaseException) -> None:
-    """What a thread runs has raised; in a forked child, that is how the child ends."""
+    """Handle an exception that ended what a thread ran; in a forked child, end the child."""
     global _child_code
     if _child_code is None:
         return

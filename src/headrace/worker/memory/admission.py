@@ -1,4 +1,4 @@
-"""Which task may start while memory is short: what it is likely to add must fit below where the worker pauses.
+"""Admission of tasks while memory is short: a task's likely result must fit below the level at which the worker pauses.
 
 The process's memory is looked at every tenth of a second; in that time the threads can take many times what is left.
 Asked in the threads that run tasks, and only while the process nears its limits.

@@ -28,7 +28,7 @@ from headrace.protocol import Frames
 from ..execution.result_sizes import nbytes_of
 from .spilled_sizes import SpilledSize
 from .spiller import Spiller
-from .storage import Storage, StoredFile
+from .storage import Encoded, Storage, StoredFile
 
 logger = logging.getLogger("distributed.worker")
 
@@ -73,13 +73,13 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._slack = slack
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
-        #: least recently used first; together with `_pinned` what is in memory
+        #: values in memory, the least recently used first; those in `_pinned` are in memory as well
         self._memory: OrderedDict[Key, Any] = OrderedDict()
-        #: what cannot be spilled
+        #: values that cannot be spilled
         self._pinned: dict[Key, Any] = {}
-        #: what is not worth it; not counted along, and used without the lock
+        #: values too small to be worth spilling; not counted along, and used without the lock
         self._small: dict[Key, Any] = {}
-        #: of all but the small ones
+        #: bytes of each value that is not among the small ones
         self._weights: dict[Key, int] = {}
         self._files: dict[Key, StoredFile] = {}
         #: keys that are in memory and on disk
@@ -103,7 +103,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     # What the loop does: never any disk
 
-    def store(self, key: Key, value: Any, nbytes: int) -> None:
+    def store(self, key: Key, value: object, nbytes: int) -> None:
         """Put a value in, whose size is known."""
         if nbytes < SMALLEST_SPILLED:  # no lock: one operation on one dictionary
             if key in self._weights:
@@ -124,7 +124,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._update_crowded()
                 self._spiller.wake()
 
-    def __setitem__(self, key: Key, value: Any) -> None:
+    def __setitem__(self, key: Key, value: object) -> None:
         self.store(key, value, nbytes_of(value))
 
     def __delitem__(self, key: Key) -> None:
@@ -297,7 +297,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._wait(lambda: self._memory_bytes + self._reserved <= self.target)
 
     def give_back(self, nbytes: int) -> None:
-        """What was reserved is counted elsewhere now, or gone."""
+        """End a reservation: its bytes are counted elsewhere now, or have been freed."""
         with self._lock:
             self._reserved -= nbytes
             self._room.notify_all()
@@ -314,7 +314,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 f"the value of {from_wire(key)!r} was spilled to disk and cannot be loaded: {described(error)}"
             ) from error
 
-    def _promote(self, key: Key, stored: StoredFile, value: Any, weight: int) -> None:
+    def _promote(self, key: Key, stored: StoredFile, value: object, weight: int) -> None:
         with self._lock:
             if self._files.get(key) is not stored or key in self._memory:
                 return
@@ -327,7 +327,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._clean.add(key)
             self._spilled -= SpilledSize(weight, stored.nbytes)
 
-    def _remember(self, key: Key, value: Any) -> None:
+    def _remember(self, key: Key, value: object) -> None:
         """A value that is on disk only can be had from memory while others use it. With the lock."""
         with contextlib.suppress(TypeError):  # cannot be referred to weakly
             self._alive[key] = value
@@ -399,7 +399,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._to_disk(key, value, weight)
         return weight
 
-    def _to_disk(self, key: Key, value: Any, weight: int) -> None:
+    def _to_disk(self, key: Key, value: object, weight: int) -> None:
         """From now on a value is on disk only. With the lock."""
         del self._memory[key]
         self._memory_bytes -= weight
@@ -409,7 +409,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._remember(key, value)
         self._note_room()
 
-    def _write(self, key: Key, value: Any) -> StoredFile | None:
+    def _write(self, key: Key, value: object) -> StoredFile | None:
         """Write a value to a new file; None if it has to stay in memory."""
         try:
             encoded = self.storage.encode(value)
@@ -435,7 +435,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._disk_full_logged = False
         return stored
 
-    def _write_file(self, encoded: Any) -> StoredFile:
+    def _write_file(self, encoded: Encoded) -> StoredFile:
         try:
             return self.storage.write(encoded)
         except OSError:
@@ -463,7 +463,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._spiller.retry_in(RETRY_SECONDS)
 
     def try_again(self) -> None:
-        """What did not work for want of disk may work by now."""
+        """Try evictions again that failed because the disk was full."""
         with self._lock:
             self._stuck = False
             self._update_crowded()
@@ -522,7 +522,7 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """The values that are on disk only."""
         return _Part(self, on_disk=True)
 
-    def is_on_disk(self, key: Any) -> bool:
+    def is_on_disk(self, key: object) -> bool:
         """Whether a value is on disk and not in memory."""
         return key in self._files and key not in self._clean
 
@@ -574,7 +574,7 @@ class SpilledValues(dict[Key, Any]):
         return values
 
     def read_payloads(self) -> tuple[dict[Key, Frames], list[UnreadableError]]:
-        """What lies on disk, still pickled, by key; in this thread. And errors for what cannot be read.
+        """Read the values on disk in this thread: the pickles by key, and an error for each file that cannot be read.
 
         Other values make room for it, as long as it is on its way: call `sent` when it is not any more.
         """
@@ -595,7 +595,7 @@ class SpilledValues(dict[Key, Any]):
         return found, unreadable
 
     def sent(self) -> None:
-        """What `read_payloads` returned is not held any more."""
+        """Note that the pickles from `read_payloads` are not held any more."""
         self._buffer.give_back(self._reserved)
         self._reserved = 0
 

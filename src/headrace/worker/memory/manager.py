@@ -129,7 +129,7 @@ class WorkerMemoryManager:
         """Whether the process's memory has to be looked at."""
         return bool(self.memory_limit and (self.options.spill or self.options.pause))
 
-    def _store_plainly(self, key: Key, value: Any, nbytes: int) -> None:
+    def _store_plainly(self, key: Key, value: object, nbytes: int) -> None:
         self.data[key] = value
 
     def _values_of(self, keys: Iterable[Key]) -> dict[Key, Any]:
@@ -172,8 +172,8 @@ class WorkerMemoryManager:
         total = getattr(self.data, "spilled_total", None)
         return {"memory": getattr(total, "memory", 0), "disk": getattr(total, "disk", 0)}
 
-    async def memory_monitor(self, worker: Any = None) -> None:
-        """As `look`, by its documented name."""
+    async def memory_monitor(self, worker: object = None) -> None:
+        """Look at the memory now; the documented name of `look`."""
         self.look()
 
     def look(self) -> None:

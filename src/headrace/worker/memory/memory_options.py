@@ -1,4 +1,4 @@
-"""What the configuration says about a worker's memory, completed by its documented keywords, once, at the edge."""
+"""The configuration of a worker's memory, completed by the documented keywords, once, at the edge."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MemoryOptions:
 
     @classmethod
     def from_config(cls, keywords: Mapping[str, Any] | None = None) -> MemoryOptions:
-        """As configured now, with the documented keywords (see `KEYWORDS`) on top.
+        """Read the configuration as it is now, with the documented keywords (see `KEYWORDS`) on top.
 
         Raises:
             ValueError: a value that makes no sense.

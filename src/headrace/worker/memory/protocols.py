@@ -1,4 +1,4 @@
-"""What a user's mapping for results must offer to be emptied when the process takes too much memory."""
+"""Methods that a user's mapping for results must offer to be emptied when the process takes too much memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done about a process that takes too much memory, step by step: evict, give back, collect, warn.
+"""Relief for a process that takes too much memory, step by step: evict, give back, collect, warn.
 
 Runs in the spiller's thread (or another in the background), never on the loop.
 """

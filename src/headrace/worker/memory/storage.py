@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from headrace.comm.frame_memory import allocate
 from headrace.protocol import Frames
@@ -115,7 +115,7 @@ class Storage:
         offered = offered_compression(compression)
         self._compressor = Compressor(offered.split(",")[0]) if offered else None
 
-    def encode(self, value: Any) -> Encoded:
+    def encode(self, value: object) -> Encoded:
         """Pickle and compress.
 
         Raises:
@@ -182,7 +182,7 @@ class Storage:
             file.seek(0)
             return unpickle_pieces(self._frames(file, encoded, 0, encoded.pickles), buffers)
 
-    def _frames(self, file: Any, encoded: Encoded, first: int, end: int) -> Iterator[Frame]:
+    def _frames(self, file: BinaryIO, encoded: Encoded, first: int, end: int) -> Iterator[Frame]:
         """Some frames, as they were before compression, from the file's position on, one at a time."""
         position = sum(encoded.counts[:first])
         for size, count in zip(encoded.sizes[first:end], encoded.counts[first:end], strict=True):
@@ -197,7 +197,7 @@ class Storage:
                 yield memory
             position += count
 
-    def _part(self, file: Any, encoded: Encoded, position: int) -> Frame:
+    def _part(self, file: BinaryIO, encoded: Encoded, position: int) -> Frame:
         part = _read(file, encoded.lengths[position])
         if encoded.flags is None or not encoded.flags[position]:
             return part
@@ -205,7 +205,7 @@ class Storage:
         return self._compressor.decompress(part, PART_BYTES)
 
 
-def write_all(file: Any, frame: Frame) -> None:
+def write_all(file: BinaryIO, frame: Frame) -> None:
     """Write all of a frame to an unbuffered file."""
     view = memoryview(frame)
     if view.format != "B":

@@ -1,4 +1,4 @@
-"""Which task runs next: the core hands out queued tasks, best priority first, as long as there is room."""
+"""The choice of the tasks that run next: best priority first, as long as there is room."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ensure_computing(state: WorkerCore) -> None:
     heap = state.ready
     while heap:
         task = heap[0][2]
-        if task.state != "ready":
+        if task.state != "ready":  # left by another way than this: see `note_stale_ready`
             heappop(heap)
             state.stale_ready -= 1
             continue

@@ -164,9 +164,9 @@ class WorkerCore:
             ValueError: a message that cannot be meant: an unknown function number, columns of unequal length.
             InvalidTransition: a defect in this package.
         """
-        received = RECEIVED
+        received, loose, validate = RECEIVED, self.loose, self.validate
         self.now = now
-        if self.validate:
+        if validate:
             events = list(events)
             self.stimulus_log += events
         for event in events:
@@ -177,9 +177,9 @@ class WorkerCore:
                 self._finish()
                 raise UnknownMessage(f"a worker does not take a {kind.__module__}.{kind.__qualname__}") from None
             take(self, event)
-            if self.loose:
+            if loose:
                 settle(self)
-            if self.validate:
+            if validate:
                 self._finish()
                 invariants.check(self)
         self._finish()

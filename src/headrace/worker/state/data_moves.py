@@ -1,4 +1,4 @@
-"""What a move changes for data: released, fetch, flight, missing, memory, forgotten.
+"""Moves of data: released, fetch, flight, missing, memory, forgotten.
 
 Each function is the move of one or several pairs in `transition_table`. It changes records and the outbox, and returns
 the moves of other tasks that follow from it. Only `mover.transition` calls these functions.

@@ -1,4 +1,4 @@
-"""What the core asks of its shell: one outbox, drained after each batch of events.
+"""The core's requests to its shell: one outbox, drained after each batch of events.
 
 The shell acts on `execute` first (it takes hold of the values that the tasks need), then on `recall`, `interrupt`,
 `free` and `gather`, then it sends `messages`; the order within each list is the order of the decisions.

@@ -1,4 +1,4 @@
-"""What the shell tells the core, beside the scheduler's own messages (`headrace.messages.worker.ToWorker`).
+"""The shell's reports to its core; the scheduler's messages are in `headrace.messages.worker.ToWorker`.
 
 Values are stored in, and removed from, the worker's data by the shell: it stores first and tells the core, and removes
 what the core puts into `Outbox.free`.

@@ -1,4 +1,4 @@
-"""Who holds which data, and the queues of what is to be fetched from each peer. `gathering` decides what is asked next.
+"""The known holders of data, and the queues of what is to be fetched from each peer. `gathering` decides what is next.
 
 Every task in `fetch` is in the queue of each of its holders, and in the common queue unless all its holders were
 occupied when it surfaced there: then the first holder that is done brings its queue's first task back, to stand for all

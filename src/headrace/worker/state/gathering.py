@@ -1,4 +1,4 @@
-"""Which data are fetched next, from whom, and how much at a time. One request is open to a peer at a time."""
+"""The choice of the data that are fetched next, and of the peer. A peer has one open request at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ensure_communicating(state: WorkerCore) -> None:
         free = free_holders(state, task)
         if free:
             gather_from(state, choose_holder(state, free))
-            if task.state == "fetch":  # others were more urgent there
+            if task.state == "fetch":  # the message was filled with data that are more urgent
                 requeue(state, task)
         if stands_for is not None:
             reopen(state, stands_for)
@@ -74,7 +74,7 @@ def gather_from(state: WorkerCore, address: str) -> None:
             heappop(heap)
             continue
         nbytes = task.get_nbytes()
-        if keys and total + nbytes > limit:
+        if keys and total + nbytes > limit:  # a single value may be larger than the limit: it must come somehow
             break
         heappop(heap)
         total += nbytes

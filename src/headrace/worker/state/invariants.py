@@ -1,4 +1,4 @@
-"""What is true of a worker's state between two events; checked after each one when `validate` is set."""
+"""Invariants: sentences that hold between two events, checked after each event when `validate` is set."""
 
 from __future__ import annotations
 

@@ -78,9 +78,10 @@ def transition(state: WorkerCore, task: TaskState, finish: StateName) -> None:
     while True:
         start = task.state
         if start != finish:
-            step = _STEPS[start].get(finish)
-            if step is None:
-                raise InvalidTransition(task.key, start, finish, state.story(task.key))
+            try:
+                step = _STEPS[start][finish]
+            except KeyError:
+                raise InvalidTransition(task.key, start, finish, state.story(task.key)) from None
             state.transition_counter = count = state.transition_counter + 1
             if state.transition_counter_max and count > state.transition_counter_max:
                 raise TransitionCounterMaxExceeded(task.key, start, finish, state.story(task.key))

@@ -18,9 +18,9 @@ AHEAD_TASKS = 64
 
 
 def expected_seconds(state: WorkerCore, task: TaskState) -> float:
-    """How long the task will take, if it may be handed out ahead of a free thread; else -1.
+    """Seconds that the task is expected to take, if it may be handed out ahead of a free thread; else -1.
 
-    What takes resources or names its executor is never handed out ahead: neither is known to wait for our threads.
+    A task that takes resources, or names its executor, is never handed out ahead: it may not wait for our threads.
     """
     if task.resource_restrictions or "executor" in task.annotations:
         return -1.0
@@ -30,7 +30,10 @@ def expected_seconds(state: WorkerCore, task: TaskState) -> float:
 
 
 def room(state: WorkerCore, expected: float) -> bool:
-    """Whether a task of this expected duration (negative: unknown) may go to the executor now."""
+    """Whether a task of this expected duration (negative: unknown) may go to the executor now.
+
+    A task of unknown duration waits for a free thread: a more urgent one that comes meanwhile could not overtake it.
+    """
     count = len(state.executing)
     threads = state.nthreads
     if count < threads:

@@ -87,20 +87,24 @@ def plan_compute(state: WorkerCore, message: ComputeTask) -> None:
     if task is None:
         task = state.tasks[message.key] = TaskState(message.key)
     if task.state in ("waiting", "ready", "constrained", "error"):
-        transition(state, task, "released")
+        transition(state, task, "released")  # asked for anew: the links of the earlier assignment may be others
+    # An interrupted run ends with an error that says nothing of the call: it cannot be the answer to this message.
     same_run = is_same_run(task, function, message.arguments) and task.key not in state.interrupted
     if task.state in ("executing", "long-running") and not same_run:
         transition(state, task, "cancelled")
-    task.attempt = message.attempt
+    task.attempt = message.attempt  # the scheduler believes no answer that does not repeat its latest attempt
     task.priority = message.priority
     task.report = message.report
-    if task.state == "memory":
+    if task.state == "memory":  # the scheduler asked before it heard of the result, or of the copy
         state.outbox.messages.append(finished_message(task))
         return
     if task.state in ("executing", "long-running"):
         return
     dependencies = note_dependencies(state, message)
-    if same_run and task.previous in ("executing", "long-running"):
+    if same_run and task.previous in (
+        "executing",
+        "long-running",
+    ):  # called off and asked for again: it is not run twice
         attach(state, task, dependencies, wait=False)
         transition(state, task, task.previous)
         if task.state == "long-running":
@@ -108,7 +112,7 @@ def plan_compute(state: WorkerCore, message: ComputeTask) -> None:
         return
     set_run(state, task, function, message)
     attach(state, task, dependencies, wait=True)
-    if task.state in ("flight", "cancelled", "resumed"):
+    if task.state in ("flight", "cancelled", "resumed"):  # the key is occupied until what goes on has ended
         task.next = "waiting"
         transition(state, task, "resumed")
     else:
@@ -117,6 +121,7 @@ def plan_compute(state: WorkerCore, message: ComputeTask) -> None:
 
 def is_same_run(task: TaskState, function: Payload, arguments: Payload) -> bool:
     """Whether the run that goes on is of this very call; a client may have put another under the same key."""
+    # with `next` waiting, the call on record is that of the run to come, not of the one that goes on
     if task.next == "waiting" or task.arguments is None:
         return False
     return bool(task.function == function and task.arguments == arguments)
@@ -158,7 +163,7 @@ def note_dependencies(state: WorkerCore, message: ComputeTask) -> list[TaskState
 
 
 def note_holders(state: WorkerCore, task: TaskState, holders: list[str], nbytes: int) -> None:
-    """Where data are that are not here, and how large."""
+    """Note the holders and the size of data that are not here."""
     if nbytes >= 0 and task.nbytes < 0:
         task.nbytes = nbytes
     news = fetch_queues.add_holders(state, task, holders)
@@ -175,7 +180,8 @@ def on_free_keys(state: WorkerCore, message: FreeKeys) -> None:
             continue
         if task.state == "memory":
             if task.attempt < 0:
-                # The news that this copy is here may not have reached the scheduler when it sent this.
+                # A race: the scheduler may have sent this before it heard that the copy is here, and would believe
+                # that news when it comes. Late news of a result is known by its attempt; a copy has none.
                 state.outbox.messages.append(ReleasedData(key, message.scattering))
             if not task.dependents and not state.watched and state.short_ways:
                 transition(state, task, "forgotten")
@@ -185,8 +191,11 @@ def on_free_keys(state: WorkerCore, message: FreeKeys) -> None:
 
 
 def _scattered_since(state: WorkerCore, task: TaskState, scattering: int) -> bool:
-    """Whether a client has put the value here later than whoever asks to drop it knows; that is not known for longer
-    than the value is here."""
+    """Whether a client has put the value here with a later scattering than the sender of a request to drop it knew.
+
+    A client writes to workers directly, so that its data and the scheduler's requests are not in one order. The number
+    is forgotten with the value.
+    """
     number = state.scattered.get(task.key)
     if number is None:
         return False
@@ -204,7 +213,7 @@ def release(state: WorkerCore, task: TaskState) -> None:
         case "executing" | "long-running" | "flight" | "resumed":
             transition(state, task, "cancelled")
         case "cancelled":
-            pass
+            pass  # its run or transfer is awaited already
         case _:
             transition(state, task, "released")
 
@@ -213,7 +222,7 @@ def on_refresh_who_has(state: WorkerCore, message: RefreshWhoHas) -> None:
     """Learn where data are now."""
     for key, holders, nbytes in zip(message.keys, message.who_has, message.nbytes, strict=True):
         task = state.tasks.get(key)
-        if task is None or task.state == "memory":
+        if task is None or task.state == "memory":  # it came from elsewhere, or was dropped, since the question
             continue
         news = fetch_queues.set_holders(state, task, holders)
         if nbytes >= 0:
@@ -237,7 +246,7 @@ def on_acquire_replicas(state: WorkerCore, message: AcquireReplicas) -> None:
             state.added.append(key)
             continue
         note_holders(state, task, holders, nbytes)
-        if task.attempt < 0:
+        if task.attempt < 0:  # else a run here will have the data anyway
             task.replica = True
             state.loose.append(task)
 

@@ -83,16 +83,16 @@ def finish_unwanted(state: WorkerCore, task: TaskState) -> None:
     """The run of a cancelled or resumed task returned a value."""
     if task.state == "resumed" and task.next == "fetch":
         state.interrupted.discard(task.key)
-        task.attempt = -1
+        task.attempt = -1  # a copy, not an answer: the scheduler called this attempt off
         state.added.append(task.key)
         transition(state, task, "memory")
         return
-    state.outbox.free.append(task.key)
+    state.outbox.free.append(task.key)  # the shell stores a value before it reports it
     end_unwanted(state, task)
 
 
 def end_unwanted(state: WorkerCore, task: TaskState) -> None:
-    """What went on with a cancelled or resumed task is over and left no data."""
+    """The run or transfer that went on with a cancelled or resumed task is over and left no data."""
     state.interrupted.discard(task.key)
     if task.state == "cancelled":
         transition(state, task, "released")
@@ -153,7 +153,7 @@ def on_execute_recalled(state: WorkerCore, event: ExecuteRecalled) -> None:
     lost = event.key in state.recalls_for_loss
     state.recalls_for_steal.discard(event.key)
     state.recalls_for_loss.discard(event.key)
-    if task is None:
+    if task is None:  # it ended before the executor was asked
         return
     if stolen:
         given = "ready" if event.unstarted and task.state == "executing" else task.state
@@ -262,7 +262,7 @@ def on_gather_failed(state: WorkerCore, event: GatherFailed) -> None:
     for task in list(state.has_what.get(worker, ())):
         fetch_queues.remove_holder(state, task, worker)
         if task.state == "fetch" and not task.who_has:
-            task.suspicious_count += 1
+            task.suspicious_count += 1  # from the second failure on, the scheduler is asked at intervals only
             transition(state, task, "missing")
     for task in tasks:
         not_arrived(state, task)

@@ -164,7 +164,7 @@ class TaskState:
 
     @property
     def startstops(self) -> list[dict[str, Any]]:
-        """What was done for it, in order: `{"action": "transfer", "load" (from disk) or "compute", "start", "stop"}`.
+        """Actions for the task, in order: `{"action": "transfer", "load" (from disk) or "compute", "start", "stop"}`.
 
         Times are in seconds since the epoch.
         """
@@ -175,7 +175,7 @@ class TaskState:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Whatever plugins, or the task itself, put here; the scheduler is told with the result. Msgpack types only."""
+        """Notes of plugins, or of the task itself; the scheduler gets them with the result. Msgpack types only."""
         if self.given_metadata is None:
             self.given_metadata = {}
         return self.given_metadata

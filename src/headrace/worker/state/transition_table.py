@@ -94,7 +94,6 @@ TABLE: dict[tuple[StateName, StateName], Step] = {
     ("missing", "released"): leave_missing(enter_released),
     ("memory", "released"): memory_released,
     ("memory", "forgotten"): memory_forgotten,
-    ("error", "waiting"): enter_waiting,
     ("error", "memory"): enter_memory,
     ("error", "released"): enter_released,
     ("cancelled", "executing"): back_to_previous,
