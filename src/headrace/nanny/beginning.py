@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
@@ -32,8 +33,8 @@ class Beginning:
         nanny: Nanny,
         scheduler_file: str | None,
         death_timeout: float | str | None,
-        preload: object,
-        preload_argv: object,
+        preload: str | Iterable[str] | None,
+        preload_argv: Iterable[Any] | None,
     ) -> None:
         self._nanny = nanny
         self._scheduler_file = scheduler_file

@@ -503,9 +503,8 @@ class Scheduler(SchedulerState):
 
     def handle_worker_status_change(self, status: Status | str, worker: object, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
-        self.core.set_worker_status(
-            self._worker(worker), status.name if isinstance(status, Status) else status, self.shell.now()
-        )
+        name = status.name if isinstance(status, Status) else status
+        self.core.set_worker_status(self._worker(worker), name, self.shell.now())
         self.shell.flush()
 
     def send_all(self, client_msgs: Mapping[str, Iterable[Any]], worker_msgs: Mapping[str, Iterable[Any]]) -> None:
@@ -548,6 +547,6 @@ class Scheduler(SchedulerState):
         for name in receivers:
             self.client_send(name, msg)
 
-    def transition_story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
+    def transition_story(self, *keys_or_tasks_or_stimuli: Key | TaskState) -> list[Transition]:
         """The same as `story`."""
         return self.parts.inspection.story(*keys_or_tasks_or_stimuli)

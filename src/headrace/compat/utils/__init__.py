@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from asyncio import CancelledError
 from asyncio import wait_for as wait_for
-from collections.abc import Callable
 from typing import Any as AnyType
 
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
