@@ -260,7 +260,7 @@ async def test_data_that_is_never_announced_is_freed(monkeypatch: pytest.MonkeyP
         Client(scheduler.address, asynchronous=True) as client,
     ):
         known = await client.scatter({"known": 1})
-        await scheduler.worker_rpc(worker.address).update_data(data={"orphan": 2})
+        await scheduler.shell.worker_rpc(worker.address).update_data(data={"orphan": 2})
         assert set(worker.scattered.unsettled(worker.data)) == {"known", "orphan"}
         monkeypatch.setattr("headrace.worker.scattered.ANNOUNCE_SECONDS", 0.0)
         await until(lambda: set(worker.data) == {"known"})
