@@ -34,6 +34,16 @@ async def test_messages_arrive_as_they_were(transport: Transport) -> None:
         assert await near.read() == message
 
 
+async def test_a_second_reader_is_refused(transport: Transport) -> None:
+    async with transport.pair() as (near, far):
+        first = asyncio.ensure_future(near.read())
+        await asyncio.sleep(0)  # it has begun, and waits
+        with pytest.raises(RuntimeError, match="being read already"):
+            await near.read()
+        await far.write("for the first")
+        assert await first == "for the first"
+
+
 async def test_many_small_messages_keep_their_order(transport: Transport) -> None:
     async with transport.pair() as (near, far):
         for number in range(1000):

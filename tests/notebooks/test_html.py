@@ -11,7 +11,7 @@ import pytest
 
 from headrace import Client, LocalCluster, Nanny, Scheduler, Security, Worker, wait
 from headrace.client.presentation.answer_tables import HasWhat, SchedulerInfo, WhoHas
-from headrace.common.display import cluster_html, html
+from headrace.common.display import cluster_html, html, units
 from headrace.diagnostics.progress.bar_html import render_progress
 from headrace.diagnostics.progress.feed import Group, Snapshot
 from headrace.diagnostics.progress.notebook_bar import MultiProgressWidget
@@ -80,7 +80,7 @@ def test_markup_is_not_escaped_twice() -> None:
 def test_the_examples_of_the_pieces() -> None:
     import doctest
 
-    for module in (html, cluster_html):
+    for module in (html, cluster_html, units):
         assert not doctest.testmod(module).failed
 
 

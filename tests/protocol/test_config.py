@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dask.config
 import pytest
@@ -44,6 +45,9 @@ def test_times_and_sizes() -> None:
     assert config.parse_seconds("500ms") == 0.5
     assert config.parse_seconds(3) == 3
     assert config.parse_seconds(None, 2) == 2
+    assert config.seconds_of(timedelta(minutes=1)) == 60
+    assert config.seconds_of("500ms") == 0.5
+    assert config.seconds_of(None) is None
     assert config.parse_bytes("64MiB") == 64 << 20
     assert config.parse_bytes(7.0) == 7
     with pytest.raises(ValueError, match="missing"):
