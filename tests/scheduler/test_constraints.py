@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from state.drive import Cluster
 
+from headrace.compat.scheduler.record_questions import decide_worker, valid_workers
 from headrace.messages.base import TaskOptions
-from headrace.scheduler.state.documented import decide_worker, valid_workers
 from headrace.scheduler.state.placing.restrictions import SAMPLE, restricted_workers, workers_named
 
 
