@@ -121,7 +121,7 @@ def msgpack_decode_default(obj: Any) -> Any:
     if "__Set__" in obj:
         return set(obj["as-list"])
     if "__Enum__" in obj:
-        found = import_allowed_module(obj["__module__"])
+        found: Any = import_allowed_module(obj["__module__"])
         for part in obj["__name__"].split("."):
             found = getattr(found, part)
         return found[obj["name"]]

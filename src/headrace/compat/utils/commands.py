@@ -29,7 +29,7 @@ def command_has_keyword(cmd: click.Command | ModuleType | str, k: str) -> bool:
             cmd = importlib.import_module(cmd)
         except ImportError as error:
             raise ImportError(f"Module for command {cmd} is not available") from error
-    commands = [cmd]
+    commands: list[object] = [cmd]
     if isinstance(cmd, ModuleType):
         commands = [getattr(cmd, "main", None), *vars(cmd).values()]
     command = next((one for one in commands if isinstance(one, click.Command)), None)
