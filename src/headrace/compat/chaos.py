@@ -6,7 +6,7 @@ import asyncio
 import ctypes
 import os
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.config import parse_seconds
 from headrace.diagnostics.plugins.plugin_base import WorkerPlugin
@@ -40,7 +40,7 @@ class KillWorker(WorkerPlugin):
         self.mode = mode
         self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._closing: asyncio.Future[Any] | None = None
+        self._closing: asyncio.Future[str] | None = None
 
     async def setup(self, worker: Worker) -> None:
         """Begin to wait."""
@@ -53,7 +53,7 @@ class KillWorker(WorkerPlugin):
         if self._timer is not None:
             self._timer.cancel()
 
-    def graceful(self) -> asyncio.Future[Any]:
+    def graceful(self) -> asyncio.Future[str]:
         """Close the worker; its nanny, if it has one, starts another. Returns what may be awaited for the end."""
         assert self._worker is not None
         self._closing = asyncio.ensure_future(self._worker.close(nanny=False, executor_wait=False, reason="chaos"))

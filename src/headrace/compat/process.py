@@ -41,7 +41,7 @@ class AsyncProcess:
     ) -> None:
         if not callable(target):
             raise TypeError(f"`target` needs to be callable, not {target!r}")
-        self._loop = loop.asyncio_loop if isinstance(loop, IOLoop) else loop
+        self._loop: asyncio.AbstractEventLoop | None = getattr(loop, "asyncio_loop", loop)
         context = get_mp_context()
         # the child waits for the end of this pipe, which nobody writes to: it comes with the death of this process
         alive, self._alive = context.Pipe(duplex=False)
@@ -110,7 +110,7 @@ class AsyncProcess:
     def _signal(self, how: str) -> asyncio.Future[None]:
         self._check_closed()
         self._check_started()
-        assert self._loop is not None  # it runs
+        assert self._loop is not None
         done: asyncio.Future[None] = self._loop.create_future()
         if self._exitcode is None:
             getattr(self._process, how)()

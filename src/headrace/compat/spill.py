@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -67,7 +67,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return bytearray(file.read())
 
-    def __setitem__(self, key: object, value: Frame | Sequence[Frame]) -> None:
+    def __setitem__(self, key: object, value: Frame | list[Frame] | tuple[Frame, ...]) -> None:
         """Write bytes, or a list of bytes one after the other."""
         self._written += 1
         # a file of its own each time: somebody may still have a map of the one before
