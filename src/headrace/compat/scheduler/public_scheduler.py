@@ -546,6 +546,6 @@ class Scheduler(SchedulerState):
         for name in receivers:
             self.client_send(name, msg)
 
-    def transition_story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
+    def transition_story(self, *keys_or_tasks_or_stimuli: Key | TaskState) -> list[Transition]:
         """The same as `story`."""
         return self.parts.inspection.story(*keys_or_tasks_or_stimuli)

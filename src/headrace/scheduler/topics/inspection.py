@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.common.keys import Key
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.story import Transition, transitions
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .cluster_requests import ClusterRequests
 
@@ -36,7 +38,7 @@ class Inspection:
             "retry": Operation(self.stimulus_retry),
         }
 
-    def story(self, *keys_or_tasks_or_stimuli: object) -> list[Transition]:
+    def story(self, *keys_or_tasks_or_stimuli: Key | TaskState) -> list[Transition]:
         """The logged transitions of these tasks, or with these stimuli, oldest first."""
         return transitions(self.core.story(*keys_or_tasks_or_stimuli))
 
