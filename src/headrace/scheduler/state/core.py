@@ -239,8 +239,9 @@ class SchedulerCore:
         self.now = now
         self.shown = now + self.shift
         unknown = None
+        functions = WORKER_MESSAGES
         for message in messages:
-            function = WORKER_MESSAGES.get(type(message))
+            function = functions.get(type(message))
             if function is None:
                 unknown = message
                 break

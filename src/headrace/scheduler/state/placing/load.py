@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headrace.common.status import Status
+from headrace.messages.base import NO_OPTIONS
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
@@ -49,8 +50,9 @@ def begin_processing(state: SchedulerCore, worker: WorkerState, task: TaskState,
     worker.occupancy += cost
     state.total_occupancy += cost
     task.processing_on = worker
-    for name, amount in task.options.resources.items():
-        worker.claimed_resources[name] = worker.claimed_resources.get(name, 0.0) + amount
+    if task.options is not NO_OPTIONS:
+        for name, amount in task.options.resources.items():
+            worker.claimed_resources[name] = worker.claimed_resources.get(name, 0.0) + amount
     _check_full(state, worker)
 
 
@@ -64,8 +66,9 @@ def end_processing(state: SchedulerCore, worker: WorkerState, task: TaskState) -
         worker.long_running.discard(task)
     if worker.executing:
         worker.executing.pop(task, None)
-    for name, amount in task.options.resources.items():
-        worker.claimed_resources[name] -= amount
+    if task.options is not NO_OPTIONS:
+        for name, amount in task.options.resources.items():
+            worker.claimed_resources[name] -= amount
     if not worker.processing:
         # Sums of floats drift; an idle worker is the chance to start from nothing, an idle cluster for all of them.
         state.busy.discard(worker)

@@ -180,12 +180,12 @@ def fill(state: SchedulerCore, worker: WorkerState) -> None:
     A short way: queued → processing without a wave. Its condition is that the worker has just got room, so that nothing
     is left to choose; a queued task has all that it needs, and is neither promised nor delayed.
     """
-    queued = state.queued
-    while queued and worker in state.open_workers:
+    queued, short = state.queued, state.short_ways
+    while queued.count and worker in state.open_workers:
         task = queued.peek()
         if task is None:
             break
-        if state.short_ways:
+        if short:
             assign(state, task, worker)
         else:
             state.send_to(task, worker)
