@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headrace import profile
-from headrace.compat.profile import plot_data, plot_figure
+from headrace.compat.profile import format_time, plot_data, plot_figure
 from headrace.profile import StackTree, Watcher, create, get_profile, merge, process
 from headrace.testing.helpers.polling import poll_for
 
@@ -167,7 +167,7 @@ def test_plot_data_has_parents_before_children_and_shares_of_the_width() -> None
 
 
 def test_times() -> None:
-    assert [profile.format_time(seconds) for seconds in (2, 0.02, 0.00002)] == ["2.00 s", "20.00 ms", "20.00 us"]
+    assert [format_time(seconds) for seconds in (2, 0.02, 0.00002)] == ["2.00 s", "20.00 ms", "20.00 us"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bokeh") is not None, reason="bokeh is installed")

@@ -14,7 +14,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from headrace.config import parse_seconds
-from headrace.rpc import IOLoop
 
 from .utils import get_mp_context
 
@@ -33,7 +32,7 @@ class AsyncProcess:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop | IOLoop | None = None,
+        loop: Any = None,
         target: Callable[..., Any] | None = None,
         name: str | None = None,
         args: tuple[Any, ...] = (),

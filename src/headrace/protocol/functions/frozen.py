@@ -36,9 +36,9 @@ from .snapshots import (
     ClassSnapshot,
     FunctionSnapshot,
     NameSnapshot,
+    ObjectSnapshot,
     PartialSnapshot,
     PartsSnapshot,
-    Snapshot,
     attributes_of,
     call_of,
     parts_of,
@@ -69,7 +69,7 @@ class Frozen:
 
     __slots__ = ("_records", "_registered", "shareable")
 
-    def __init__(self, records: list[Snapshot], registered: frozenset[str], shareable: bool) -> None:
+    def __init__(self, records: list[ObjectSnapshot], registered: frozenset[str], shareable: bool) -> None:
         self._records = records
         self._registered = registered
         self.shareable = shareable
@@ -123,8 +123,8 @@ class Reach:
     """
 
     def __init__(self, root: object) -> None:
-        self.records: list[Snapshot] = []
-        self.todo: list[Snapshot] = []
+        self.records: list[ObjectSnapshot] = []
+        self.todo: list[ObjectSnapshot] = []
         self.scans: list[tuple[CodeScan, bool]] = []
         self.classes = 0
         self.named = -1
@@ -199,7 +199,7 @@ class Reach:
                 self._add(ClassSnapshot(weak, self))
         return weak
 
-    def _add(self, record: Snapshot) -> None:
+    def _add(self, record: ObjectSnapshot) -> None:
         self.records.append(record)
         self.todo.append(record)
 

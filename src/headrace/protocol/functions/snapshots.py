@@ -80,7 +80,7 @@ def _same_items(expected: dict[str, Any], found: Mapping[str, Any]) -> bool:
     return True
 
 
-class Snapshot:
+class ObjectSnapshot:
     """One object that was looked into."""
 
     __slots__ = ("owner",)
@@ -100,7 +100,7 @@ class Snapshot:
         raise NotImplementedError
 
 
-class NameSnapshot(Snapshot):
+class NameSnapshot(ObjectSnapshot):
     """A function or class that has a name elsewhere, which it must not have lost."""
 
     __slots__ = ("module", "name")
@@ -121,7 +121,7 @@ class NameSnapshot(Snapshot):
         return is_by_reference(owner)
 
 
-class FunctionSnapshot(Snapshot):
+class FunctionSnapshot(ObjectSnapshot):
     """A function that is pickled by value."""
 
     __slots__ = (
@@ -240,7 +240,7 @@ def _annotations(function: types.FunctionType) -> dict[str, Any] | None:
         return None
 
 
-class ClassSnapshot(Snapshot):
+class ClassSnapshot(ObjectSnapshot):
     """A class that is pickled by value."""
 
     __slots__ = ("annotations", "bases", "contents", "names", "reach")
@@ -295,7 +295,7 @@ class ClassSnapshot(Snapshot):
         return len(bases) == len(self.bases) and all(map(_same, self.bases, bases))
 
 
-class PartialSnapshot(Snapshot):
+class PartialSnapshot(ObjectSnapshot):
     """A `functools.partial`, or a function in an `lru_cache`: its attributes and keywords are compared one by one."""
 
     __slots__ = ("attributes", "call", "keywords")
