@@ -478,7 +478,10 @@ class Scheduler(SchedulerState):
         Raises:
             KeyError: there is no such task or client.
         """
-        task = self._task(ts if ts is not None else key)
+        given = ts if ts is not None else key
+        if given is None:
+            raise KeyError("name the task, by its key or its record")
+        task = self._task(given)
         receivers = [client] if client is not None else [each.client_key for each in task.who_wants if not each.silent]
         for name in receivers:
             self.client_desires_keys([task.key], name)
@@ -503,7 +506,9 @@ class Scheduler(SchedulerState):
 
     def handle_worker_status_change(self, status: Status | str, worker: object, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
-        self.core.set_worker_status(self._worker(worker), getattr(status, "name", status), self.shell.now())
+        self.core.set_worker_status(
+            self._worker(worker), status.name if isinstance(status, Status) else status, self.shell.now()
+        )
         self.shell.flush()
 
     def send_all(self, client_msgs: Mapping[str, Iterable[Any]], worker_msgs: Mapping[str, Iterable[Any]]) -> None:
