@@ -40,7 +40,7 @@ class AsyncProcess:
     ) -> None:
         if not callable(target):
             raise TypeError(f"`target` needs to be callable, not {target!r}")
-        self._loop = loop.asyncio_loop if isinstance(loop, IOLoop) else loop
+        self._loop: asyncio.AbstractEventLoop | None = getattr(loop, "asyncio_loop", loop)
         context = get_mp_context()
         # the child waits for the end of this pipe, which nobody writes to: it comes with the death of this process
         alive, self._alive = context.Pipe(duplex=False)

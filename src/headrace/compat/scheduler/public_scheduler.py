@@ -478,7 +478,10 @@ class Scheduler(SchedulerState):
         Raises:
             KeyError: there is no such task or client.
         """
-        task = self._task(ts if ts is not None else key)
+        given = ts if ts is not None else key
+        if given is None:
+            raise KeyError("name the task, by its key or its record")
+        task = self._task(given)
         receivers = [client] if client is not None else [each.client_key for each in task.who_wants if not each.silent]
         for name in receivers:
             self.client_desires_keys([task.key], name)
