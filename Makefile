@@ -17,8 +17,9 @@ SEEDS ?= 10000
 SECONDS ?= 1200
 
 # The tests of the pure cores, and those of the tiers above them that start few processes or none.
-PURE_TESTS = tests/common tests/state tests/worker_state tests/client_state tests/scenarios tests/simulation
-QUICK_TESTS = tests/comms tests/rpc tests/client tests/worker
+PURE_TESTS = tests/common tests/test_containment.py tests/scheduler/state tests/worker/state tests/client/state \
+	tests/scenarios tests/simulation
+QUICK_TESTS = tests/comm tests/rpc tests/client tests/worker
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-quick test-pure coverage ecosystem libraries simulate chaos soak lint format docs bench clean
@@ -83,10 +84,10 @@ simulate: $(VENV)/.created
 	@PYTHONPATH=src $(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 chaos: $(VENV)/.installed-test
-	@PYTHONPATH=src:tests $(BIN)/python -m integration.chaos --rounds $(ROUNDS) $(ARGS)
+	@PYTHONPATH=src $(BIN)/python -m tests.integration.chaos --rounds $(ROUNDS) $(ARGS)
 
 soak: $(VENV)/.installed-test
-	@PYTHONPATH=src:tests $(BIN)/python -m integration.soak --seconds $(SECONDS) $(ARGS)
+	@PYTHONPATH=src $(BIN)/python -m tests.integration.soak --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

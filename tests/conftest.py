@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from left_behind import Lookout
+
+from tests.left_behind import Lookout
 
 _LOOKOUT: pytest.StashKey[Lookout] = pytest.StashKey()
 _MODULE: pytest.StashKey[Path] = pytest.StashKey()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_scheduler import FakeScheduler
-
-from headrace.client import Client
-from headrace.rpc import LoopRunner, sync
+if TYPE_CHECKING:  # at run time in the fixtures: the tests of the pure core have neither dask nor sockets
+    from headrace.client import Client
+    from tests.client.fake_scheduler import FakeScheduler
 
 
 @pytest.fixture
 def scheduler() -> Iterator[FakeScheduler]:
+    from headrace.rpc import LoopRunner, sync
+    from tests.client.fake_scheduler import FakeScheduler
+
     runner = LoopRunner()
     loop = runner.start()
     fake = FakeScheduler()
@@ -29,5 +28,7 @@ def scheduler() -> Iterator[FakeScheduler]:
 
 @pytest.fixture
 def client(scheduler: FakeScheduler) -> Iterator[Client]:
+    from headrace.client import Client
+
     with Client(scheduler.address, timeout=5) as client:
         yield client

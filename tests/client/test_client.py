@@ -17,7 +17,6 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-from fake_scheduler import FakeScheduler
 
 from headrace.client import (
     Client,
@@ -35,6 +34,7 @@ from headrace.client import (
 from headrace.client.link.held_keys import RELEASED_AT_ONCE
 from headrace.messages.client import DesireKeys, LostData, ReleaseKeys, SubmitGraph
 from headrace.rpc import sync
+from tests.client.fake_scheduler import FakeScheduler
 
 
 def inc(x: int) -> int:
@@ -225,7 +225,7 @@ class TestGather:
         assert list(client.gather(iter([a, b]))) == [2, 3]
         assert client.gather([]) == []
 
-    def test_errors(self, client: Client) -> None:
+    def test_exception_payloads(self, client: Client) -> None:
         good, bad = client.submit(inc, 1), client.submit(fail, 1)
         with pytest.raises(ZeroDivisionError):
             client.gather([good, bad])

@@ -7,11 +7,11 @@ import logging
 from typing import Any
 
 import pytest
-from fake_scheduler import FakeScheduler
 
 from headrace.client import Client
 from headrace.exceptions import CommClosedError
 from headrace.messages.client import ClientEvent
+from tests.client.fake_scheduler import FakeScheduler
 
 
 class StrangeMessage:

@@ -20,10 +20,10 @@ from typing import Any
 
 import dask
 import numpy as np
-from integration.proxy import Proxy
 
 from headrace import Client, Future, Nanny, Scheduler
 from headrace.rpc import LoopRunner, sync
+from tests.integration.proxy import Proxy
 
 #: Seconds that a round may take.
 LIMIT = 90
@@ -346,6 +346,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from integration.chaos import main  # by its name, so that workers find the functions
+    from tests.integration.chaos import main  # by its name, so that workers find the functions
 
     main()

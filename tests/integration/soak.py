@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from integration.census import census
 
 from headrace import (
     Client,
@@ -42,6 +41,7 @@ from headrace import (
     secede,
     wait,
 )
+from tests.integration.census import census
 
 #: Seconds that anything may take.
 PATIENCE = 60
@@ -313,7 +313,7 @@ class Soak:
 
     def stopped_clients(self) -> None:
         """A client's process stops for a while, amid work and events for it."""
-        command = [sys.executable, "-m", "integration.soak", "--client", self.address]
+        command = [sys.executable, "-m", "tests.integration.soak", "--client", self.address]
         environment = {**os.environ, "PYTHONPATH": _path()}
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
             assert process.stdin is not None
@@ -450,8 +450,8 @@ def _who(dask_worker: Any) -> tuple[int, str]:
 
 
 def _path() -> str:
-    tests = Path(__file__).resolve().parents[1]
-    return os.pathsep.join([str(tests.parent / "src"), str(tests), os.environ.get("PYTHONPATH", "")])
+    root = Path(__file__).resolve().parents[2]
+    return os.pathsep.join([str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")])
 
 
 @contextlib.contextmanager
@@ -522,6 +522,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from integration.soak import main  # by its name, so that workers find the functions
+    from tests.integration.soak import main  # by its name, so that workers find the functions
 
     main()

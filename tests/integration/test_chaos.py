@@ -6,9 +6,9 @@ import signal
 
 import dask
 import pytest
-from integration.chaos import Cluster, run_round
 
 from headrace.testing.leaks import clean
+from tests.integration.chaos import Cluster, run_round
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the package 'distributed'"),

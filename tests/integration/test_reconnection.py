@@ -13,7 +13,6 @@ from typing import Any
 
 import dask
 import pytest
-from integration.proxy import Proxy
 
 from headrace import Client, Scheduler, Worker
 from headrace.client import FutureCancelledError
@@ -22,6 +21,7 @@ from headrace.nanny import WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.testing.helpers.polling import async_poll_for
+from tests.integration.proxy import Proxy
 
 from .conftest import PATIENCE, inc
 

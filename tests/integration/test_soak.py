@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from integration.census import census
-from integration.soak import Soak, growth, table
+
+from tests.integration.census import census
+from tests.integration.soak import Soak, growth, table
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the package 'distributed'"),

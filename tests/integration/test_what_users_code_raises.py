@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from integration.conftest import PATIENCE, Served
 
 from headrace import Client, Scheduler, SchedulerPlugin, Worker, WorkerPlugin, wait
 from headrace.exceptions import DeserializationError
 from headrace.testing.helpers.polling import async_poll_for
+from tests.integration.conftest import PATIENCE, Served
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 

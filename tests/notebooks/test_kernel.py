@@ -8,7 +8,7 @@ pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 pytest.importorskip("ipywidgets")
 
-from notebooks.kernel import WIDGET_VIEW, Notebook, run
+from tests.notebooks.kernel import WIDGET_VIEW, Notebook, run
 
 # The tasks wait for a later cell: what comes between two cells is no output of either, and is not kept.
 PREPARE = """

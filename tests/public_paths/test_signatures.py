@@ -2,7 +2,7 @@
 
 Deviations stand in `exceptions.toml` (`path = "reason"`): what is so on purpose. `not_yet.txt` lists what is to come.
 The test fails on a deviation that neither lists, and on an entry that is no longer needed.
-`PYTHONPATH=src:tests python tests/public_paths/test_signatures.py [distributed.worker …]` writes `not_yet.txt` and
+`PYTHONPATH=src:. python tests/public_paths/test_signatures.py [distributed.worker …]` writes `not_yet.txt` and
 `missing.txt` anew and shows what differs where.
 """
 
@@ -15,8 +15,9 @@ from inspect import Parameter
 from pathlib import Path
 
 import pytest
-from public_paths.comparing import API, deviations, parsed
-from public_paths.test_public_paths import write_missing
+
+from tests.public_paths.comparing import API, deviations, parsed
+from tests.public_paths.test_public_paths import write_missing
 
 HERE = Path(__file__).parent
 NOT_YET = HERE / "not_yet.txt"

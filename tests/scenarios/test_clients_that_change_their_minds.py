@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from state.drive import Cluster
-
 from headrace.client.state import ClientCore
 from headrace.messages.client import CancelKeys, CancelledKeys, DesireKeys, LostData, ReleaseKeys, TaskErred
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.worker.state import WorkerCore as Worker
 from headrace.worker.state.events import DataStored
+from tests.scheduler.state.drive import Cluster
 
 W0 = "tcp://w0:1"
 

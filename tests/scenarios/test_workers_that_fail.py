@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from state.drive import Cluster
-
 from headrace.messages.client import CancelledKeys, TaskErred
 from headrace.messages.worker import (
     AddKeys,
@@ -21,6 +19,7 @@ from headrace.scheduler.state.flow.membership import pardon, suspects
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.worker.state import WorkerCore as Worker
 from headrace.worker.state import events
+from tests.scheduler.state.drive import Cluster
 
 W0, W1 = "tcp://w0:1", "tcp://w1:1"
 

@@ -7,7 +7,6 @@ import logging
 from typing import Any, get_args
 
 import pytest
-from scheduler.test_server import join_client, join_worker, running
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from headrace import Scheduler
@@ -20,6 +19,7 @@ from headrace.rpc.server import Operation
 from headrace.scheduler.connections import clients, workers
 from headrace.scheduler.shell import Shell, shell_of
 from headrace.scheduler.state.core import CLIENT_MESSAGES, WORKER_MESSAGES
+from tests.scheduler.test_server import join_client, join_worker, running
 
 
 @pytest.mark.parametrize(

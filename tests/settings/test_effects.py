@@ -11,7 +11,6 @@ from typing import Any
 
 import dask.config
 import pytest
-from state.drive import Cluster
 
 from headrace import Client, Scheduler
 from headrace.client.link.latest_info import LatestInfo
@@ -23,6 +22,7 @@ from headrace.rpc.loops.ticks import TickOptions, Ticks
 from headrace.scheduler.server import state_options
 from headrace.scheduler.state.placing.placement import is_root_like
 from headrace.testing.helpers.polling import async_poll_for
+from tests.scheduler.state.drive import Cluster
 
 
 def test_the_schedulers_state() -> None:

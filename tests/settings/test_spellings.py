@@ -18,7 +18,6 @@ from typing import Any
 import dask.config
 import pytest
 import yaml
-from settings.test_comments import READ
 
 from headrace import Client, Scheduler, Worker, config
 from headrace.compat.utils.dashboard_links import format_dashboard_link
@@ -31,6 +30,7 @@ from headrace.rpc import rpc
 from headrace.security import Security
 from headrace.worker.memory.memory_options import MemoryOptions
 from headrace.worker.worker_options import WorkerOptions
+from tests.settings.test_comments import READ
 
 
 class _AnyCluster:

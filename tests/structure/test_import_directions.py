@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from structure.import_graph import Import, dotted_strings, imports_of, modules
+
+from tests.structure.import_graph import Import, dotted_strings, imports_of, modules
 
 #: From the top down. A part may import any part of a lower row, and itself.
 LAYERS: tuple[tuple[str, ...], ...] = (

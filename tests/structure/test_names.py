@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from structure.import_graph import SOURCE, modules
+from tests.structure.import_graph import SOURCE, modules
 
 #: Class names that occur more than once: the documented records, each with the public paths that ask for the name.
 SHARED_CLASS_NAMES: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from left_behind import Lookout
+
+from tests.left_behind import Lookout
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from worker.fake import FakeScheduler
 
 from headrace import Worker
+from tests.worker.fake import FakeScheduler
 
 
 @pytest.fixture(params=["tcp://127.0.0.1:0", "inproc://"], ids=["tcp", "inproc"])
 async def scheduler(request: Any) -> AsyncIterator[FakeScheduler]:
+    from tests.worker.fake import FakeScheduler
+
     async with FakeScheduler() as fake:
         await fake.server.listen(request.param)
         yield fake
@@ -18,5 +20,7 @@ async def scheduler(request: Any) -> AsyncIterator[FakeScheduler]:
 
 @pytest.fixture
 async def worker(scheduler: FakeScheduler, tmp_path: Any) -> AsyncIterator[Worker]:
+    from headrace.worker import Worker
+
     async with Worker(scheduler.address, name="a", nthreads=1, validate=True, local_directory=str(tmp_path)) as started:
         yield started

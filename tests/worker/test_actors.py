@@ -109,7 +109,7 @@ async def test_methods_and_attributes(c: Client, s: Any, a: Worker, b: Worker) -
 
 
 @gen_cluster(client=True)
-async def test_errors(c: Client, s: Any, a: Worker, b: Worker) -> None:
+async def test_exception_payloads(c: Client, s: Any, a: Worker, b: Worker) -> None:
     actor = await c.submit(Counter, actor=True)
     with pytest.raises(ValueError, match="the actor's own") as caught:
         await actor.fail()

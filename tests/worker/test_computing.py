@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from dask._task_spec import Alias, DataNode, Dict, List, Task, TaskRef
-from worker.fake import FakeScheduler
 
 from headrace import Worker
 from headrace.common.keys import to_wire
@@ -30,6 +29,7 @@ from headrace.protocol import Serialize, loads, loads_exception, loads_traceback
 from headrace.rpc import rpc
 from headrace.worker import get_worker, rejoin, secede
 from headrace.worker.execution.run_spec import run_node
+from tests.worker.fake import FakeScheduler
 
 
 async def test_a_small_result_rides_on_the_answer(scheduler: FakeScheduler, worker: Worker) -> None:

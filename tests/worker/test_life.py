@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker.fake import FakeScheduler
 
 from headrace import Worker
 from headrace.common.status import Status
@@ -21,6 +20,7 @@ from headrace.protocol import Serialize, dumps, loads, loads_exception
 from headrace.rpc import rpc
 from headrace.rpc.server_life import scheduler_address_of
 from headrace.worker import context, get_worker
+from tests.worker.fake import FakeScheduler
 
 
 async def test_registration_tells_what_the_worker_is(scheduler: FakeScheduler, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker.fake import FakeScheduler
 
 from headrace import Worker
 from headrace.messages.worker import FreeKeys, ReleasedData, RequestWhoHas
 from headrace.worker.server import WorkerServer
 from headrace.worker.state import WorkerCore
+from tests.worker.fake import FakeScheduler
 
 
 async def test_it_computes_and_drops(scheduler: FakeScheduler, tmp_path: Path) -> None:

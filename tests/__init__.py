@@ -1,0 +1,1 @@
+"""The tests are a package, so that helpers have one name wherever they are imported: `from tests.gate import Gate`."""
