@@ -17,7 +17,7 @@ from headrace.exceptions import BadRequestError, DeserializationError, RPCClosed
 from headrace.messages import FromWorker, ToWorker
 from headrace.messages.worker import FreeKeys, ReleasedData
 from headrace.protocol import Serialize, Serialized
-from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls, Server, Stream, rpc, send_recv
+from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls, RequestServer, Stream, rpc, send_recv
 from headrace.rpc.server import FAULTS_AT_ONCE, Faults
 
 
@@ -86,10 +86,10 @@ class Handlers:
 
 
 @asynccontextmanager
-async def serving(address: str, **kwargs: Any) -> AsyncIterator[tuple[Server, Handlers, ConnectionPool]]:
+async def serving(address: str, **kwargs: Any) -> AsyncIterator[tuple[RequestServer, Handlers, ConnectionPool]]:
     handlers = Handlers()
     names = ("echo", "slow", "fail", "deny", "strange", "whence", "note", "unsendable", "silent")
-    server = Server(
+    server = RequestServer(
         {name: getattr(handlers, name) for name in names},
         {"register": handlers.register, "refuse": handlers.refuse},
         name="test server",
@@ -188,7 +188,7 @@ async def test_an_idle_comm_keeps_nothing_of_its_last_request(address: str) -> N
         weakref.finalize(x, gone.set)
         return type(x).__name__
 
-    server = Server({"watch": watch}, name="test server")
+    server = RequestServer({"watch": watch}, name="test server")
     await server.listen(address)
     pool = ConnectionPool(timeout=10)
     try:
@@ -361,14 +361,14 @@ async def test_an_unsendable_message_closes_the_stream(caplog: pytest.LogCapture
 
 async def test_addresses_of_a_server(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    server = Server({}, name="test server")
+    server = RequestServer({}, name="test server")
     with pytest.raises(ValueError, match="does not listen"):
         _ = server.address
     await server.listen("tcp://127.0.0.1:0")
     await server.listen("inproc://")
     assert server.address == f"tcp://127.0.0.1:{server.port}" == server.listen_address
     assert len(server.listeners) == 2
-    other = Server({})
+    other = RequestServer({})
     with pytest.raises(OSError, match=str(server.port)):
         await other.listen(server.address)
     await server.close_comms()

@@ -40,8 +40,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 ALLOWED_LAZY: dict[tuple[str, str], str] = {
     ("headrace.cli.dask_scheduler", "headrace"): "the public Scheduler, with the documented members, is above",
     ("headrace.deploy.spec", "headrace"): "clusters start the public Scheduler, which is above",
-    ("headrace.testing.clusters", "headrace"): "tests get the public Scheduler, which is above",
-    ("headrace.testing.servers", "headrace"): "tests get the public Scheduler, which is above",
     (
         "headrace.client.api.client_plugins",
         "headrace.diagnostics",

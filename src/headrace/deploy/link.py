@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import Any, Protocol
 
-from headrace.rpc import Server
+from headrace.rpc import RequestServer
 
 
 class HasOperations(Protocol):
     """A scheduler as `LocalLink` sees it."""
 
-    server: Server
+    server: RequestServer
 
     @property
     def address(self) -> str: ...

@@ -44,7 +44,7 @@ _lock = threading.Lock()
 _keepers = 0
 #: The process that this is all about: a forked copy of it has no right to its servers.
 _owner = 0
-_servers: dict[Any, _ServerProcess] = {}
+_servers: dict[Any, _ForkServerProcess] = {}
 
 
 class ForkedProcess:
@@ -130,7 +130,7 @@ class ForkedProcess:
         return None if _runs(self._pid) else UNSEEN
 
 
-class _ServerProcess:
+class _ForkServerProcess:
     """A fork server, seen from the process that starts it.
 
     Args:
@@ -244,7 +244,7 @@ def start(
                 return None
             if not _servers:
                 atexit.register(_close_all)
-            _servers[kind] = _ServerProcess(arguments, environment, path)
+            _servers[kind] = _ForkServerProcess(arguments, environment, path)
         try:
             process = _servers[kind].fork(replies)
         except ConnectionError:  # it was killed: another one the next time

@@ -13,7 +13,7 @@ from .loops.periodic import PeriodicCallback
 from .patience import PatientCalls, SilentPeerError
 from .pool import ConnectionPool, PooledRPCCall, rpc
 from .requests import error_message, remote_exception, send_recv
-from .server import NO_REPLY, Server
+from .server import NO_REPLY, RequestServer
 from .stream import Stream
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "PatientCalls",
     "PeriodicCallback",
     "PooledRPCCall",
-    "Server",
+    "RequestServer",
     "SilentPeerError",
     "Stream",
     "error_message",

@@ -91,7 +91,7 @@ class NoReply:
 NO_REPLY = NoReply()
 
 
-class Server:
+class RequestServer:
     """Listens at any number of addresses and answers requests.
 
     Args:

@@ -18,7 +18,7 @@ from .loops.periodic import PeriodicCallback
 from .loops.ticks import Ticks
 from .pool import ConnectionPool
 from .scheduler_file import read_scheduler_file
-from .server import Server
+from .server import RequestServer
 from .server_logs import LogLines
 
 
@@ -27,7 +27,7 @@ class Node:
 
     Args:
         kind: "Scheduler", "Worker" or "Nanny"; for names and messages.
-        handlers, takeovers: see `Server`.
+        handlers, takeovers: see `RequestServer`.
         security: certificates.
         log_of: the logger whose lines `get_logs` gives.
         deserialize: whether pickles that reach it are loaded.
@@ -58,7 +58,7 @@ class Node:
         role = "scheduler" if kind == "Scheduler" else "worker"
         self.connection_args = self.security.get_connection_args(role)
         self.rpc = ConnectionPool(deserialize=deserialize, connection_args=self.connection_args)
-        self.server = Server(
+        self.server = RequestServer(
             handlers,
             takeovers,
             deserialize=deserialize,

@@ -21,7 +21,7 @@ from headrace.exceptions import BadRequestError
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import ClientEvent
 from headrace.protocol import Frames, Serialize, Serialized, loads, unwrap
-from headrace.rpc import ConnectionPool, PatientCalls, PeriodicCallback, PooledRPCCall, Server, Stream
+from headrace.rpc import ConnectionPool, PatientCalls, PeriodicCallback, PooledRPCCall, RequestServer, Stream
 from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node
 from headrace.security import Security
@@ -88,7 +88,7 @@ class Shell:
     def __init__(self, facade: Node, core: SchedulerCore) -> None:
         self.facade = facade
         self.core = core
-        self.server: Server = facade.server
+        self.server: RequestServer = facade.server
         self.rpc: ConnectionPool = facade.rpc
         self.patient_calls = PatientCalls(self.rpc)
         self.security: Security = facade.security

@@ -10,12 +10,12 @@ from headrace.common.status import Status
 from headrace.scheduler.state.placing.load import SATURATED_SECONDS, has_room, is_full
 from headrace.scheduler.state.transitions.table import TABLE
 
-from .record_checks import InvariantError as InvariantError
-from .record_checks import problem_of_record
-from .record_checks import validate_state as validate_state
-from .record_checks import validate_task_state as validate_task_state
-from .record_checks import validate_unrunnable as validate_unrunnable
-from .record_checks import validate_worker_state as validate_worker_state
+from .record_invariants import InvariantError as InvariantError
+from .record_invariants import problem_of_record
+from .record_invariants import validate_state as validate_state
+from .record_invariants import validate_task_state as validate_task_state
+from .record_invariants import validate_unrunnable as validate_unrunnable
+from .record_invariants import validate_worker_state as validate_worker_state
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore

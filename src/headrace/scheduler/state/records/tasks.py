@@ -13,7 +13,7 @@ from headrace.common.display.html import code, line
 from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import Key, from_wire
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
-from headrace.scheduler.state.checks.record_checks import validate_task_state
+from headrace.scheduler.state.checks.record_invariants import validate_task_state
 
 if TYPE_CHECKING:
     from .clients import ClientState
