@@ -22,7 +22,7 @@ from headrace.messages.client import (
     TaskRetried,
 )
 from headrace.protocol import Frames, Serialize, dumps, dumps_exception, loads, loads_function, unwrap
-from headrace.rpc import Server, Stream
+from headrace.rpc import RequestServer, Stream
 
 SMALL = 8192
 
@@ -56,7 +56,7 @@ class FakeScheduler:
         self.metadata: dict[str, Any] = {}
         #: operations that it may be asked for twice; None to say nothing of that, as an older one does
         self.repeatable: list[str] | None = None
-        self.server = Server(
+        self.server = RequestServer(
             {
                 "who_has": self.who_has,
                 "gather": self.gather,

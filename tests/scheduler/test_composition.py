@@ -14,7 +14,7 @@ from headrace.comm import connect
 from headrace.messages import FromClient, FromWorker
 from headrace.messages.client import CloseClient, KeyInMemory, ReleaseKeys, SubmitGraph
 from headrace.messages.worker import AddKeys, ComputeTask, TaskFinished, WorkerEvent
-from headrace.rpc import Server, rpc, send_recv
+from headrace.rpc import RequestServer, rpc, send_recv
 from headrace.rpc.server import Operation
 from headrace.scheduler.connections import clients, workers
 from headrace.scheduler.shell import Shell, shell_of
@@ -97,7 +97,7 @@ async def test_a_message_of_a_worker_that_nobody_takes_ends_its_connection(
 
 
 def test_an_operation_has_one_owner() -> None:
-    server = Server({"echo": print})
+    server = RequestServer({"echo": print})
     server.add_operations("Questions", {"identity": dict, "gather": Operation(dict, repeatable=True)})
     with pytest.raises(ValueError, match="Others cannot register the operation 'gather': it belongs to Questions"):
         server.add_operations("Others", {"another": dict, "gather": dict})

@@ -17,7 +17,7 @@ from headrace.client.link.latest_info import LatestInfo
 from headrace.client.link.security_loader import loaded_security
 from headrace.exceptions import CommClosedError
 from headrace.protocol.compression import Compressor
-from headrace.rpc import ConnectionPool, PatientCalls, Server, new_event_loop
+from headrace.rpc import ConnectionPool, PatientCalls, RequestServer, new_event_loop
 from headrace.rpc.loops.ticks import TickOptions, Ticks
 from headrace.scheduler.server import state_options
 from headrace.scheduler.state.placing.placement import is_root_like
@@ -93,7 +93,7 @@ async def test_calls_are_tried_again() -> None:
             comm.abort()
         return "here"
 
-    server = Server({"get_data": get_data})
+    server = RequestServer({"get_data": get_data})
     await server.listen("tcp://127.0.0.1:0")
     chosen = {"distributed.comm.retry.count": 2, "distributed.comm.retry.delay.min": "1ms"}
     try:

@@ -9,14 +9,16 @@ from headrace.comm import Comm
 from headrace.messages import FromWorker
 from headrace.messages.worker import ComputeTask, DefineFunction, TaskFailed, TaskFinished, WorkerHeartbeat
 from headrace.protocol import dumps, dumps_function
-from headrace.rpc import Server, Stream
+from headrace.rpc import RequestServer, Stream
 
 
 class FakeScheduler:
     """One worker's other end; several may register, and are told apart by name."""
 
     def __init__(self) -> None:
-        self.server = Server({"echo": lambda data=None: data}, {"register-worker": self.register}, name="scheduler")
+        self.server = RequestServer(
+            {"echo": lambda data=None: data}, {"register-worker": self.register}, name="scheduler"
+        )
         self.id = "s"
         self.refusal: str | None = None
         self.slow: asyncio.Event | None = None
