@@ -16,6 +16,7 @@ import pytest
 from headrace import Nanny, Scheduler, Worker
 from headrace.client import Client
 from headrace.exceptions import KilledWorker, KilledWorkerLeaving
+from headrace.messages.worker import FreeKeys
 from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import get_worker
 
@@ -238,7 +239,7 @@ async def test_a_worker_whose_state_fails_is_started_again(scheduler: Scheduler,
     pid = nanny.pid
 
     def break_state(dask_worker: Any) -> None:
-        dask_worker.loop.add_callback(dask_worker.handle_events, [object()])
+        dask_worker.loop.add_callback(dask_worker.handle_events, [FreeKeys([[]])])  # no key is a list
 
     await client.run(break_state)
     await until(lambda: nanny.pid != pid and nanny.worker_address in scheduler.workers)
