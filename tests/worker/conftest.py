@@ -20,7 +20,7 @@ async def scheduler(request: Any) -> AsyncIterator[FakeScheduler]:
 
 @pytest.fixture
 async def worker(scheduler: FakeScheduler, tmp_path: Any) -> AsyncIterator[Worker]:
-    from headrace.worker import Worker
+    from headrace import Worker
 
     async with Worker(scheduler.address, name="a", nthreads=1, validate=True, local_directory=str(tmp_path)) as started:
         yield started
