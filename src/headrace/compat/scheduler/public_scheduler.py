@@ -198,7 +198,7 @@ class Scheduler(SchedulerState):
         idle_timeout: object = None,
         interface: str | None = None,
         host: str | None = None,
-        port: int = 0,
+        port: int | None = 0,
         protocol: str | None = None,
         dashboard_address: object = None,
         dashboard: bool | None = None,
