@@ -26,7 +26,7 @@ def moves_of(core: WorkerCore) -> set[tuple[str, str]]:
 def run(seed: int, short_ways: bool = True, watched: bool = False) -> Shell:
     shell = Shell(seed)
     shell.state.short_ways = short_ways
-    shell.core.watched = watched
+    shell.state.watched = watched
     for _ in range(200):
         shell.step()
     shell.finish_everything()
