@@ -25,16 +25,12 @@ UNIFORM_IN_EXTENSIONS = {"client", "core", "scheduler"}
 SHARED_STEMS: dict[str, str] = {
     "client": "the room's own class",
     "core": "the pure state machine of a room",
-    "scheduler": "the scheduler's half of a feature",
     "server": "the shell of a room",
     "tasks": "the records of tasks, at the scheduler and at the worker",
-    "transitions": "the table of a core",
     "invariants": "the checks of a core",
     "clients": "clients of a scheduler: their records, their connections",
     "workers": "workers of a scheduler: their records, their connections",
     "scaling": "how many workers are wanted: the decision, the operations",
-    "observation": "looking at work: the client's questions, the scheduler's answers",
-    "worker_watch": "the scheduler's operation, and the plugin that it has",
 }
 
 #: Python files that a folder may have beside `__init__`: what a reader takes in at one look.
