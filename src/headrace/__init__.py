@@ -33,7 +33,7 @@ _NAMES = {
     "KilledWorker": "headrace.scheduler",
     "LocalCluster": "headrace.deploy",
     "Lock": "headrace.extensions.locks",
-    "Nanny": "headrace.nanny",
+    "Nanny": "headrace.compat.nanny",
     "NannyPlugin": "headrace.diagnostics.plugin",
     "Reschedule": "headrace.exceptions",
     "Retry": "headrace.client",
@@ -91,6 +91,7 @@ if TYPE_CHECKING:  # what type checkers see; a test compares it with the table
     from headrace.client import wait as wait
     from headrace.comm import connect as connect
     from headrace.common.status import Status as Status
+    from headrace.compat.nanny import Nanny as Nanny
     from headrace.compat.scheduler import Scheduler as Scheduler
     from headrace.compat.worker import Worker as Worker
     from headrace.deploy import Adaptive as Adaptive
@@ -119,7 +120,6 @@ if TYPE_CHECKING:  # what type checkers see; a test compares it with the table
     from headrace.extensions.semaphores import Semaphore as Semaphore
     from headrace.extensions.spans import span as span
     from headrace.extensions.variables import Variable as Variable
-    from headrace.nanny import Nanny as Nanny
     from headrace.rpc import rpc as rpc
     from headrace.rpc import sync as sync
     from headrace.scheduler import KilledWorker as KilledWorker

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler, Worker
+from headrace import Nanny, Scheduler, Worker
 from headrace.client import Client
 from headrace.exceptions import KilledWorker, KilledWorkerLeaving
-from headrace.nanny import Nanny
 from headrace.testing.helpers.polling import async_poll_for
 from headrace.worker import get_worker
 

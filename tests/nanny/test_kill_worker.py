@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler
+from headrace import Nanny, Scheduler
 from headrace.client import Client
 from headrace.compat.chaos import MODES, KillWorker
-from headrace.nanny import Nanny
 from headrace.testing.helpers.polling import async_poll_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler
+from headrace import Nanny, Scheduler
 from headrace.client import Client
-from headrace.nanny import Nanny
 from headrace.nanny.memory_watch import NannyMemoryManager
 from headrace.testing.helpers.polling import async_poll_for
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from headrace import Scheduler, Worker
+from headrace import Nanny, Scheduler, Worker
 from headrace.client import Client, FutureCancelledError
 from headrace.exceptions import KilledWorker
-from headrace.nanny import Nanny
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.testing.helpers.polling import async_poll_for

@@ -15,8 +15,8 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Scheduler
-from headrace.nanny import Nanny, WorkerProcess
+from headrace import Nanny, Scheduler
+from headrace.nanny import WorkerProcess
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
 from headrace.security import Security

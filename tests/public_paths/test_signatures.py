@@ -43,9 +43,8 @@ def not_yet() -> set[str]:
 
 async def compare() -> dict[str, str]:
     """All deviations, with live servers and a client to look at."""
-    from headrace import Scheduler, Worker
+    from headrace import Nanny, Scheduler, Worker
     from headrace.client import Client
-    from headrace.nanny import Nanny
 
     async with (
         Scheduler(host="127.0.0.1", port=0, dashboard_address=":0") as scheduler,

@@ -106,10 +106,10 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
         ports = [8786, 0]  # another program may have the default port; a port that the user asked for must be had
     for port in ports[:-1]:
         try:
-            return await Scheduler(port=port or 0, **keywords)
+            return await Scheduler(port=port, **keywords)
         except OSError:
             continue
-    return await Scheduler(port=ports[-1] or 0, **keywords)
+    return await Scheduler(port=ports[-1], **keywords)
 
 
 def main() -> None:

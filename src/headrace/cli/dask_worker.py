@@ -254,7 +254,7 @@ async def _found(scheduler_file: str, death_timeout: str | None) -> None:
 async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[str, Any]]) -> list[Any]:
     server_class: Any
     if nanny:
-        from headrace.nanny import Nanny as server_class
+        from headrace import Nanny as server_class
     else:
         from headrace import Worker
 

@@ -16,7 +16,6 @@ from headrace.comm.lent_memory.yama import READER, allow_reading, restricts_sibl
 from headrace.common.sizing import workers_and_threads
 from headrace.config import CommOptions
 from headrace.machine import share_of_memory
-from headrace.nanny import Nanny
 from headrace.security import Security
 
 from .cluster import log_level
@@ -108,7 +107,7 @@ class LocalCluster(SpecCluster):
             "memory_limit": share_of_memory(worker_kwargs.get("memory_limit", "auto"), count, threads),
         }
         cls = worker_class or _default_worker_class(processes)
-        if protocol == "tcp" and isinstance(cls, type) and issubclass(cls, Nanny) and _must_allow_reading():
+        if protocol == "tcp" and _is_nanny(cls) and _must_allow_reading():
             allow_reading(os.getpid())
             worker_kwargs["env"] = {**(worker_kwargs.get("env") or {}), READER: str(os.getpid())}
         worker = {"cls": cls, "options": worker_kwargs}
@@ -148,11 +147,16 @@ def _in_processes(worker_class: Callable[..., Any] | None) -> bool:
 
 
 def _default_worker_class(processes: bool) -> Callable[..., Any]:
-    if processes:
-        return Nanny
-    from headrace import Worker
+    from headrace import Nanny, Worker
 
-    return Worker
+    return Nanny if processes else Worker
+
+
+def _is_nanny(worker_class: Callable[..., Any]) -> bool:
+    """Whether workers get processes of their own from a Nanny, or a user's subclass of it."""
+    from headrace import Nanny
+
+    return isinstance(worker_class, type) and issubclass(worker_class, Nanny)
 
 
 def _protocol(protocol: str | None, processes: bool, security: Security) -> str:

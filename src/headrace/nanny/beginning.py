@@ -14,7 +14,7 @@ from headrace.rpc.scheduler_file import wait_for_scheduler_file
 from headrace.rpc.slow_waits import WAITS, say_if_slow
 
 if TYPE_CHECKING:
-    from .server import Nanny
+    from .server import NannyServer
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -30,7 +30,7 @@ class Beginning:
 
     def __init__(
         self,
-        nanny: Nanny,
+        nanny: NannyServer,
         scheduler_file: str | None,
         death_timeout: float | str | None,
         preload: str | Iterable[str] | None,

@@ -14,7 +14,7 @@ from headrace.machine import cpu_count, memory_fraction, parse_memory_limit, pro
 from headrace.rpc import PeriodicCallback
 
 if TYPE_CHECKING:
-    from .server import Nanny
+    from .server import NannyServer
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -38,7 +38,7 @@ class NannyMemoryManager:
 
     def __init__(
         self,
-        nanny: Nanny,
+        nanny: NannyServer,
         memory_limit: str | float | None = "auto",
         *,
         memory_terminate_fraction: float | bool | None = None,

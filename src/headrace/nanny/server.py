@@ -1,4 +1,4 @@
-"""Nanny: keeps one worker process, starts it again when it dies, and answers for it."""
+"""The nanny: keeps one worker process, starts it again when it dies, and answers for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace.comm import get_address_host
@@ -19,9 +19,9 @@ from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
 from headrace.rpc.run_function import error_reply, opened, run_function
-from headrace.rpc.server_life import scheduler_address_of
+from headrace.rpc.server import Operation
+from headrace.rpc.server_life import Node, scheduler_address_of
 from headrace.rpc.server_logs import silence
-from headrace.rpc.server_members import DocumentedServer
 from headrace.security import Security
 
 from . import forkserver
@@ -49,7 +49,7 @@ ENDING = (-signal.SIGTERM, -getattr(signal, "SIGHUP", signal.SIGTERM), -signal.S
 CLOSING_SECONDS = 5.0
 
 
-class Nanny(DocumentedServer):
+class NannyServer(Node):
     """Runs a Worker in a process of its own, and starts it again when the process dies.
 
     Await it, or use it in `async with`, to start it; `await nanny.finished()` waits until it has closed.
@@ -107,22 +107,7 @@ class Nanny(DocumentedServer):
     ) -> None:
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
         super().__init__("Nanny", {}, security, "distributed.nanny")
-        self.server.handlers.update(
-            {
-                "instantiate": self.instantiate,
-                "kill": self._kill_request,
-                "restart": self.restart,
-                "get_logs": self.get_logs,
-                "terminate": self._terminate,
-                "close_gracefully": self.close_gracefully,
-                "run": self._run,
-                "identity": self.identity,
-                "versions": self.versions,
-                "echo": self.echo,
-                "plugin_add": self.plugin_add,
-                "plugin_remove": self.plugin_remove,
-            }
-        )
+        self.server.add_operations("NannyServer", self._operations())
         silence(logger, silence_logs)
         self.name = name
         self.nthreads = nthreads
@@ -191,6 +176,23 @@ class Nanny(DocumentedServer):
             status=status,
             colour=status_colour(status),
         )
+
+    def _operations(self) -> dict[str, Operation]:
+        """The operations that others may ask for."""
+        return {
+            "instantiate": Operation(self.instantiate),
+            "kill": Operation(self._kill_request),
+            "restart": Operation(self.restart),
+            "get_logs": Operation(self.get_logs),
+            "terminate": Operation(self._terminate),
+            "close_gracefully": Operation(self.close_gracefully),
+            "run": Operation(self._run),
+            "identity": Operation(self.identity),
+            "versions": Operation(self.versions),
+            "echo": Operation(self.echo),
+            "plugin_add": Operation(self.plugin_add),
+            "plugin_remove": Operation(self.plugin_remove),
+        }
 
     # Life
 
@@ -411,25 +413,6 @@ class Nanny(DocumentedServer):
         return self.memory_manager.memory_limit
 
     @property
-    def memory_terminate_fraction(self) -> float | bool:
-        """Share of the limit above which the worker is killed; False for never."""
-        return self.memory_manager.memory_terminate_fraction
-
-    def memory_monitor(self) -> None:
-        """Look now how much memory the worker takes; kill it if it is too much."""
-        self.memory_manager.look()
-
-    @property
-    def worker_dir(self) -> str | None:
-        """The worker's local directory."""
-        return self.process.worker_dir if self.process is not None else None
-
-    @property
-    def local_dir(self) -> str | None:
-        """The worker's directory, by the name that a Worker has for it."""
-        return self.worker_dir
-
-    @property
     def pid(self) -> int | None:
         """Of the worker's process."""
         return self.process.pid if self.process is not None else None
@@ -455,15 +438,6 @@ class Nanny(DocumentedServer):
     async def _run(self, function: object, args: object = (), kwargs: object = None, wait: bool = True) -> Any:
         """Call a function in the nanny's process; it gets `dask_worker` (the nanny) if it takes that."""
         return await run_function(self, function, args, kwargs, wait)
-
-    def run(self, comm: object, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        """Call a (pickled) function in the nanny's process, as `run(comm, function, args, kwargs, wait)`."""
-        return self._run(*args, **kwargs)
-
-    def log_event(self, topic: str | Iterable[str], msg: object) -> None:
-        """Publish a message on a topic, or several, by way of the scheduler."""
-        topics = [topic] if isinstance(topic, str) else list(topic)
-        self.run_in_background(self.rpc(self.scheduler_address).log_event(topic=topics, msg=msg))
 
     async def plugin_add(self, plugin: object, name: str | None = None) -> dict[str, Any]:
         """Install a nanny plugin; the worker starts again if the plugin wants that."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +16,7 @@ from headrace.profile import create, current_frames
 from headrace.protocol import unwrap
 from headrace.rpc.files import take_file
 from headrace.rpc.run_function import error_reply, opened, run_function
+from headrace.rpc.server import Operation
 
 from .benchmarks import benchmark_disk, benchmark_memory, benchmark_network
 from .context import running
@@ -39,37 +40,38 @@ class Operations:
     def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
 
-    def handlers(self) -> dict[str, Callable[..., Any]]:
-        """The function for each operation."""
+    def table(self) -> dict[str, Operation]:
+        """The operations that others may ask for."""
         worker, transfers = self._worker, self._worker.transfers
         return {
-            "get_data": transfers.get_data,
-            "gather": transfers.gather,
-            "update_data": self.update_data,
-            "free_keys": self.free_keys,
-            "run": self.run,
-            "run_coroutine": self.run,
-            "identity": worker.identity,
-            "keys": self.keys,
-            "ping": self.ping,
-            "echo": worker.echo,
-            "call_stack": self.call_stack,
-            "get_logs": worker.get_logs,
-            "versions": worker.versions,
-            "profile": self.profile,
-            "profile_metadata": self.profile_metadata,
-            "get_story": self.get_story,
-            "get_task_logs": self.get_task_logs,
-            "benchmark_disk": self.benchmark_disk,
-            "benchmark_memory": self.benchmark_memory,
-            "benchmark_network": self.benchmark_network,
-            "dump_state": self.dump_state,
-            "terminate": self.terminate,
-            "plugin_add": self.plugin_add,
-            "plugin_remove": self.plugin_remove,
-            "upload_file": self.upload_file,
-            "monitor_info": worker.measured.recorded,
-            "actor_call": worker.actor_host.call,
+            "get_data": Operation(transfers.get_data, takes_comm=True, takes_serializers=True),
+            "gather": Operation(transfers.gather),
+            "update_data": Operation(self.update_data),
+            "free_keys": Operation(self.free_keys),
+            "run": Operation(self.run),
+            "run_coroutine": Operation(self.run),
+            "identity": Operation(worker.identity),
+            "keys": Operation(self.keys),
+            "ping": Operation(self.ping),
+            "echo": Operation(worker.echo),
+            "call_stack": Operation(self.call_stack),
+            "get_logs": Operation(worker.get_logs),
+            "versions": Operation(worker.versions),
+            "profile": Operation(self.profile),
+            "profile_metadata": Operation(self.profile_metadata),
+            "get_story": Operation(self.get_story),
+            "get_task_logs": Operation(self.get_task_logs),
+            "benchmark_disk": Operation(self.benchmark_disk),
+            "benchmark_memory": Operation(self.benchmark_memory),
+            "benchmark_network": Operation(self.benchmark_network),
+            "dump_state": Operation(self.dump_state),
+            "terminate": Operation(self.terminate),
+            "plugin_add": Operation(self.plugin_add),
+            "plugin_remove": Operation(self.plugin_remove),
+            "upload_file": Operation(self.upload_file),
+            "monitor_info": Operation(worker.measured.recorded),
+            "actor_call": Operation(worker.actor_host.call),
+            "actors": Operation(worker.actor_host.serve, takes_over=True),
         }
 
     def keys(self) -> list[Key]:

@@ -30,6 +30,7 @@ from headrace.machine import cpu_count
 from headrace.messages.worker import WorkerEvent, WorkerStatus
 from headrace.rpc import PooledRPCCall, Stream
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
+from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node, scheduler_address_of
 from headrace.rpc.server_logs import silence
 from headrace.rpc.slow_waits import WAITS, say_if_slow
@@ -100,7 +101,7 @@ class WorkerServer(Node):
         metrics, startup_information: functions by name, called with the worker; the scheduler is told what they return.
         validate: check the state's invariants after each event (slow; for tests).
         profile_cycle_interval: seconds, or text, that share an entry of the profile's history.
-        services: see `DocumentedServer.start_services`.
+        services: what else is to listen, for the public `Worker`, which starts it.
         heartbeat_interval: seconds, or text, between two heartbeats; the default leaves it to the scheduler.
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.
@@ -223,8 +224,7 @@ class WorkerServer(Node):
         self.actor_host = ActorHost(self)
         self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})
         self.operations = Operations(self)
-        self.server.handlers.update(self._operation_handlers())
-        self.server.takeovers["actors"] = self.actor_host.serve
+        self.server.add_operations("WorkerServer", self._operations())
         self.startup_information = dict(startup_information)
         self.batched_stream: Stream | None = None
         self.session = SchedulerSession(self, reconnect)
@@ -263,9 +263,9 @@ class WorkerServer(Node):
     def _keep_results_in(self, data: MutableMapping[Key, object]) -> None:
         self.data = data
 
-    def _operation_handlers(self) -> dict[str, Callable[..., Any]]:
-        """The function for each operation that others may ask for."""
-        return self.operations.handlers()
+    def _operations(self) -> dict[str, Operation]:
+        """The operations that others may ask for."""
+        return self.operations.table()
 
     def begin_runs(self, runs: list[TaskRun]) -> None:
         """Run tasks that the core has decided to run."""

@@ -135,7 +135,7 @@ async def test_what_no_plugin_overrides_costs_nothing(c: Client, s: Scheduler, a
     a.watch_transitions()
     assert s.state.observers == ()
     assert s.state.graph_observer is None
-    assert not a.state.watched
+    assert not a.core.watched
     assert await c.submit(inc, 1) == 2
     assert s.state.report is None
     s.add_plugin(Recorder())

@@ -13,7 +13,8 @@ from typing import Any
 from headrace.common.status import Status
 from headrace.rpc.pool import IDLE_LIMIT, ConnectionPool
 from headrace.rpc.server_life import Node
-from headrace.rpc.server_members import DocumentedServer
+
+from .server_members import DocumentedServer
 
 
 class _EveryNode(type):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from headrace.comm import get_address_host
@@ -15,6 +14,7 @@ from headrace.common.display.cluster_html import SHOWN, render_scheduler
 from headrace.common.display.html import badge
 from headrace.common.keys import Key, to_wire
 from headrace.common.status import Status
+from headrace.compat.core.server_members import given_as_they_ask
 from headrace.messages import FromWorker
 from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import CancelKeys, DesireKeys, ReleaseKeys, SubmitGraph
@@ -28,7 +28,6 @@ from headrace.messages.worker import (
 )
 from headrace.preloading import PreloadManager
 from headrace.rpc import Stream
-from headrace.rpc.server import takes_by_name
 from headrace.scheduler.connections.clients import ClientConnections
 from headrace.scheduler.connections.silence import Silence
 from headrace.scheduler.connections.worker_removal import WorkerRemoval
@@ -198,7 +197,7 @@ class Scheduler(SchedulerState):
         idle_timeout: object = None,
         interface: str | None = None,
         host: str | None = None,
-        port: int = 0,
+        port: int | None = 0,
         protocol: str | None = None,
         dashboard_address: object = None,
         dashboard: bool | None = None,
@@ -236,12 +235,7 @@ class Scheduler(SchedulerState):
         self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
         self.shell.service_ports = lambda: self.service_ports
         self.limit_transitions(transition_counter_max)
-        for name, operation in self.server.operations.items():
-            if getattr(operation.function, "__self__", None) is self and not operation.takes_over:
-                takes_comm, takes_serializers = takes_by_name(operation.function)  # a subclass's may take what it likes
-                self.server.operations[name] = replace(
-                    operation, takes_comm=takes_comm, takes_serializers=takes_serializers
-                )
+        self.server.operations.update(given_as_they_ask(self, self.server.operations))
 
     def _prepare_parts(self) -> None:
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""

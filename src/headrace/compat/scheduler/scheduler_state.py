@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from headrace.common.keys import Key, to_wire
+from headrace.compat.core.server_members import DocumentedServer
 from headrace.messages.base import Payload
-from headrace.rpc.server_members import DocumentedServer
 from headrace.scheduler.server import SchedulerServer
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.checks.invariants import InvariantError, check, problem_of

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
 from headrace.comm import Comm
 from headrace.common.keys import Key, to_wire
 from headrace.common.status import Status
+from headrace.compat.core.server_members import given_as_they_ask
 from headrace.containment import contained
 from headrace.protocol import Serialize
 from headrace.rpc.run_function import error_reply
+from headrace.rpc.server import Operation
 from headrace.worker.state.effects import GatherData, TaskRun
 from headrace.worker.state.events import BusyOver
 from headrace.worker.transfer import BUSY_PAUSE
@@ -27,19 +29,19 @@ from .views import WorkerViews
 class WorkerMethods(WorkerViews, ProfileMethods):
     """The documented methods of a `Worker`."""
 
-    def _operation_handlers(self) -> dict[str, Callable[..., Any]]:
-        return {
-            **super()._operation_handlers(),
-            "get_data": self.get_data,
-            "identity": self.identity,
-            "keys": self.keys,
-            "profile": self.get_profile,
-            "profile_metadata": self.get_profile_metadata,
-            "benchmark_disk": self.benchmark_disk,
-            "benchmark_memory": self.benchmark_memory,
-            "benchmark_network": self.benchmark_network,
-            "monitor_info": self.get_monitor_info,
+    def _operations(self) -> dict[str, Operation]:
+        methods = {
+            "get_data": Operation(self.get_data),
+            "identity": Operation(self.identity),
+            "keys": Operation(self.keys),
+            "profile": Operation(self.get_profile),
+            "profile_metadata": Operation(self.get_profile_metadata),
+            "benchmark_disk": Operation(self.benchmark_disk),
+            "benchmark_memory": Operation(self.benchmark_memory),
+            "benchmark_network": Operation(self.benchmark_network),
+            "monitor_info": Operation(self.get_monitor_info),
         }
+        return given_as_they_ask(self, {**super()._operations(), **methods})
 
     def begin_runs(self, runs: list[TaskRun]) -> None:
         """Run tasks, one by one by `execute` where a subclass overrides that."""

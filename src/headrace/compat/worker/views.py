@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from headrace.common.keys import Key
+from headrace.compat.core.server_members import DocumentedServer
 from headrace.compat.worker_state_machine.documented_machine import WorkerState
-from headrace.rpc.server_members import DocumentedServer
 from headrace.worker.operations import StoryLine
 from headrace.worker.server import WorkerServer
 from headrace.worker.state import TaskState

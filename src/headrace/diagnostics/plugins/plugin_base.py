@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.common.hooks import does_nothing
 
 if TYPE_CHECKING:
-    from headrace import Scheduler, Worker
-    from headrace.nanny import Nanny
+    from headrace import Nanny, Scheduler, Worker
 
 __all__ = ["NannyPlugin", "SchedulerPlugin", "WorkerPlugin"]
 

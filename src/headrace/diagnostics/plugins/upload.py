@@ -18,8 +18,7 @@ from headrace.rpc import remote_exception
 from .plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
-    from headrace import Scheduler, Worker
-    from headrace.nanny import Nanny
+    from headrace import Nanny, Scheduler, Worker
 
 #: Parts of paths that are left out of an uploaded directory.
 SKIPPED_WORDS = (".git", ".github", ".pytest_cache", "tests", "docs")

@@ -10,14 +10,15 @@ import inspect
 import logging
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from headrace.comm import Comm, Listener
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
-
-from .server_life import Node
+from headrace.rpc.server import Operation, takes_by_name
+from headrace.rpc.server_life import Node
 
 logger = logging.getLogger("distributed.core")
 
@@ -209,7 +210,7 @@ class DocumentedServer(Node):
         Raises:
             ValueError: the name is not a plain file name.
         """
-        from .files import take_file
+        from headrace.rpc.files import take_file
 
         directory = getattr(self, "local_directory", None) or self._directory_for_files()
         return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
@@ -219,3 +220,18 @@ class DocumentedServer(Node):
         if not hasattr(self, "_files"):
             self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
         return self._files.name
+
+
+def given_as_they_ask(server: DocumentedServer, operations: Mapping[str, Operation]) -> dict[str, Operation]:
+    """The operations, with `comm` and `serializers` for each method of the server that has such parameters.
+
+    A method that a user's subclass overrides may take what it likes.
+    """
+    return {name: _given_as_it_asks(server, operation) for name, operation in operations.items()}
+
+
+def _given_as_it_asks(server: DocumentedServer, operation: Operation) -> Operation:
+    if operation.takes_over or getattr(operation.function, "__self__", None) is not server:
+        return operation
+    takes_comm, takes_serializers = takes_by_name(operation.function)
+    return replace(operation, takes_comm=takes_comm, takes_serializers=takes_serializers)
