@@ -24,12 +24,12 @@ extensions = [
 ]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_static/*.md"]  # those are parts of a page, not pages
 
 html_theme = "furo"
 html_title = "headrace"
 html_static_path = ["_static"]
-html_css_files = ["settings.css"]
+html_css_files = ["settings.css", "developing.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {

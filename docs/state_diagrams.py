@@ -21,23 +21,23 @@ Pair = tuple[str, str]
 Place = tuple[float, float]
 
 #: Pixels between neighbouring places, size of a box, and room around all.
-STEP_X, STEP_Y, WIDTH, HEIGHT, MARGIN = 190, 120, 112, 38, 46
+STEP_X, STEP_Y, WIDTH, HEIGHT, MARGIN = 182, 120, 130, 44, 24
 #: Kinds of arrows and the size of their heads; later ones lie above earlier ones.
 ARROWS = {"back": 7, "other": 8, "way": 12}
 
 STYLE = """
 svg { background: #ffffff; border-radius: 12px; }
-text { font: 600 14px system-ui, sans-serif; fill: #17303a; text-anchor: middle; dominant-baseline: central; }
+text { font: 600 17px system-ui, sans-serif; fill: #17303a; text-anchor: middle; dominant-baseline: central; }
 rect { fill: #e6f1f5; stroke: #0f6d8c; stroke-width: 1.4; }
 rect.rest { fill: #dff3e4; stroke: #2c7a47; }
 rect.trouble { fill: #fbe7e3; stroke: #b4442c; }
 rect.end { fill: #eceff0; stroke: #6b7b82; stroke-dasharray: 4 3; }
 path { fill: none; stroke: #8fa3ab; stroke-width: 1.3; }
 path.way { stroke: #0f6d8c; stroke-width: 2.4; }
-path.back { stroke: #c3ced3; stroke-dasharray: 5 4; }
+path.back { stroke: #aebdc4; stroke-dasharray: 5 4; }
 marker path { fill: #8fa3ab; stroke: none; }
 marker#way path { fill: #0f6d8c; }
-marker#back path { fill: #c3ced3; }
+marker#back path { fill: #aebdc4; }
 @media (prefers-color-scheme: dark) {
   svg { background: #17191b; }
   text { fill: #e4eef2; }
@@ -47,10 +47,10 @@ marker#back path { fill: #c3ced3; }
   rect.end { fill: #252d30; stroke: #93a4ab; }
   path { stroke: #6f828a; }
   path.way { stroke: #6cc5e0; }
-  path.back { stroke: #41525a; }
+  path.back { stroke: #566a73; }
   marker path { fill: #6f828a; }
   marker#way path { fill: #6cc5e0; }
-  marker#back path { fill: #41525a; }
+  marker#back path { fill: #566a73; }
 }
 """.strip()
 
@@ -102,10 +102,10 @@ def diagrams() -> list[Diagram]:
                 "waiting": (1, 1),
                 "queued": (2, 0),
                 "no-worker": (2, 2),
-                "processing": (3, 1),
-                "memory": (4.2, 0.2),
-                "erred": (4.2, 1.8),
-                "forgotten": (5, 1.1),
+                "processing": (2.95, 1),
+                "memory": (4, 0.2),
+                "erred": (4, 1.8),
+                "forgotten": (4.75, 1),
             },
             [
                 ("released", "waiting"),
@@ -127,14 +127,14 @@ def diagrams() -> list[Diagram]:
                 "executing": (3.1, 0.6),
                 "long-running": (4.1, -0.1),
                 "rescheduled": (4.1, 1.1),
-                "fetch": (1, 3.3),
-                "flight": (2.1, 4.0),
-                "missing": (0.2, 4.3),
+                "fetch": (1.1, 3.2),
+                "flight": (2.2, 4),
+                "missing": (1, 4.5),
                 "cancelled": (3.1, 2.1),
                 "resumed": (3.1, 3.0),
-                "memory": (5, 2),
-                "error": (5, 3.1),
-                "forgotten": (-0.9, 3.1),
+                "memory": (4.6, 2.1),
+                "error": (4.6, 3.4),
+                "forgotten": (-0.1, 3.4),
             },
             [
                 ("released", "waiting"),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.structure.test_import_directions import LAYERS
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "headrace"
 DOCS = ROOT / "docs"
@@ -57,3 +59,9 @@ def test_diagrams_are_what_the_tables_say() -> None:
         [sys.executable, str(DOCS / "state_diagrams.py"), "--check"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_layers_of_the_design_are_those_that_imports_follow() -> None:
+    drawn = (DOCS / "design.md").read_text(encoding="utf-8").split("```\n", 2)[1]
+    rows = [tuple(line.split("  ")[0].split()) for line in drawn.splitlines()]
+    assert rows == [tuple(part.removeprefix("headrace.") for part in row) for row in LAYERS]
