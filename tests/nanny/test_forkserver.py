@@ -226,7 +226,7 @@ async def test_a_server_stays_when_descriptors_have_run_out(c: Client, s: Schedu
     async with Nanny(s.address, nthreads=1) as first:
         (server,) = servers()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(forkserver._ServerProcess, "fork", fail)
+            patch.setattr(forkserver._ForkServerProcess, "fork", fail)
             async with Nanny(s.address, nthreads=1) as other:
                 assert (await c.run(os.getppid))[other.worker_address] == os.getpid()
         assert servers() == [server]
