@@ -44,6 +44,8 @@ def names_before(package: str, home: str) -> Callable[[str], Any]:
     """
 
     def load(name: str) -> Any:
+        if name == "__all__":  # asked for by `from X import *`
+            return _public_names(package, home)
         if name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
@@ -60,3 +62,10 @@ def names_before(package: str, home: str) -> Callable[[str], Any]:
         raise AttributeError(f"module {public!r} has no attribute {name!r}")
 
     return load
+
+
+def _public_names(package: str, home: str) -> list[str]:
+    """The names of a star import: those of the package itself, and those of the one that it stands before."""
+    theirs = import_module(home)
+    names = {*getattr(theirs, "__all__", vars(theirs)), *vars(sys.modules[package])}
+    return sorted(name for name in names if not name.startswith("_"))

@@ -25,4 +25,6 @@ _others = names_before(__name__, "headrace.scheduler")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted({*_NAMES, *_others(name)})
     return _own(name) if name in _NAMES else _others(name)

@@ -55,12 +55,27 @@ def forwarded(
     return cast("Callable[Concatenate[Any, Parameters], Result]", method)
 
 
-def overridden(kind: type) -> dict[str, Destination]:
-    """The forwarded methods in whose place a subclass has put its own, by name."""
-    found: dict[str, Destination] = {}
+def forwarded_methods(kind: type) -> dict[str, Callable[..., Any]]:
+    """The methods of a class that pass on to a part, by name."""
+    found: dict[str, Callable[..., Any]] = {}
     for base in reversed(kind.__mro__):
-        found.update({name: member.__forwards__ for name, member in vars(base).items() if hasattr(member, _MARK)})
-    return {name: where for name, where in found.items() if not hasattr(getattr(kind, name), _MARK)}
+        found.update({name: member for name, member in vars(base).items() if hasattr(member, _MARK)})
+    return found
+
+
+def overridden(kind: type, methods: dict[str, Callable[..., Any]]) -> dict[str, Destination]:
+    """The methods in whose place a subclass, or a patch of the class, has put others; by name.
+
+    Compared by identity: `functools.wraps` copies the mark of the method that it imitates.
+
+    Args:
+        methods: those of the class as it was defined.
+    """
+    return {
+        name: cast("Destination", getattr(member, _MARK))
+        for name, member in methods.items()
+        if getattr(kind, name) is not member
+    }
 
 
 class HeldBy(Generic[Result]):

@@ -55,7 +55,7 @@ from headrace.scheduler.worker_directory import WorkerDirectory
 from headrace.security import Security
 
 from . import record_questions
-from .forwarding import HeldBy, forwarded, overridden
+from .forwarding import HeldBy, forwarded, forwarded_methods, overridden
 from .scheduler_state import SchedulerState
 
 
@@ -239,7 +239,7 @@ class Scheduler(SchedulerState):
 
     def _prepare_parts(self) -> None:
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""
-        for name, (part, method) in overridden(type(self)).items():
+        for name, (part, method) in overridden(type(self), _FORWARDED).items():
             setattr(getattr(self.parts, part), method, getattr(self, name))
 
     async def _open(self) -> None:
@@ -547,3 +547,7 @@ class Scheduler(SchedulerState):
     def transition_story(self, *keys_or_tasks_or_stimuli: Key | TaskState) -> list[Transition]:
         """The same as `story`."""
         return self.parts.inspection.story(*keys_or_tasks_or_stimuli)
+
+
+#: As defined, before anybody patches the class.
+_FORWARDED = forwarded_methods(Scheduler)

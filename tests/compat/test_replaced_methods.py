@@ -1,0 +1,48 @@
+"""Methods of the public Scheduler that users replace, and star imports of the public modules."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from headrace import Client, Scheduler
+
+
+class Decorated(Scheduler):
+    """A subclass whose method wears the name and attributes of the one that it overrides."""
+
+    asked = 0
+
+    @wraps(Scheduler.get_ncores)
+    def get_ncores(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        return super().get_ncores(*args, **kwargs)
+
+
+async def test_a_decorated_override_is_called() -> None:
+    async with Decorated(port=0, dashboard=False) as scheduler:
+        async with Client(scheduler.address, asynchronous=True) as client:
+            assert await client.ncores() == {}
+        assert scheduler.asked == 1
+
+
+async def test_a_patched_method_of_the_class_is_called() -> None:
+    def patched(self: Scheduler, *args: Any, **kwargs: Any) -> dict[str, int]:
+        return {"patched": 1}
+
+    with mock.patch.object(Scheduler, "get_ncores", patched):
+        async with Scheduler(port=0) as scheduler, Client(scheduler.address, asynchronous=True) as client:
+            assert await client.ncores() == {"patched": 1}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("scheduler", "TaskState"), ("scheduler", "Scheduler"), ("profile", "watch"), ("preloading", "process_preloads")],
+)
+def test_a_star_import_has_the_names_of_the_module_behind(module: str, name: str) -> None:
+    names: dict[str, Any] = {}
+    exec(f"from distributed.{module} import *", names)
+    assert name in names
