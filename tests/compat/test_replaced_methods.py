@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from headrace import Client, Scheduler
+from headrace import Client, Scheduler, Worker
 
 
 class Decorated(Scheduler):
@@ -36,6 +36,30 @@ async def test_a_patched_method_of_the_class_is_called() -> None:
     with mock.patch.object(Scheduler, "get_ncores", patched):
         async with Scheduler(port=0) as scheduler, Client(scheduler.address, asynchronous=True) as client:
             assert await client.ncores() == {"patched": 1}
+
+
+async def test_a_method_that_is_replaced_on_a_scheduler_is_called_from_within() -> None:
+    async with Scheduler(port=0) as scheduler:
+        own = scheduler.log_event
+        with mock.patch.object(scheduler, "log_event", wraps=own) as seen:
+            async with Client(scheduler.address, asynchronous=True) as client:
+                assert client.id in str(seen.call_args_list)
+        calls = seen.call_count
+        async with Client(scheduler.address, asynchronous=True):
+            assert seen.call_count == calls
+
+
+class Telling(Worker):
+    """A worker whose story is told by a method of the user's."""
+
+    def story(self, *keys: object) -> Any:
+        return [("told", *keys)]
+
+
+async def test_an_overridden_story_of_a_worker_is_the_one_that_clients_hear() -> None:
+    async with Scheduler(port=0) as scheduler, Telling(scheduler.address):
+        async with Client(scheduler.address, asynchronous=True) as client:
+            assert "told" in str(await client.story("x"))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ def forwarded_methods(kind: type) -> dict[str, Callable[..., Any]]:
     return found
 
 
+def destination_of(method: Callable[..., Any]) -> Destination:
+    """The part's method that a forwarded one passes on to."""
+    return cast("Destination", getattr(method, _MARK))
+
+
 def overridden(kind: type, methods: dict[str, Callable[..., Any]]) -> dict[str, Destination]:
     """The methods in whose place a subclass, or a patch of the class, has put others; by name.
 
@@ -71,11 +76,7 @@ def overridden(kind: type, methods: dict[str, Callable[..., Any]]) -> dict[str, 
     Args:
         methods: those of the class as it was defined.
     """
-    return {
-        name: cast("Destination", getattr(member, _MARK))
-        for name, member in methods.items()
-        if getattr(kind, name) is not member
-    }
+    return {name: destination_of(member) for name, member in methods.items() if getattr(kind, name) is not member}
 
 
 class HeldBy(Generic[Result]):

@@ -55,7 +55,7 @@ from headrace.scheduler.worker_directory import WorkerDirectory
 from headrace.security import Security
 
 from . import record_questions
-from .forwarding import HeldBy, forwarded, forwarded_methods, overridden
+from .forwarding import HeldBy, destination_of, forwarded, forwarded_methods, overridden
 from .scheduler_state import SchedulerState
 
 
@@ -241,6 +241,22 @@ class Scheduler(SchedulerState):
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""
         for name, (part, method) in overridden(type(self), _FORWARDED).items():
             setattr(getattr(self.parts, part), method, getattr(self, name))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute; a method that is replaced on this scheduler (tests do) is replaced for its part as well."""
+        super().__setattr__(name, value)
+        if name in _FORWARDED and name in self.__dict__:
+            part, method = destination_of(_FORWARDED[name])
+            setattr(getattr(self.parts, part), method, value)
+
+    def __delattr__(self, name: str) -> None:
+        """Take an attribute back; the part gets its own method back, or that of the subclass."""
+        super().__delattr__(name)
+        if name in _FORWARDED:
+            part, method = destination_of(_FORWARDED[name])
+            delattr(getattr(self.parts, part), method)
+            if getattr(type(self), name) is not _FORWARDED[name]:
+                setattr(getattr(self.parts, part), method, getattr(self, name))
 
     async def _open(self) -> None:
         await super()._open()
