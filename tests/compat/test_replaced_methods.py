@@ -57,9 +57,12 @@ class Telling(Worker):
 
 
 async def test_an_overridden_story_of_a_worker_is_the_one_that_clients_hear() -> None:
-    async with Scheduler(port=0) as scheduler, Telling(scheduler.address):
-        async with Client(scheduler.address, asynchronous=True) as client:
-            assert "told" in str(await client.story("x"))
+    async with (
+        Scheduler(port=0) as scheduler,
+        Telling(scheduler.address),
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        assert "told" in str(await client.story("x"))
 
 
 @pytest.mark.parametrize(
