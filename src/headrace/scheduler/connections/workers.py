@@ -244,22 +244,28 @@ class WorkerConnections:
             return  # late words of one that has gone
         now = worker.heard_at = self.shell.now()
         worker.last_seen = now + self.core.shift
-        begin = 0
         try:
-            for position, message in enumerate(messages):
-                take = FROM_WORKER.get(type(message))
-                if take is None:
-                    continue
-                if begin < position:
-                    self.core.handle_batch(worker, messages[begin:position], now)
-                begin = position + 1
-                take(self, worker, message, now)
-            if begin < len(messages):
-                self.core.handle_batch(worker, messages[begin:] if begin else messages, now)
+            if FROM_WORKER.keys().isdisjoint(map(type, messages)):  # nearly all batches
+                self.core.handle_batch(worker, messages, now)
+            else:
+                self._take_in_runs(worker, messages, now)
         except UnknownMessage as error:
             self._refuse_stream(worker, error)
         if self.core.dirty:
             self.shell.flush()
+
+    def _take_in_runs(self, worker: WorkerState, messages: list[Any], now: float) -> None:
+        begin = 0
+        for position, message in enumerate(messages):
+            take = FROM_WORKER.get(type(message))
+            if take is None:
+                continue
+            if begin < position:
+                self.core.handle_batch(worker, messages[begin:position], now)
+            begin = position + 1
+            take(self, worker, message, now)
+        if begin < len(messages):
+            self.core.handle_batch(worker, messages[begin:], now)
 
     def _refuse_stream(self, worker: WorkerState, error: UnknownMessage) -> None:
         """A message came that nobody here takes: the two sides do not understand each other."""
