@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace.common.callables import (
-    has_keyword,
-    import_term,
-    iscoroutinefunction,
-)
-from headrace.compat.utils import has_arg
+from headrace.common.callables import has_arg, has_keyword, import_term, iscoroutinefunction
 
 
 async def asynchronous(x: int) -> int:
