@@ -35,17 +35,22 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return load
 
 
-def names_before(package: str, home: str) -> Callable[[str], Any]:
+def names_before(package: str, home: str, own: Mapping[str, str] | None = None) -> Callable[[str], Any]:
     """A `__getattr__` for a package of public modules that stands before another and has that one's names as well.
 
     Args:
         package: its `__name__`.
         home: the other package, which has the names, and the modules that the first one lacks.
+        own: names that are the first one's, with the modules that have them, as `lazy_names` takes them.
     """
+    own = own or {}
+    load_own = lazy_names(package, own)
 
     def load(name: str) -> Any:
         if name == "__all__":  # asked for by `from X import *`
-            return _public_names(package, home)
+            return sorted({*own, *_public_names(package, home)})
+        if name in own:
+            return load_own(name)
         if name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:

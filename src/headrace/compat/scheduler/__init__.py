@@ -5,9 +5,9 @@ Nothing below imports this package: what makes a scheduler gets the class from t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.common.facade import lazy_names, names_before
+from headrace.common.facade import names_before
 
 if TYPE_CHECKING:
     from .public_scheduler import Scheduler as Scheduler
@@ -20,11 +20,4 @@ _NAMES = {
     "decide_worker": ".scheduler_state",
 }
 
-_own = lazy_names(__name__, _NAMES)
-_others = names_before(__name__, "headrace.scheduler")
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__all__":
-        return sorted({*_NAMES, *_others(name)})
-    return _own(name) if name in _NAMES else _others(name)
+__getattr__ = names_before(__name__, "headrace.scheduler", _NAMES)

@@ -5,9 +5,9 @@ The names are loaded when they are used, so that a name for use inside tasks doe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from headrace.common.facade import lazy_names, names_before
+from headrace.common.facade import names_before
 
 if TYPE_CHECKING:
     from headrace.client import get_client
@@ -65,9 +65,4 @@ __all__ = [
     "worker_client",
 ]
 
-_documented = lazy_names(__name__, _HOMES)
-_production = names_before(__name__, "headrace.worker")
-
-
-def __getattr__(name: str) -> Any:
-    return _documented(name) if name in _HOMES else _production(name)
+__getattr__ = names_before(__name__, "headrace.worker", _HOMES)
