@@ -101,14 +101,20 @@ def released_forgotten(state: WorkerCore, task: TaskState) -> Follow:
     return None
 
 
-def leave_missing(then: Step) -> Step:
-    """missing → *: the task is no longer among those that `FindMissing` asks for."""
+def after(leave: Callable[[WorkerCore, TaskState], None], then: Step) -> Step:
+    """The move that first leaves a state, by one function for all moves out of it, and then goes on as another does."""
 
     def step(state: WorkerCore, task: TaskState) -> Follow:
-        state.missing_dep_flight.discard(task)
+        leave(state, task)
         return then(state, task)
 
+    step.__name__ = f"{leave.__name__}, {then.__name__}"  # the drawn tables show it
     return step
+
+
+def leave_missing(state: WorkerCore, task: TaskState) -> None:
+    """missing → *: the task is no longer among those that `FindMissing` asks for."""
+    state.missing_dep_flight.discard(task)
 
 
 def fetch_flight(state: WorkerCore, task: TaskState) -> Follow:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headrace.messages.worker import TaskFailed
 
 from . import run_queues
-from .data_moves import Follow, Step, enter_memory, forget_run, released_fetch
+from .data_moves import Follow, enter_memory, forget_run, released_fetch
 from .dependency_links import await_data, detach
 from .effects import TaskRun
 from .tasks import TaskState
@@ -29,14 +29,9 @@ def enter_waiting(state: WorkerCore, task: TaskState) -> Follow:
     return None if task.waiting_for_data else [(task, "ready")]
 
 
-def leave_waiting(then: Step) -> Step:
+def leave_waiting(state: WorkerCore, task: TaskState) -> None:
     """waiting → *: the task is no longer among those that wait for data."""
-
-    def step(state: WorkerCore, task: TaskState) -> Follow:
-        state.waiting.discard(task)
-        return then(state, task)
-
-    return step
+    state.waiting.discard(task)
 
 
 def waiting_ready(state: WorkerCore, task: TaskState) -> Follow:
@@ -62,14 +57,9 @@ def waiting_constrained(state: WorkerCore, task: TaskState) -> Follow:
     return None
 
 
-def leave_ready(then: Step) -> Step:
+def leave_ready(state: WorkerCore, task: TaskState) -> None:
     """ready → *, but for executing: the task's entry stays in the heap, and is skipped when it surfaces."""
-
-    def step(state: WorkerCore, task: TaskState) -> Follow:
-        run_queues.note_stale_ready(state)
-        return then(state, task)
-
-    return step
+    run_queues.note_stale_ready(state)
 
 
 def ready_waiting(state: WorkerCore, task: TaskState) -> Follow:
@@ -98,18 +88,13 @@ def enter_executing(state: WorkerCore, task: TaskState) -> Follow:
     return None
 
 
-def leave_run(then: Step) -> Step:
+def leave_run(state: WorkerCore, task: TaskState) -> None:
     """* → *, when a run has ended, or was taken back unstarted: its slot and its resources are free again."""
-
-    def step(state: WorkerCore, task: TaskState) -> Follow:
-        run_queues.stop(state, task)
-        if state.long_running:
-            state.long_running.discard(task)
-        if task.held_resources:
-            run_queues.give_back_resources(state, task)
-        return then(state, task)
-
-    return step
+    run_queues.stop(state, task)
+    if state.long_running:
+        state.long_running.discard(task)
+    if task.held_resources:
+        run_queues.give_back_resources(state, task)
 
 
 def executing_memory(state: WorkerCore, task: TaskState) -> Follow:

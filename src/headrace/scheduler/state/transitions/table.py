@@ -15,20 +15,7 @@ instead. A promise that is kept (`promises.keep`) is one of that row's outcomes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from .by_release import (
-    erred_forgotten,
-    erred_memory,
-    erred_waiting,
-    parked_erred,
-    parked_forgotten,
-    processing_forgotten,
-    processing_waiting,
-    waiting_erred,
-    waiting_forgotten,
-)
+from .by_release import Row, by_release
 from .erring import erred_released, memory_erred, processing_erred, released_erred
 from .forgetting import memory_forgotten, released_forgotten, stay_forgotten
 from .parking import to_no_worker, to_queued
@@ -43,14 +30,6 @@ from .running import (
     waiting_memory,
 )
 
-if TYPE_CHECKING:
-    from headrace.scheduler.state.core import SchedulerCore
-    from headrace.scheduler.state.records.tasks import TaskState
-
-    from .engine import Recommendations
-
-Row = Callable[["SchedulerCore", "TaskState", "Recommendations"], None]
-
 TABLE: dict[tuple[str, str], Row] = {
     ("released", "waiting"): released_waiting,
     ("released", "memory"): released_memory,
@@ -61,33 +40,44 @@ TABLE: dict[tuple[str, str], Row] = {
     ("waiting", "no-worker"): to_no_worker,
     ("waiting", "memory"): waiting_memory,
     ("waiting", "released"): waiting_released,
-    ("waiting", "erred"): waiting_erred,
-    ("waiting", "forgotten"): waiting_forgotten,
+    # Something that the task waits for has erred, and so does the task.
+    ("waiting", "erred"): by_release(waiting_released, released_erred),
+    # The last client that wanted the waiting task has let go of it, or what it needs is lost for good.
+    ("waiting", "forgotten"): by_release(waiting_released, released_forgotten),
     ("no-worker", "processing"): to_processing,
     ("no-worker", "queued"): to_queued,
     ("no-worker", "memory"): parked_memory,
     ("no-worker", "released"): parked_released,
-    ("no-worker", "erred"): parked_erred,
-    ("no-worker", "forgotten"): parked_forgotten,
+    # It has waited too long for a worker, or the actor that it needs is lost.
+    ("no-worker", "erred"): by_release(parked_released, released_erred),
+    # The last client that wanted it has let go of it.
+    ("no-worker", "forgotten"): by_release(parked_released, released_forgotten),
     ("queued", "processing"): to_processing,
     ("queued", "no-worker"): to_no_worker,
     ("queued", "memory"): parked_memory,
     ("queued", "released"): parked_released,
-    ("queued", "erred"): parked_erred,
-    ("queued", "forgotten"): parked_forgotten,
+    # The actor that the task needs is lost.
+    ("queued", "erred"): by_release(parked_released, released_erred),
+    # The last client that wanted it has let go of it.
+    ("queued", "forgotten"): by_release(parked_released, released_forgotten),
     ("processing", "processing"): to_another_worker,
-    ("processing", "waiting"): processing_waiting,
+    # The task failed and has retries left: it waits again, for its time if its retry policy sets one.
+    ("processing", "waiting"): by_release(processing_released, released_waiting),
     ("processing", "memory"): processing_memory,
     ("processing", "released"): processing_released,
     ("processing", "erred"): processing_erred,
-    ("processing", "forgotten"): processing_forgotten,
+    # The last client that wanted the task has let go of it while a worker has it: the worker is told to drop it.
+    ("processing", "forgotten"): by_release(processing_released, released_forgotten),
     ("memory", "released"): memory_released,
     ("memory", "erred"): memory_erred,
     ("memory", "forgotten"): memory_forgotten,
     ("erred", "released"): erred_released,
-    ("erred", "waiting"): erred_waiting,
-    ("erred", "memory"): erred_memory,
-    ("erred", "forgotten"): erred_forgotten,
+    # The task whose failure this one shares is tried again, and somebody wants this one.
+    ("erred", "waiting"): by_release(erred_released, released_waiting),
+    # A client has scattered data under the key of a task that erred.
+    ("erred", "memory"): by_release(erred_released, released_memory),
+    # The last client that wanted the erred task has let go of it.
+    ("erred", "forgotten"): by_release(erred_released, released_forgotten),
     ("forgotten", "waiting"): stay_forgotten,
     ("forgotten", "processing"): stay_forgotten,
     ("forgotten", "released"): stay_forgotten,
