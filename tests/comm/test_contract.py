@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from typing import Any
 
@@ -275,9 +276,19 @@ async def test_nobody_there(transport: Transport) -> None:
     assert isinstance(caught.value, asyncio.TimeoutError)
 
 
+def keep_little_in_the_kernel(comm: Comm) -> None:
+    """Have the kernel keep little of what travels, so that it is full at once, and not by and by."""
+    descriptor = comm._transport.get_extra_info("socket").fileno()  # type: ignore[attr-defined]
+    with socket.socket(fileno=os.dup(descriptor)) as kernel:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            kernel.setsockopt(socket.SOL_SOCKET, option, 65_536)
+
+
 async def test_write_waits_for_an_end_that_does_not_read(socket_transport: Transport) -> None:
     with dask.config.set({"distributed.comm.same-machine-memory": False}):
         async with socket_transport.pair() as (near, far):
+            for comm in (near, far):
+                keep_little_in_the_kernel(comm)
             far._transport.pause_reading()  # type: ignore[attr-defined]
             for _ in range(40):
                 near.send(b"x" * 1_000_000)

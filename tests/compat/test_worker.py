@@ -75,7 +75,7 @@ async def test_memory_limit(s: Scheduler) -> None:
         assert w.memory_limit == s.workers[w.address].memory_limit == 5 * 10**9
     async with Worker(s.address, nthreads=1, memory_limit=0) as w:
         assert not w.memory_limit
-    async with Worker(s.address, nthreads=1, memory_limit="auto") as one, Worker(s.address, nthreads=10_000) as all_:
+    async with Worker(s.address, nthreads=1, memory_limit="auto") as one, Worker(s.address, nthreads=2 * cores) as all_:
         assert one.memory_limit is not None
         assert all_.memory_limit is not None
         assert one.memory_limit <= psutil.virtual_memory().total
