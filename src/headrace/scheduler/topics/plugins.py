@@ -49,9 +49,9 @@ class PluginRequests:
         """Add a plugin that a client sent, and start it."""
         instance = self.shell.open_sent(plugin)
         name = name or plugin_name(instance)
-        if name in self.shell.plugins:
-            if idempotent or (idempotent is None and getattr(instance, "idempotent", False)):
-                return {"status": "OK"}
+        keeps = idempotent or (idempotent is None and getattr(instance, "idempotent", False))
+        if keeps and name in self.shell.plugins:
+            return {"status": "OK"}
         await _awaited(hook_of(instance, "start"), self.shell.facade)
         before = self.shell.plugins.get(name)
         self.shell.plugin_registry.add(instance, name=name)
