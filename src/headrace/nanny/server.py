@@ -449,7 +449,7 @@ class NannyServer(Node):
             await self.plugin_remove(name)
         self.plugins[name] = plugin
         logger.info("Starting Nanny plugin %s", name)
-        result = plugin.setup(self) if hasattr(plugin, "setup") else None
+        result = plugin.setup(nanny=self) if hasattr(plugin, "setup") else None
         if inspect.isawaitable(result):
             await result
         if getattr(plugin, "restart", False) and self.is_alive():
@@ -461,7 +461,7 @@ class NannyServer(Node):
         plugin = self.plugins.pop(name, None)
         if plugin is not None and hasattr(plugin, "teardown"):
             try:
-                result = plugin.teardown(self)
+                result = plugin.teardown(nanny=self)
                 if inspect.isawaitable(result):
                     await result
             except BaseException as raised:  # the nanny may be closing, and has to go on with that

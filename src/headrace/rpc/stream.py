@@ -57,7 +57,10 @@ class Stream:
         self._call_soon = asyncio.get_running_loop().call_soon
         self._outbox: list[Any] = []
         self._scheduled = False
-        comm.start_stream(incoming, on_batch, on_close)
+        self._start(incoming, on_batch, on_close)
+
+    def _start(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
+        self.comm.start_stream(incoming, on_batch, on_close)
 
     @property
     def closed(self) -> bool:
@@ -138,3 +141,25 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream over {self.comm!r}>"
+
+
+class DelayedStream(Stream):
+    """A stream that keeps what is sent until `begin`, while the comm still waits for the answer to a request."""
+
+    __slots__ = ("_waiting",)
+
+    def _start(self, *arguments: Any) -> None:
+        self._waiting: tuple[Any, ...] | None = arguments
+
+    def begin(self) -> None:
+        """Be a stream from now on, and send what has been kept."""
+        if self._waiting is not None:
+            arguments, self._waiting = self._waiting, None
+            super()._start(*arguments)
+            self._flush()
+
+    def _write(self, messages: list[Any]) -> None:
+        if self._waiting is None:
+            super()._write(messages)
+        else:
+            self._outbox = messages + self._outbox

@@ -6,6 +6,7 @@ A hook that no plugin overrides is not called: without plugins, a task costs one
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -52,20 +53,17 @@ class PluginRegistry:
         self._watchers: tuple[TransitionWatcher, ...] = ()
 
     def add(self, plugin: object, idempotent: bool = False, name: str | None = None) -> None:
-        """Add a scheduler plugin.
+        """Add a scheduler plugin; one of the same name is replaced, with a warning.
 
         Args:
-            idempotent: leave one of the same name in place.
-
-        Raises:
-            ValueError: the name is taken.
+            idempotent: leave one of the same name in place instead.
         """
         name = name or plugin_name(plugin)
         if name in self.plugins:
             if idempotent:
                 return
-            raise BadRequestError(
-                f"a scheduler plugin named {name!r} is there already; remove it first or name this one"
+            warnings.warn(
+                f"Scheduler already contains a plugin with name {name}; it is replaced", UserWarning, stacklevel=3
             )
         self.plugins[name] = plugin
         self._observe()
@@ -77,7 +75,9 @@ class PluginRegistry:
             ValueError: there is none of that name.
         """
         if name not in self.plugins:
-            raise BadRequestError(f"there is no scheduler plugin named {name!r}; there are {sorted(self.plugins)}")
+            raise BadRequestError(
+                f"Could not find plugin {name!r} among the current scheduler plugins; there are {sorted(self.plugins)}"
+            )
         del self.plugins[name]
         self._observe()
 

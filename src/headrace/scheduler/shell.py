@@ -234,11 +234,19 @@ class Shell:
 
     # Plugins and extensions
 
-    def notify_plugins(self, hook: str, *args: object, **kwargs: object) -> None:
+    def awaits_hook(self, hook: str) -> bool:
+        """Whether a plugin's hook is a coroutine function, so that something may have to wait for its end."""
+        return any(inspect.iscoroutinefunction(hook_of(plugin, hook)) for plugin in self.plugins.values())
+
+    def notify_plugins(self, hook: str, *args: object, **kwargs: object) -> list[Task[None]]:
         """Call a hook of every plugin; one that raises is logged and does not stop the others.
 
         Coroutines run in the background after all plain hooks have run.
+
+        Returns:
+            The tasks of these coroutines, for whoever waits for them.
         """
+        running = []
         for name, plugin in list(self.plugins.items()):
             function = hook_of(plugin, hook)
             if function is None:
@@ -249,7 +257,8 @@ class Shell:
                 log_raised(logger, raised, "Plugin %s failed in %s", name, hook)
             else:
                 if inspect.iscoroutine(result):
-                    self.run_in_background(_log_errors(result, name, hook))
+                    running.append(self.run_in_background(_log_errors(result, name, hook)))
+        return running
 
     def call_extensions(self, hook: str, *args: object) -> None:
         """Call a hook of the extensions that have it; one that raises is logged and does not stop the others."""

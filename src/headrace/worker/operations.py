@@ -210,7 +210,7 @@ class Operations:
             await self.plugin_remove(name)
         worker.plugins[name] = plugin
         logger.info("Starting Worker plugin %s", name)
-        await _call_hook(plugin, "setup", worker)
+        await _call_hook(plugin, "setup", worker=worker)
         worker.watch_transitions()
 
     async def plugin_remove(self, name: str) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class Operations:
         worker.watch_transitions()
         if plugin is not None:
             try:
-                await _call_hook(plugin, "teardown", worker)
+                await _call_hook(plugin, "teardown", worker=worker)
             except BaseException as raised:
                 return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}
@@ -234,9 +234,9 @@ class Operations:
         return take_file(self._worker.local_directory, filename, data, load)
 
 
-async def _call_hook(plugin: object, hook: str, *args: object) -> None:
+async def _call_hook(plugin: object, hook: str, **arguments: object) -> None:
     function = getattr(plugin, hook, None)
     if function is not None:
-        result = function(*args)
+        result = function(**arguments)
         if inspect.isawaitable(result):
             await result

@@ -154,7 +154,7 @@ async def test_a_plugin_that_fails_does_no_harm(c: Client, s: Scheduler, a: Work
         def update_graph(self, *args: Any, **kwargs: Any) -> None:
             raise ValueError("broken update_graph")
 
-        async def add_worker(self, *args: Any) -> None:  # type: ignore[override]
+        async def add_worker(self, **kwargs: Any) -> None:  # type: ignore[override]
             raise ValueError("broken add_worker")
 
     s.add_plugin(Broken())
@@ -184,7 +184,8 @@ async def test_registering_again(c: Client, s: Scheduler, a: Worker) -> None:
         await c.unregister_worker_plugin("once")
     await c.register_plugin(Recorder())
     first = s.plugins["recorder"]
-    await c.register_plugin(Recorder())
+    with pytest.warns(UserWarning, match="already contains a plugin with name recorder"):
+        await c.register_plugin(Recorder())
     assert s.plugins["recorder"] is not first
     assert first.heard[-1] == ("close",)
     await c.unregister_scheduler_plugin("recorder")
@@ -192,6 +193,145 @@ async def test_registering_again(c: Client, s: Scheduler, a: Worker) -> None:
         await c.unregister_scheduler_plugin("recorder")
     with pytest.raises(TypeError, match="inherit"):
         await c.register_plugin(object())
+
+
+@gen_cluster(nthreads=[])
+async def test_a_plugin_takes_the_place_of_one_of_its_name(s: Scheduler) -> None:
+    first, second = Recorder(), Recorder()
+    s.add_plugin(first)
+    s.add_plugin(second, idempotent=True)
+    assert s.plugins["recorder"] is first
+    with pytest.warns(UserWarning, match="already contains a plugin with name recorder"):
+        s.add_plugin(second)
+    assert s.plugins["recorder"] is second
+    s.log_event("mine", 1)
+    assert (first.heard, second.heard) == ([], [("log_event", 1)])
+
+
+class InAnyOrder(SchedulerPlugin):
+    """Has the hooks' parameters in an order of its own, or takes some by `**kwargs`."""
+
+    name = "in-any-order"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def add_worker(self, worker: str, scheduler: Scheduler) -> None:  # type: ignore[override]
+        self.heard.append(("add_worker", worker, scheduler))
+
+    def remove_worker(self, *, worker: str, **kwargs: Any) -> None:  # type: ignore[override]
+        self.heard.append(("remove_worker", worker, kwargs["scheduler"]))
+
+    def add_client(self, client: str, scheduler: Scheduler) -> None:  # type: ignore[override]
+        self.heard.append(("add_client", client, scheduler))
+
+    def remove_client(self, **kwargs: Any) -> None:  # type: ignore[override]
+        self.heard.append(("remove_client", kwargs["client"], kwargs["scheduler"]))
+
+
+@gen_cluster(nthreads=[])
+async def test_hooks_are_given_their_arguments_by_name(s: Scheduler) -> None:
+    plugin = InAnyOrder()
+    s.add_plugin(plugin)
+    async with Worker(s.address) as worker:
+        pass
+    async with Client(s.address, asynchronous=True) as client:
+        pass
+    await async_poll_for(lambda: len(plugin.heard) == 4, timeout=10)
+    assert sorted(plugin.heard[:2], key=lambda line: line[0]) == [
+        ("add_worker", worker.address, s),
+        ("remove_worker", worker.address, s),
+    ]
+    assert plugin.heard[2:] == [("add_client", client.id, s), ("remove_client", client.id, s)]
+
+
+class OfAWorkerByName(WorkerPlugin):
+    name = "by-name"
+
+    def setup(self, *, worker: Worker) -> None:
+        self.heard = [("setup", worker)]
+
+    def teardown(self, *, worker: Worker) -> None:
+        self.heard.append(("teardown", worker))
+
+
+class OfANannyByName(NannyPlugin):
+    name = "by-name"
+
+    def setup(self, *, nanny: Nanny) -> None:
+        self.heard = [("setup", nanny)]
+
+    def teardown(self, *, nanny: Nanny) -> None:
+        self.heard.append(("teardown", nanny))
+
+
+@gen_cluster(nthreads=[("127.0.0.1", 1)])
+async def test_hooks_of_workers_and_nannies_are_given_theirs_by_name(s: Scheduler, a: Worker) -> None:
+    plugin = OfAWorkerByName()
+    await a.plugin_add(plugin)
+    await a.plugin_remove("by-name")
+    assert plugin.heard == [("setup", a), ("teardown", a)]
+    on_nanny, nanny = OfANannyByName(), Nanny(s.address)
+    await nanny.plugin_add(on_nanny)
+    await nanny.plugin_remove("by-name")
+    assert on_nanny.heard == [("setup", nanny), ("teardown", nanny)]
+
+
+class Patient(SchedulerPlugin):
+    """Takes its time over workers, until the test opens the gate."""
+
+    name = "patient"
+
+    def __init__(self) -> None:
+        self.began, self.gate = asyncio.Event(), asyncio.Event()
+        self.removed: list[str] = []
+
+    async def add_worker(self, scheduler: Scheduler, worker: str) -> None:  # type: ignore[override]
+        assert worker in scheduler.workers
+        self.began.set()
+        await self.gate.wait()
+
+    async def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        self.removed.append(worker)
+
+
+@gen_cluster(client=True, nthreads=[])
+async def test_a_worker_begins_when_coroutines_of_plugins_have_ended(c: Client, s: Scheduler) -> None:
+    plugin = Patient()
+    s.add_plugin(plugin)
+    future = c.submit(inc, 1)
+    worker = Worker(s.address)
+    starting = asyncio.ensure_future(worker.start())
+    await plugin.began.wait()
+    await async_poll_for(lambda: s.tasks[future.key].state == "processing", timeout=10)
+    assert not worker.is_running  # the task waits for it here
+    assert not starting.done()
+    plugin.gate.set()
+    await starting
+    assert await future == 2
+    assert await s.remove_worker(worker.address) == "OK"
+    assert plugin.removed == [worker.address]
+    await worker.close()
+    async with Worker(s.address) as other:
+        await s.retire_workers([other.address])
+        assert plugin.removed == [worker.address, other.address]
+
+
+@gen_cluster(nthreads=[])
+async def test_a_worker_that_is_removed_meanwhile_registers_again(s: Scheduler) -> None:
+    plugin = Patient()
+    s.add_plugin(plugin)
+    worker = Worker(s.address)
+    starting = asyncio.ensure_future(worker.start())
+    await plugin.began.wait()
+    record = s.workers[worker.address]
+    await s.remove_worker(worker.address, close=False)
+    assert not s.workers
+    plugin.gate.set()
+    await starting
+    assert s.workers[worker.address] is not record
+    await worker.close()
 
 
 class NannyRecorder(NannyPlugin):

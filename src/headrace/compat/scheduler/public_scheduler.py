@@ -281,13 +281,10 @@ class Scheduler(SchedulerState):
     # Plugins
 
     def add_plugin(self, plugin: object, idempotent: bool = False, name: str | None = None, **kwargs: object) -> None:
-        """Add a scheduler plugin.
+        """Add a scheduler plugin; one of the same name is replaced, with a warning.
 
         Args:
-            idempotent: leave one of the same name in place.
-
-        Raises:
-            ValueError: the name is taken.
+            idempotent: leave one of the same name in place instead.
         """
         self.shell.plugin_registry.add(plugin, idempotent, name)
 

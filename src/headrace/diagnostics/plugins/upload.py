@@ -133,6 +133,10 @@ class UploadDirectory(SchedulerPlugin):
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     async def start(self, scheduler: Scheduler) -> None:
+        before = scheduler.plugins.get(self.name)
+        if type(before) is UploadDirectory and before is not self:  # an earlier upload, which this one replaces
+            scheduler.remove_plugin(self.name)
+            await before.close()
         if self.mode in ("scheduler", "all"):
             self._directory = tempfile.TemporaryDirectory(prefix="headrace-scheduler-")
             _unpack(self.data, self._directory.name, self.path, self.update_path)

@@ -116,7 +116,7 @@ class ClientConnections:
             visit.received = received or 0  # as it has been told, even if it was forgotten meanwhile
             logger.info("Receive client connection: %s", client)
             self.shell.log_event(["all", client], {"action": "add-client", "client": client})
-            self.shell.notify_plugins("add_client", self.shell.facade, client)
+            self.shell.notify_plugins("add_client", scheduler=self.shell.facade, client=client)
         else:
             logger.info("Client %s is back", client)
         self._start_stream(visit, comm, received is not None)
@@ -204,7 +204,7 @@ class ClientConnections:
         logger.info("Remove client %s", client)
         self.shell.log_event(["all", client], {"action": "remove-client", "client": client})
         self.shell.departed.add(client)
-        self.shell.notify_plugins("remove_client", self.shell.facade, client)
+        self.shell.notify_plugins("remove_client", scheduler=self.shell.facade, client=client)
 
     def forget_visits(self) -> None:
         """The scheduler closes: nobody is expected back."""

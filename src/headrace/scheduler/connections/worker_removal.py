@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from headrace.common.keys import Key
@@ -26,6 +27,8 @@ class WorkerRemoval:
         self.core = shell.core
         self.directory = directory
         self.fatal_results = fatal_results
+        #: coroutines of plugins that were told of a worker's end, with its address
+        self._hooks: dict[asyncio.Task[None], str] = {}
 
     def operations(self) -> dict[str, Operation]:
         """The requests that this topic answers."""
@@ -40,8 +43,16 @@ class WorkerRemoval:
         close: bool = True,
         reason: str = "removed",
     ) -> str:
-        """Forget a worker; see `drop_worker`."""
-        return self.drop_worker(address, stimulus_id, expected, close, reason)
+        """Forget a worker, and wait until plugins have been told; see `drop_worker`."""
+        answer = self.drop_worker(address, stimulus_id, expected, close, reason)
+        await self.plugins_told(self.directory.coerce_address(address, resolve=False))
+        return answer
+
+    async def plugins_told(self, address: str) -> None:
+        """Wait for the end of plugins' coroutines that were told that a worker is gone."""
+        hooks = [hook for hook, worker in self._hooks.items() if worker == address]
+        if hooks:
+            await asyncio.wait(hooks)
 
     def drop_worker(
         self,
@@ -80,7 +91,11 @@ class WorkerRemoval:
             )
         self.shell.log_event("all", {"action": "remove-worker", "worker": address})
         self.shell.departed.add(address)
-        self.shell.notify_plugins("remove_worker", self.shell.facade, address, stimulus_id=stimulus_id)
+        for hook in self.shell.notify_plugins(
+            "remove_worker", scheduler=self.shell.facade, worker=address, stimulus_id=stimulus_id
+        ):
+            self._hooks[hook] = address
+            hook.add_done_callback(self._hooks.pop)
         self.shell.flush()
         return "OK"
 

@@ -14,11 +14,12 @@ from typing import Any
 from headrace.comm import Comm
 from headrace.common.status import Status
 from headrace.containment import log_raised
-from headrace.exceptions import BadRequestError, UnknownMessage
+from headrace.exceptions import BadRequestError, CommClosedError, UnknownMessage
 from headrace.messages import FromWorker
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
+from headrace.rpc.stream import DelayedStream
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
@@ -133,14 +134,9 @@ class WorkerConnections:
         except (BadRequestError, TypeError) as refusal:  # the latter for `scattered`
             await self.shell.refuse(comm, "worker", refusal)
             return
-        await comm.write(
-            {
-                "status": "OK",
-                "id": self.shell.id,
-                "heartbeat_interval": HEARTBEAT_SECONDS,
-                "worker_plugins": self.shell.worker_plugins,
-            }
-        )
+        waits = address not in self.core.workers and self.shell.awaits_hook("add_worker")
+        if not waits:
+            await comm.write(self._welcome())
         if scheduler_id not in (None, self.shell.id):
             held = {}
         before = self.core.workers.get(address)
@@ -152,14 +148,39 @@ class WorkerConnections:
             self.removal.drop_worker(address, close=False, reason="another worker has registered at its address")
             before = None
         self.verdicts.pardon(worker)
-        self._start_stream(worker, comm)
+        stream = self._start_stream(worker, comm, kind=DelayedStream if waits else Stream)
         self.core.add_worker(worker, held, self.shell.now(), scattered=scattered)
         self.shell.flush()
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:
             return  # to everyone else it has not been away
         self.shell.log_event(["all", address], {"action": "add-worker", "worker": address})
-        self.shell.notify_plugins("add_worker", self.shell.facade, address)
+        hooks = self.shell.notify_plugins("add_worker", scheduler=self.shell.facade, worker=address)
+        if isinstance(stream, DelayedStream):
+            await self._welcome_after(hooks, worker, stream)
+
+    def _welcome(self) -> dict[str, Any]:
+        return {
+            "status": "OK",
+            "id": self.shell.id,
+            "heartbeat_interval": HEARTBEAT_SECONDS,
+            "worker_plugins": self.shell.worker_plugins,
+        }
+
+    async def _welcome_after(self, hooks: list[asyncio.Task[None]], worker: WorkerState, stream: DelayedStream) -> None:
+        """Let a worker begin when plugins' coroutines have ended; until then, what it is sent waits."""
+        if hooks:
+            await asyncio.wait(hooks)
+        try:
+            if self.shell.worker_streams.get(worker.address) is not stream:
+                raise CommClosedError(f"worker {worker.address} was removed while plugins were told of it")
+            await stream.comm.write(self._welcome())
+        except OSError as error:
+            if self.shell.worker_streams.get(worker.address) is stream:
+                self.removal.drop_worker(worker.address, close=False, reason=f"its registration failed: {error}")
+            stream.abort()
+            raise
+        stream.begin()
 
     async def handle_worker(self, comm: Comm, worker: str) -> None:
         """Take a worker's messages from a connection, as `add_worker` has it done, and wait until it closes.
@@ -180,7 +201,13 @@ class WorkerConnections:
         self._start_stream(record, comm, ended.set)
         await ended.wait()
 
-    def _start_stream(self, worker: WorkerState, comm: Comm, ended: Callable[[], None] | None = None) -> None:
+    def _start_stream(
+        self,
+        worker: WorkerState,
+        comm: Comm,
+        ended: Callable[[], None] | None = None,
+        kind: type[Stream] = Stream,
+    ) -> Stream:
         address = worker.address
 
         def on_batch(messages: list[Any]) -> None:
@@ -194,8 +221,9 @@ class WorkerConnections:
             if ended is not None:
                 ended()
 
-        stream = Stream(comm, FromWorker, on_batch, on_close)
+        stream = kind(comm, FromWorker, on_batch, on_close)
         self.shell.worker_streams[address] = stream
+        return stream
 
     def _end_connection(self, worker: WorkerState) -> None:
         """An old connection, which we may not have seen break."""

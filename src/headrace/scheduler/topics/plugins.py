@@ -49,12 +49,13 @@ class PluginRequests:
         """Add a plugin that a client sent, and start it."""
         instance = self.shell.open_sent(plugin)
         name = name or plugin_name(instance)
-        if name in self.shell.plugins:
-            if idempotent or (idempotent is None and getattr(instance, "idempotent", False)):
-                return {"status": "OK"}
-            await self.unregister_scheduler_plugin(name)
+        keeps = idempotent or (idempotent is None and getattr(instance, "idempotent", False))
+        if keeps and name in self.shell.plugins:
+            return {"status": "OK"}
         await _awaited(hook_of(instance, "start"), self.shell.facade)
+        before = self.shell.plugins.get(name)
         self.shell.plugin_registry.add(instance, name=name)
+        await _awaited(hook_of(before, "close"))
         return {"status": "OK"}
 
     async def unregister_scheduler_plugin(self, name: str) -> dict[str, str]:
@@ -79,7 +80,7 @@ class PluginRequests:
         """Take a plugin from every worker; returns their answers by address."""
         if name not in self.shell.worker_plugins:
             raise BadRequestError(
-                f"there is no worker plugin named {name!r}; there are {sorted(self.shell.worker_plugins)}"
+                f"The worker plugin {name} does not exist; there are {sorted(self.shell.worker_plugins)}"
             )
         del self.shell.worker_plugins[name]
         return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}))
@@ -99,7 +100,7 @@ class PluginRequests:
         """Take a plugin from every nanny; returns their answers by the workers' addresses."""
         if name not in self.shell.nanny_plugins:
             raise BadRequestError(
-                f"there is no nanny plugin named {name!r}; there are {sorted(self.shell.nanny_plugins)}"
+                f"The nanny plugin {name} does not exist; there are {sorted(self.shell.nanny_plugins)}"
             )
         del self.shell.nanny_plugins[name]
         return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}, nanny=True))

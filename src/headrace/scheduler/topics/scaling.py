@@ -152,6 +152,8 @@ class Scaling:
                 again = status if status is Status.paused else Status.running
                 self.core.set_worker_status(worker, again.name, self.shell.now())
         self.shell.flush()
+        for address in retired:
+            await self.removal.plugins_told(address)
         requested = [worker.address for worker in chosen]
         self.shell.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
         return retired
