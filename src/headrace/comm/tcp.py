@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from headrace.config import CommOptions
-from headrace.exceptions import CommClosedError, FatalCommClosedError
+from headrace.exceptions import CommClosedError, EncryptionRequiredError, FatalCommClosedError
 
 from .accepting import Acceptor
 from .addressing import parse_host_port, unparse_host_port
@@ -40,10 +40,10 @@ class SocketConnector(Connector):
         """The context to connect with, if any.
 
         Raises:
-            FatalCommClosedError: encryption is required, and this scheme has none.
+            EncryptionRequiredError: encryption is required, and this scheme has none.
         """
         if connection_args.get("require_encryption"):
-            raise FatalCommClosedError(
+            raise EncryptionRequiredError(
                 f"encryption is required by the configuration or Security object: refusing to connect to "
                 f"{self.scheme}://{location}; use a tls:// address"
             )
