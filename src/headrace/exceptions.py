@@ -33,6 +33,14 @@ class FatalCommClosedError(CommClosedError):
     """The connection cannot be made, and another attempt would fail as well."""
 
 
+class EncryptionRequiredError(FatalCommClosedError, RuntimeError):
+    """Encryption is required, and the address has a scheme without it."""
+
+
+class MissingCertificatesError(FatalCommClosedError, TypeError):
+    """An address has a scheme with encryption, and there are no certificates to connect with."""
+
+
 class ProtocolVersionError(FatalCommClosedError):
     """The two ends speak different versions of headrace's protocol."""
 

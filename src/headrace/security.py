@@ -38,14 +38,15 @@ class Security:
 
     Args:
         require_encryption: whether to refuse connections that are not encrypted. By default as configured; if that is
-            open, true with a `tls_ca_file`.
+            open, true if any keyword about TLS is given: certificates in the configuration alone allow encryption, and
+            do not require it.
         tls_ca_file: certificate of the authority that has to have signed all others.
         tls_client_cert, tls_client_key: certificate and key of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
         tls_ciphers: OpenSSL's list of allowed ciphers, for TLS 1.2.
-        tls_min_version, tls_max_version: 1.2, 1.3 or an `ssl.TLSVersion`.
+        tls_min_version, tls_max_version: 1.2, 1.3 or an `ssl.TLSVersion`; None for 1.2, and for no upper bound.
         extra_conn_args: further keywords for making connections.
 
-    Arguments that are not given come from the configuration (`distributed.comm.tls`).
+    Arguments that are not given come from the configuration (`distributed.comm.tls`); None overrides it.
 
     Raises:
         TypeError: a keyword is unknown.
@@ -69,7 +70,7 @@ class Security:
 
     tls_ca_file: str | None
     tls_ciphers: str | None
-    tls_min_version: ssl.TLSVersion | None
+    tls_min_version: ssl.TLSVersion
     tls_max_version: ssl.TLSVersion | None
 
     def __init__(self, require_encryption: bool | None = None, **kwargs: Any) -> None:
@@ -80,16 +81,16 @@ class Security:
             raise TypeError(f"Security has no keywords {', '.join(unknown)}; it has {', '.join(sorted(_FIELDS))}")
         self.extra_conn_args: dict[str, Any] = dict(kwargs.get("extra_conn_args") or {})
         for name, key in _FIELDS.items():
-            value = kwargs.get(name)
-            if value is None:
-                value = get(key)
+            value = kwargs[name] if name in kwargs else get(key)
             if name.endswith("_version"):
                 value = _version(name, value)
             setattr(self, name, value)
+        if self.tls_min_version is None:
+            self.tls_min_version = ssl.TLSVersion.TLSv1_2
         if require_encryption is None and get("distributed.comm.require-encryption") is not None:
             require_encryption = truth("distributed.comm.require-encryption")
         if require_encryption is None:
-            require_encryption = self.tls_ca_file is not None
+            require_encryption = not kwargs.keys() <= {"extra_conn_args"}
         self.require_encryption = bool(require_encryption)
 
     @staticmethod
@@ -148,7 +149,7 @@ class Security:
         """
         config = self.get_tls_config_for_role(role)
         authority, certificate, key = config["ca_file"], config["cert"], config["key"]
-        if not (authority or certificate or key):
+        if not (certificate or key):  # an authority alone says what others must have
             return None
         self._check_whole(role)
         try:
@@ -163,8 +164,7 @@ class Security:
                 context.load_cert_chain(certificate_file, key_file)
         except OSError as error:
             raise type(error)(f"cannot use the TLS certificates of role {role!r}: {error}") from error
-        if self.tls_min_version is not None:
-            context.minimum_version = self.tls_min_version
+        context.minimum_version = self.tls_min_version
         if self.tls_max_version is not None:
             context.maximum_version = self.tls_max_version
         if config["ciphers"]:

@@ -28,13 +28,13 @@ SCHEDULER = ("scheduler", "--host", "127.0.0.1", "--port", "0")
 class Program:
     """A program that is killed if the test forgets it."""
 
-    def __init__(self, *arguments: str, modules: Path | None = None) -> None:
+    def __init__(self, *arguments: str, modules: Path | None = None, env: dict[str, str] | None = None) -> None:
         folders = [str(folder) for folder in (SOURCE, modules) if folder is not None]
         self.process = subprocess.Popen(
             [*HEADRACE, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(folders), **(env or {})},
         )
 
     def __enter__(self) -> Program:
@@ -356,3 +356,26 @@ def test_a_port_in_the_host_is_the_one_to_listen_on(host: str) -> None:
 def test_two_ports_that_differ_are_refused() -> None:
     with Program("scheduler", "--host", "127.0.0.1:18786", "--port", "18787") as scheduler:
         assert "port number given twice" in scheduler.line("Error:")
+
+
+def test_a_scheduler_with_several_protocols() -> None:
+    with Program("scheduler", "--host", "127.0.0.1", "--protocol", "tcp,tcp", "--port", "0,0") as scheduler:
+        addresses = {scheduler.line("Scheduler at:").split()[-1] for _ in range(3)}  # once in the log
+        assert len(addresses) == 2
+        for address in addresses:
+            with Client(address) as client:
+                assert client.scheduler_info()["workers"] == {}
+
+
+def test_a_worker_takes_the_scheduler_that_is_configured() -> None:
+    with Program(*SCHEDULER) as scheduler:
+        address = scheduler.line("Scheduler at:").split()[-1]
+        environment = {"DASK_SCHEDULER_ADDRESS": address}
+        with (
+            Program("worker", "--nthreads", "1", "--name", "123", env=environment) as worker,
+            Client(address) as client,
+        ):
+            worker.line("Start worker at:")
+            client.wait_for_workers(1, timeout=20)
+            (info,) = client.scheduler_info()["workers"].values()
+            assert info["name"] == 123

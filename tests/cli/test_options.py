@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli.common_options import parse_ports
+from headrace.cli.dask_scheduler import ports_to_try
 from headrace.cli.dask_worker import plan_workers, worker
 from headrace.cli.main import command
 
@@ -56,6 +58,36 @@ def test_several_workers_share_all_but_the_name() -> None:
     several = planned("--nworkers", "3", "--nthreads", "1", "--name", "w", "--memory-limit", "1GB")
     assert [one.pop("name") for one in several] == ["w-0", "w-1", "w-2"]
     assert several[0] == several[1] == several[2]
+
+
+@pytest.mark.parametrize(("given", "name"), [("123", 123), ("-1", -1), ("a1", "a1"), ("1.5", "1.5"), ("", None)])
+def test_a_name_that_is_a_number(given: str, name: object) -> None:
+    (only,) = planned("--name", given)
+    assert only["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("protocols", "port", "host", "expected"),
+    [
+        ([], None, "", [8786, 0]),
+        ([], None, "127.0.0.1:9000", [None]),
+        ([], "0", "", [0]),
+        ([], "9000:9001", "", [9000, 9001]),
+        ([], "9000,9001", "", [[9000, 9001]]),
+        (["tcp", "tls"], "9000,9001", "", [[9000, 9001]]),
+        (["tcp", "tls"], None, "", [[8786, 0], [0, 0]]),
+        (["inproc", "tcp"], None, "", [[0, 8786], [0, 0]]),
+    ],
+)
+def test_ports_that_a_scheduler_tries(protocols: list[str], port: str | None, host: str, expected: list[Any]) -> None:
+    assert ports_to_try(protocols, port, host) == expected
+
+
+@pytest.mark.parametrize("name", ["scheduler", "spec", "ssh", "worker"])
+def test_the_documented_name_of_each_command(name: str) -> None:
+    main = importlib.import_module(f"distributed.cli.dask_{name}").main
+    assert isinstance(main, click.Command)
+    assert CliRunner().invoke(main, ["--help"]).exit_code == 0
 
 
 def test_the_rest_is_passed_on() -> None:
@@ -105,6 +137,8 @@ def test_ports() -> None:
         (["scheduler", "--nonsense"], "No such option: --nonsense"),
         (["scheduler", "--jupyter"], "no Jupyter server"),
         (["scheduler", "--port", "9:1"], "no range of ports"),
+        (["scheduler", "--protocol", "tcp,tls", "--port", "9000"], "one port for each protocol"),
+        (["scheduler", "--port", "9000:9001,9002"], "among several ports"),
         (["scheduler", "--tls-cert", "/nowhere"], "does not exist"),
         (["spec"], "--spec TEXT or --spec-file FILE"),
         (["spec", "--spec", "{}"], "must have the form"),

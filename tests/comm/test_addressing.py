@@ -22,10 +22,12 @@ from headrace.comm.addressing import (
     address_from_user_args,
     addresses_from_user_args,
     coerce_to_address,
+    facing_address,
     full_contact_address,
     uri_from_host_port,
 )
 from headrace.compat.core import addr_from_args
+from headrace.security import Security
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,13 @@ def test_malformed_locations(location: str) -> None:
         parse_host_port(location)
 
 
+def test_locations_of_whole_addresses() -> None:
+    assert parse_host_port("tcp://127.0.0.1:80") == ("127.0.0.1", 80)
+    assert parse_host_port("tls://[::1]", "8786") == ("::1", 8786)
+    with pytest.raises(TypeError, match="as text, not NoneType"):
+        parse_host_port(None)  # type: ignore[arg-type]
+
+
 def test_hosts() -> None:
     assert get_address_host("tcp://127.0.0.1:80") == "127.0.0.1"
     assert get_address_host("inproc://10.0.0.1/12/3") == "10.0.0.1"
@@ -74,6 +83,7 @@ def test_hosts() -> None:
         get_address_host_port("inproc://10.0.0.1/12/3")
     assert resolve_address("tcp://localhost:80") == "tcp://127.0.0.1:80"
     assert resolve_address("tcp://127.0.0.1") == "tcp://127.0.0.1"
+    assert resolve_address("tcp://:80") == "tcp://127.0.0.1:80"
     assert get_local_address_for("tcp://127.0.0.1:80") == "tcp://127.0.0.1"
     assert get_local_address_for("inproc://10.0.0.1/12/3").startswith("inproc://")
 
@@ -84,6 +94,12 @@ def test_uri_from_host_port() -> None:
     assert uri_from_host_port("a:5", 5, 1) == "tcp://a:5"
     with pytest.raises(ValueError, match="twice"):
         uri_from_host_port("a:5", 6, 1)
+
+
+def test_any_port_where_the_host_names_one() -> None:
+    assert uri_from_host_port("a:5", 0, 1) == "tcp://a:5"
+    assert address_from_user_args(host="tls://a:5", port=0) == "tls://a:5"
+    assert uri_from_host_port("a", 0, 8786) == "tcp://a:0"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +113,10 @@ def test_uri_from_host_port() -> None:
         ({"protocol": "inproc"}, "inproc://"),
         ({"interface": "lo", "port": 3}, "tcp://127.0.0.1:3"),
         ({"peer": "tcp://127.0.0.1:8786"}, "tcp://127.0.0.1:0"),
+        ({"peer": "tcp://127.0.0.1:8786", "host": ""}, "tcp://:0"),
+        ({"host": "tcp://a", "protocol": "tls"}, "tls://a:0"),
+        ({"host": "tcp://a:5", "security": Security(require_encryption=True)}, "tls://a:5"),
+        ({"host": "a", "security": Security(require_encryption=True), "protocol": "tcp"}, "tcp://a:0"),
     ],
 )
 def test_address_from_user_args(arguments: dict[str, Any], expected: str) -> None:
@@ -109,7 +129,6 @@ def test_address_from_user_args(arguments: dict[str, Any], expected: str) -> Non
         {"protocol": "inproc", "port": 5},
         {"interface": "lo", "host": "a"},
         {"interface": "no-such-interface"},
-        {"host": "tcp://a", "protocol": "tls"},
     ],
 )
 def test_contradictory_user_args(arguments: dict[str, Any]) -> None:
@@ -117,14 +136,35 @@ def test_contradictory_user_args(arguments: dict[str, Any]) -> None:
         address_from_user_args(**arguments)
 
 
-def test_addresses_from_user_args() -> None:
-    assert addresses_from_user_args(host=["a", "b"], port=[1, 2]) == [
-        "tcp://a:1",
-        "tcp://a:2",
-        "tcp://b:1",
-        "tcp://b:2",
-    ]
-    assert addresses_from_user_args(host="a", port=1) == ["tcp://a:1"]
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"host": "a", "port": 1}, ["tcp://a:1"]),
+        ({"host": ["a", "b"], "port": [1, 2]}, ["tcp://a:1", "tcp://b:2"]),
+        ({"host": "a", "port": (1, 2)}, ["tcp://a:1", "tcp://a:2"]),
+        ({"host": ["a"], "port": [1, 2]}, ["tcp://a:1", "tcp://a:2"]),
+        ({"protocol": ["tcp", "tls"], "port": [1, 2]}, ["tcp://:1", "tls://:2"]),
+        ({"protocol": ["tcp", "tls"], "host": "a"}, ["tcp://a:0", "tls://a:0"]),
+        ({"protocol": ["inproc", "tcp"], "port": [None, 2]}, ["inproc://", "tcp://:2"]),
+        ({"protocol": ["inproc", "tcp"], "port": 2, "host": "a"}, ["inproc://", "tcp://a:2"]),
+        ({"interface": ["lo", "lo"], "port": [1, 2]}, ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]),
+        ({"port": []}, []),
+    ],
+)
+def test_addresses_from_user_args(arguments: dict[str, Any], expected: list[str]) -> None:
+    assert addresses_from_user_args(**arguments) == expected
+
+
+def test_addresses_from_lists_of_different_lengths() -> None:
+    with pytest.raises(ValueError, match="3 of port and 2 of protocol"):
+        addresses_from_user_args(protocol=["tcp", "tls"], port=[1, 2, 3])
+
+
+def test_address_that_faces_a_peer() -> None:
+    assert facing_address("tls://0.0.0.0:5", "tcp://127.0.0.1:8786") == "tls://127.0.0.1"
+    assert facing_address("tcp://[::]:5", "tcp://[::1]:8786") == "tcp://[::1]"
+    assert facing_address("tcp://127.0.0.1:5", "tcp://127.0.0.1:8786") is None
+    assert facing_address("tcp://0.0.0.0:5", "inproc://127.0.0.1/2/3") is None
 
 
 def test_addresses_from_pairs() -> None:

@@ -51,6 +51,67 @@ def test_keywords_win_over_the_configuration() -> None:
     assert Security(tls_ca_file="a.pem").require_encryption
 
 
+def test_none_overrides_the_configuration() -> None:
+    with dask.config.set({"distributed.comm.tls.ca-file": "a.pem", "distributed.comm.tls.client.cert": "c.pem"}):
+        security = Security(tls_ca_file=None)
+        assert security.tls_ca_file is None
+        assert security.get_tls_config_for_role("client")["cert"] == "c.pem"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({}, False),
+        ({"tls_ca_file": "b.pem"}, True),
+        ({"tls_ciphers": None}, True),
+        ({"extra_conn_args": {"a": 1}}, False),
+    ],
+)
+def test_certificates_of_the_configuration_alone_do_not_require_encryption(
+    keywords: dict[str, Any], expected: bool
+) -> None:
+    with dask.config.set({"distributed.comm.tls.ca-file": "a.pem"}):
+        assert Security(**keywords).require_encryption is expected
+        for chosen in (False, True):
+            assert Security(require_encryption=chosen, **keywords).require_encryption is chosen
+            with dask.config.set({"distributed.comm.require-encryption": chosen}):
+                assert Security(**keywords).require_encryption is chosen
+
+
+@pytest.mark.parametrize("settings", [{}, {"distributed.comm.tls.min-version": None}])
+def test_no_version_before_12_by_default(settings: dict[str, Any]) -> None:
+    with dask.config.set(settings):
+        assert Security().tls_min_version is ssl.TLSVersion.TLSv1_2
+        assert Security(tls_min_version=None).tls_min_version is ssl.TLSVersion.TLSv1_2
+        assert Security().tls_max_version is None
+
+
+def test_a_role_without_certificates_has_no_context(security: Security) -> None:
+    """Only an authority is there: what others must have is known, and this role does not use TLS."""
+    alone = Security(tls_ca_file=security.tls_ca_file)
+    assert alone.get_connection_args("client")["ssl_context"] is None
+    assert alone.get_listen_args("worker") == {"ssl_context": None, "require_encryption": True}
+
+
+async def test_a_plain_scheduler_beside_configured_certificates(security: Security, tmp_path: Path) -> None:
+    both = tmp_path / "both.pem"
+    both.write_text(f"{security.tls_scheduler_cert}\n{security.tls_scheduler_key}")  # type: ignore[attr-defined]
+    names = ("ca-file", "scheduler.cert", "client.cert")
+    with dask.config.set({f"distributed.comm.tls.{name}": str(both) for name in names}):
+        async with Scheduler(host="tcp://127.0.0.1", protocol="tcp") as scheduler:
+            comm = await connect(scheduler.address, **Security().get_connection_args("client"))
+            await comm.close()
+
+
+async def test_refusals_by_the_documented_types() -> None:
+    with pytest.raises(RuntimeError, match="encryption is required") as refused:
+        await connect("tcp://127.0.0.1:1", require_encryption=True)
+    assert isinstance(refused.value, FatalCommClosedError)
+    with pytest.raises(TypeError, match="no certificates") as refused:
+        await connect("tls://127.0.0.1:1")
+    assert isinstance(refused.value, FatalCommClosedError)
+
+
 def test_wrong_settings(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="tls_nonsense"):
         Security(tls_nonsense=1)
@@ -83,7 +144,7 @@ async def test_certificates_in_files(tmp_path: Path, security: Security) -> None
 PARTS = ("tls_ca_file", "tls_scheduler_cert", "tls_scheduler_key")
 
 
-@pytest.mark.parametrize("given", [PARTS[:1], PARTS[1:2], PARTS[2:], PARTS[:2], PARTS[1:], (PARTS[0], PARTS[2])])
+@pytest.mark.parametrize("given", [PARTS[1:2], PARTS[2:], PARTS[:2], PARTS[1:], (PARTS[0], PARTS[2])])
 @pytest.mark.parametrize("encryption", [None, False, True])
 async def test_half_of_a_configuration_is_refused(
     security: Security, given: tuple[str, ...], encryption: bool | None

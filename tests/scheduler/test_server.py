@@ -378,6 +378,33 @@ async def test_where_a_scheduler_says_that_it_is() -> None:
             assert (await scheduler.broadcast(msg={"op": "echo", "data": 1}))[worker.address] == 1
 
 
+async def test_a_scheduler_that_listens_at_several_addresses(unused_tcp_port_factory: Any) -> None:
+    ports = [unused_tcp_port_factory(), unused_tcp_port_factory()]
+    async with Scheduler(host="127.0.0.1", protocol=["tcp", "tcp"], port=ports) as scheduler:
+        addresses = [f"tcp://127.0.0.1:{port}" for port in ports]
+        assert [listener.contact_address for listener in scheduler.listeners] == addresses
+        assert scheduler.address == addresses[0]
+        for address in addresses:
+            async with rpc(address) as proxy:
+                assert await proxy.echo(data=1) == 1
+
+
+async def test_a_scheduler_for_its_process_and_for_others() -> None:
+    async with Scheduler(host="127.0.0.1", protocol=["inproc", "tcp"]) as scheduler:
+        schemes = [listener.contact_address.partition(":")[0] for listener in scheduler.listeners]
+        assert schemes == ["inproc", "tcp"]
+        over_tcp = Worker(scheduler.listeners[1].contact_address, nthreads=1, host="127.0.0.1")
+        async with over_tcp, Worker(scheduler.address, nthreads=1):
+            assert sorted(address.partition(":")[0] for address in scheduler.workers) == schemes
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0"])
+async def test_a_worker_on_all_interfaces_is_told_by_the_address_that_faces_the_scheduler(host: str) -> None:
+    async with running() as scheduler, Worker(scheduler.address, nthreads=1, host=host) as worker:
+        assert worker.listen_address == f"tcp://0.0.0.0:{worker.port}"
+        assert worker.address == f"tcp://127.0.0.1:{worker.port}"
+
+
 async def test_a_client_that_goes_on_sending_nonsense_is_disconnected(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from headrace.comm.addressing import has_port
+
 from .common_options import (
     PRELOADING,
     check_preload_arguments,
@@ -23,15 +25,21 @@ from .process_life import pid_file, serve, start_logging
 #: Objects made before the youngest generation is collected, and younger collections before an older one. A scheduler
 #: makes many records that live long and hold no cycles: the default thresholds cost it as much as its work.
 GC_THRESHOLDS = (100_000, 50, 100)
+DEFAULT_PORT = 8786
 #: Options that make no difference, because there is no dashboard.
 IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix", "show", "use_xheaders")
 
 
 @click.command(name="scheduler", context_settings=PRELOADING)
 @click.option("--host", type=str, default="", help="URI, IP or hostname to listen on (default: all interfaces)")
-@click.option("--port", type=str, default=None, help="Port to listen on, or range of ports (default: 8786, else any)")
+@click.option(
+    "--port",
+    type=str,
+    default=None,
+    help="Port to listen on, range of ports, or one port for each protocol (default: 8786, else any)",
+)
 @click.option("--interface", type=str, default=None, help="Network interface to listen on, such as 'eth0' or 'lo'")
-@click.option("--protocol", type=str, default=None, help="tcp or tls")
+@click.option("--protocol", type=str, default=None, help="tcp or tls, or several such as tcp,tls")
 @tls_options
 @dashboard_options(":8787")
 @click.option("--jupyter/--no-jupyter", default=False, help="Not offered: start Jupyter beside the scheduler")
@@ -67,13 +75,14 @@ def scheduler(
         raise click.UsageError(
             "headrace runs no Jupyter server: start one beside the scheduler and leave out --jupyter"
         )
-    ports = parse_ports(port)
+    protocols = protocol.split(",") if protocol else []
+    ports = ports_to_try(protocols, port, host)
     start_logging()
     note_ignored(context, IGNORED)
     keywords: dict[str, Any] = {
         "host": host or None,
         "interface": interface,
-        "protocol": protocol,
+        "protocol": protocols if len(protocols) > 1 else protocol,
         "security": security("scheduler", tls_ca_file, tls_cert, tls_key),
         "scheduler_file": scheduler_file or None,
         "idle_timeout": idle_timeout,
@@ -86,24 +95,67 @@ def scheduler(
         gc.collect()
         gc.freeze()  # the objects of now live as long as the process: no collection needs to look at them
         gc.set_threshold(*GC_THRESHOLDS)
-        click.echo(f"Scheduler at: {server.address}", err=True)
+        for address in dict.fromkeys(
+            [server.address, *(listener.contact_address for listener in server.listeners[1:])]
+        ):
+            click.echo(f"Scheduler at: {address}", err=True)
         return [server]
 
     with pid_file(pid_path):
         serve(start, "scheduler")
 
 
-async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
-    """A scheduler that listens on the first free one of these ports.
+def ports_to_try(protocols: list[str], port: str | None, host: str) -> list[Any]:
+    """Values of the keyword `port` of a Scheduler, to be tried in turn until it can listen.
+
+    >>> ports_to_try([], None, ""), ports_to_try([], None, "localhost:9000"), ports_to_try(["tcp", "tls"], "1,2", "")
+    ([8786, 0], [None], [[1, 2]])
+
+    Args:
+        protocols: as many as were named.
+        port, host: the options.
 
     Raises:
-        OSError: none of the ports is free.
+        click.UsageError: there is not one port for each protocol.
+        click.BadParameter: the text is no port.
+    """
+    listed = port.split(",") if port else []
+    if len(protocols) > 1 and listed and len(listed) != len(protocols):
+        raise click.UsageError(
+            f"give one port for each protocol: --protocol names {len(protocols)}, and --port {len(listed)}"
+        )
+    if len(listed) > 1:
+        return [[_one_port(each) for each in listed]]
+    choices = parse_ports(port)
+    if choices == [None] and not has_port(host):
+        choices = [
+            DEFAULT_PORT,
+            0,
+        ]  # another program may have the default port; one that the user asked for must be had
+    if len(protocols) > 1:
+        first = next((place for place, name in enumerate(protocols) if name != "inproc"), 0)
+        return [[choice if place == first else 0 for place in range(len(protocols))] for choice in choices]
+    return choices
+
+
+def _one_port(text: str) -> int | None:
+    found = parse_ports(text.strip())
+    if len(found) > 1:
+        raise click.BadParameter(f"--port: {text!r} is a range; among several ports each must be one")
+    return found[0]
+
+
+async def _start(ports: list[Any], keywords: dict[str, Any]) -> Any:
+    """A scheduler that listens where it can first.
+
+    Args:
+        ports: the values of `port` to try.
+
+    Raises:
+        OSError: it can nowhere.
     """
     from headrace import Scheduler
-    from headrace.comm.addressing import has_port
 
-    if ports == [None] and not has_port(keywords["host"]):
-        ports = [8786, 0]  # another program may have the default port; a port that the user asked for must be had
     for port in ports[:-1]:
         try:
             return await Scheduler(port=port, **keywords)
@@ -112,9 +164,8 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
     return await Scheduler(port=ports[-1], **keywords)
 
 
-def main() -> None:
-    """Run the command; a console script."""
-    scheduler()
+#: The same command by its documented name; a console script.
+main = scheduler
 
 
 if __name__ == "__main__":

@@ -82,9 +82,8 @@ def _announce(server: Any) -> None:
         announce_worker(getattr(server, "worker_address", None) or server.address, scheduler)
 
 
-def main() -> None:
-    """Run the command; a console script."""
-    spec()
+#: The same command by its documented name; a console script.
+main = spec
 
 
 if __name__ == "__main__":

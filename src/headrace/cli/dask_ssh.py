@@ -108,9 +108,8 @@ class _Running:
         self._closed.set()
 
 
-def main() -> None:
-    """Run the command; a console script."""
-    ssh()
+#: The same command by its documented name; a console script.
+main = ssh
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import click
 from dask.system import CPU_COUNT
 
+from headrace import config
 from headrace.common.callables import import_term
 from headrace.common.sizing import workers_and_threads
 from headrace.config import tell_dask_of_a_cluster
@@ -53,7 +55,9 @@ IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
 @click.option(
     "--nworkers", type=str, default=None, help="Workers, each in a process of its own; 'auto' from the CPUs; -1 for all"
 )
-@click.option("--name", type=str, default=None, help="Name of the worker; with several, a number is added")
+@click.option(
+    "--name", type=str, default=None, help="Name of the worker, text or a number; with several, a number is added"
+)
 @click.option(
     "--memory-limit", default="auto", help="Bytes per worker: a number, text such as 5GB, 'auto' or 0 for none"
 )
@@ -92,7 +96,12 @@ def worker(
         preload_argv, scheduler = (scheduler, *preload_argv), None
     check_preload_arguments(preload_argv, preload, "distributed.worker.preload")
     if not scheduler and not scheduler_file:
-        raise click.UsageError("name the scheduler: 'headrace worker tcp://HOST:PORT', or --scheduler-file FILE")
+        scheduler = config.get("scheduler-address") or None
+    if not scheduler and not scheduler_file:
+        raise click.UsageError(
+            "name the scheduler: 'headrace worker tcp://HOST:PORT', --scheduler-file FILE, or DASK_SCHEDULER_ADDRESS "
+            "in the environment"
+        )
     _check_time("--death-timeout", death_timeout)
     specifications = plan_workers({**given, "preload": list(preload) or None, "preload_argv": list(preload_argv)})
     start_logging()
@@ -151,9 +160,16 @@ def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
         if not nanny:
             raise click.UsageError("--preload-nanny needs a nanny: leave out --no-nanny")
         keywords["preload_nanny"] = list(given["preload_nanny"])
-    name = given["name"]
-    names = [name] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
+    name = given["name"] or None
+    names: list[Any] = (
+        [_number_or_text(name)] if count == 1 else [f"{name}-{number}" if name else None for number in range(count)]
+    )
     return [{**keywords, "name": one} for one in names]
+
+
+def _number_or_text(name: str | None) -> int | str | None:
+    """A name that is a whole number is that number, as clusters give them: workers are found by it."""
+    return int(name) if name is not None and re.fullmatch(r"\s*[+-]?\d+\s*", name) else name
 
 
 def _check_time(option: str, text: str | None) -> None:
@@ -275,9 +291,8 @@ async def _start(scheduler: str | None, nanny: bool, specifications: list[dict[s
     return servers
 
 
-def main() -> None:
-    """Run the command; a console script."""
-    worker()
+#: The same command by its documented name; a console script.
+main = worker
 
 
 if __name__ == "__main__":

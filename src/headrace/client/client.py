@@ -146,7 +146,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             self.held.core = FetchedResults()
         self._address = self._find_address(address, kwargs)
         if self.security is None and self.cluster is None:
-            self.security = loaded_security(self._address)
+            self.security = loaded_security(self._address) or Security()
         self._cluster_keywords = kwargs
         if loop is None and self.cluster is not None and not asynchronous:
             loop = getattr(self.cluster, "loop", None)
@@ -238,7 +238,8 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         address = self._address or await self._address_later()
         if self.security is None and self.cluster is not None:
             self.security = getattr(self.cluster, "security", None)
-        arguments = self.security.get_connection_args("client") if self.security is not None else {}
+        self.security = self.security or Security()
+        arguments = self.security.get_connection_args("client")
         await self.session.start(
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit
         )

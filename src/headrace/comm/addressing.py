@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.config import get
@@ -43,17 +43,24 @@ def normalize_address(addr: str) -> str:
     return unparse_address(*parse_address(addr))
 
 
-def parse_host_port(address: str, default_port: int | None = None) -> tuple[str, int]:
+def parse_host_port(address: str | tuple[str, int], default_port: str | int | None = None) -> tuple[str, int]:
     """Host and port of an address; IPv6 hosts stand in brackets.
 
-    >>> parse_host_port("[::1]:80")
-    ('::1', 80)
+    >>> parse_host_port("[::1]:80"), parse_host_port("tcp://127.0.0.1:80")
+    (('::1', 80), ('127.0.0.1', 80))
+
+    Args:
+        address: with or without a scheme; a pair is returned as it is.
 
     Raises:
+        TypeError: the address is neither text nor a pair.
         ValueError: the address is malformed, or has no port and there is no default.
     """
     if isinstance(address, tuple):
         return address
+    if not isinstance(address, str):
+        raise TypeError(f"expected an address as text, not {type(address).__name__}: {address!r}")
+    address = address.rpartition("://")[2]
     host, port_text = address, ""
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
@@ -67,7 +74,7 @@ def parse_host_port(address: str, default_port: int | None = None) -> tuple[str,
     if not port_text:
         if default_port is None:
             raise ValueError(f"missing port number in address {address!r}: write host:port, such as '127.0.0.1:8786'")
-        return host, default_port
+        return host, int(default_port)
     try:
         port = int(port_text)
     except ValueError:
@@ -114,6 +121,19 @@ def full_contact_address(given: str, listening: str) -> str:
     return unparse_address(scheme, unparse_host_port(host, port))
 
 
+def facing_address(listening: str, peer: str) -> str | None:
+    """The address of this host that faces a peer, for a server that listens on all interfaces; None for another server.
+
+    Args:
+        listening: the address that the server is bound to.
+    """
+    scheme, location = parse_address(listening)
+    peer_scheme, there = parse_address(peer)
+    if {scheme, peer_scheme} - {"tcp", "tls"} or parse_host_port(location, 0)[0] not in ("0.0.0.0", "::"):
+        return None
+    return unparse_address(scheme, get_backend(peer_scheme).get_local_address_for(there))
+
+
 def get_address_host(addr: str) -> str:
     """The host of an address."""
     scheme, location = parse_address(addr)
@@ -148,20 +168,23 @@ def get_local_address_for(addr: str) -> str:
 def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default_port: int | None) -> str:
     """An address to listen at, from a host (perhaps with scheme and port) and a port, as command lines give them.
 
-    >>> uri_from_host_port("", 8786, None)
-    'tcp://:8786'
+    >>> uri_from_host_port("", 8786, None), uri_from_host_port("127.0.0.1:9000", 0, 8786)
+    ('tcp://:8786', 'tcp://127.0.0.1:9000')
+
+    Args:
+        port_arg: 0 stands for any port, unless the host names one.
 
     Raises:
         ValueError: host and port name two different ports.
     """
     scheme, location = parse_address(host_arg or "")
-    port_arg = int(port_arg) if port_arg not in (None, "") else None
+    port = int(port_arg) if port_arg not in (None, "") else None
     named_host, named_port = parse_host_port(location, default_port=-1)
-    if port_arg is None:
-        port_arg = (default_port or 0) if named_port == -1 else named_port
-    elif named_port not in (-1, port_arg):
-        raise ValueError(f"port number given twice, and differently: {host_arg!r} and {port_arg}")
-    return unparse_address(scheme, unparse_host_port(named_host, port_arg))
+    if named_port == -1:
+        named_port = (default_port or 0) if port is None else port
+    elif port and named_port != port:
+        raise ValueError(f"port number given twice, and differently: {host_arg!r} and {port}")
+    return unparse_address(scheme, unparse_host_port(named_host, named_port))
 
 
 def has_port(host: str | None) -> bool:
@@ -181,16 +204,19 @@ def address_from_user_args(
     """An address to listen at, from the documented keywords of servers.
 
     Args:
+        host: perhaps with scheme and port; empty for all interfaces.
         interface: name of a network interface, instead of `host`.
-        protocol: scheme, with or without `://`.
-        peer: an address that must be reachable from the result.
+        protocol: scheme, with or without `://`; counts rather than one that `host` has.
+        peer: an address that must be reachable from the result, if there is no host.
+        security: `Security`; if it requires encryption, the scheme is "tls" unless `protocol` names another.
 
     Raises:
         ValueError: the arguments contradict each other, or there is no such interface.
     """
-    if security is not None and getattr(security, "require_encryption", None) and not protocol:
+    if protocol:
+        protocol = protocol.partition("://")[0]
+    elif getattr(security, "require_encryption", None):
         protocol = "tls"
-    protocol = protocol.partition("://")[0] if protocol else None
     if protocol == "inproc":
         if any((host, port, interface)):
             raise ValueError(f"inproc takes no host, port or interface (host={host!r}, port={port!r})")
@@ -201,32 +227,50 @@ def address_from_user_args(
         from .interfaces import get_ip_interface
 
         host = get_ip_interface(interface)
-    if host and "://" in host and protocol and parse_address(host)[0] != protocol:
-        raise ValueError(f"two protocols given: {host!r} and {protocol!r}")
-    if protocol and "://" not in (host or ""):
-        host = protocol + "://" + (unparse_host_port(host) if host and _bare_ipv6(host) else host or "")
-    elif not host and peer:
+    if protocol:
+        location = (host or "").rpartition("://")[2]
+        host = unparse_address(protocol, unparse_host_port(location) if _bare_ipv6(location) else location)
+    elif host is None and peer:
         return get_local_address_for(peer) + (f":{int(port)}" if port else f":{default_port}")
     return uri_from_host_port(host, port, default_port)
 
 
 def addresses_from_user_args(
-    host: str | list[str] | tuple[str, ...] | None = None,
-    port: int | str | list[int | None] | tuple[int | None, ...] | None = None,
-    interface: str | None = None,
-    protocol: str | None = None,
+    host: str | Sequence[str | None] | None = None,
+    port: int | str | Sequence[int | str | None] | None = None,
+    interface: str | Sequence[str | None] | None = None,
+    protocol: str | Sequence[str | None] | None = None,
     peer: str | None = None,
     security: object = None,
     default_port: int = 0,
 ) -> list[str]:
-    """Addresses to listen at, from the keywords of `address_from_user_args`; lists of hosts or ports give several."""
-    hosts = list(host) if isinstance(host, (list, tuple)) else [host]
-    ports = list(port) if isinstance(port, (list, tuple)) else [port]
-    return [
-        address_from_user_args(one, number, interface, protocol, peer, security, default_port)
-        for one in hosts
-        for number in ports
-    ]
+    """Addresses to listen at, from the keywords of `address_from_user_args`.
+
+    >>> addresses_from_user_args(protocol=["tcp", "tls"], port=[8786, 8787])
+    ['tcp://:8786', 'tls://:8787']
+
+    Args:
+        host, port, interface, protocol: lists give one address for each place in them; what is not a list, or is a list
+            of one, holds for all. For "inproc" among several protocols such a host, port or interface does not count.
+
+    Raises:
+        ValueError: lists have different lengths; or as for `address_from_user_args`.
+    """
+    given: dict[str, Any] = {"host": host, "port": port, "interface": interface, "protocol": protocol}
+    lists = {name: list(value) for name, value in given.items() if isinstance(value, (list, tuple))}
+    lengths = {len(values) for values in lists.values() if len(values) != 1} or {1}
+    if len(lengths) > 1:
+        counts = " and ".join(f"{len(values)} of {name}" for name, values in lists.items())
+        raise ValueError(f"cannot tell which belong together: {counts}")
+    (count,) = lengths
+    addresses = []
+    for place in range(count):
+        each = {name: values[place] if len(values) > 1 else values[0] for name, values in lists.items()}
+        chosen = {**given, **each}
+        if count > 1 and (chosen["protocol"] or "").partition("://")[0] == "inproc":
+            chosen = {name: value for name, value in chosen.items() if len(lists.get(name, ())) > 1}
+        addresses.append(address_from_user_args(**chosen, peer=peer, security=security, default_port=default_port))
+    return addresses
 
 
 def ports_of(port: int | str | Iterable[int | None] | None) -> list[int | None]:

@@ -36,13 +36,13 @@ def get_ip_interface(ifname: str) -> str:
 
 
 def ensure_ip(host: str) -> str:
-    """The IP address of a host.
+    """The IP address of a host; that of this machine for itself if the host is empty.
 
     Raises:
         OSError: the host's name cannot be looked up.
     """
     if host in ("", "*"):
-        return get_ip()
+        return "127.0.0.1"
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)

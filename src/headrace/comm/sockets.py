@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 import sys
@@ -18,10 +19,17 @@ from .addressing import unparse_host_port
 
 #: A socket's address by the system: host and port, and two numbers more for IPv6.
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+#: Hosts that stand for all interfaces.
+EVERYWHERE = ("", "*")
+#: Ports that are tried until one is free for all sockets of a listener.
+PORTS_TRIED = 10
 
 
 async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     """Sockets bound to an address: one if the host is an IP address, else one for each address of its name.
+
+    An empty host, or "*", means all interfaces, with IPv4 and, where the system has it, with IPv6. All sockets have the
+    same port; port 0 stands for one that is free for all of them.
 
     uvloop looks up any host, even a number, in libuv's threads. A process that is forked afterwards dies of SIGSEGV
     when it ends, since libuv waits there for threads that are the parent's. So IP addresses are not looked up.
@@ -29,19 +37,45 @@ async def bound_sockets(host: str, port: int) -> list[socket.socket]:
     Raises:
         OSError: the address cannot be had.
     """
+    found = await _places(host)
+    for attempt in range(1, PORTS_TRIED + 1):
+        try:
+            return _bound_together(found, port, optional_ipv6=host in EVERYWHERE)
+        except OSError as error:
+            # a port that the system has chosen for the first socket may be in use where the second is to be
+            if port or len(found) == 1 or error.errno != errno.EADDRINUSE or attempt == PORTS_TRIED:
+                raise
+    raise AssertionError
+
+
+async def _places(host: str) -> list[tuple[int, SocketAddress]]:
+    """The families and addresses of a host, without port; IPv4 first."""
+    if host in EVERYWHERE:
+        places: list[tuple[int, SocketAddress]] = [(socket.AF_INET, ("0.0.0.0", 0))]
+        return [*places, (socket.AF_INET6, ("::", 0))] if socket.has_ipv6 else places
+    families = {6: socket.AF_INET6, 4: socket.AF_INET}
     try:
-        families = {6: socket.AF_INET6, 4: socket.AF_INET}
-        found: set[tuple[int, SocketAddress]] = {(families[ipaddress.ip_address(host).version], (host, port))}
         if "%" in host:
             raise ValueError
+        return [(families[ipaddress.ip_address(host).version], (host, 0))]
     except ValueError:
         loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        found = {(info[0], cast(SocketAddress, info[4])) for info in infos}
+        infos = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return sorted({(info[0], cast(SocketAddress, info[4])) for info in infos})
+
+
+def _bound_together(found: list[tuple[int, SocketAddress]], port: int, *, optional_ipv6: bool) -> list[socket.socket]:
     made: list[socket.socket] = []
     try:
-        for family, address in sorted(found):
-            made.append(_bound(family, address))
+        for family, (host, _, *more) in found:
+            try:
+                made.append(_bound(family, cast(SocketAddress, (host, port, *more))))
+            except OSError as error:
+                # A kernel without IPv6 has no such family; one that was told to do without has no such address.
+                if family != socket.AF_INET6 or not optional_ipv6 or error.errno == errno.EADDRINUSE:
+                    raise
+            else:
+                port = made[-1].getsockname()[1]
     except BaseException:
         for one in made:
             one.close()

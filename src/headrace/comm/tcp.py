@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from headrace.config import CommOptions
-from headrace.exceptions import CommClosedError, FatalCommClosedError
+from headrace.exceptions import CommClosedError, EncryptionRequiredError, FatalCommClosedError
 
 from .accepting import Acceptor
 from .addressing import parse_host_port, unparse_host_port
@@ -40,10 +40,10 @@ class SocketConnector(Connector):
         """The context to connect with, if any.
 
         Raises:
-            FatalCommClosedError: encryption is required, and this scheme has none.
+            EncryptionRequiredError: encryption is required, and this scheme has none.
         """
         if connection_args.get("require_encryption"):
-            raise FatalCommClosedError(
+            raise EncryptionRequiredError(
                 f"encryption is required by the configuration or Security object: refusing to connect to "
                 f"{self.scheme}://{location}; use a tls:// address"
             )
@@ -134,14 +134,17 @@ class SocketListener(BaseListener):
         """Begin to listen, unless the listener does already."""
         if self._acceptors:
             return
-        host = None if self._host in ("", "*") else self._host
+        sockets: list[socket.socket] = []
         try:
-            # One socket: several (all families, port 0) would each get a port of their own.
-            sockets = await bound_sockets(host if host is not None else "0.0.0.0", self._port)
+            sockets = await bound_sockets(self._host, self._port)
             bound_host, bound_port = sockets[0].getsockname()[:2]
             self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
-            self._acceptors = [await self._acceptor(one) for one in sockets]
+            for one in sockets:
+                self._acceptors.append(await self._acceptor(one))
         except OSError as error:
+            self.stop()
+            for one in sockets:
+                one.close()
             text = f"cannot listen at {self.scheme}://{unparse_host_port(self._host, self._port)}: {error}"
             raise OSError(error.errno, text) from error
         contact = get_ip() if bound_host == "0.0.0.0" else get_ipv6() if bound_host == "::" else bound_host

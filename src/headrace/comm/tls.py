@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from headrace.exceptions import FatalCommClosedError
+from headrace.exceptions import MissingCertificatesError
 
 from .registry import backends
 from .tcp import SocketConnector, SocketListener, TCPBackend
@@ -25,7 +25,7 @@ class TLSConnector(SocketConnector):
         """The context to connect with."""
         context = connection_args.get("ssl_context")
         if not isinstance(context, ssl.SSLContext):
-            raise FatalCommClosedError(f"no certificates to connect to tls://{location} with: {_REMEDY}")
+            raise MissingCertificatesError(f"no certificates to connect to tls://{location} with: {_REMEDY}")
         return context
 
 

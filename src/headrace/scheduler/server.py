@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from headrace import config
-from headrace.comm.addressing import address_from_user_args, full_contact_address
+from headrace.comm.addressing import addresses_from_user_args, full_contact_address
 from headrace.common.hooks import hook_of
 from headrace.common.importing import BY_VALUE, import_late
 from headrace.common.status import Status
@@ -76,7 +76,7 @@ class SchedulerServer(Node):
     """A scheduler: one core, the shell around it, and the parts that answer requests.
 
     Args:
-        listen: keywords of `address_from_user_args`: where to listen.
+        listen: keywords of `addresses_from_user_args`: where to listen.
         contact_address: the address that workers and clients are told, if not the one listened on.
         extensions: {name: class}, each made with this object; by default those in `EXTENSIONS`, made with the shell.
         allowed_failures, validate, worker_ttl, scheduler_file, idle_timeout, preload, preload_argv, security, plugins,
@@ -167,12 +167,10 @@ class SchedulerServer(Node):
 
     async def _open(self) -> None:
         """Be reachable from now on."""
-        await self.server.listen(self._listen_address())
+        for address in addresses_from_user_args(security=self.security, **self._listen):
+            await self.server.listen(address)
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
-
-    def _listen_address(self) -> str:
-        return address_from_user_args(security=self.security, **self._listen)
 
     async def close(self, timeout: float | None = None, reason: str = "unknown", **options: object) -> str:
         """Close; waits for a close that is under way. Returns "OK".

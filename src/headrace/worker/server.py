@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm import get_address_host
-from headrace.comm.addressing import addresses_from_user_args, full_contact_address, parse_address
+from headrace.comm.addressing import addresses_from_user_args, facing_address, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
 from headrace.common.importing import import_late
 from headrace.common.keys import Key, from_wire
@@ -331,6 +331,9 @@ class WorkerServer(Node):
             return addresses_from_user_args(port=port, peer=self.scheduler_address, security=self.security, **listen)
 
         await self._listen_at_first(ports, addresses)
+        self.contact_address = self.contact_address or facing_address(
+            self.server.listen_address, self.scheduler_address
+        )
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
         if self.name is None:

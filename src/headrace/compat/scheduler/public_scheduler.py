@@ -6,7 +6,7 @@ Its members are events of the core, looks at it, or members of the scheduler's p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from headrace.comm import get_address_host
@@ -195,10 +195,10 @@ class Scheduler(SchedulerState):
         security: Security | dict[str, Any] | None = None,
         worker_ttl: str | float | None = None,
         idle_timeout: object = None,
-        interface: str | None = None,
-        host: str | None = None,
-        port: int | None = 0,
-        protocol: str | None = None,
+        interface: str | Sequence[str | None] | None = None,
+        host: str | Sequence[str | None] | None = None,
+        port: int | str | Sequence[int | str | None] | None = 0,
+        protocol: str | Sequence[str] | None = None,
         dashboard_address: object = None,
         dashboard: bool | None = None,
         http_prefix: str | None = "/",
