@@ -35,7 +35,7 @@ class Node:
     Attributes:
         status: where it is in its life.
         rpc: calls other servers: `await node.rpc(address).identity()`.
-        loop: facade of the event loop it runs on; None until it starts.
+        loop: facade of the event loop it runs on; until it starts, of the one that it was made on (None if on none).
     """
 
     #: operations to refuse; None means those of the configuration
@@ -67,7 +67,7 @@ class Node:
             timeout=1,
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
-        self.loop: IOLoop | None = None
+        self.loop: IOLoop | None = IOLoop.current(instance=False)
         self._log_lines = LogLines(log_of)
         self._ticks = Ticks(kind)
         self._finished: asyncio.Event | None = None

@@ -167,6 +167,19 @@ def test_no_current_loop() -> None:
         IOLoop.of(3)
 
 
+def test_one_facade_a_loop(loop: IOLoop) -> None:
+    async def current() -> IOLoop | None:
+        return IOLoop.current()
+
+    assert IOLoop.of(loop.asyncio_loop) is loop
+    assert sync(loop, current) is loop
+
+
+def test_the_clock_is_that_of_the_wall(loop: IOLoop) -> None:
+    before = time.time()
+    assert before <= loop.time() <= time.time()
+
+
 def test_callbacks_from_other_threads(loop: IOLoop, caplog: pytest.LogCaptureFixture) -> None:
     done = threading.Event()
     seen: list[Any] = []

@@ -12,6 +12,7 @@ import inspect
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -81,6 +82,7 @@ class IOLoop:
     def __init__(self, asyncio_loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.asyncio_loop = asyncio_loop if asyncio_loop is not None else new_event_loop()
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._known.setdefault(id(self.asyncio_loop), self)
 
     @classmethod
     def current(cls, instance: bool = True) -> IOLoop | None:
@@ -110,9 +112,7 @@ class IOLoop:
         if not isinstance(asyncio_loop, asyncio.AbstractEventLoop):
             raise TypeError(f"loop must be an asyncio loop or have an attribute asyncio_loop, not {loop!r}")
         facade = cls._known.get(id(asyncio_loop))
-        if facade is None:
-            facade = cls._known[id(asyncio_loop)] = cls(asyncio_loop)
-        return facade
+        return cls(asyncio_loop) if facade is None else facade
 
     @property
     def runs_here(self) -> bool:
@@ -140,8 +140,8 @@ class IOLoop:
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: object, **kwargs: object
     ) -> asyncio.TimerHandle:
-        """Call a function when `time()` is `when`."""
-        return self.asyncio_loop.call_at(when, self._run_callback, callback, args, kwargs)
+        """Call a function when `time()` is `when`; a clock that is set meanwhile does not matter."""
+        return self.call_later(when - self.time(), callback, *args, **kwargs)
 
     def add_timeout(
         self, deadline: float | timedelta, callback: Callable[..., Any], *args: object, **kwargs: object
@@ -156,8 +156,8 @@ class IOLoop:
         handle.cancel()
 
     def time(self) -> float:
-        """Seconds by the loop's clock."""
-        return self.asyncio_loop.time()
+        """Seconds since the epoch, as `time.time()` tells them: the documented loop's clock is not asyncio's."""
+        return time.time()
 
     def start(self) -> None:
         """Run the loop in this thread until `stop`."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.messages.base import TaskOptions
-from headrace.messages.worker import AcquireReplicas, AddKeys, ReleasedData, RemoveReplicas
+from headrace.messages.worker import AcquireReplicas, AddKeys, LongRunning, ReleasedData, RemoveReplicas
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
 from headrace.scheduler.state.data import replica_plans, replicas
 from headrace.scheduler.state.data.memory_manager import (
@@ -360,6 +360,16 @@ class TestScaling:
         cluster.submit(cluster.add_client(), {"f-1": []}, options=TaskOptions(workers=["tcp://w0:1"]))
         assert plan_closing(cluster.state) == [cluster.worker(1)]
         assert plan_closing(cluster.state, n=2) == [cluster.worker(1), cluster.worker(0)]
+
+    def test_those_with_a_task_that_has_seceded_stay(self) -> None:
+        cluster = BalancedCluster(3)
+        cluster.submit(cluster.add_client(), {"long": []}, options=TaskOptions(workers=["tcp://w0:1"]))
+        attempt = cluster.state.tasks["long"].attempt
+        cluster.state.handle_batch(cluster.worker(0), [LongRunning("long", attempt, 0.1)], 1.0)
+        assert plan_closing(cluster.state, n=3) == [cluster.worker(1), cluster.worker(2)]
+        assert plan_closing(cluster.state, target=0) == [cluster.worker(1), cluster.worker(2)]
+        pairs = {cluster.worker(0): 0, cluster.worker(1): 0, cluster.worker(2): 1}
+        assert plan_closing(cluster.state, n=3, key=pairs.get) == [cluster.worker(2)]
 
     def test_groups_go_together(self) -> None:
         cluster = BalancedCluster(4)

@@ -78,6 +78,8 @@ def plan_closing(
 ) -> list[WorkerState]:
     """Workers that can be closed, cheapest first: those without work, then those with the least data.
 
+    None on which a task runs that has seceded, whatever number is asked for.
+
     Args:
         memory_ratio: memory to keep, as a multiple of the data held (2 if neither this nor a number is given). Workers
             without a limit neither add to the memory nor need any kept for their data.
@@ -105,7 +107,8 @@ def plan_closing(
     waiting = bool(state.queued or state.unrunnable)
     chosen: list[WorkerState] = []
     for group in sorted(groups.values(), key=_cost):
-        if count - len(group) < least:
+        # A task that has seceded may run for days, or be what waits for all the others.
+        if count - len(group) < least or any(worker.long_running for worker in group):
             continue
         limit = sum(worker.memory_limit for worker in group)
         by_number = n is not None and len(chosen) + len(group) <= n
