@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import json
 import logging
@@ -20,6 +21,7 @@ import pytest
 
 from distributed import utils
 from distributed.collections import LRU, HeapSet, sum_mappings
+from headrace.client import FutureCancelledError
 from headrace.testing.helpers.log_reading import captured_logger
 from headrace.worker.context import thread_state
 
@@ -389,3 +391,8 @@ class TestContainers:
 
     def test_sums(self) -> None:
         assert sum_mappings([{"a": 1}, [("a", 2), ("b", 3)], {}]) == {"a": 3, "b": 3}
+
+
+def test_its_cancelled_error_is_that_of_futures() -> None:
+    assert issubclass(FutureCancelledError, utils.CancelledError)
+    assert utils.CancelledError is concurrent.futures.CancelledError

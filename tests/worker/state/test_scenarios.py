@@ -87,6 +87,30 @@ def test_priorities_decide_what_runs_next() -> None:
     assert executed(after(state, done("c"))) == ["d"]
 
 
+def test_what_needs_the_latest_data_is_the_next_of_its_priority() -> None:
+    state = new(nthreads=1)
+    after(state, *[compute(f"x{i}") for i in range(3)])
+    order = ["x0"]
+    for _ in range(9):
+        current = order[-1]
+        stage, number = current[0], current[1]
+        batch: list[Any] = [done(current)]
+        if stage < "z":  # as the scheduler sends what can run now
+            batch.append(compute(f"{chr(ord(stage) + 1)}{number}", current, who_has=[ME]))
+        order += executed(after(state, *batch))
+    assert order == ["x0", "x1", "y0", "y1", "z0", "z1", "x2", "y2", "z2"]
+
+
+def test_what_needs_the_same_data_runs_in_the_order_in_which_it_came() -> None:
+    state = new(nthreads=1)
+    after(state, compute("data"))
+    after(state, done("data"))
+    order = executed(after(state, *[compute(f"x{i}", "data", who_has=[ME]) for i in range(4)]))
+    for _ in range(3):
+        order += executed(after(state, done(order[-1])))
+    assert order == ["x0", "x1", "x2", "x3"]
+
+
 @pytest.mark.slow
 def test_short_tasks_are_handed_out_ahead() -> None:
     state = new(nthreads=2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from asyncio import wait_for as wait_for
+from concurrent.futures import CancelledError
 from typing import Any as AnyType
 
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta

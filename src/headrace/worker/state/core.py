@@ -91,6 +91,8 @@ class WorkerCore:
         #: seconds that calls of a function took of late, by its number; for tasks the scheduler knows nothing about
         self.learned: dict[int, float] = {}
         self.counter = 0
+        #: how many values came to memory so far
+        self.stored = 0
 
         # heaps of (priority, number, task); entries of tasks that have moved on are skipped when they surface
         self.ready: list[tuple[Priority, int, TaskState]] = []

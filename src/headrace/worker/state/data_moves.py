@@ -30,6 +30,7 @@ def enter_memory(state: WorkerCore, task: TaskState) -> Follow:
     task.state = "memory"
     task.previous = task.next = None
     state.in_memory += 1
+    task.stored = state.stored = state.stored + 1
     if task.nbytes > 0:
         state.nbytes += task.nbytes
     if task.who_has:

@@ -69,6 +69,7 @@ class TaskState:
         nbytes: size of the data in bytes; -1 when unknown.
         type: name of the type of the result.
         erred_thread: identity of the thread in which it failed; unset before.
+        stored: how many values the worker had stored when this one came; unset before.
         seceded_after: seconds it had run when it left its thread's slot.
         transfers: (action, start, stop) of what was fetched for it, or read from disk; see `startstops`.
         given_metadata: what plugins or the task said of it; see `metadata`.
@@ -107,6 +108,7 @@ class TaskState:
         "start_time",
         "state",
         "stop_time",
+        "stored",
         "suspicious_count",
         "traceback",
         "traceback_text",
@@ -118,6 +120,7 @@ class TaskState:
     )
 
     erred_thread: int
+    stored: int
 
     def __init__(self, key: Key) -> None:
         self.key = key
