@@ -9,7 +9,7 @@ class SerializationError(TypeError):
     """A value cannot be pickled; the message names its type and the cause."""
 
 
-class DeserializationError(Exception):
+class DeserializationError(RuntimeError):
     """A payload that arrived whole cannot be turned back into a value here."""
 
 

@@ -11,20 +11,21 @@ import traceback as traceback_module
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, TracebackType
 from typing import Any, NamedTuple
 
+from headrace import config
 from headrace.containment import can_be_raised, class_name_of, described, let_pass, traceback_of
 from headrace.exceptions import RemoteError, UserCodeError
 
 from .frames import Frames
 from .pickling import dumps, loads
 
-#: Longest text of an exception or a traceback, in characters.
-MAX_ERROR_LENGTH = 10_000
 #: What Python acts upon wherever it is raised.
 _CONTROL = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
 #: Built-in classes whose `__init__` keeps what is not among `args` or in the instance's dictionary.
 _FILLED_BY_INIT = (UnicodeError, SyntaxError, ImportError, StopIteration)
 #: What `OSError` keeps beside them.
 _OF_OSERROR = ("errno", "strerror", "filename", "filename2")
+#: The same of `ImportError`.
+_OF_IMPORT_ERROR = ("name", "path")
 #: Chained exceptions beyond this number are left out.
 _MAX_CHAIN = 20
 
@@ -39,17 +40,19 @@ class DumpedException(NamedTuple):
 
 
 def dumps_exception(
-    exception: BaseException, traceback: TracebackType | None = None, max_length: int = MAX_ERROR_LENGTH
+    exception: BaseException, traceback: TracebackType | None = None, max_length: int | None = None
 ) -> DumpedException:
     """Payloads and texts of an exception. Never raises for the exception's own faults.
 
     Args:
         traceback: what to send instead of `exception.__traceback__` (frames of ours are best left out).
-        max_length: characters beyond which texts are cut (`distributed.admin.max-error-length`).
+        max_length: characters beyond which texts are cut; `distributed.admin.max-error-length` by default.
     """
     if traceback is None:
         traceback = traceback_of(exception)
     try:
+        if max_length is None:
+            max_length = int(config.get("distributed.admin.max-error-length"))
         exception = _harmless(exception)
         text = truncate(_text(exception), max_length)
         lines = truncate("".join(_format_traceback(traceback)), max_length)
@@ -74,12 +77,16 @@ def _harmless(exception: BaseException) -> BaseException:
 
 def _stand_in(exception: BaseException, text: str) -> BaseException:
     """An exception in place of one that fails when it is looked at; alone, if even the chain cannot be had."""
-    stand_in = Exception(text)
+    return _with_chain(Exception(text), exception)
+
+
+def _with_chain(made: BaseException, exception: BaseException) -> BaseException:
+    """Give an exception the chain and the traceback of another, whose own attributes may fail."""
     chain = BaseException.__dict__
-    stand_in.__cause__ = chain["__cause__"].__get__(exception)
-    stand_in.__context__ = chain["__context__"].__get__(exception)
-    stand_in.__suppress_context__ = chain["__suppress_context__"].__get__(exception)
-    return stand_in.with_traceback(traceback_of(exception))
+    made.__cause__ = chain["__cause__"].__get__(exception)
+    made.__context__ = chain["__context__"].__get__(exception)
+    made.__suppress_context__ = chain["__suppress_context__"].__get__(exception)
+    return made.with_traceback(traceback_of(exception))
 
 
 def loads_exception(payload: bytes | Frames | None, text: str = "") -> BaseException:
@@ -226,18 +233,55 @@ def _chained(exception: BaseException | None, max_length: int, seen: dict[int, _
     return node
 
 
-def sound(exception: BaseException, max_length: int = MAX_ERROR_LENGTH, text: str | None = None) -> BaseException:
-    """The exception if it survives a pickle round trip and is not huge; else an `Exception` with its text."""
+def sound(exception: BaseException, max_length: int, text: str | None = None) -> BaseException:
+    """The exception, cut short if it is huge, if that survives a pickle round trip; else an `Exception` with its text."""
     text = _text(exception) if text is None else text
     try:
-        payload = dumps(_Bare(exception))
-        if len(text) <= max_length:
-            loaded = loads(payload)
-            if issubclass(type(loaded), BaseException) and can_be_raised(exception):
-                return exception
+        whole = exception if len(text) <= max_length else _shortened(exception, max_length)
+        loaded = loads(dumps(_Bare(whole)))
+        if issubclass(type(loaded), BaseException) and can_be_raised(whole):
+            return whole
     except BaseException as raised:
         let_pass(raised)
     return _stand_in(exception, truncate(text, max_length))
+
+
+def _shortened(exception: BaseException, max_length: int) -> BaseException:
+    """An exception of the same class, by which callers catch it, whose long arguments and attributes are cut.
+
+    An `__init__` of the user's is not called: it may make the text longer again, or take other arguments.
+    """
+    cls = type(exception)
+    if isinstance(exception, BaseExceptionGroup):
+        share = max(max_length // len(exception.exceptions), 100)
+        inside = [one if len(_text(one)) <= share else _shortened(one, share) for one in exception.exceptions]
+        args: tuple[Any, ...] = (truncate(exception.message, max_length), inside)
+    else:
+        args = tuple([_cut(value, max_length) for value in exception.args])
+        if sum(len(repr(value)) for value in args) > max_length * 2 + 1000:  # many, or deeply quoted
+            args = (truncate(str(exception), max_length),)
+    made = cls.__new__(cls, *args)
+    if isinstance(cls.__init__, FunctionType) or isinstance(exception, BaseExceptionGroup):
+        made.args = args
+    else:
+        made.__init__(*args)  # type: ignore[misc]
+    kept = _OF_OSERROR if isinstance(exception, OSError) else ()
+    kept = _OF_IMPORT_ERROR if isinstance(exception, ImportError) else kept
+    for name in kept:
+        setattr(made, name, _cut(getattr(exception, name), max_length))
+    for name, value in vars(exception).items():
+        setattr(made, name, _cut(value, max_length) if isinstance(value, (str, bytes)) else value)
+    return _with_chain(made, exception)
+
+
+def _cut(value: Any, length: int) -> Any:
+    """An argument of an exception, or the beginning of it."""
+    if isinstance(value, str):
+        return truncate(value, length)
+    if isinstance(value, (bytes, bytearray)):
+        return value[:length]
+    text = repr(value)
+    return value if len(text) <= length else truncate(text, length)
 
 
 def _dump(exception: BaseException, text: str, max_length: int) -> bytes | Frames:

@@ -66,9 +66,7 @@ async def send_recv(
 
 def error_message(exception: BaseException) -> dict[str, Any]:
     """The reply that stands for an exception."""
-    from headrace.config import get
-
-    dumped = dumps_exception(exception, max_length=get("distributed.admin.max-error-length"))
+    dumped = dumps_exception(exception)
     return {
         "status": UNCAUGHT_ERROR,
         "exception": Serialized.of(dumped.exception),

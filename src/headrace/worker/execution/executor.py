@@ -600,6 +600,6 @@ def _cannot_load(run: TaskRun, address: str, error: Exception) -> Deserializatio
         what = "function"
     hint = "; install or upload that module on the workers" if isinstance(error, ModuleNotFoundError) else ""
     return DeserializationError(
-        f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}: "
-        f"{described(error)}{hint}"
+        f"the {what} of the task {from_wire(run.key)!r} cannot be loaded on the worker at {address}, their "
+        f"deserialization failed: {described(error)}{hint}"
     )
