@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import io
 import logging
+import multiprocessing
+import signal
+import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import dask.config
+import psutil
 import pytest
 
 from headrace import Client
 from headrace.compat.utils_test.child_processes import popen
 from headrace.compat.utils_test.fixtures import cleanup, loop, loop_in_thread  # noqa: F401
-from headrace.testing.clusters import cluster, gen_cluster, gen_test
+from headrace.testing.clusters import cluster, gen_cluster, gen_test, server_process
 from headrace.testing.configuration import new_config, reset_config
 from headrace.testing.helpers.log_reading import captured_handler, captured_logger
-from headrace.testing.helpers.polling import poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 from headrace.testing.helpers.sample_functions import (
     inc,
     map_varying,
@@ -47,10 +54,35 @@ async def test_a_coroutine_becomes_a_plain_test() -> None:
     assert dask.config.get("x.y", None) is None
 
 
+@pytest.mark.parametrize("number", [3])
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3)
+async def test_a_test_may_take_all_workers_at_once(c: Any, s: Any, *workers: Any, number: int, tmp_path: Any) -> None:
+    assert [worker.address in s.workers for worker in workers] == [True] * number
+    assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("number", [3])
+@gen_test()
+async def test_a_coroutine_takes_keywords(tmp_path: Any, *, number: int) -> None:
+    assert number == 3
+    assert tmp_path.exists()
+
+
 def test_what_is_given_is_hidden_from_pytest() -> None:
+    async def some(c: Any, s: Any, *workers: Any, fixture: Any, more: int = 3, **rest: Any) -> None: ...
+
     assert list(inspect.signature(test_workers_are_as_asked_for).parameters) == ["tmp_path"]
-    with pytest.raises(TypeError, match="coroutine"):
-        gen_cluster()(inc)
+    test = gen_cluster(client=True)(some)
+    assert str(inspect.signature(test)) == "(*, fixture: 'Any', more: 'int' = 3, **rest: 'Any') -> 'None'"
+    assert test.__wrapped__ is some  # type: ignore[attr-defined]
+    assert not inspect.iscoroutinefunction(test)
+
+
+@pytest.mark.parametrize("decorator", [gen_cluster(), gen_test()])
+@pytest.mark.parametrize("kind", [TypeError, RuntimeError])
+def test_only_coroutine_functions_are_decorated(decorator: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="coroutine functions"):
+        decorator(inc)
 
 
 def test_a_test_that_takes_too_long_fails() -> None:
@@ -58,8 +90,18 @@ def test_a_test_that_takes_too_long_fails() -> None:
     async def endless(s: Any) -> None:
         await s.finished()
 
-    with pytest.raises(TimeoutError, match="longer than"):
+    with pytest.raises(TimeoutError, match=r"(?s)longer than 0.01 s.*in endless.*s\.finished"):
         endless()
+
+
+def test_a_test_that_takes_too_long_fails_though_it_catches_its_cancellation() -> None:
+    @gen_test(timeout=0.01)
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError, match="longer than"):
+        stubborn()
 
 
 def test_a_cluster_of_processes(loop: Any) -> None:  # noqa: F811
@@ -72,11 +114,45 @@ def test_a_cluster_of_processes(loop: Any) -> None:  # noqa: F811
         assert client.nthreads() == {worker["address"]: 2}
 
 
-def test_a_worker_that_cannot_start_is_an_error() -> None:
+def test_the_process_of_a_server_is_used_like_one_of_multiprocessing() -> None:
+    with cluster(nworkers=1) as (_, [worker]):
+        process = worker["proc"]()
+        assert process.is_alive()
+        assert process.exitcode is None
+        process.kill()
+        process.join(10)
+        assert not process.is_alive()
+        assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("server", ["worker_kwargs", "scheduler_kwargs"])
+def test_what_keeps_a_server_from_starting_is_raised(server: str) -> None:
     with (
-        pytest.raises(RuntimeError, match="did not start"),
-        cluster(nworkers=1, worker_kwargs={"bogus": 1}),
+        pytest.raises(TypeError, match="bogus") as raised,
+        cluster(nworkers=1, **{server: {"bogus": 1}}),  # type: ignore[arg-type]
     ):
+        pass
+    assert "did not start" in raised.value.__notes__[0]
+
+
+class Unpicklable(Exception):
+    """Cannot be made of its arguments."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_exception_that_cannot_travel_is_told_by_its_text() -> None:
+    with pytest.raises(RuntimeError, match="Unpicklable: 1 and 2"), server_process(f"{__name__}:raise_it", (), {}):
+        pass
+
+
+async def raise_it() -> None:
+    raise Unpicklable(1, 2)
+
+
+def test_a_process_that_ends_in_silence() -> None:
+    with pytest.raises(RuntimeError, match="exit status 3"), server_process("os:_exit", (3,), {}):
         pass
 
 
@@ -127,6 +203,28 @@ def test_a_program_is_interrupted_at_the_end(capsys: pytest.CaptureFixture[str])
     assert "down" in capsys.readouterr().out
 
 
+def test_a_program_may_say_much_as_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import time\ntry:\n  print('up', flush=True)\n  time.sleep(60)\nexcept KeyboardInterrupt: print('x' * 10**6)"
+    )
+    with popen([sys.executable, "-c", code], capture_output=True, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+    assert process.returncode == 0
+    assert "x" * 10**6 in capsys.readouterr().out
+
+
+def test_a_program_that_is_not_to_be_interrupted_is_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(popen([sys.executable, "-c", code], capture_output=True, terminate_timeout=0.01))
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            stack.close()
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_thread_left_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headrace.testing.leaks._GRACE", 0.01)
     end = threading.Event()
@@ -137,9 +235,41 @@ def test_a_thread_left_behind_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
 
 
+def test_a_process_left_behind_is_found_and_ended() -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=time.sleep, args=(60,))
+    with pytest.raises(AssertionError, match="processes were left behind"), check_process_leak(check_timeout=0.01):
+        process.start()
+    assert process.pid is not None
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_the_helpers_of_multiprocessing_may_stay() -> None:
+    code = """
+import multiprocessing, time
+from distributed.utils_test import check_process_leak
+if __name__ == "__main__":
+    for kind in "spawn", "forkserver":
+        with check_process_leak(check_timeout=0.01):
+            process = multiprocessing.get_context(kind).Process(target=time.sleep, args=(0,))
+            process.start()
+            process.join()
+"""
+    with popen([sys.executable, "-c", code]) as process:
+        assert process.wait(60) == 0
+
+
 def test_polling_ends() -> None:
     with pytest.raises(AssertionError, match="not so"):
         poll_for(lambda: False, 0.01, period=0.001)
     failed = []
-    poll_for(lambda: False, 0.01, lambda: failed.append(1), period=0.001)
+    with pytest.raises(AssertionError, match="not so"):
+        poll_for(lambda: False, 0.01, lambda: failed.append(1), period=0.001)
+    assert failed
+
+
+async def test_polling_ends_on_a_loop() -> None:
+    failed = []
+    with pytest.raises(AssertionError, match="not so"):
+        await async_poll_for(lambda: False, 0.01, lambda: failed.append(1), period=0.001)
     assert failed

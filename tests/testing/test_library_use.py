@@ -13,6 +13,7 @@ from dask.sizeof import sizeof
 
 from distributed import Client, Nanny, Scheduler, Worker
 from distributed.utils_test import (
+    NO_AMM,
     BarrierGetData,
     BlockedExecute,
     BlockedGatherDep,
@@ -132,6 +133,15 @@ async def test_a_task_is_held_before_it_begins_and_after_its_end(c: Any, s: Any,
     assert await c.submit(inc, x) == 3  # it goes on
 
 
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], config=NO_AMM)
+async def test_the_first_of_several_events_is_found(c: Any, s: Any, a: Any) -> None:
+    assert not s.extensions["amm"].running
+    for key in "xy":
+        await c.submit(inc, 1, key=key)
+    assert (await wait_for_stimulus(ExecuteDone, a)).key == "x"
+    assert (await wait_for_stimulus(ExecuteDone, a, key="y")).key == "y"
+
+
 @gen_cluster(client=True)
 async def test_fetching_can_be_frozen(c: Any, s: Any, a: Any, b: Any) -> None:
     x = c.submit(inc, 1, key="x", workers=[a.address])
@@ -213,17 +223,37 @@ async def test_a_broken_comm_and_a_locked_one() -> None:
 
 
 def test_stories() -> None:
-    story = [("x", "released", "waiting", "a", 1.0), ("x", "waiting", "processing", "b", 2.0)]
+    now = time.time()
+    story = [("x", "released", "waiting", "a", now - 1), ("x", "waiting", "processing", "b", now)]
     assert_story(story, [("x", lambda state: state == "released", "waiting")])
-    assert_story(story, [("x", "waiting", "processing", "b", 2.0)])
+    assert_story(story, [("x", "waiting", "processing", "b", now)])
     assert_story(story, [line[:3] for line in story], strict=True)
     for expected, strict in [([story[1], story[0]], False), ([story[1]], True), ([story[0]], True)]:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="assert_story"):
             assert_story(story, expected, strict=strict)
-    for bad in [[(1, 1.0)], [("x", "s", "now")], [("x", "s", time.time() + 10**6)], story[::-1]]:
-        with pytest.raises(AssertionError):
-            assert_valid_story(bad)
     assert_valid_story(story[::-1], ordered_timestamps=False)
+    with pytest.raises(AssertionError, match="Malformed"):
+        assert_valid_story(story[::-1])
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ((), "short"),
+        (("s", 0.0), "short"),
+        (["x", "s", 0.0], "tuple"),
+        (("x", 1, 0.0), "no stimulus"),
+        (("x", "", 0.0), "empty"),
+        (("x", "s", "now"), "no time"),
+        (("x", "s", 10.0), "not come yet"),
+        (("x", "s", -3700.0), "before"),
+    ],
+)
+def test_lines_that_are_none_of_a_story(line: Any, why: str) -> None:
+    if line and isinstance(line[-1], float):
+        line = type(line)((*line[:-1], time.time() + line[-1]))
+    with pytest.raises(AssertionError, match=f"Malformed.*{why}"):
+        assert_valid_story([line])
 
 
 @gen_cluster(nthreads=[("127.0.0.1", 1)])

@@ -14,10 +14,17 @@ from typing import Any
 
 from headrace.rpc import run
 
+#: Stands before the pickled exception where an address is expected.
+FAILED = b"failed:"
+
 
 async def _serve(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     module, name = kind.split(":")
-    server = await getattr(import_module(module), name)(*args, **kwargs)
+    try:
+        server = await getattr(import_module(module), name)(*args, **kwargs)
+    except Exception as error:
+        print((FAILED + base64.b64encode(_pickled(error))).decode(), flush=True)
+        raise
     loop = asyncio.get_running_loop()
     parent_gone = asyncio.Event()
 
@@ -35,6 +42,16 @@ async def _serve(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> No
     await server.close()
     finished.cancel()
     await asyncio.wait([finished, gone])
+
+
+def _pickled(error: Exception) -> bytes:
+    """An exception as bytes, by its text alone if it cannot be made of them again."""
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)
+    except Exception:  # whatever an exception's own methods raise
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+    return data
 
 
 def main() -> None:

@@ -8,10 +8,12 @@ import contextlib
 import functools
 import inspect
 import os
+import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 import cloudpickle
 import dask.config
@@ -22,6 +24,7 @@ from headrace.nanny.environment import SEED_VARIABLE, hash_seed
 from headrace.rpc import new_event_loop
 from headrace.security import Security
 
+from .cluster_child import FAILED
 from .leaks import clean
 from .record_checks import check_invalid_task_states, check_invalid_worker_transitions, validate_state
 
@@ -37,11 +40,34 @@ _PROCESS_TIMEOUT = 30
 _CLOSE_TIMEOUT = 10
 
 
+class ServerProcess(subprocess.Popen[bytes]):
+    """The process of a server, with what is usual for one of `multiprocessing` too.
+
+    `distributed.utils_test.cluster` has a weak reference here, so that calling this gives the process.
+    """
+
+    def __call__(self) -> Self:
+        return self
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit status, negative for a signal; None while the process runs."""
+        return self.poll()
+
+    def is_alive(self) -> bool:
+        return self.poll() is None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended, `timeout` seconds at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(timeout)
+
+
 class StartedServer(TypedDict):
     """A server in a process of its own."""
 
     address: str
-    proc: subprocess.Popen[bytes]
+    proc: ServerProcess
 
 
 async def start_cluster(
@@ -108,9 +134,14 @@ def gen_test(
         timeout: seconds that it may take.
         config: configuration while it runs.
         clean_kwargs: see `clean`.
+
+    Raises:
+        NotACoroutineFunctionError: what is decorated is none.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        _require_coroutine_function("gen_test", function)
+
         @functools.wraps(function)
         def test(*args: object, **kwargs: object) -> object:
             with clean(**(clean_kwargs or {})), dask.config.set(config or {}):
@@ -152,6 +183,9 @@ def gen_cluster(
         should_check_state: whether the records of scheduler and workers are checked after the test.
         active_rpc_timeout, allow_unclosed: accepted for compatibility.
 
+    Raises:
+        NotACoroutineFunctionError: what is decorated is none.
+
     >>> @gen_cluster(client=True)
     ... async def test_inc(c, s, a, b):
     ...     assert await c.submit(lambda x: x + 1, 1) == 2
@@ -159,8 +193,7 @@ def gen_cluster(
     nthreads = [("127.0.0.1", 1), ("127.0.0.1", 2)] if nthreads is None else nthreads
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(f"gen_cluster decorates coroutine functions, and {function.__qualname__} is none")
+        _require_coroutine_function("gen_cluster", function)
 
         async def work(outer: tuple[object, ...], kwargs: dict[str, object]) -> Any:
             server, workers = await start_cluster(
@@ -207,12 +240,33 @@ def gen_tls_cluster(**kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..
     return gen_cluster(scheduler="tls://127.0.0.1", **kwargs)
 
 
+class NotACoroutineFunctionError(TypeError, RuntimeError):
+    """What a decorator of tests was given is no coroutine function."""
+
+
+def _require_coroutine_function(decorator: str, function: Callable[..., Any]) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise NotACoroutineFunctionError(
+            f"{decorator} only works for coroutine functions, and {function.__qualname__} is none: "
+            "define it with `async def`"
+        )
+
+
 def _plain(test: Callable[..., Any], function: Callable[..., Any], given: int) -> Callable[..., Any]:
-    """Hide the arguments that the decorator gives, so that pytest does not take them for fixtures."""
+    """Hide the arguments that the decorator gives, so that pytest does not take them for fixtures.
+
+    These are the first so many positional ones, and `*workers`, which takes those that are left.
+    """
     signature = inspect.signature(function)
-    rest = list(signature.parameters.values())[given:]
+    rest: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        if given and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            given -= 1
+        else:
+            rest.append(parameter)
     test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
-    del test.__wrapped__  # type: ignore[attr-defined]
     return test
 
 
@@ -222,13 +276,25 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _bounded(work: Coroutine[Any, Any, T], timeout: float) -> T:
+    """Await a test, `timeout` seconds at most.
+
+    Raises:
+        TimeoutError: it took longer, also if it caught its cancellation; the message says where it stood.
+    """
+    stood = "it ended when it was cancelled"
     try:
         async with asyncio.timeout(timeout) as bound:
-            return await work
+            try:
+                result = await work
+            except asyncio.CancelledError as cancelled:
+                stood = "it stood here:\n" + "".join(traceback.format_tb(cancelled.__traceback__)[1:])
+                raise
     except TimeoutError:
-        if bound.expired():
-            raise TimeoutError(f"the test took longer than {timeout} s") from None
-        raise
+        if not bound.expired():
+            raise
+    if bound.expired():
+        raise TimeoutError(f"the test took longer than {timeout} s; {stood}")
+    return result
 
 
 @contextlib.contextmanager
@@ -243,7 +309,7 @@ def cluster(
 ) -> Iterator[tuple[StartedServer, list[StartedServer]]]:
     """A scheduler and workers, each in a process of its own.
 
-    Yields `({"address": …}, [{"address": …, "proc": …}, …])`.
+    Yields `({"address": …}, [{"address": …, "proc": …}, …])`; calling `proc` gives the process, too.
 
     Args:
         nworkers: number of workers, of one thread each.
@@ -251,6 +317,9 @@ def cluster(
         worker_kwargs, scheduler_kwargs: more keywords.
         config: configuration of the processes.
         active_rpc_timeout, should_check_state: accepted for compatibility.
+
+    Raises:
+        Exception: what a server raised as it started.
     """
     with contextlib.ExitStack() as stack:
         keywords = {"host": "127.0.0.1", "port": 0, **(scheduler_kwargs or {})}
@@ -281,7 +350,7 @@ class _ServerProcess:
         self._work = base64.b64encode(cloudpickle.dumps((kind, args, kwargs, config or {})))
 
     def __enter__(self) -> _ServerProcess:
-        self.process = subprocess.Popen(
+        self.process = ServerProcess(
             [sys.executable, "-m", "headrace.testing.cluster_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -300,13 +369,18 @@ class _ServerProcess:
         """Wait until the server has started.
 
         Raises:
-            RuntimeError: it did not; its errors were shown on standard error.
+            Exception: what kept it from starting, with the process's traceback on standard error.
+            RuntimeError: the process ended without a word.
         """
         assert self.process.stdout is not None
-        address = self.process.stdout.readline().decode().strip()
-        if not address:
+        answer = self.process.stdout.readline().strip()
+        if not answer:
             raise RuntimeError(f"{self.kind} did not start: exit status {self.process.wait(_PROCESS_TIMEOUT)}")
-        return {"address": address, "proc": self.process}
+        if answer.startswith(FAILED):
+            error: BaseException = pickle.loads(base64.b64decode(answer.removeprefix(FAILED)))
+            error.add_note(f"{self.kind} did not start")
+            raise error
+        return {"address": answer.decode(), "proc": self.process}
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def _lasting(thread: threading.Thread) -> bool:
 def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeout: float = 3) -> Iterator[None]:
     """Fail, and end them, if child processes that started in the block are still there some seconds after it.
 
-    A server that forks workers' processes may stay, if there are nannies that were there before the block.
+    A server that forks workers' processes may stay, if there are nannies that were there before the block, and so may
+    what `multiprocessing` has one of for the whole process.
 
     Args:
         check: whether to fail; they are ended in any case.
@@ -48,7 +50,7 @@ def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeo
     """
     before = {child.pid for child in psutil.Process().children()}
     yield
-    kept = before | server_pids()
+    kept = before | server_pids() | _helpers_of_multiprocessing()
     leaked = [child for child in psutil.Process().children() if child.pid not in kept]
     _, leaked = psutil.wait_procs(leaked, timeout=check_timeout if check else 0)
     described = [_describe(child) for child in leaked]
@@ -61,6 +63,18 @@ def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeo
             child.kill()
     if check and described:
         raise AssertionError(f"processes were left behind: {described}")
+
+
+def _helpers_of_multiprocessing() -> set[int]:
+    """Its tracker of resources and its server that forks, if they run: they last as long as this process."""
+    helpers = {
+        getattr(sys.modules.get(f"multiprocessing.{module}"), helper, None): attribute
+        for module, helper, attribute in [
+            ("resource_tracker", "_resource_tracker", "_pid"),
+            ("forkserver", "_forkserver", "_forkserver_pid"),
+        ]
+    }
+    return {pid for helper, attribute in helpers.items() if (pid := getattr(helper, attribute, None)) is not None}
 
 
 def _describe(process: psutil.Process) -> str:

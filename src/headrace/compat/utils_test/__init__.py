@@ -155,7 +155,11 @@ from .stories import (
     wait_for_stimulus,
 )
 
+#: Configuration without the active memory manager.
+NO_AMM = {"distributed.scheduler.active-memory-manager.start": False}
+
 __all__ = [
+    "NO_AMM",
     "BarrierGetData",
     "BlockedExecute",
     "BlockedGatherDep",

@@ -31,7 +31,8 @@ def popen(
         kwargs: as of `subprocess.Popen`.
 
     Raises:
-        TimeoutError: it had to be killed.
+        FileNotFoundError: there is no such program.
+        subprocess.TimeoutExpired: it had to be killed.
     """
     if capture_output:
         kwargs.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -41,12 +42,7 @@ def popen(
         try:
             yield process
         finally:
-            try:
-                _end(process, terminate_timeout, kill_timeout)
-            finally:
-                output, _ = process.communicate()
-                if output:
-                    print(f"------ output of {args}\n{output.decode(errors='replace')}------")
+            _end(process, args, terminate_timeout, kill_timeout)
 
 
 def _find(program: str) -> str:
@@ -59,16 +55,19 @@ def _find(program: str) -> str:
     return program
 
 
-def _end(process: subprocess.Popen[bytes], terminate_timeout: float, kill_timeout: float) -> None:
-    if process.poll() is not None:
-        return
-    if sys.platform.startswith("win"):
-        process.send_signal(signal.CTRL_BREAK_EVENT)  # type: ignore[attr-defined]
-    else:
-        process.send_signal(signal.SIGINT)
+def _end(process: subprocess.Popen[bytes], args: list[str], terminate_timeout: float, kill_timeout: float) -> None:
+    """Interrupt a program and read what it says until it has ended: one that cannot write would not end."""
+    if process.poll() is None:
+        windows = sys.platform.startswith("win")
+        process.send_signal(signal.CTRL_BREAK_EVENT if windows else signal.SIGINT)  # type: ignore[attr-defined]
+    output: bytes | str | None = None
     try:
-        process.wait(terminate_timeout)
+        output, _ = process.communicate(timeout=terminate_timeout)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(kill_timeout)
-        raise TimeoutError(f"{process.args!r} did not end within {terminate_timeout} s after SIGINT") from None
+        output, _ = process.communicate(timeout=kill_timeout)
+        raise
+    finally:
+        if output:
+            text = output if isinstance(output, str) else output.decode(errors="replace")
+            print(f"------ output of {args}, exit status {process.returncode}\n{text}------")

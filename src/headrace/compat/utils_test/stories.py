@@ -10,22 +10,37 @@ if TYPE_CHECKING:
     from headrace import Worker
 
 
+#: Seconds that a line of a story may be old.
+_OLDEST = 3600
+
+
 def assert_valid_story(story: list[tuple[Any, ...]], ordered_timestamps: bool = True) -> None:
     """Fail unless all lines of a story end with a stimulus (text) and a time, and times do not go back.
 
     Args:
         story: of `Worker.story` or `Scheduler.story`.
         ordered_timestamps: whether times must not go back; not so for a story put together from several servers.
+
+    Raises:
+        AssertionError: a line has no stimulus, or a time that is more than an hour ago or still to come.
     """
-    latest = float("-inf")
+    latest = now = time.time()
+    latest -= _OLDEST
     for line in story:
-        assert isinstance(line, tuple), f"{line} is no tuple"
-        assert len(line) >= 2, f"{line} is too short for a stimulus and a time"
-        assert isinstance(line[-2], str), f"no stimulus stands before the last place of {line}"
-        assert isinstance(line[-1], float), f"no time stands at the end of {line}"
-        assert line[-1] <= time.time() + 1, f"the time at the end of {line} has not come yet"
-        assert not ordered_timestamps or line[-1] >= latest, f"{line} is older than the line before it"
-        latest = line[-1]
+        assert isinstance(line, tuple), _malformed(line, "it is no tuple")
+        assert len(line) >= 3, _malformed(line, "it is too short for a subject, a stimulus and a time")
+        stimulus, moment = line[-2:]
+        assert isinstance(stimulus, str), _malformed(line, "no stimulus stands before the last place")
+        assert stimulus, _malformed(line, "its stimulus is empty")
+        assert isinstance(moment, float), _malformed(line, "no time stands at the end")
+        assert moment <= now + 1, _malformed(line, "its time has not come yet")
+        assert moment >= latest, _malformed(line, f"its time is before {latest}")
+        if ordered_timestamps:
+            latest = moment
+
+
+def _malformed(line: object, why: str) -> str:
+    return f"Malformed story event: {line}: {why}"
 
 
 def assert_story(
@@ -52,9 +67,13 @@ def assert_story(
             found = line is not None and _fits(line, expected)
         else:
             found = any(_fits(line, expected) for line in lines)
-        assert found, f"{expected} is not in its place in\n" + "\n".join(map(str, story))
+        assert found, _failed(story, strict, f"{expected} is not in its place")
     rest = list(lines)
-    assert not (strict and rest), f"not expected at the end: {rest}"
+    assert not (strict and rest), _failed(story, strict, f"not expected at the end: {rest}")
+
+
+def _failed(story: list[tuple[Any, ...]], strict: bool, why: str) -> str:
+    return f"assert_story({strict=}) failed: {why} in\n" + "\n".join(map(str, story))
 
 
 def _fits(line: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
@@ -68,7 +87,7 @@ def _fits(line: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
 async def wait_for_stimulus(
     type_: type | tuple[type, ...], dask_worker: Worker, *, interval: float = 0.01, **matches: object
 ) -> Any:
-    """Wait until a worker's state has taken an event of a type (or one of several), and return the latest.
+    """Wait until a worker's state has taken an event of a type (or one of several), and return the first such.
 
     The worker must have been made with `validate=True`, as `gen_cluster` does: only then are events kept.
 
@@ -80,7 +99,7 @@ async def wait_for_stimulus(
     for documented in wanted:  # the worker's own events have shorter names
         wanted += getattr(documented, "core", ())
     while True:
-        for event in reversed(log):
+        for event in log:
             if isinstance(event, wanted) and all(getattr(event, name) == value for name, value in matches.items()):
                 return event
         await asyncio.sleep(interval)

@@ -20,13 +20,19 @@ def poll_for(
     fail_func: Callable[[], None] | None = None,
     period: float = 0.05,
 ) -> None:
-    """Wait until `predicate()` is true; after `timeout` seconds call `fail_func`, or fail."""
+    """Wait until `predicate()` is true, and look every `period` seconds.
+
+    Args:
+        fail_func: called after `timeout` seconds, to show what there is, before this fails.
+
+    Raises:
+        AssertionError: it was not true within `timeout` seconds.
+    """
     deadline = time.monotonic() + timeout
     while not predicate():
         if time.monotonic() > deadline:
             if fail_func is not None:
                 fail_func()
-                return
             raise AssertionError(f"not so within {timeout} s: {predicate}")
         time.sleep(period)
 
@@ -46,7 +52,6 @@ async def async_poll_for(
         if time.monotonic() > deadline:
             if fail_func is not None:
                 fail_func()
-                return
             raise AssertionError(f"not so within {timeout} s: {predicate}")
         await asyncio.sleep(period)
 
