@@ -124,6 +124,10 @@ class CloseWorker(Message):
     reason: str = ""
 
 
+class Retired(Message):
+    """This worker's data is with others; it is given nothing more, and stays until it is closed or goes on."""
+
+
 class TaskFinished(Message):
     """A task has a result, kept here.
 
@@ -277,4 +281,5 @@ ToWorker: TypeAlias = (
     | StealRequest
     | InterruptTasks
     | CloseWorker
+    | Retired
 )

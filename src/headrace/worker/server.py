@@ -464,7 +464,7 @@ class WorkerServer(Node):
         Args:
             restart: whether the nanny, if there is one, starts another worker; by default as `lifetime_restart` says.
         """
-        if self.status in (Status.closing, Status.closed, Status.closing_gracefully):
+        if self.status in (Status.closing, Status.closed) or self._leaving:
             await self.finished()
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
@@ -491,6 +491,10 @@ class WorkerServer(Node):
         self.handle_events(messages)
         if self.core.close_requested is not None:
             self.close_soon(self.core.close_requested)
+        elif self.core.retired:
+            self.core.retired = False
+            if self._status in _GOES_ON:
+                self._status = Status.closing_gracefully
 
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)
@@ -576,16 +580,20 @@ class WorkerServer(Node):
             raise TypeError(f"a worker's status is a Status, such as Status.paused, not {status!r:.100}")
         if self._status is Status.starting and status in _GOES_ON:  # a plugin's or a preload's wish
             self._starts_paused = status is Status.paused
-        elif status not in _GOES_ON or self._status not in _GOES_ON:
+        elif status not in _GOES_ON or not self._may_go_on():
             self._status = status
         elif self.loop is None or self.loop.runs_here:
             self.set_status(status)
         else:  # a task assigns it
             self.loop.asyncio_loop.call_soon_threadsafe(self.set_status, status)
 
+    def _may_go_on(self) -> bool:
+        """Whether it runs or pauses, or was retired by others and has not begun to leave."""
+        return self._status in _GOES_ON or (self._status is Status.closing_gracefully and not self._leaving)
+
     def set_status(self, status: Status) -> None:
         """Pause or go on, and tell the scheduler. On the loop."""
-        if self.status is status or self.status not in _GOES_ON:
+        if self.status is status or not self._may_go_on():
             return
         self._status = status
         self.take(Pause() if status is Status.paused else Unpause())

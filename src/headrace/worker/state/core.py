@@ -86,6 +86,7 @@ class WorkerCore:
         self.short_ways = True
         #: why the scheduler wants this worker to close; None as long as it does not
         self.close_requested: str | None = None
+        self.retired = False
         self.tasks: dict[Key, TaskState] = {}
         self.functions: dict[int, Payload] = {}
         #: seconds that calls of a function took of late, by its number; for tasks the scheduler knows nothing about
