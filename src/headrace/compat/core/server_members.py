@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 import tempfile
+import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -31,6 +32,8 @@ class DocumentedServer(Node):
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
+        thread_id: identifier of the thread that made it.
+        digests: None: no distributions are kept of what `digest_metric` is told.
         digests_total, digests_max: sums and maxima of what `digest_metric` was told, by name.
     """
 
@@ -44,6 +47,9 @@ class DocumentedServer(Node):
         self.services: dict[str, Any] = {}
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self.thread_id = threading.get_ident()
+        self.digests: None = None
         self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
 
@@ -57,6 +63,8 @@ class DocumentedServer(Node):
             self.stop_services()
         finally:
             await super()._run_close(reason, options)
+            if self._files is not None:
+                self._files.cleanup()
 
     async def start_unsafe(self) -> Self:
         """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this."""
@@ -216,8 +224,8 @@ class DocumentedServer(Node):
         return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
 
     def _directory_for_files(self) -> str:
-        """The directory of a server that has none of its own; removed with this object."""
-        if not hasattr(self, "_files"):
+        """The directory of a server that has none of its own; removed when it closes, or with this object."""
+        if self._files is None:
             self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
         return self._files.name
 
