@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.common.keys import Key
 
-from .base import Message, Payload
+from .base import HandlerMessage, Message, Payload
 
 #: Number of a scattering that is later than all.
 LATEST = 1 << 62
@@ -269,6 +269,7 @@ FromWorker: TypeAlias = (
     | WorkerHeartbeat
     | WorkerStatus
     | WorkerEvent
+    | HandlerMessage
 )
 ToWorker: TypeAlias = (
     DefineFunction
@@ -282,4 +283,5 @@ ToWorker: TypeAlias = (
     | InterruptTasks
     | CloseWorker
     | Retired
+    | HandlerMessage
 )

@@ -27,7 +27,8 @@ from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.exceptions import UnknownMessage
 from headrace.machine import cpu_count
-from headrace.messages.worker import WorkerEvent, WorkerStatus
+from headrace.messages.base import HandlerMessage
+from headrace.messages.worker import Retired, WorkerEvent, WorkerStatus
 from headrace.rpc import PooledRPCCall, Stream
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 from headrace.rpc.server import Operation
@@ -491,10 +492,16 @@ class WorkerServer(Node):
         self.handle_events(messages)
         if self.core.close_requested is not None:
             self.close_soon(self.core.close_requested)
-        elif self.core.retired:
-            self.core.retired = False
-            if self._status in _GOES_ON:
-                self._status = Status.closing_gracefully
+        if self.core.notices:
+            notices, self.core.notices = self.core.notices, []
+            for notice in notices:
+                self._take_notice(notice)
+
+    def _take_notice(self, notice: Retired | HandlerMessage) -> None:
+        if isinstance(notice, HandlerMessage):
+            self.take_handler_message(notice, self.scheduler_address)
+        elif self._status in _GOES_ON:
+            self._status = Status.closing_gracefully
 
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)

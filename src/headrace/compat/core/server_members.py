@@ -28,7 +28,7 @@ class DocumentedServer(Node):
     """A server with the members that older documents promise of schedulers, workers and nannies.
 
     Attributes:
-        stream_handlers: by operation, what `handle_stream` calls.
+        stream_handlers: by operation, what `handle_stream` calls, and what takes messages `{"op": …}` of streams.
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
@@ -43,7 +43,6 @@ class DocumentedServer(Node):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stream_handlers: dict[str, Callable[..., Any]] = {}
         self.services: dict[str, Any] = {}
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
