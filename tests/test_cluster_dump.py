@@ -55,6 +55,7 @@ def test_suffixes() -> None:
     assert path_of("s3://bucket/x", "yaml") == "s3://bucket/x.yaml"
     with pytest.raises(ValueError, match=r"Unsupported format 'json'"):
         path_of("x", "json")
+    assert path_of(Path("x"), "yaml") == "x.yaml"
     with pytest.raises(ValueError, match=r"no dump"):
         load_cluster_dump("x.json")
 
@@ -177,3 +178,17 @@ def test_write_and_load(tmp_path: Path) -> None:
     for format in ("msgpack", "yaml"):
         write_state({"a": [1, None, "ü"]}, str(tmp_path / "x"), format)
         assert load_cluster_dump(path_of(str(tmp_path / "x"), format)) == {"a": [1, None, "ü"]}
+
+
+@gen_cluster(client=True)
+async def test_paths_are_taken_as_paths(c: Client, s: Scheduler, a: Worker, b: Worker, tmp_path: Path) -> None:
+    await c.dump_cluster_state(tmp_path / "here")
+    await c.dump_cluster_state(tmp_path / "there", write_from_scheduler=True, format="yaml")
+    await s.dump_cluster_state_to_url(tmp_path / "scheduler")
+    plugin = ClusterDump(tmp_path / "closing")
+    await plugin.start(s)
+    await plugin.before_close()
+    names = ["closing.msgpack.gz", "here.msgpack.gz", "scheduler.msgpack.gz", "there.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        assert load_cluster_dump(tmp_path / name)["scheduler"]["address"] == s.address

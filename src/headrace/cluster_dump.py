@@ -5,12 +5,13 @@ The formats are `msgpack` (gzipped) and `yaml`; a path is any that fsspec opens.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 SUFFIXES = {"msgpack": ".msgpack.gz", "yaml": ".yaml"}
 
 
-def path_of(filename: str, format: str) -> str:
+def path_of(filename: str | os.PathLike[str], format: str) -> str:
     """The path or URL that a dump goes to: `filename`, with the format's suffix.
 
     Raises:
@@ -19,10 +20,13 @@ def path_of(filename: str, format: str) -> str:
     suffix = SUFFIXES.get(format)
     if suffix is None:
         raise ValueError(f"Unsupported format {format!r}. Possible values are 'msgpack' or 'yaml'.")
-    return filename if filename.endswith(suffix) else filename + suffix
+    path = os.fspath(filename)
+    return path if path.endswith(suffix) else path + suffix
 
 
-def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", **storage_options: object) -> None:
+def write_state(
+    state: dict[str, Any], filename: str | os.PathLike[str], format: str = "msgpack", **storage_options: object
+) -> None:
     """Write a dump.
 
     Args:
@@ -38,11 +42,7 @@ def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", *
 
     path = path_of(filename, format)
     if format == "yaml":
-        import yaml
-
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        with fsspec.open(path, "wt", encoding="utf-8", **storage_options) as file:
-            yaml.dump(state, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
+        write_yaml(state, path, **storage_options)
     else:
         import msgspec
 
@@ -50,7 +50,25 @@ def write_state(state: dict[str, Any], filename: str, format: str = "msgpack", *
             file.write(msgspec.msgpack.encode(state))
 
 
-def load_cluster_dump(url: str, **storage_options: object) -> dict[str, Any]:
+def write_yaml(state: Any, path: str | os.PathLike[str], **storage_options: object) -> None:
+    """Write plain data as YAML.
+
+    Args:
+        path: path or URL, whole.
+        storage_options: for `fsspec.open`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import fsspec
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    with fsspec.open(os.fspath(path), "wt", encoding="utf-8", **storage_options) as file:
+        yaml.dump(state, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
+
+
+def load_cluster_dump(url: str | os.PathLike[str], **storage_options: object) -> dict[str, Any]:
     """Read a dump back.
 
     Args:
@@ -63,6 +81,7 @@ def load_cluster_dump(url: str, **storage_options: object) -> dict[str, Any]:
     """
     import fsspec
 
+    url = os.fspath(url)
     if url.endswith(SUFFIXES["msgpack"]):
         import msgspec
 
@@ -73,4 +92,4 @@ def load_cluster_dump(url: str, **storage_options: object) -> dict[str, Any]:
 
         with fsspec.open(url, "rt", encoding="utf-8", **storage_options) as file:
             return dict(yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    raise ValueError(f"{url!r} is no dump: its name must end in {' or '.join(SUFFIXES.values())}")
+    raise ValueError(f"{url!r} is no dump: it must have a {' or '.join(SUFFIXES.values())} suffix")

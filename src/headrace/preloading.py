@@ -166,7 +166,7 @@ class PreloadManager(Sequence[Preload]):
 
 def process_preloads(
     dask_server: object,
-    preload: str | Iterable[str] | None,
+    preload: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None,
     preload_argv: Iterable[Any] | None,
     file_dir: str | None = None,
 ) -> PreloadManager:
@@ -180,7 +180,8 @@ def process_preloads(
     Raises:
         ValueError: the numbers of argument lists and of preloads differ.
     """
-    names = [preload] if isinstance(preload, str) else list(preload or ())
+    given = [preload] if isinstance(preload, (str, os.PathLike)) else list(preload or ())
+    names = [os.fspath(each) for each in given]
     arguments = [preload_argv] if isinstance(preload_argv, str) else list(preload_argv or ())
     if not arguments or isinstance(arguments[0], str):
         per_preload: list[Any] = [arguments] * len(names)

@@ -217,9 +217,9 @@ def test_run_id_changes_with_each_assignment() -> None:
 
 def test_lost_dependencies() -> None:
     _, tasks = submitted({"a": [], "b": ["a"]})
-    assert not tasks["b"].has_lost_dependencies()
+    assert not tasks["b"].has_lost_dependencies
     tasks["a"].state = "forgotten"
-    assert tasks["b"].has_lost_dependencies()
+    assert tasks["b"].has_lost_dependencies
 
 
 def test_relations_cannot_be_changed_by_readers() -> None:

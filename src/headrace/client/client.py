@@ -26,6 +26,7 @@ from headrace.common.importing import BY_VALUE, import_late
 from headrace.config import get as config_get
 from headrace.config import parse_seconds, register_defaults
 from headrace.containment import log_raised
+from headrace.messages.base import HandlerMessage, as_message
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, sync
@@ -129,6 +130,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self._starting = None
         self._started = False
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
+        self._stream_handlers: dict[str, Callable[..., Any]] = {}
         self._event_tasks: set[asyncio.Task[Any]] = set()
         self._source_frames = frames_wanted()
         self.outbox = ClientOutbox()
@@ -330,12 +332,24 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         link = getattr(self.cluster, "dashboard_link", None)
         return str(link) if link else ""
 
-    def _on_event(self, event: ClientEvent) -> None:
-        if event.topic in ("print", "warn"):
-            _show(event)
-        handler = self._event_handlers.get(event.topic)
+    def _send_to_scheduler(self, message: dict[str, Any]) -> None:
+        """Send `{"op": …}` with keywords to the function of that name in the scheduler's `stream_handlers`."""
+        self.outbox.post(as_message(message))
+
+    def _on_event(self, event: ClientEvent | HandlerMessage) -> None:
+        arguments: dict[str, Any] = {}
+        if isinstance(event, HandlerMessage):
+            handler, arguments = self._stream_handlers.get(event.handler), event.arguments
+            if handler is None:
+                logger.warning("No handler for the stream's operation %.100r", event.handler)
+        else:
+            if event.topic in ("print", "warn"):
+                _show(event)
+            handler = self._event_handlers.get(event.topic)
+            if handler is not None:
+                handler = partial(handler, tuple(event.event))
         if handler is not None:
-            result = handler(tuple(event.event))
+            result = handler(**arguments)
             if asyncio.iscoroutine(result):
                 task = self.loop.asyncio_loop.create_task(result)
                 self._event_tasks.add(task)
@@ -515,17 +529,18 @@ def _security(security: Security | dict[str, Any] | bool | None) -> Security | N
     return Security.temporary() if security else None
 
 
-def _weak_event(client: Client) -> Callable[[ClientEvent], None]:
+def _weak_event(client: Client) -> Callable[[ClientEvent | HandlerMessage], None]:
     """The session must not keep its client alive."""
     reference = weakref.ref(client)
 
-    def on_event(event: ClientEvent) -> None:
+    def on_event(event: ClientEvent | HandlerMessage) -> None:
         client = reference()
         if client is not None:
             try:
                 client._on_event(event)
             except BaseException as raised:
-                log_raised(logger, raised, "The handler of topic %r failed", event.topic)
+                name = event.handler if isinstance(event, HandlerMessage) else event.topic
+                log_raised(logger, raised, "The handler of topic %r failed", name)
 
     return on_event
 

@@ -40,3 +40,31 @@ class TaskOptions(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tr
 
 
 NO_OPTIONS = TaskOptions()
+
+
+class HandlerMessage(Message):
+    """A message of a plugin's or an extension's own, either way on any stream.
+
+    Attributes:
+        handler: name of the function that takes it, in the receiver's `stream_handlers`.
+        arguments: its keywords, msgpack types only.
+    """
+
+    handler: str
+    arguments: dict[str, Any]
+
+
+def as_message(given: dict[str, Any]) -> HandlerMessage:
+    """The message that a dictionary `{"op": name of the handler, **keywords}` stands for.
+
+    >>> as_message({"op": "note", "text": "x"})
+    HandlerMessage(handler='note', arguments={'text': 'x'})
+
+    Raises:
+        ValueError: it names no handler.
+    """
+    arguments = dict(given)
+    handler = arguments.pop("op", None)
+    if not isinstance(handler, str):
+        raise ValueError(f"a stream's message names the handler that takes it as 'op'; {given!r:.200} does not")
+    return HandlerMessage(handler, arguments)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from headrace.common.keys import Key
 from headrace.common.source_code import SourceCode
 
-from .base import Message, Payload, TaskOptions
+from .base import HandlerMessage, Message, Payload, TaskOptions
 
 
 class SubmitGraph(Message):
@@ -159,7 +159,7 @@ class SchedulerClosing(Message):
 
 
 FromClient: TypeAlias = (
-    SubmitGraph | ReleaseKeys | DesireKeys | CancelKeys | KeysReceived | ClientHeartbeat | CloseClient
+    SubmitGraph | ReleaseKeys | DesireKeys | CancelKeys | KeysReceived | ClientHeartbeat | CloseClient | HandlerMessage
 )
 ToClient: TypeAlias = (
     KeyInMemory
@@ -172,4 +172,5 @@ ToClient: TypeAlias = (
     | ClientEvent
     | MessagesReceived
     | SchedulerClosing
+    | HandlerMessage
 )

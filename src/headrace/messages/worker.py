@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.common.keys import Key
 
-from .base import Message, Payload
+from .base import HandlerMessage, Message, Payload
 
 #: Number of a scattering that is later than all.
 LATEST = 1 << 62
@@ -122,6 +122,10 @@ class CloseWorker(Message):
     """Shut down."""
 
     reason: str = ""
+
+
+class Retired(Message):
+    """This worker's data is with others; it is given nothing more, and stays until it is closed or goes on."""
 
 
 class TaskFinished(Message):
@@ -265,6 +269,7 @@ FromWorker: TypeAlias = (
     | WorkerHeartbeat
     | WorkerStatus
     | WorkerEvent
+    | HandlerMessage
 )
 ToWorker: TypeAlias = (
     DefineFunction
@@ -277,4 +282,6 @@ ToWorker: TypeAlias = (
     | StealRequest
     | InterruptTasks
     | CloseWorker
+    | Retired
+    | HandlerMessage
 )

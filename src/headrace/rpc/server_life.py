@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any, Self
@@ -11,6 +12,8 @@ from headrace import config
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.comm.addressing import ports_of
 from headrace.common.status import Status
+from headrace.containment import log_raised
+from headrace.messages.base import HandlerMessage
 from headrace.security import Security
 
 from .loops.loop import IOLoop
@@ -20,6 +23,8 @@ from .pool import ConnectionPool
 from .scheduler_file import read_scheduler_file
 from .server import RequestServer
 from .server_logs import LogLines
+
+logger = logging.getLogger("distributed.core")
 
 
 class Node:
@@ -35,6 +40,7 @@ class Node:
     Attributes:
         status: where it is in its life.
         rpc: calls other servers: `await node.rpc(address).identity()`.
+        stream_handlers: functions that take messages of plugins' and extensions' own, by name.
         loop: facade of the event loop it runs on; until it starts, of the one that it was made on (None if on none).
     """
 
@@ -67,6 +73,7 @@ class Node:
             timeout=1,
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
+        self.stream_handlers: dict[str, Callable[..., Any]] = {}
         self.loop: IOLoop | None = IOLoop.current(instance=False)
         self._log_lines = LogLines(log_of)
         self._ticks = Ticks(kind)
@@ -214,6 +221,25 @@ class Node:
         task.add_done_callback(self._background.discard)
         return task
 
+    def take_handler_message(self, message: HandlerMessage, source: str, **more: Any) -> None:
+        """Call the function in `stream_handlers` that a message of a plugin's own is for; a coroutine runs on.
+
+        Args:
+            source: address of the sender, for complaints.
+            more: further keywords for it.
+        """
+        handler = self.stream_handlers.get(message.handler)
+        if handler is None:
+            text = "No handler for the stream's operation %.100r"
+            self.server.complaints.say("a stream's operation", source, text, message.handler)
+            return
+        try:
+            result = handler(**{**more, **message.arguments})
+            if asyncio.iscoroutine(result):
+                self.run_in_background(_log_failure(result, message.handler))
+        except BaseException as raised:
+            log_raised(logger, raised, "The handler %r of a stream failed", message.handler)
+
     def run_detached(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine that outlives the closing of this: the closing itself, asked for from within."""
         task = asyncio.ensure_future(work)
@@ -287,6 +313,13 @@ class Node:
     def echo(self, data: Any = None) -> Any:
         """Give back what came; for tests of the connection."""
         return data
+
+
+async def _log_failure(work: Coroutine[Any, Any, Any], handler: str) -> None:
+    try:
+        await work
+    except BaseException as raised:
+        log_raised(logger, raised, "The handler %r of a stream failed", handler, awaited=True)
 
 
 def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:

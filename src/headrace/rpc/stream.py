@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from headrace.comm import Comm
 from headrace.comm.connections import OnBatch, OnClose
+from headrace.messages.base import as_message
 
 logger = logging.getLogger("distributed.core")
 
@@ -68,8 +69,15 @@ class Stream:
         return self.comm.closed()
 
     def send(self, message: object) -> None:
-        """Send a message with the batch of this turn of the loop; a closed stream drops it (see `on_close`)."""
-        self._outbox.append(message)
+        """Send a message with the batch of this turn of the loop; a closed stream drops it (see `on_close`).
+
+        Args:
+            message: one of the stream's classes, or `{"op": …}` with keywords for a handler of the receiver's.
+
+        Raises:
+            ValueError: it is a dictionary without "op".
+        """
+        self._outbox.append(as_message(message) if type(message) is dict else message)
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self._flush)

@@ -238,7 +238,7 @@ class Shell:
         """Whether a plugin's hook is a coroutine function, so that something may have to wait for its end."""
         return any(inspect.iscoroutinefunction(hook_of(plugin, hook)) for plugin in self.plugins.values())
 
-    def notify_plugins(self, hook: str, *args: object, **kwargs: object) -> list[Task[None]]:
+    def notify_plugins(self, /, hook: str, *args: object, **kwargs: object) -> list[Task[None]]:
         """Call a hook of every plugin; one that raises is logged and does not stop the others.
 
         Coroutines run in the background after all plain hooks have run.

@@ -27,7 +27,8 @@ from headrace.containment import log_raised
 from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.exceptions import UnknownMessage
 from headrace.machine import cpu_count
-from headrace.messages.worker import WorkerEvent, WorkerStatus
+from headrace.messages.base import HandlerMessage
+from headrace.messages.worker import Retired, WorkerEvent, WorkerStatus
 from headrace.rpc import PooledRPCCall, Stream
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 from headrace.rpc.server import Operation
@@ -467,7 +468,7 @@ class WorkerServer(Node):
         Args:
             restart: whether the nanny, if there is one, starts another worker; by default as `lifetime_restart` says.
         """
-        if self.status in (Status.closing, Status.closed, Status.closing_gracefully):
+        if self.status in (Status.closing, Status.closed) or self._leaving:
             await self.finished()
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
@@ -494,6 +495,16 @@ class WorkerServer(Node):
         self.handle_events(messages)
         if self.core.close_requested is not None:
             self.close_soon(self.core.close_requested)
+        if self.core.notices:
+            notices, self.core.notices = self.core.notices, []
+            for notice in notices:
+                self._take_notice(notice)
+
+    def _take_notice(self, notice: Retired | HandlerMessage) -> None:
+        if isinstance(notice, HandlerMessage):
+            self.take_handler_message(notice, self.scheduler_address)
+        elif self._status in _GOES_ON:
+            self._status = Status.closing_gracefully
 
     def _take_outcomes(self, events: list[Any]) -> None:
         self.handle_events(events)
@@ -579,16 +590,20 @@ class WorkerServer(Node):
             raise TypeError(f"a worker's status is a Status, such as Status.paused, not {status!r:.100}")
         if self._status is Status.starting and status in _GOES_ON:  # a plugin's or a preload's wish
             self._starts_paused = status is Status.paused
-        elif status not in _GOES_ON or self._status not in _GOES_ON:
+        elif status not in _GOES_ON or not self._may_go_on():
             self._status = status
         elif self.loop is None or self.loop.runs_here:
             self.set_status(status)
         else:  # a task assigns it
             self.loop.asyncio_loop.call_soon_threadsafe(self.set_status, status)
 
+    def _may_go_on(self) -> bool:
+        """Whether it runs or pauses, or was retired by others and has not begun to leave."""
+        return self._status in _GOES_ON or (self._status is Status.closing_gracefully and not self._leaving)
+
     def set_status(self, status: Status) -> None:
         """Pause or go on, and tell the scheduler. On the loop."""
-        if self.status is status or self.status not in _GOES_ON:
+        if self.status is status or not self._may_go_on():
             return
         self._status = status
         self.take(Pause() if status is Status.paused else Unpause())

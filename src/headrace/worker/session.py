@@ -20,6 +20,7 @@ from headrace.common.keys import Key, from_wire
 from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.exceptions import FatalCommClosedError, UnknownOperationError
+from headrace.messages.base import HandlerMessage
 from headrace.messages.worker import (
     AddKeys,
     FreeKeys,
@@ -311,4 +312,4 @@ class SchedulerSession:
 
 def _is_event(message: object, error: Exception) -> bool:
     """Whether a message that cannot be sent is one that nobody waits for (what tasks publish may be anything)."""
-    return isinstance(message, WorkerEvent)
+    return isinstance(message, (WorkerEvent, HandlerMessage))

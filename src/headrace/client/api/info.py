@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -262,7 +263,7 @@ class InfoMethods(ClientBase):
 
     def dump_cluster_state(
         self,
-        filename: str = "dask-cluster-dump",
+        filename: str | os.PathLike[str] = "dask-cluster-dump",
         write_from_scheduler: bool | None = None,
         exclude: Collection[str] = (),
         format: str = "msgpack",
@@ -284,9 +285,9 @@ class InfoMethods(ClientBase):
             ValueError: there is no such format.
             OSError: it cannot be written.
         """
-        path_of(filename, format)
-        at_scheduler = "://" in filename if write_from_scheduler is None else write_from_scheduler
-        return self.sync(self._dump_cluster_state, str(filename), at_scheduler, list(exclude), format, storage_options)
+        path = path_of(filename, format)
+        at_scheduler = "://" in path if write_from_scheduler is None else write_from_scheduler
+        return self.sync(self._dump_cluster_state, path, at_scheduler, list(exclude), format, storage_options)
 
     async def _dump_cluster_state(
         self, filename: str, at_scheduler: bool, exclude: list[str], format: str, options: dict[str, Any]

@@ -14,6 +14,7 @@ from typing import Any
 from headrace.comm import Comm, connect
 from headrace.exceptions import CommClosedError, UnknownMessage, UnknownOperationError
 from headrace.messages import FromClient, ToClient
+from headrace.messages.base import HandlerMessage
 from headrace.messages.client import ClientEvent, ClientHeartbeat, CloseClient
 from headrace.rpc import ConnectionPool, IOLoop, PatientCalls, PeriodicCallback, PooledRPCCall, Stream, remote_exception
 
@@ -54,7 +55,7 @@ class ClientSession:
     """
 
     def __init__(
-        self, id: str, outbox: ClientOutbox, held: HeldKeys, on_event: Callable[[ClientEvent], object]
+        self, id: str, outbox: ClientOutbox, held: HeldKeys, on_event: Callable[[ClientEvent | HandlerMessage], object]
     ) -> None:
         self.id = id
         self.status = "connecting"

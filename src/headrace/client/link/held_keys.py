@@ -21,6 +21,7 @@ from headrace.client.waiting_in_tasks import acquire
 from headrace.common.keys import Key
 from headrace.containment import log_raised
 from headrace.messages import FromClient, ToClient
+from headrace.messages.base import HandlerMessage
 from headrace.messages.client import CancelKeys, ClientEvent, DesireKeys, ReleaseKeys
 
 from .outbox import ClientOutbox
@@ -305,7 +306,7 @@ class HeldKeys:
 
     # ------------------------------------------------------------------ news from the scheduler
 
-    def handle(self, batch: Iterable[ToClient]) -> Sequence[ClientEvent]:
+    def handle(self, batch: Iterable[ToClient]) -> Sequence[ClientEvent | HandlerMessage]:
         """Take in what the scheduler sent, and wake whoever waited for it. On the loop's thread.
 
         Returns:

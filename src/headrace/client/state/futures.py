@@ -18,7 +18,7 @@ import msgspec
 from headrace.common.keys import Key
 from headrace.exceptions import UnknownMessage
 from headrace.messages import FromClient, ToClient
-from headrace.messages.base import Payload
+from headrace.messages.base import HandlerMessage, Payload
 from headrace.messages.client import (
     CancelKeys,
     CancelledKeys,
@@ -137,7 +137,7 @@ class ClientCore:
     def __init__(self) -> None:
         self.futures: dict[Key, FutureState] = {}
         self.woken: list[tuple[list[Waiter], FutureState]] = []
-        self.events: list[ClientEvent] = []
+        self.events: list[ClientEvent | HandlerMessage] = []
         self.dropped: list[Key] = []
         self.received = 0
         self.closing: str | None = None
@@ -330,7 +330,7 @@ class ClientCore:
         dropped, self.dropped = self.dropped, []
         return dropped
 
-    def take_events(self) -> list[ClientEvent]:
+    def take_events(self) -> list[ClientEvent | HandlerMessage]:
         """The events to hand out, which are then forgotten here."""
         events, self.events = self.events, []
         return events
@@ -379,7 +379,7 @@ class ClientCore:
     def _on_restarted(self, message: Restarted) -> None:
         self.cancel_all("scheduler-restart", "The scheduler has restarted: run your work again.")
 
-    def _on_client_event(self, message: ClientEvent) -> None:
+    def _on_client_event(self, message: ClientEvent | HandlerMessage) -> None:
         self.events.append(message)
 
     def _on_messages_received(self, message: MessagesReceived) -> None:
@@ -399,6 +399,7 @@ REACTIONS: dict[type[ToClient], Callable[[ClientCore, Any], None]] = {
     GraphRefused: ClientCore._on_graph_refused,
     Restarted: ClientCore._on_restarted,
     ClientEvent: ClientCore._on_client_event,
+    HandlerMessage: ClientCore._on_client_event,
     MessagesReceived: ClientCore._on_messages_received,
     SchedulerClosing: ClientCore._on_scheduler_closing,
 }

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import logging
 import tempfile
+import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -27,10 +28,12 @@ class DocumentedServer(Node):
     """A server with the members that older documents promise of schedulers, workers and nannies.
 
     Attributes:
-        stream_handlers: by operation, what `handle_stream` calls.
+        stream_handlers: by operation, what `handle_stream` calls, and what takes messages `{"op": …}` of streams.
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
+        thread_id: identifier of the thread that made it.
+        digests: None: no distributions are kept of what `digest_metric` is told.
         digests_total, digests_max: sums and maxima of what `digest_metric` was told, by name.
     """
 
@@ -40,10 +43,12 @@ class DocumentedServer(Node):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stream_handlers: dict[str, Callable[..., Any]] = {}
         self.services: dict[str, Any] = {}
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self.thread_id = threading.get_ident()
+        self.digests: None = None
         self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
 
@@ -57,6 +62,8 @@ class DocumentedServer(Node):
             self.stop_services()
         finally:
             await super()._run_close(reason, options)
+            if self._files is not None:
+                self._files.cleanup()
 
     async def start_unsafe(self) -> Self:
         """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this."""
@@ -216,8 +223,8 @@ class DocumentedServer(Node):
         return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
 
     def _directory_for_files(self) -> str:
-        """The directory of a server that has none of its own; removed with this object."""
-        if not hasattr(self, "_files"):
+        """The directory of a server that has none of its own; removed when it closes, or with this object."""
+        if self._files is None:
             self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
         return self._files.name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,13 @@ class ClusterDump(SchedulerPlugin):
     name = "cluster-dump"
 
     def __init__(
-        self, url: str, exclude: Collection[str] = ("run_spec",), format_: str = "msgpack", **storage_options: Any
+        self,
+        url: str | os.PathLike[str],
+        exclude: Collection[str] = ("run_spec",),
+        format_: str = "msgpack",
+        **storage_options: Any,
     ) -> None:
-        path_of(url, format_)
-        self.url = url
+        self.url = path_of(url, format_)
         self.exclude = tuple(exclude)
         self.format = format_
         self.storage_options = storage_options

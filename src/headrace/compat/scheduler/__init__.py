@@ -18,6 +18,20 @@ _NAMES = {
     "Scheduler": ".public_scheduler",
     "SchedulerState": ".scheduler_state",
     "decide_worker": ".scheduler_state",
+    "logger": "headrace.scheduler.shell",
+    **dict.fromkeys(
+        (
+            "ALL_TASK_STATES",
+            "DEFAULT_DATA_SIZE",
+            "DEFAULT_EXTENSIONS",
+            "Msgs",
+            "Recs",
+            "RecsMsgs",
+            "STIMULUS_ID_UNSET",
+            "TaskStateState",
+        ),
+        ".constants",
+    ),
 }
 
 __getattr__ = names_before(__name__, "headrace.scheduler", _NAMES)

@@ -169,7 +169,10 @@ class Scheduler(SchedulerState):
     worker_send = forwarded(Shell.worker_send, "shell")
     client_send = forwarded(Shell.client_send, "shell")
     flush = forwarded(Shell.flush, "shell")
+    notify_plugins = forwarded(Shell.notify_plugins, "shell")
+    worker_rpc = forwarded(Shell.worker_rpc, "shell")
 
+    time_started: HeldBy[float] = HeldBy("shell", "started")
     client_comms: HeldBy[dict[str, Stream]] = HeldBy("shell", "client_streams")
     stream_comms: HeldBy[dict[str, Stream]] = HeldBy("shell", "worker_streams")
     worker_plugins: HeldBy[dict[str, Any]] = HeldBy("shell", "worker_plugins")
@@ -272,6 +275,11 @@ class Scheduler(SchedulerState):
         info = self.parts.cluster_requests.identity(SHOWN)
         more = {"Tasks": f"{self.n_tasks:,}", "Status": badge(self.status.name)}
         return render_scheduler(info, time.time(), more=more)
+
+    @property
+    def local_directory(self) -> str:
+        """Its directory for files; made when first asked for, and removed when it closes."""
+        return self._directory_for_files()
 
     @property
     def ip(self) -> str:

@@ -161,6 +161,10 @@ class SchedulerState(SchedulerServer, DocumentedServer):
         """Average speed of transfers between workers, as these measure it, in bytes per second."""
         return self.core.bandwidth
 
+    @bandwidth.setter
+    def bandwidth(self, bandwidth: float) -> None:
+        self.core.bandwidth = float(bandwidth)
+
     @property
     def bandwidth_workers(self) -> dict[tuple[str, str], float]:
         """The same by addresses of (receiver, sender)."""
@@ -215,7 +219,12 @@ class SchedulerState(SchedulerServer, DocumentedServer):
 
     @property
     def validate(self) -> bool:
+        """Whether all records are checked after every event."""
         return self.core.validate
+
+    @validate.setter
+    def validate(self, validate: bool) -> None:
+        self.core.validate = bool(validate)
 
     # Settings and totals
 
@@ -224,10 +233,33 @@ class SchedulerState(SchedulerServer, DocumentedServer):
         """Assumed seconds of a task whose prefix has not run yet."""
         return self.core.options.unknown_duration
 
+    @UNKNOWN_TASK_DURATION.setter
+    def UNKNOWN_TASK_DURATION(self, seconds: float) -> None:
+        self.core.change_options(self.shell.now(), unknown_duration=float(seconds))
+
     @property
     def WORKER_SATURATION(self) -> float:
         """Root-like tasks that a worker holds at a time, per thread."""
         return self.core.options.saturation
+
+    @WORKER_SATURATION.setter
+    def WORKER_SATURATION(self, saturation: float) -> None:
+        self.core.change_options(self.shell.now(), saturation=float(saturation))
+        self.shell.flush()
+
+    @property
+    def allowed_failures(self) -> int:
+        """How many workers may die under a task before it errs."""
+        return self.core.options.allowed_failures
+
+    @allowed_failures.setter
+    def allowed_failures(self, number: int) -> None:
+        self.core.change_options(self.shell.now(), allowed_failures=int(number))
+
+    @property
+    def generation(self) -> int:
+        """Counts the submissions that priorities tell apart."""
+        return self.core.generation
 
     @property
     def erred_tasks(self) -> deque[ErredTask]:

@@ -17,6 +17,7 @@ from headrace.comm import Comm
 from headrace.containment import contained
 from headrace.exceptions import BadRequestError, MalformedDataError, UnknownMessage
 from headrace.messages import FromClient
+from headrace.messages.base import HandlerMessage
 from headrace.messages.client import (
     ClientEvent,
     ClientHeartbeat,
@@ -299,6 +300,12 @@ class ClientConnections:
         self.shell.flush()  # what the client was to be told before it is forgotten
         self.remove_client(visit.record.client_key)
 
+    def _take_handler_message(self, visit: Visit, message: HandlerMessage) -> None:
+        client = visit.record.client_key
+        stream = self.shell.client_streams.get(client)
+        source = stream.peer_address if stream is not None else ""
+        self.shell.facade.take_handler_message(message, source, client=client)
+
     def _take_heartbeat(self, visit: Visit, message: ClientHeartbeat) -> None:
         """Any message is a sign of life, and this one says nothing else."""
 
@@ -308,9 +315,10 @@ FROM_CLIENT: dict[type, Callable[[ClientConnections, Visit, Any], None]] = {
     KeysReceived: ClientConnections._take_keys_received,
     CloseClient: ClientConnections._take_farewell,
     ClientHeartbeat: ClientConnections._take_heartbeat,
+    HandlerMessage: ClientConnections._take_handler_message,
 }
 
 
 def is_event(message: object, error: Exception) -> bool:
     """Whether a message that cannot be sent is one that nobody waits for (what users publish may be anything)."""
-    return isinstance(message, ClientEvent)
+    return isinstance(message, (ClientEvent, HandlerMessage))

@@ -16,6 +16,7 @@ from headrace.common.status import Status
 from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError, CommClosedError, UnknownMessage
 from headrace.messages import FromWorker
+from headrace.messages.base import HandlerMessage
 from headrace.messages.worker import WorkerEvent, WorkerHeartbeat, WorkerStatus
 from headrace.rpc import Stream
 from headrace.rpc.server import Operation
@@ -221,7 +222,7 @@ class WorkerConnections:
             if ended is not None:
                 ended()
 
-        stream = kind(comm, FromWorker, on_batch, on_close)
+        stream = kind(comm, FromWorker, on_batch, on_close, is_own)
         self.shell.worker_streams[address] = stream
         return stream
 
@@ -327,6 +328,9 @@ class WorkerConnections:
     def _take_event(self, worker: WorkerState, message: WorkerEvent, now: float) -> None:
         self.shell.log_event(message.topics, message.event)
 
+    def _take_handler_message(self, worker: WorkerState, message: HandlerMessage, now: float) -> None:
+        self.shell.facade.take_handler_message(message, worker.address, worker=worker.address)
+
     def _take_end(self, worker: WorkerState, message: WorkerStatus) -> None:
         """A worker says that it closes."""
         if not message.cause:
@@ -366,9 +370,15 @@ class WorkerConnections:
         return {"status": "OK" if known else "missing", "time": time.time(), "heartbeat-interval": HEARTBEAT_SECONDS}
 
 
+def is_own(message: object, error: Exception) -> bool:
+    """Whether a message that cannot be sent is a plugin's, for which nothing here waits."""
+    return isinstance(message, HandlerMessage)
+
+
 #: The messages of workers that the shell takes; the others are the core's.
 FROM_WORKER: dict[type, Callable[[WorkerConnections, WorkerState, Any, float], None]] = {
     WorkerHeartbeat: WorkerConnections._take_heartbeat,
     WorkerStatus: WorkerConnections._take_status,
     WorkerEvent: WorkerConnections._take_event,
+    HandlerMessage: WorkerConnections._take_handler_message,
 }

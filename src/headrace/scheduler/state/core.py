@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from headrace.common.keys import Key
@@ -29,6 +30,7 @@ from .flow import completion, heartbeat_reports, interest, membership, retry_del
 from .flow.client_messages import CLIENT_MESSAGES as CLIENT_MESSAGES
 from .flow.completion import WORKER_MESSAGES as WORKER_MESSAGES
 from .placing import placement, unrunnable
+from .placing.load import check_load
 from .placing.promises import Promises
 from .placing.queue import TaskQueue
 from .placing.restrictions import Allowed, Demand
@@ -139,6 +141,16 @@ class SchedulerCore:
         self.chosen: dict[TaskState, WorkerState] = {}
         #: results that came with reports, of tasks which are about to move to memory (without `short_ways` only)
         self.finished: dict[TaskState, Payload] = {}
+
+    def change_options(self, now: float, **changes: Any) -> None:
+        """Go on with other settings; see `StateOptions`. Queued tasks go to workers that have room by these."""
+        self.options = replace(self.options, **changes)
+        if "saturation" in changes:
+            self._begin("worker-saturation", now)
+            for worker in self.workers.values():
+                worker.set_slots(self.options.saturation)
+                check_load(self, worker)
+            self._end()
 
     # Events from clients
 

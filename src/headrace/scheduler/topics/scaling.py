@@ -9,6 +9,7 @@ from typing import Any
 from headrace import config
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
+from headrace.messages.worker import Retired
 from headrace.rpc.server import Operation
 from headrace.scheduler.connections.lifetime_departures import LifetimeDepartures
 from headrace.scheduler.connections.worker_removal import WorkerRemoval
@@ -123,16 +124,16 @@ class Scaling:
 
         Args:
             workers: addresses, names or hosts.
-            names: names, instead of `workers`.
+            names: names, instead of `workers`; 7 and "7" are the same.
             close_workers: whether to shut the workers down.
-            remove: whether to forget them (otherwise they stay known, without being given anything).
+            remove: whether to forget them (otherwise they stay, closing gracefully: they are given nothing).
             kwargs: for `workers_to_close`, which chooses if neither `workers` nor `names` is given.
 
         Returns:
             {address: what `identity` says of it} of those that went.
 
         Raises:
-            ValueError: both `workers` and `names` were given.
+            TypeError: more than one of `workers`, `names` and `kwargs` was given.
         """
         chosen = self._chosen_to_retire(workers, names, kwargs)
         logger.info("Retire workers: %s", [worker.address for worker in chosen])
@@ -152,6 +153,9 @@ class Scaling:
                 again = status if status is Status.paused else Status.running
                 self.core.set_worker_status(worker, again.name, self.shell.now())
         self.shell.flush()
+        if not (close_workers or remove):
+            for address in retired:
+                self.shell.worker_send(address, Retired())
         for address in retired:
             await self.removal.plugins_told(address)
         requested = [worker.address for worker in chosen]
@@ -172,10 +176,15 @@ class Scaling:
     def _chosen_to_retire(
         self, workers: Iterable[str] | None, names: Iterable[Any] | None, options: dict[str, Any]
     ) -> list[WorkerState]:
+        if names is not None and workers is not None:
+            raise TypeError("names and workers are mutually exclusive")
+        if options and not (names is None and workers is None):
+            raise TypeError(
+                f"names and workers are mutually exclusive with parameters for workers_to_close(): {options}"
+            )
         if names is not None:
-            if workers is not None:
-                raise BadRequestError("give either 'workers' or 'names', not both")
-            addresses = [self.core.aliases[name] for name in names if name in self.core.aliases]
+            wanted = {str(name) for name in names}
+            addresses = [address for name, address in self.core.aliases.items() if str(name) in wanted]
         elif workers is not None:
             named = list(workers)
             addresses = self.directory.workers_list(named) + [self.directory.coerce_address(name) for name in named]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
@@ -107,7 +108,12 @@ class StateDump:
         }
 
     async def dump_cluster_state_to_url(
-        self, /, url: str, exclude: Collection[str] = (), format: str = "msgpack", **storage_options: Any
+        self,
+        /,
+        url: str | os.PathLike[str],
+        exclude: Collection[str] = (),
+        format: str = "msgpack",
+        **storage_options: Any,
     ) -> None:
         """Write `get_cluster_state` to a path or URL from here.
 

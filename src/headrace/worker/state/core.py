@@ -22,8 +22,8 @@ from typing import Any
 
 from headrace.common.keys import Key
 from headrace.exceptions import UnknownMessage
-from headrace.messages.base import Payload
-from headrace.messages.worker import AddKeys, RequestWhoHas
+from headrace.messages.base import HandlerMessage, Payload
+from headrace.messages.worker import AddKeys, RequestWhoHas, Retired
 
 from . import computing, gathering, invariants, scheduler_messages, shell_events
 from .effects import Outbox
@@ -86,6 +86,8 @@ class WorkerCore:
         self.short_ways = True
         #: why the scheduler wants this worker to close; None as long as it does not
         self.close_requested: str | None = None
+        #: what the shell alone has to take note of
+        self.notices: list[Retired | HandlerMessage] = []
         self.tasks: dict[Key, TaskState] = {}
         self.functions: dict[int, Payload] = {}
         #: seconds that calls of a function took of late, by its number; for tasks the scheduler knows nothing about

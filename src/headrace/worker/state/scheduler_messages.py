@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from headrace.messages.base import Payload
+from headrace.messages.base import HandlerMessage, Payload
 from headrace.messages.worker import (
     AcquireReplicas,
     CloseWorker,
@@ -18,6 +18,7 @@ from headrace.messages.worker import (
     RefreshWhoHas,
     ReleasedData,
     RemoveReplicas,
+    Retired,
     StealAnswer,
     StealRequest,
     TaskFinished,
@@ -304,6 +305,11 @@ def on_close_worker(state: WorkerCore, message: CloseWorker) -> None:
     state.close_requested = message.reason or "the scheduler asked for it"
 
 
+def on_notice(state: WorkerCore, message: Retired | HandlerMessage) -> None:
+    """For the shell to take note of; what runs goes on."""
+    state.notices.append(message)
+
+
 def finished_message(task: TaskState) -> TaskFinished:
     """Report of a result that did not come from a run just now."""
     return TaskFinished(task.key, task.attempt, max(task.nbytes, 0), task.type or "", task.start_time, task.stop_time)
@@ -321,4 +327,6 @@ MESSAGES: dict[type, Callable[[WorkerCore, Any], None]] = {
     StealRequest: on_steal_request,
     InterruptTasks: on_interrupt_tasks,
     CloseWorker: on_close_worker,
+    Retired: on_notice,
+    HandlerMessage: on_notice,
 }

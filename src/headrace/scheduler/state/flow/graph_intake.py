@@ -182,7 +182,7 @@ def _make_tasks(
 
 def _lost_for_good(task: TaskState) -> bool:
     """Whether a task is known that can never run again, so that it is to be made anew."""
-    return task.state == "released" and task.has_lost_dependencies()
+    return task.state == "released" and task.has_lost_dependencies
 
 
 def _connect(

@@ -6,8 +6,11 @@ first use, and sets that would be empty are one shared empty set. Nothing here d
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from headrace.common.display.html import code, line
 from headrace.common.display.units import bytes_in_words
@@ -179,10 +182,18 @@ class TaskState:
     def run_id(self) -> int:
         return self.attempt
 
+    @run_id.setter
+    def run_id(self, number: int) -> None:
+        self.attempt = number
+
     @property
     def retries(self) -> int:
         """Number of times that the task may still err."""
         return self._rare.retries if self._rare else 0
+
+    @retries.setter
+    def retries(self, number: int) -> None:
+        self.rare.retries = number
 
     @property
     def retry_at(self) -> float:
@@ -194,61 +205,117 @@ class TaskState:
         """Number of workers that died while they ran the task."""
         return self._rare.suspicious if self._rare else 0
 
+    @suspicious.setter
+    def suspicious(self, number: int) -> None:
+        self.rare.suspicious = number
+
     @property
     def exception(self) -> Payload:
         return self._rare.exception if self._rare else None
+
+    @exception.setter
+    def exception(self, exception: Payload) -> None:
+        self.rare.exception = exception
 
     @property
     def traceback(self) -> Payload:
         return self._rare.traceback if self._rare else None
 
+    @traceback.setter
+    def traceback(self, traceback: Payload) -> None:
+        self.rare.traceback = traceback
+
     @property
     def exception_text(self) -> str:
         return self._rare.exception_text if self._rare else ""
 
+    @exception_text.setter
+    def exception_text(self, text: str | None) -> None:
+        self.rare.exception_text = text or ""
+
     @property
     def traceback_text(self) -> str:
         return self._rare.traceback_text if self._rare else ""
+
+    @traceback_text.setter
+    def traceback_text(self, text: str | None) -> None:
+        self.rare.traceback_text = text or ""
 
     @property
     def exception_blame(self) -> TaskState | None:
         """The task whose failure this one shares (itself, if it failed)."""
         return self._rare.exception_blame if self._rare else None
 
+    @exception_blame.setter
+    def exception_blame(self, task: TaskState | None) -> None:
+        self.rare.exception_blame = task
+
     @property
     def erred_on(self) -> set[str]:
         """Addresses of the workers on which it failed."""
         return self._rare.erred_on if self._rare else set()
 
+    @erred_on.setter
+    def erred_on(self, addresses: Iterable[str] | None) -> None:
+        self.rare.erred_on = set(addresses or ())
+
     @property
     def metadata(self) -> dict[str, Any]:
         return self.rare.metadata
+
+    @metadata.setter
+    def metadata(self, metadata: dict[str, Any] | None) -> None:
+        self.rare.metadata = {} if metadata is None else metadata
 
     @property
     def annotations(self) -> dict[str, Any]:
         return self.options.annotations
 
+    @annotations.setter
+    def annotations(self, annotations: dict[str, Any] | None) -> None:
+        self.options = replace(self.options, annotations=dict(annotations or {}))
+
     @property
     def actor(self) -> bool:
         return self.options.actor
 
+    @actor.setter
+    def actor(self, is_actor: bool) -> None:
+        self.options = replace(self.options, actor=bool(is_actor))
+
     @property
     def loose_restrictions(self) -> bool:
         return self.options.allow_other_workers
+
+    @loose_restrictions.setter
+    def loose_restrictions(self, loose: bool) -> None:
+        self.options = replace(self.options, allow_other_workers=bool(loose))
 
     @property
     def worker_restrictions(self) -> set[str]:
         """Addresses and names of workers that may run it; with no restriction at all, every worker may."""
         return {name for name in self.options.workers if not is_host(name)}
 
+    @worker_restrictions.setter
+    def worker_restrictions(self, names: Iterable[str] | None) -> None:
+        self.options = replace(self.options, workers=[*self.host_restrictions, *(names or ())])
+
     @property
     def host_restrictions(self) -> set[str]:
         """IP addresses of hosts whose workers may run it; a host's name cannot be told from a worker's."""
         return {name for name in self.options.workers if is_host(name)}
 
+    @host_restrictions.setter
+    def host_restrictions(self, hosts: Iterable[str] | None) -> None:
+        self.options = replace(self.options, workers=[*self.worker_restrictions, *(hosts or ())])
+
     @property
     def resource_restrictions(self) -> dict[str, float]:
         return self.options.resources
+
+    @resource_restrictions.setter
+    def resource_restrictions(self, amounts: Mapping[str, float] | None) -> None:
+        self.options = replace(self.options, resources=dict(amounts or {}))
 
     def get_nbytes(self) -> int:
         """Size of the result in bytes, or a default while it is unknown."""
@@ -258,6 +325,7 @@ class TaskState:
         """Total size in bytes of what this task needs."""
         return sum(dependency.get_nbytes() for dependency in self._dependencies)
 
+    @property
     def has_lost_dependencies(self) -> bool:
         """Whether something it needs has been forgotten, so that it can never run again."""
         return any(dependency.state == "forgotten" for dependency in self._dependencies)

@@ -164,7 +164,8 @@ class WorkerState:
         #: the set of this worker only, shared by every task that it alone holds
         self.alone: frozenset[WorkerState] = frozenset((self,))
         #: root-like tasks to hold at a time, whatever they take (`worker-saturation`)
-        self.slots: float = math.inf if math.isinf(saturation) else max(math.ceil(nthreads * saturation), 1)
+        self.slots: float
+        self.set_slots(saturation)
 
     def __repr__(self) -> str:
         name = f", name: {self.name}" if self.name != self.address else ""
@@ -231,6 +232,10 @@ class WorkerState:
     def task_prefix_count(self) -> dict[str, int]:
         """Number of tasks of each prefix that the worker has been sent and not done."""
         return Counter(task.prefix.name for task in self.processing if task not in self.long_running)
+
+    def set_slots(self, saturation: float) -> None:
+        """Hold so many root-like tasks at a time, per thread."""
+        self.slots = math.inf if math.isinf(saturation) else max(math.ceil(self.nthreads * saturation), 1)
 
     def add_replica(self, ts: TaskState) -> None:
         """Record that it holds a copy of a result."""
