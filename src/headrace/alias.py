@@ -11,17 +11,18 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.common.facade import PackageModule
+from headrace.common.interface_version import API_VERSION
 
-#: The release of the peer whose interface this one follows; `distributed.__version__`, which libraries compare.
-API_VERSION = "2026.8.0"
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, DistributionFinder
 
 #: Public names that `headrace` cannot offer by the same name, because that is a package or module of its own.
 ELSEWHERE = {"config": "headrace.compat.config", "rpc": "headrace.rpc"}
@@ -81,6 +82,7 @@ def populate(module: ModuleType) -> None:
             _MARK: True,
             "__all__": [name for name in headrace.__all__ if not name.startswith("__")],
             "__version__": API_VERSION,
+            "__git_revision__": f"headrace-{headrace.__version__}",
             "__path__": [],  # submodules come from the finder alone, never from the peer's files beside ours
             "__getattr__": __getattr__,
             "__dir__": lambda: sorted({"__all__", "__doc__", "__name__", "__version__", *namespace["__all__"]}),
@@ -130,6 +132,12 @@ def _target(role: str) -> str | None:
 
 class AliasFinder(MetaPathFinder):
     """Answers for `distributed` and everything below it."""
+
+    def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterable[Distribution]:
+        """What `importlib.metadata.version("distributed")` asks for; a list of all has what is installed alone."""
+        from headrace.common.named_distribution import found_distributions
+
+        return found_distributions(context, "distributed", API_VERSION)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
-from headrace import Scheduler, Worker
+from headrace import Client, Scheduler, Worker
 from headrace.comm import CommClosedError, connect
+from headrace.common.package_versions import VersionMismatchWarning
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import (
     CancelledKeys,
@@ -423,3 +425,16 @@ async def test_a_client_that_goes_on_sending_nonsense_is_disconnected(
         good.stream.send(SubmitGraph(1, [b"f"], ["x"], [b"a"]))
         worker = await join_worker(scheduler)
         assert (await worker.next(ComputeTask)).key == "x"
+
+
+async def test_a_client_hears_of_versions_that_differ() -> None:
+    async with running() as scheduler, Worker(scheduler.address, nthreads=1, host="127.0.0.1") as worker:
+        scheduler.workers[worker.address].versions["packages"]["dask"] = "0.0.0"
+        with pytest.warns(VersionMismatchWarning, match=r"dask .*0\.0\.0"):
+            async with Client(scheduler.address, asynchronous=True):
+                pass
+        scheduler.workers[worker.address].versions["packages"]["dask"] = dask.__version__
+        async with Client(scheduler.address, asynchronous=True) as client:  # warnings are errors here
+            worker.server.handlers["versions"] = lambda packages=None: {"packages": {"dask": "0.0.0"}}
+            with pytest.warns(UserWarning, match=r"dask .*0\.0\.0"):
+                await client.get_versions(check=True)

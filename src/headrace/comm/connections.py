@@ -11,10 +11,12 @@ import pickle
 import random
 import sys
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from typing import Any, Self, TypeAlias
 
 from headrace.config import CommOptions, parse_seconds
+from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
 
 from .addressing import normalize_address, parse_address
@@ -54,8 +56,15 @@ FIRST_RETRY = 0.01
 LONGEST_RETRY = 1.5
 
 
+#: Unsent bytes of a stream over `read` and `write` from which its sender is told of them.
+MANY_UNSENT = 4 << 20
+
+
 class Comm(ABC):
     """A connection. It starts in request mode (`read`, `write`); `start_stream` switches it to a stream for good.
+
+    A transport of one's own needs `read`, `write`, `close`, `abort`, `closed` and both addresses; `send` and
+    `start_stream` are made of these, unless it has its own.
 
     Attributes:
         local_address, peer_address: with scheme.
@@ -69,10 +78,11 @@ class Comm(ABC):
 
     local_address: str
     peer_address: str
-    peer_info: dict[str, Any]
+    peer_info: dict[str, Any] = {}  # noqa: RUF012 - only ever replaced
     deserialize: bool | None = True
     name: str | None = None
     when_closed: Callable[[], object] | None = None
+    _written: WrittenStream | None = None
 
     def __init__(self, deserialize: bool | None = True) -> None:
         self.deserialize = deserialize
@@ -102,11 +112,14 @@ class Comm(ABC):
             TypeError, SerializationError: the message cannot be encoded, and no part of it was sent.
         """
 
-    @abstractmethod
-    def send(self, message: object) -> None:
+    def send(self, message: Any) -> None:
         """Send a message as `write` does, without waiting. Only on the thread of the comm's loop."""
+        if self.closed():
+            raise CommClosedError(f"{self!r}: the connection is closed")
+        if self._written is None:
+            self._written = WrittenStream(self)
+        self._written.send(message)
 
-    @abstractmethod
     def start_stream(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
         """Become a stream: from now on packets are lists of messages, which a callback on the loop gets, not `read`.
 
@@ -115,6 +128,14 @@ class Comm(ABC):
             on_batch: called with each packet's messages, in order. An exception in the callback closes the comm.
             on_close: called once when the comm ends: with `None` after an orderly end by either side, else the error.
         """
+        if self._written is None:
+            self._written = WrittenStream(self)
+        self._written.start(incoming, on_batch, on_close)
+
+    async def wait_until_written(self) -> None:
+        """Wait until all that `send` has taken is on its way; `close` may be called then."""
+        if self._written is not None:
+            await self._written.wait()
 
     @abstractmethod
     async def close(self) -> None:
@@ -127,7 +148,8 @@ class Comm(ABC):
     @property
     def unsent(self) -> int:
         """Bytes that were sent and have not left, if there are so many that `write` would wait; else 0."""
-        return 0
+        waiting = 0 if self._written is None else self._written.waiting_bytes
+        return waiting if waiting > MANY_UNSENT else 0
 
     @property
     def unread(self) -> int:
@@ -178,6 +200,79 @@ class Comm(ABC):
         state = " (closed)" if self.closed() else ""
         name = f" {self.name}" if self.name else ""
         return f"<{type(self).__name__}{name}{state} local={self.local_address} remote={self.peer_address}>"
+
+
+class WrittenStream:
+    """The stream of a comm whose transport has only `read` and `write`: each packet is a message, a list of frames.
+
+    Attributes:
+        waiting_bytes: length of the packets that `write` has not taken, or not finished.
+    """
+
+    def __init__(self, comm: Comm) -> None:
+        self._comm = comm
+        self._codec: Any = None
+        self._waiting: deque[tuple[Any, int]] = deque()
+        self.waiting_bytes = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def send(self, message: Any) -> None:
+        """Have a message written after those before it; before `start`, a message of request mode."""
+        size = 0
+        if self._codec is not None:
+            message = [bytes(frame) for frame in self._codec.encode(message)]
+            size = sum(map(len, message))
+        self._waiting.append((message, size))
+        self.waiting_bytes += size
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                message, size = self._waiting[0]
+                await self._comm.write(message)
+                self._waiting.popleft()
+                self.waiting_bytes -= size
+        except OSError:  # the reader, if there is one, finds the same end
+            self._waiting.clear()
+            self.waiting_bytes = 0
+            self._comm.abort()
+        except Exception as error:
+            log_raised(logger, error, "Closing %r: a message cannot be written", self._comm)
+            self._comm.abort()
+
+    async def wait(self) -> None:
+        """Wait until all is written, or the connection has ended."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def start(self, incoming: object, on_batch: OnBatch, on_close: OnClose) -> None:
+        """Deliver what comes as `Comm.start_stream` says.
+
+        Raises:
+            RuntimeError: the comm is a stream already.
+        """
+        from headrace.protocol.codec import StreamCodec
+
+        if self._reading is not None:
+            raise RuntimeError(f"{self._comm!r} is a stream already")
+        self._codec = StreamCodec(incoming)
+        self._reading = asyncio.get_running_loop().create_task(self._read(on_batch, on_close))
+
+    async def _read(self, on_batch: OnBatch, on_close: OnClose) -> None:
+        failure: Exception | None = None
+        try:
+            while True:
+                frames = await self._comm.read()
+                on_batch(self._codec.decode(list(frames)))
+        except (CommClosedError, asyncio.CancelledError):
+            pass
+        except BaseException as raised:
+            failure = log_raised(logger, raised, "Closing %r: its messages could not be handled", self._comm)
+        self._comm.abort()
+        on_close(failure)
 
 
 class Arrivals:

@@ -60,21 +60,29 @@ class Backend(ABC):
 
 #: Backends by scheme, or the module that registers them when first needed.
 backends: dict[str, Backend] = {}
+#: Group of the entry points by which installed packages offer transports; each loads what makes a `Backend`.
+ENTRY_POINTS = "distributed.comm.backends"
 _modules = {"tcp": "headrace.comm.tcp", "tls": "headrace.comm.tls", "inproc": "headrace.comm.inproc"}
 
 
 def get_backend(scheme: str) -> Backend:
-    """The backend of a scheme.
+    """The backend of a scheme: one of ours, one in `backends`, or one that an installed package offers.
 
     Raises:
         ValueError: the scheme is unknown; the message names the known ones.
     """
     backend = backends.get(scheme)
-    if backend is None:
-        module = _modules.get(scheme)
-        if module is None:
-            known = ", ".join(sorted({*backends, *_modules}))
-            raise ValueError(f"unknown address scheme {scheme!r} (known schemes: {known})")
+    if backend is not None:
+        return backend
+    module = _modules.get(scheme)
+    if module is not None:
         importlib.import_module(module)
-        backend = backends[scheme]
+        return backends[scheme]
+    from importlib.metadata import entry_points
+
+    offered = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if scheme not in offered:
+        known = ", ".join(sorted({*backends, *_modules, *offered}))
+        raise ValueError(f"unknown address scheme {scheme!r} (known schemes: {known})")
+    backend = backends[scheme] = offered[scheme].load()()
     return backend

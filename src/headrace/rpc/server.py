@@ -121,6 +121,8 @@ class RequestServer:
         self.timeout = timeout
         self.name = name
         self.listeners: list[Listener] = []
+        #: contact and listen address of the first listener, which need not know them once it has stopped
+        self._addresses = ("", "")
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
         self.complaints = Complaints(logger)
@@ -168,14 +170,14 @@ class RequestServer:
         """
         if not self.listeners:
             raise ValueError(f"the {self.name} does not listen anywhere yet")
-        return self.listeners[0].contact_address
+        return self._addresses[0]
 
     @property
     def listen_address(self) -> str:
         """The address that the first listener is bound to."""
         if not self.listeners:
             raise ValueError(f"the {self.name} does not listen anywhere yet")
-        return self.listeners[0].listen_address
+        return self._addresses[1]
 
     @property
     def port(self) -> int:
@@ -198,6 +200,8 @@ class RequestServer:
             deserialize=self.deserialize,
             **(self.connection_args | kwargs),
         )
+        if not self.listeners:
+            self._addresses = (listener.contact_address, listener.listen_address)
         self.listeners.append(listener)
         return listener
 

@@ -145,6 +145,7 @@ class Stream:
     async def close(self) -> None:
         """Close once all that was sent has left."""
         self._flush()
+        await self.comm.wait_until_written()
         await self.comm.close()
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -139,25 +140,20 @@ class InfoMethods(ClientBase):
         """Versions of Python and packages at the scheduler, the workers and here.
 
         Args:
-            check: raise when they differ where they must not.
-            packages: further packages to ask about.
-
-        Raises:
-            ValueError: with `check`, names what differs.
+            check: warn, with a table, if they differ where they should not.
+            packages: names of further packages to ask about.
         """
         return self.sync(self._get_versions, check, list(packages or ()))
 
     async def _get_versions(self, check: bool, packages: list[Any]) -> dict[str, Any]:
-        from ..link.version_check import difference, own_versions
+        from headrace.common.package_versions import error_message, get_versions
 
         scheduler = await self._call("versions", packages=packages)
         workers = await self._call("broadcast", msg={"op": "versions", "packages": packages}, on_error="ignore")
-        result = {"scheduler": scheduler, "workers": workers, "client": own_versions(packages)}
-        if check:
-            text = difference(result)
-            if text:
-                raise ValueError(text)
-        return result
+        here = get_versions(packages)
+        if check and (text := error_message(scheduler, workers, here)["warning"]):
+            warnings.warn(text, stacklevel=2)
+        return {"scheduler": scheduler, "workers": workers, "client": here}
 
     def call_stack(self, futures: object = None, keys: Iterable[object] | None = None) -> Any:
         """The frames of what runs now, outermost first: `{address: {key: [text, …]}}`; idle workers are left out.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +171,10 @@ class ClientSession:
         self.scheduler_id = reply.get("id")
         self.identity = reply.get("identity") or {}
         self.repeatable = frozenset(reply.get("repeatable") or ())
+        if reply.get("warning"):
+            from headrace.common.package_versions import VersionMismatchWarning
+
+            warnings.warn(VersionMismatchWarning(reply["warning"]), stacklevel=2)
         return reply.get("received")
 
     # ------------------------------------------------------------------ messages

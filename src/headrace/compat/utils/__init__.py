@@ -9,7 +9,7 @@ from typing import Any as AnyType
 from dask.utils import format_bytes, funcname, key_split, parse_bytes, parse_timedelta
 
 from headrace.comm.addressing import ports_of as parse_ports
-from headrace.comm.interfaces import get_ip, get_ip_interface, get_ipv6
+from headrace.comm.interfaces import ensure_ip, get_ip, get_ip_interface, get_ipv6
 from headrace.common.callables import (
     has_arg,
     has_keyword,
@@ -17,6 +17,7 @@ from headrace.common.callables import (
     iscoroutinefunction,
 )
 from headrace.common.display.notebook import is_kernel
+from headrace.common.display.text_table import asciitable
 from headrace.common.keys import key_group as key_split_group
 from headrace.deploy.foldable_logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
@@ -43,7 +44,6 @@ from .dashboard_links import format_dashboard_link
 from .deadlines import Deadline, EmptyContext, warn_on_duration
 from .describing import (
     TupleComparable,
-    asciitable,
     get_traceback,
     is_valid_xml,
     recursive_to_dict,
@@ -94,6 +94,7 @@ __all__ = [
     "clean_dashboard_address",
     "cli_keywords",
     "command_has_keyword",
+    "ensure_ip",
     "ensure_memoryview",
     "format_bytes",
     "format_dashboard_link",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Set
 from contextvars import ContextVar
 from functools import lru_cache, total_ordering
 from types import TracebackType
@@ -93,22 +93,6 @@ def _describe(obj: Any, seen: _Seen, exclude: Container[str]) -> Any:
 def _key(key: object, exclude: Container[str]) -> str | float | None:
     key = recursive_to_dict(key, exclude=exclude)
     return key if isinstance(key, (str, int, float)) or key is None else str(key)
-
-
-def asciitable(columns: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as text.
-
-    Args:
-        columns: headings.
-        rows: as many values each.
-    """
-    lines = [[str(cell) for cell in row] for row in (columns, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    bar = "+".join(["", *["-" * (width + 2) for width in widths], ""])
-    texts = [
-        "|".join(["", *[f" {cell:<{width}} " for cell, width in zip(line, widths, strict=True)], ""]) for line in lines
-    ]
-    return "\n".join([bar, texts[0], bar, *texts[1:], bar])
 
 
 @total_ordering

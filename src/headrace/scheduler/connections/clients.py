@@ -35,6 +35,7 @@ from headrace.scheduler.topics.event_requests import EventRequests
 
 from .registration import checked_text
 from .unsent import Unsent
+from .version_warnings import mismatch
 from .visit import Visit
 
 #: Seconds that a client's messages may take before others get their turn.
@@ -110,6 +111,7 @@ class ClientConnections:
                 "received": received,
                 "repeatable": self.shell.server.repeatable,
                 "identity": self.cluster.identity(n_workers=0),
+                "warning": "" if returning else mismatch(versions, [w.versions for w in self.core.workers.values()]),
             }
         )
         if visit is None or self._visits.get(client) is not visit:

@@ -1,0 +1,14 @@
+"""`distributed.comm.inproc`."""
+
+from __future__ import annotations
+
+from headrace.comm import inproc
+from headrace.comm.inproc import InProc, InProcBackend, InProcConnector, InProcListener
+
+
+def new_address() -> str:
+    """A new, unique address, `inproc://…`."""
+    return f"inproc://{inproc.new_address()}"
+
+
+__all__ = ["InProc", "InProcBackend", "InProcConnector", "InProcListener", "new_address"]
