@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from typing import Any
@@ -74,8 +75,22 @@ async def test_progress_ends_and_leaves(c: Client, s: Scheduler, a: Worker, b: W
     done = Progress([y], s)
     await done.setup()
     assert done.status == "finished"
-    with pytest.raises(KeyError, match="nobody"):
-        await Progress(["nobody"], s).setup()
+
+
+@pytest.mark.parametrize("kind", [Progress, MultiProgress])
+@gen_cluster(client=True)
+async def test_keys_that_are_still_on_their_way_are_waited_for(
+    c: Client, s: Scheduler, a: Worker, b: Worker, kind: type[Progress]
+) -> None:
+    progress = kind(["late-1"], s, complete=True)
+    setup = asyncio.ensure_future(progress.setup())
+    await asyncio.sleep(0)
+    assert not setup.done()
+    late = c.submit(inc, 1, key="late-1")
+    await setup
+    await late
+    await async_poll_for(lambda: progress.status == "finished", 10)
+    assert progress.all_keys == ({"late-1"} if kind is Progress else {"late": {"late-1"}})
 
 
 @gen_cluster(client=True)
