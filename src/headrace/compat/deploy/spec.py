@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
 from headrace.common.facade import names_before
-
-
-class NoOpAwaitable:
-    """Does nothing when it is awaited, and gives None: for methods that may be awaited and have nothing to wait for."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        yield from ()
-
 
 __getattr__ = names_before(
     __name__,
     "headrace.deploy.spec",
-    {"Adaptive": "headrace.deploy.adaptive", "Scheduler": "headrace", "rpc": "headrace.rpc"},
+    {
+        "Adaptive": "headrace.deploy.adaptive",
+        "NoOpAwaitable": "headrace.compat.utils.awaitables",
+        "Scheduler": "headrace",
+        "rpc": "headrace.rpc",
+    },
 )
