@@ -26,7 +26,8 @@ from headrace.diagnostics.progress.bar_text import (
 )
 from headrace.diagnostics.progress.feed import Group, Snapshot
 from headrace.diagnostics.progress.watch import grouping
-from headrace.diagnostics.progressbar import TextProgressBar, get_scheduler
+from headrace.diagnostics.progressbar import MultiProgressBar, ProgressBar, TextProgressBar, get_scheduler
+from headrace.protocol import loads_exception
 from headrace.testing.helpers.polling import poll_for
 
 
@@ -179,7 +180,7 @@ def test_done_ones_can_be_left_out(client: Client, gate: Gate) -> None:
     wait(done)
     held = client.submit(gate.hold, pure=False)
     bar = TextProgressBar([done, held], complete=False, start=False, file=io.StringIO())
-    poll_for(lambda: bar.status.total == 1)
+    poll_for(lambda: bar.snapshot.total == 1)
     gate.release.set()
     assert bar.run().total == 1
 
@@ -187,10 +188,57 @@ def test_done_ones_can_be_left_out(client: Client, gate: Gate) -> None:
 def test_running_tasks_are_told(client: Client, gate: Gate) -> None:
     futures = client.map(gate.hold, range(5), pure=False)
     bar = TextProgressBar(futures, start=False, file=io.StringIO())
-    poll_for(lambda: bar.status.running == 2)
-    assert bar.status.groups[0].processing >= 2
+    poll_for(lambda: bar.snapshot.running == 2)
+    assert bar.snapshot.groups[0].processing >= 2
     gate.release.set()
     assert bar.run().running == 0
+
+
+class Drawn(ProgressBar):
+    """As bars of other packages, which are told numbers."""
+
+    def __init__(self, keys: Any) -> None:
+        self.drawn: list[tuple[int, int]] = []
+        self.stopped: list[tuple[Any, str, Any]] = []
+        super().__init__(keys, interval="20ms")
+
+    def _draw_bar(self, remaining: int, all: int, **kwargs: Any) -> None:
+        self.drawn.append((remaining, all))
+
+    def _draw_stop(self, remaining: int, status: str, exception: Any = None, **kwargs: Any) -> None:
+        self.stopped.append((remaining, status, exception))
+
+
+def test_a_bar_of_ones_own_is_told_numbers_and_the_end(client: Client, gate: Gate) -> None:
+    bar = Drawn(client.map(gate.hold, range(3), pure=False))
+    assert bar.status is None
+    poll_for(lambda: bar.snapshot.total == 3)
+    gate.release.set()
+    bar.run()
+    assert bar.drawn[-1] == (0, 3)
+    assert all(total == 3 for _, total in bar.drawn)
+    assert bar.stopped == [(0, "finished", None)]
+    assert bar.status == "finished"
+    assert bar._last_response == {"all": 3, "remaining": 0, "status": "finished"}
+    assert bar.comm is not None
+    poll_for(bar.comm.closed)
+
+
+def test_a_bar_of_ones_own_is_told_of_a_failure(client: Client) -> None:
+    bad = client.submit(lambda: 1 / 0, key="bad-1")
+    bar = Drawn(client.submit(abs, bad, key="more-1"))
+    bar.run()
+    [(remaining, status, exception)] = bar.stopped
+    assert (remaining, status, bar.status) == (2, "error", "error")
+    with pytest.raises(ZeroDivisionError):
+        raise loads_exception(exception, "")
+    assert bar._last_response["key"] == "bad-1"
+
+
+def test_a_bar_of_groups_is_told_numbers_by_group(client: Client) -> None:
+    bar = MultiProgressBar([client.submit(abs, client.submit(int, 5, key="one-1"), key="two-1")], complete=True)
+    bar.run()
+    assert bar._last_response == {"all": {"one": 1, "two": 1}, "remaining": {"one": 0, "two": 0}, "status": "finished"}
 
 
 def test_keys_will_do(client: Client) -> None:
@@ -241,7 +289,7 @@ def refuse() -> None:
 def test_cancelled_futures_end_the_bar(client: Client, gate: Gate) -> None:
     futures = client.map(gate.hold, range(3), pure=False)
     bar = TextProgressBar(futures, start=False, file=io.StringIO())
-    poll_for(lambda: bar.status.total == 3)
+    poll_for(lambda: bar.snapshot.total == 3)
     client.cancel(futures)
     assert bar.run().lost == 3
 
@@ -270,7 +318,7 @@ def test_a_client_that_closes_ends_the_bar(cluster: LocalCluster, gate: Gate) ->
     with Client(cluster) as client:
         future = client.submit(gate.hold, pure=False)
         bar = TextProgressBar(future, start=False, file=io.StringIO())
-        poll_for(lambda: bar.status.total == 1)
+        poll_for(lambda: bar.snapshot.total == 1)
     ended = bar.run()
     assert "closed" in ended.problem or ended.lost == 1
     with pytest.raises(Exception, match="closed"):
@@ -293,7 +341,7 @@ def test_nobody_is_called_when_nobody_watches(cluster: LocalCluster, client: Cli
 def test_a_broken_connection_is_made_anew(cluster: LocalCluster, client: Client, gate: Gate) -> None:
     extension = cluster.scheduler.extensions["progress"]
     bar = TextProgressBar(client.submit(gate.hold, pure=False), start=False, file=io.StringIO())
-    poll_for(lambda: bar.status.total == 1)
+    poll_for(lambda: bar.snapshot.total == 1)
     before = set(extension.comms)
     cluster.loop.add_callback(extension.scheduler_closing)
     poll_for(lambda: bool(extension.comms) and not before & extension.comms)
@@ -388,11 +436,11 @@ def test_a_scheduler_that_closes_ends_what_it_pushes() -> None:
     client = Client(cluster)
     GATE.__init__()  # type: ignore[misc]
     bar = TextProgressBar(client.submit(GATE.hold, pure=False), start=False, file=io.StringIO())
-    poll_for(lambda: bar.status.total == 1)
+    poll_for(lambda: bar.snapshot.total == 1)
     GATE.release.set()
     cluster.close()
     client.close()
-    assert bar.run().finished or bar.status.problem
+    assert bar.run().finished or bar.snapshot.problem
 
 
 def test_running_count_of_a_cluster(client: Client, gate: Gate) -> None:

@@ -6,6 +6,7 @@ Each costs something at every transition. The bars of `progressbar` do not use t
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 import uuid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AllProgress", "GroupTiming", "MultiProgress", "Progress", "dependent_keys", "format_time"]
 
+#: Seconds between two looks at whether the scheduler knows the keys.
+_LOOK_INTERVAL = 0.02
 _ENDED = ("memory", "erred")
 
 
@@ -92,17 +95,12 @@ class Progress(SchedulerPlugin):
         return time.monotonic() - self._started
 
     async def setup(self) -> None:
-        """Find all that the keys need, and begin to follow.
-
-        Raises:
-            KeyError: the scheduler does not know one of the keys.
-        """
-        tasks = []
-        for key in self.keys:
-            task = self.scheduler.tasks.get(to_wire(key))
-            if task is None:
-                raise KeyError(f"the scheduler does not know the task {key!r}")
-            tasks.append(task)
+        """Find all that the keys need, and begin to follow; waits for keys that the scheduler does not know yet."""
+        known = self.scheduler.tasks
+        wanted = [to_wire(key) for key in self.keys]
+        while not all(key in known for key in wanted):
+            await asyncio.sleep(_LOOK_INTERVAL)
+        tasks = [known[key] for key in wanted]
         found, erred = dependent_keys(tasks, self.complete)
         self._begin(found, {key for key in found if self.scheduler.tasks[to_wire(key)].state not in _ENDED})
         if not self._left():
@@ -156,7 +154,8 @@ class MultiProgress(Progress):
     """A `Progress` by group.
 
     Args:
-        group_by: "prefix", "spans", or a function of a key that gives its group.
+        group_by: "prefix", "spans" (groups are tuples of a span's tags and its id), or a function of a key that gives
+            its group.
 
     Attributes:
         keys: by group, the keys that have not ended.
@@ -189,7 +188,17 @@ class MultiProgress(Progress):
 
     def _named(self) -> Callable[[Any], Any]:
         group_of, tasks = grouping(self.scheduler, self.group_by), self.scheduler.tasks
-        return lambda key: group_of(tasks[to_wire(key)])
+        if self.group_by != "spans":
+            return lambda key: group_of(tasks[to_wire(key)])
+        spans = getattr(self.scheduler.extensions.get("spans"), "spans", {})
+
+        def named(key: Any) -> tuple[Any, ...]:
+            """The span's tags, and its id, as others may have the same tags."""
+            task = tasks[to_wire(key)]
+            span = spans.get(task.group.span_id)
+            return (group_of(task),) if span is None else (*span.name, span.id)
+
+        return named
 
     def _left(self) -> int:
         return sum(map(len, self.keys.values()))

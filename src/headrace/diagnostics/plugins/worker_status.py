@@ -14,7 +14,7 @@ MOST_UNSENT = 16 << 20
 class WorkerStatusPlugin(SchedulerPlugin):
     """Tells the other end of a connection of each worker that comes and goes.
 
-    It sends `["add", {"workers": {address: identity}}]` and `["remove", address]`.
+    Each message is a list of `["add", {"workers": {address: identity}}]` and `["remove", address]`.
 
     Args:
         scheduler: the scheduler of the workers.
@@ -41,7 +41,7 @@ class WorkerStatusPlugin(SchedulerPlugin):
         if self.comm.unsent > MOST_UNSENT:  # the other end does not read
             self.comm.abort()
         try:
-            self.comm.send(message)
+            self.comm.send([message])
         except CommClosedError:
             self._shell.plugins.pop(self.name, None)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire
 from headrace.exceptions import CommClosedError
 from headrace.protocol import dumps
 from headrace.rpc.requests import UNCAUGHT_ERROR, remote_exception
@@ -136,6 +136,8 @@ class ProgressFeed:
     Attributes:
         latest: the snapshot that came last.
         client: of the first of the futures; `None` if there are none.
+        comm: the connection over which the scheduler tells, once there is one.
+        failure: after the end, key and pickled exception of one of the futures that erred, if any did.
         end: done when nothing more will come; its result is the last `Snapshot`.
     """
 
@@ -162,6 +164,8 @@ class ProgressFeed:
         self._on_news = on_news
         self._started = time.monotonic()
         self.latest = Snapshot()
+        self.comm: Comm | None = None
+        self.failure: tuple[Any, Any] | None = None
         self.end: concurrent.futures.Future[Snapshot] = concurrent.futures.Future()
         if self.client is None:
             self._tell(Snapshot(finished=True))
@@ -197,7 +201,9 @@ class ProgressFeed:
             self._tell(Snapshot(**{**vars(self.now()), "problem": f"{type(error).__name__}: {error}"}))
         finally:
             ticking.cancel()
-            self._futures = None
+            futures, self._futures = self._futures, None
+        if self.latest.erred and futures:
+            self.failure = await _failure_among(futures, client)
         return self.latest
 
     async def _follow_through_breaks(self, client: Client) -> None:
@@ -213,7 +219,7 @@ class ProgressFeed:
 
     async def _follow_once(self, client: Client) -> None:
         session = client.session
-        comm = await session.pool.connect(session.address)
+        comm = self.comm = await session.pool.connect(session.address)
         telling: asyncio.Future[None] | None = None
         try:
             await comm.write(self._question)
@@ -247,6 +253,17 @@ class ProgressFeed:
         self.latest = snapshot
         if self._on_news is not None:
             self._on_news(snapshot)
+
+
+async def _failure_among(futures: Sequence[Future[Any]], client: Client) -> tuple[Any, Any] | None:
+    """Key and pickled exception of one of these that erred."""
+    with contextlib.suppress(OSError):
+        await client.held.barrier()  # the failure may be on its way to the client, who was told of it otherwise
+    for future in futures:
+        error = future._bound().error
+        if error is not None:
+            return future.key if error.blame is None else from_wire(error.blame), error.exception
+    return None
 
 
 def _client_of(futures: Sequence[Future[Any]]) -> Client | None:

@@ -70,6 +70,9 @@ class TextProgressBar(ProgressBar):
             self.run()
 
     def draw(self, snapshot: Snapshot) -> None:
+        if type(self)._draw_bar is not ProgressBar._draw_bar:  # a subclass draws in its own way
+            super().draw(snapshot)
+            return
         if not self._terminal:
             if snapshot.total and snapshot.fraction >= self._next_line and not snapshot.finished:
                 self._next_line = snapshot.fraction + _LINE_SHARE
@@ -101,7 +104,9 @@ class TextProgressBar(ProgressBar):
             print(file=self.file)
 
     def _ended(self, snapshot: Snapshot) -> Snapshot:
-        self.draw(snapshot)
+        super()._ended(snapshot)
+        if type(self)._draw_stop is not ProgressBar._draw_stop:
+            return snapshot
         if self._terminal:
             print(file=self.file)
         else:

@@ -57,10 +57,10 @@ class WorkerWatch:
         return found
 
     def subscribe_worker_status(self, comm: Comm) -> dict[str, Any]:
-        """The workers now; of those that come and go later the other end of the comm is told (`WorkerStatusPlugin`)."""
+        """The scheduler's `identity`; of workers that come and go later the comm's other end is told by a plugin."""
         plugin = _plugin("WorkerStatusPlugin")(self.shell.facade, comm)
         self.shell.plugin_registry.add(plugin, name=plugin.name)
-        return {"workers": {address: worker.identity() for address, worker in self.core.workers.items()}}
+        return self.cluster.identity()
 
     def log_worker_event(self, worker: str, topic: str | Iterable[str], msg: object) -> None:
         """Log an event of a worker."""
