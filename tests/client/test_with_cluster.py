@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from operator import add
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import dask
 import numpy as np
 import pytest
+from dask.tokenize import tokenize
 
 from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
 from headrace.client import FutureCancelledError
@@ -284,3 +286,23 @@ def test_shutdown() -> None:
     client = Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
     client.shutdown()
     assert client.status == "closed"
+
+
+async def test_each_future_object_has_a_token_of_its_own(client: Client) -> None:
+    first, second = client.submit(inc, 1), client.submit(inc, 1)
+    assert first.key == second.key
+    assert tokenize(first) == tokenize(first) != tokenize(second)
+    assert client.submit(inc, first).key == client.submit(inc, second).key  # equal calls are run once all the same
+
+
+async def test_a_large_closure_is_warned_of(client: Client) -> None:
+    data = np.zeros(2_000_000)
+    for work in (
+        lambda: client.submit(lambda: data.sum()),
+        lambda: client.map(lambda x: data.sum() + x, [1]),
+        lambda: client.compute(dask.delayed(lambda: data.sum())()),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await client.gather(work())
+        assert any("large graph" in str(one.message) for one in caught)

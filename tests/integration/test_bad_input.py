@@ -13,10 +13,10 @@ from typing import Any
 import dask
 import pytest
 from dask._task_spec import Task, TaskRef
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 
-from headrace import Client, Scheduler, Semaphore, Worker, get_worker
-from headrace.client import FutureCancelledError
+from headrace import Client, Scheduler, Semaphore, Worker, get_worker, wait
+from headrace.client import FutureCancelledError, FuturesCancelledError
 from headrace.exceptions import (
     BadRequestError,
     DeserializationError,
@@ -85,10 +85,27 @@ async def test_missing_key(client: Client) -> None:
         lambda: client.get({"a": (inc, 1)}, "nowhere", sync=False),
         lambda: client.compute(Delayed("nowhere", {"a": (inc, 1)})),
     ):
-        with pytest.raises(KeyError, match="no task for 'nowhere'"):
-            work()
-    with pytest.raises(KeyError, match=r"no task for 'nowhere'.*needed by 'a'"):
-        client.get({"a": Task("a", inc, TaskRef("nowhere"))}, "a", sync=False)
+        with pytest.raises(FutureCancelledError, match=r"(?s)lost dependencies.*no task for 'nowhere'"):
+            await work()
+    future = client.get({"a": Task("a", inc, TaskRef("nowhere"))}, "a", sync=False)
+    with pytest.raises(FutureCancelledError, match=r"no task for 'nowhere'.*needed by 'a'"):
+        await future
+
+
+async def test_a_graph_on_futures_that_are_gone(client: Client) -> None:
+    cancelled, released, pending = (client.submit(inc, i) for i in range(3))
+    await wait([cancelled, released])
+    await cancelled.cancel()
+    released.release()
+    collections = [delayed(inc)(future) for future in (cancelled, released, pending)]
+    lost, also_lost, fine = client.compute(collections)
+    for future in (lost, also_lost, client.get({"y": (inc, cancelled)}, ["y"], sync=False)[0]):
+        with pytest.raises(FutureCancelledError, match="lost dependencies"):
+            await future
+    assert await fine == 4  # what needs nothing of them is computed
+    for ask in (client.replicate, client.rebalance, client.who_has):
+        with pytest.raises(FuturesCancelledError):
+            await ask([cancelled])
 
 
 BAD_KEYS = [
@@ -401,7 +418,7 @@ async def test_futures_of_a_closed_client(served: Served) -> None:
         assert await done == 2
     with pytest.raises(FutureCancelledError, match="client-closed"):
         await pending
-    with pytest.raises(FutureCancelledError, match="depend on 'done'"):
+    with pytest.raises(FutureCancelledError, match=r"(?s)lost dependencies.*depend on 'done'"):
         await served.client.submit(inc, done)
     with pytest.raises(Exception, match="Client is closed"):
         other.submit(inc, 1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import builtins
 import sys
-from collections.abc import Callable, Coroutine, Generator
+import uuid
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,7 +20,7 @@ from headrace.exceptions import DeserializationError
 from headrace.protocol import loads, loads_exception, loads_traceback
 
 from .current import client_for_future
-from .errors import FutureCancelledError
+from .errors import FutureCancelledError, FuturesCancelledError
 from .state import FutureState
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ def load_error(state: FutureState) -> BaseException:
         return exception.with_traceback(traceback)
     finally:
         del exception, traceback  # see `loads_traceback`
+
+
+def refuse_cancelled(states: Iterable[FutureState]) -> None:
+    """Raise `FuturesCancelledError` if some of these records are cancelled."""
+    cancelled = [state for state in states if state.status == "cancelled"]
+    if cancelled:
+        raise FuturesCancelledError.of(
+            FutureCancelledError(from_wire(state.key), state.reason, state.message) for state in cancelled
+        )
 
 
 def load_result(state: FutureState, client: ClientBase) -> Any:
@@ -265,8 +275,10 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.key,)
 
-    def __dask_tokenize__(self) -> tuple[str, Any]:
-        return (type(self).__name__, self.key)
+    def __dask_tokenize__(self) -> tuple[str, Any, str]:
+        # This object's own: a key may have another value by the time at which there is another future of it.
+        own = self.__dict__.setdefault("_token", uuid.uuid4().hex)
+        return (type(self).__name__, self.key, own)
 
     def __copy__(self) -> Future[T]:
         return self

@@ -121,11 +121,16 @@ class LostData(Message):
     key: Key
 
 
+#: The reason for which tasks are cancelled that need what is gone: a cancelled or released future, or what never was.
+LOST_DEPENDENCIES = "lost dependencies"
+
+
 class CancelledKeys(Message):
     """Tasks that will not be computed: cancelled, or unknown to the scheduler, or their submission was refused."""
 
     keys: list[Key]
     reason: str = ""
+    text: str | None = None
 
 
 class GraphRefused(Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from operator import add
 from typing import Any
@@ -140,11 +141,25 @@ def test_a_cycle_is_shown() -> None:
         messages({"x": Task("x", inc, TaskRef("x"))}, "x")
 
 
-def test_missing_keys_are_named_with_their_users() -> None:
-    with pytest.raises(KeyError, match=r"no task for 'nope'.*needed by 'x'"):
-        messages({"x": Task("x", inc, TaskRef("nope"))}, "x")
-    with pytest.raises(KeyError, match="no task for 'z'"):
-        messages({"x": (inc, 1)}, "z")
+def test_what_needs_missing_keys_is_left_out_and_named() -> None:
+    dsk = {
+        "x": Task("x", inc, TaskRef("nope")),
+        "y": Task("y", add, TaskRef("x"), TaskRef("a")),
+        "a": Task("a", inc, 1),
+        "b": Task("b", inc, TaskRef("held")),
+        "only for x": Task("only for x", inc, 1),
+    }
+    plan = plan_graph(dsk, ["y", "b"], ["held"].__contains__)
+    assert list(plan.nodes) == ["b"]
+    assert plan.external == ["held"]
+    assert plan.lost is not None
+    assert plan.lost[1] == {"nope", "x", "y"}
+    assert re.search(r"no task for 'nope'.*needed by 'x'", plan.lost[0])
+    plan = plan_graph({"x": (inc, 1)}, ["z"], set().__contains__)
+    assert (plan.nodes, plan.lost) == (
+        {},
+        ("The graph has no task for 'z', and no future of this client has such a key (any more).", {"z"}),
+    )
 
 
 def test_long_graphs_are_sent_in_parts() -> None:

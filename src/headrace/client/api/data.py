@@ -19,7 +19,7 @@ from headrace.config import parse_seconds, seconds_of
 from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, TaskTimeout
 from headrace.protocol import Serialize
 
-from ..future import Future, cannot_load, kept, load_error, load_result
+from ..future import Future, cannot_load, kept, load_error, load_result, refuse_cancelled
 from ..packing.calls import unique_suffix
 from ..packing.nested_futures import (
     SKIPPED,
@@ -407,6 +407,7 @@ class DataMethods(ClientBase):
     ) -> None:
         states = [future._bound() for future in self._futures_in(futures)]
         await self.held.wait_async(states, error_stops=True)
+        refuse_cancelled(states)
         keys = list({state.key: None for state in states})
         await self._copy_results(keys, n=n, workers=workers, branching_factor=branching_factor, **kwargs)
 
@@ -436,6 +437,7 @@ class DataMethods(ClientBase):
         if futures is not None:
             states = [future._bound() for future in self._futures_in(futures)]
             await self.held.wait_async(states, error_stops=True)
+            refuse_cancelled(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("rebalance", keys=keys, workers=workers, **kwargs)
         if isinstance(reply, dict) and reply.get("status") == "partial-fail":

@@ -15,6 +15,7 @@ from headrace.config import get as config_get
 from headrace.config import parse_seconds
 from headrace.exceptions import WorkerStartTimeoutError
 
+from ..future import refuse_cancelled
 from ..packing.task_options import Workers, chosen_workers
 from ..presentation.answer_tables import HasWhat, WhoHas
 from ..presentation.client_card import ask_scheduler_info
@@ -37,6 +38,7 @@ class InfoMethods(ClientBase):
         if futures is not None:
             states = [future._bound() for future in self._whole_client._futures_in(futures)]
             await self.held.wait_async(states)
+            refuse_cancelled(states)
             keys = list({state.key: None for state in states})
         reply = await self._call("who_has", keys=keys)
         return WhoHas({from_wire(key): tuple(addresses) for key, addresses in reply.items()})

@@ -16,7 +16,7 @@ from headrace.common.current_run import key_here
 from headrace.common.keys import Key, to_wire
 from headrace.common.source_code import SourceCode
 from headrace.messages.base import NO_OPTIONS, TaskOptions
-from headrace.messages.client import SubmitGraph
+from headrace.messages.client import LOST_DEPENDENCIES, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
 from ..future import Future
@@ -49,6 +49,8 @@ from .client_base import ClientBase
 
 #: Beginnings of the names of modules whose lines are no user's.
 _OURS = ("headrace.", "distributed.", "dask.")
+#: Bytes from which on a function is looked at, with its arguments, for a warning of large graphs.
+LARGE_FUNCTION = 100_000
 
 
 class WorkMethods(ClientBase):
@@ -118,7 +120,7 @@ class WorkMethods(ClientBase):
         if packed.dependencies:
             self._check_ours(packed.dependencies)
         message = submit_message(self.held.core.next_graph(), wire, info, packed, options, key_here())
-        if type(packed.payload) is Frames:
+        if type(packed.payload) is Frames or size_of(info.pickled) > LARGE_FUNCTION:
             self._warn_if_large([message])
         if self._source_frames:
             message.code = calling_code(self._source_frames)
@@ -223,6 +225,7 @@ class WorkMethods(ClientBase):
         checked = 0
         code = calling_code(frames_wanted())
         warner = _LargeGraphWarner()
+        warner.see([packer.info.pickled])
         pace = Pace(session.loop, session.in_process)
         chunk_rows = list(itertools.islice(rows, size))
         try:
@@ -312,7 +315,11 @@ class WorkMethods(ClientBase):
         table = OptionTable(common, dask.get_annotations(), by_type)
         states, had = held.want_all(wire.values())
         futures = {key: Future._of(self, state) for key, state in zip(wire, states, strict=True)}  # type: ignore[arg-type]
-        if len(had) == len(wire):
+        if plan.lost is not None:
+            text, lost = plan.lost
+            without = [name for place, (key, name) in enumerate(wire.items()) if key in lost and place not in had]
+            held.cancel_unsent(without, LOST_DEPENDENCIES, text)
+        if len(had) == len(wire) or not plan.nodes:
             return futures
         warner = _LargeGraphWarner()
         sent: list[Key] = []
@@ -324,7 +331,7 @@ class WorkMethods(ClientBase):
                 message.code, code = code, []
                 outbox.post(message)
                 sent += [message.keys[i] for i in message.wanted] if message.wanted is not None else message.keys
-                warner.see(message.arguments)
+                warner.see([*message.functions, *message.arguments])
         except BaseException:
             held.forget(states)
             if sent:
@@ -337,7 +344,7 @@ class WorkMethods(ClientBase):
     def _warn_if_large(self, messages: Iterable[SubmitGraph]) -> None:
         warner = _LargeGraphWarner()
         for message in messages:
-            warner.see(message.arguments)
+            warner.see([*message.functions, *message.arguments])
 
     def get(
         self,
@@ -367,7 +374,7 @@ class WorkMethods(ClientBase):
 
         Raises:
             ValueError: tasks depend on each other in a circle.
-            KeyError: a key is not in the graph.
+            FutureCancelledError: a key is not in the graph, or needs one that is not and of which there is no future.
             BaseException: what a task raised.
         """
         graph, annotations = materialize(dsk)
@@ -451,6 +458,11 @@ class WorkMethods(ClientBase):
         return self.held.core.futures
 
 
+def size_of(payload: Any) -> int:
+    """Bytes of a payload; none of one that is handed over."""
+    return len(payload) if type(payload) is bytes else payload.nbytes  # type: ignore[no-any-return]
+
+
 class _LargeGraphWarner:
     """Warns once when a submission carries more data than it should."""
 
@@ -462,7 +474,7 @@ class _LargeGraphWarner:
         """Count what is sent."""
         before = self._total
         for payload in payloads:
-            self._total += len(payload) if type(payload) is bytes else payload.nbytes
+            self._total += size_of(payload)
         if before <= self._limit < self._total:
             warnings.warn(
                 f"Sending large graph of size {format_bytes(self._total)} or more.\n"

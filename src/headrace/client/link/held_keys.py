@@ -193,10 +193,14 @@ class HeldKeys:
         with self.lock:
             self.core.forget(states)
 
-    def cancel_unsent(self, keys: Iterable[Key], reason: str) -> None:
-        """The message that names these cannot be sent: whoever waits for them must not wait for ever."""
+    def cancel_unsent(self, keys: Iterable[Key], reason: str, message: str | None = None) -> None:
+        """The message that names these cannot be sent, or need not be: whoever waits for them must not do so for ever.
+
+        Args:
+            message: what else there is to say about it.
+        """
         with self.lock:
-            self.core.cancel_unsent(keys, reason)
+            self.core.cancel_unsent(keys, reason, message)
         self.notify()
 
     def cancel_pending(self, reason: str, message: str | None = None) -> None:

@@ -39,13 +39,6 @@ class GraphCycleError(ValueError, RuntimeError):
     """Tasks of a graph depend on each other in a circle; names them."""
 
 
-class MissingKeysError(KeyError, ValueError):
-    """A graph refers to keys that it does not have and that no future of this client stands for."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
 class Plan:
     """A graph that is culled, checked and ordered, ready to be packed.
 
@@ -53,39 +46,51 @@ class Plan:
         nodes: the tasks, in the order in which they are to be sent, by the user's key.
         wire: the key of each as it travels.
         external: wire keys of tasks that the graph refers to but does not have.
+        lost: what is missing, as a text, and the user's keys that cannot be had without it; None if nothing is missing.
     """
 
-    __slots__ = ("external", "nodes", "wire")
+    __slots__ = ("external", "lost", "nodes", "wire")
 
-    def __init__(self, nodes: dict[Any, GraphNode], wire: dict[Any, Key], external: list[Key]) -> None:
+    def __init__(
+        self,
+        nodes: dict[Any, GraphNode],
+        wire: dict[Any, Key],
+        external: list[Key],
+        lost: tuple[str, set[Any]] | None = None,
+    ) -> None:
         self.nodes = nodes
         self.wire = wire
         self.external = external
+        self.lost = lost
 
 
 def plan_graph(dsk: Mapping[Any, Any], wanted: Iterable[Any], is_known: Callable[[Key], bool]) -> Plan:
     """Cull a graph to the wanted keys, check it and put it in order.
 
+    What needs a key that neither the graph has nor we know is left out, and named in the plan.
+
     Args:
         dsk: graph, with legacy tuples or `GraphNode`s as values, by the user's keys.
-        wanted: keys whose results are wanted; those that the graph does not have must be known.
+        wanted: keys whose results are wanted.
         is_known: whether the scheduler has this key, because a future of ours stands for it.
 
     Raises:
         GraphCycleError: (a ValueError) names the keys.
-        MissingKeysError: (a KeyError) names the keys and who refers to them.
         TypeError: a key is not of an allowed type.
     """
     nodes = convert_legacy_graph(ensure_dict(dsk))
+    wanted = list(wanted)
     culled, outside, tangled = _cull(nodes, wanted)
+    lost = None
+    if missing := [key for key in outside if not is_known(to_wire(key))]:
+        lost = _missing(missing, culled), _needing(missing, culled)
+        left = {key: node for key, node in culled.items() if key not in lost[1]}
+        culled, outside, tangled = _cull(left, [key for key in wanted if key not in lost[1]])
     external = [to_wire(key) for key in outside]
-    missing = [key for key, wire in zip(outside, external, strict=True) if not is_known(wire)]
-    if missing:
-        raise _missing(missing, culled)
     wire = {key: key if type(key) is str and key.isascii() else to_wire(key) for key in culled}
     if tangled:
         culled = _in_order(culled)
-    return Plan(culled, wire, external)
+    return Plan(culled, wire, external, lost)
 
 
 def _cull(nodes: Mapping[Any, GraphNode], wanted: Iterable[Any]) -> tuple[dict[Any, GraphNode], list[Any], bool]:
@@ -139,12 +144,28 @@ def _cycle(nodes: Mapping[Any, GraphNode]) -> GraphCycleError:
     return GraphCycleError(f"Cycle detected between the following keys:\n{shown}")
 
 
-def _missing(missing: Sequence[Any], nodes: Mapping[Any, GraphNode]) -> MissingKeysError:
+def _needing(missing: Iterable[Any], nodes: Mapping[Any, GraphNode]) -> set[Any]:
+    """The missing keys, and those of the nodes that need them, however far."""
+    dependents: dict[Any, list[Any]] = {}
+    for key, node in nodes.items():
+        for dependency in node.dependencies:
+            dependents.setdefault(dependency, []).append(key)
+    lost = set(missing)
+    stack = list(lost)
+    while stack:
+        for key in dependents.get(stack.pop(), ()):
+            if key not in lost:
+                lost.add(key)
+                stack.append(key)
+    return lost
+
+
+def _missing(missing: Sequence[Any], nodes: Mapping[Any, GraphNode]) -> str:
     lost = set(missing)
     users = [key for key, node in nodes.items() if not lost.isdisjoint(node.dependencies)]
     who = f"; needed by {', '.join(map(repr, users[:3]))}" if users else ""
     shown = ", ".join(map(repr, missing[:5])) + (f", … ({len(missing) - 5} more)" if len(missing) > 5 else "")
-    return MissingKeysError(f"the graph has no task for {shown}, and no future of this client has such a key{who}")
+    return f"The graph has no task for {shown}, and no future of this client has such a key (any more){who}."
 
 
 class GraphPacker:

@@ -196,9 +196,9 @@ class ClientCore:
                 state.cancel("not submitted")
                 self._wake(state)
 
-    def cancel_unsent(self, keys: Iterable[Key], reason: str) -> None:
-        """The message that names these cannot be sent."""
-        self._cancel(keys, reason)
+    def cancel_unsent(self, keys: Iterable[Key], reason: str, message: str | None = None) -> None:
+        """The message that names these cannot be sent, or need not be."""
+        self._cancel(keys, reason, message)
 
     def cancel(self, keys: Iterable[Key], reason: str | None = None, message: str | None = None) -> list[Key]:
         """The user cancels these; returns the ones that we hold, to be named in `CancelKeys`."""
@@ -217,15 +217,15 @@ class ClientCore:
                 self._wake(state)
         return held
 
-    def _cancel_by_scheduler(self, keys: Iterable[Key], reason: str) -> None:
+    def _cancel_by_scheduler(self, keys: Iterable[Key], reason: str, text: str | None = None) -> None:
         unconfirmed = self._unconfirmed
         if not unconfirmed:
-            self.dropped += self._cancel(keys, reason)
+            self.dropped += self._cancel(keys, reason, text)
             return
         for key in keys:
             count = unconfirmed.get(key)
             if count is None:
-                self.dropped += self._cancel((key,), reason)
+                self.dropped += self._cancel((key,), reason, text)
             elif count == 1:
                 del unconfirmed[key]
             else:
@@ -371,7 +371,7 @@ class ClientCore:
             state.lose()
 
     def _on_cancelled_keys(self, message: CancelledKeys) -> None:
-        self._cancel_by_scheduler(message.keys, message.reason or "unknown")
+        self._cancel_by_scheduler(message.keys, message.reason or "unknown", message.text)
 
     def _on_graph_refused(self, message: GraphRefused) -> None:
         self._cancel_by_scheduler(message.keys, message.message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headrace.common.retry_policy import policy_of, problem_of_policy
 from headrace.messages.base import NO_OPTIONS
-from headrace.messages.client import CancelledKeys, GraphRefused, SubmitGraph
+from headrace.messages.client import LOST_DEPENDENCIES, CancelledKeys, GraphRefused, SubmitGraph
 from headrace.scheduler.state.records.clients import OpenGraph
 from headrace.scheduler.state.records.computations import Computation
 from headrace.scheduler.state.records.tasks import TaskState, link
@@ -70,8 +70,8 @@ def take_graph(state: SchedulerCore, client: ClientState, message: SubmitGraph) 
     for key in message.external:
         task = state.tasks.get(key)
         if task is None:
-            reason = f"they depend on {key!r}, which the scheduler does not know (any more)"
-            state.send(client, CancelledKeys(message.keys, reason))
+            text = f"They depend on {key!r}, which the scheduler does not know (any more)."
+            state.send(client, CancelledKeys(message.keys, LOST_DEPENDENCIES, text))
             return _close(state, client, message)
         external.append(task)
     generation, offset = _priority_base(state, client, message)
