@@ -78,7 +78,9 @@ class WorkerRemoval:
                 len(lost),
                 lost[:5],
             )
-        self.shell.log_event("all", {"action": "remove-worker", "worker": address})
+        event = {"action": "remove-worker", "expected": expected, "reason": reason}
+        self.shell.log_event(address, event)
+        self.shell.log_event("all", {**event, "worker": address})
         self.shell.departed.add(address)
         self.shell.notify_plugins("remove_worker", self.shell.facade, address, stimulus_id=stimulus_id)
         self.shell.flush()
