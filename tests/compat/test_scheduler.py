@@ -253,8 +253,8 @@ async def test_identity_broadcast_and_proxy(c: Client, s: Scheduler, w: Worker) 
     assert identity["address"] == s.address
     assert set(identity["workers"]) == {w.address}
     assert s.identity(n_workers=0)["workers"] == {}
-    assert await s.broadcast({"op": "ping"}) == {w.address: "pong"}
-    assert await s.proxy({"op": "ping"}, w.address) == "pong"
+    assert await s.broadcast({"op": "ping"}) == {w.address: b"pong"}
+    assert await s.proxy({"op": "ping"}, w.address) == b"pong"
     reply = await s.run_function(None, dumps(lambda dask_scheduler: dask_scheduler.id), dumps(()))
     assert reply["status"] == "OK"
     assert unwrap(reply["result"]) == s.id

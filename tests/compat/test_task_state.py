@@ -173,6 +173,21 @@ def test_worker_and_host_restrictions() -> None:
     assert task.loose_restrictions
 
 
+def test_options_are_among_the_annotations() -> None:
+    _, tasks = submitted({"a": []}, priority=3, retries=1, annotations={"foo": "bar"}, stated=["resources"])
+    assert tasks["a"].annotations == {"foo": "bar", "priority": 3, "retries": 1, "resources": {}}
+
+
+def test_a_computation_has_the_annotations_of_its_calls() -> None:
+    cluster = Cluster(workers=1)
+    client = cluster.add_client()
+    cluster.submit(client, {"a": []}, options=TaskOptions(annotations={"job": 1}))
+    cluster.submit(client, {"b": []}, options=TaskOptions(priority=2, annotations={"job": 2}))
+    cluster.submit(client, {"c": []})
+    (computation,) = cluster.state.computations
+    assert computation.annotations == {"job": 2, "priority": 2}
+
+
 def test_annotations_and_actor() -> None:
     _, tasks = submitted({"a": []}, annotations={"foo": "bar"})
     assert tasks["a"].annotations == {"foo": "bar"}

@@ -39,6 +39,7 @@ class TestEvents:
     def test_of_a_task(self, client: Client, caught: list[Any]) -> None:
         client.submit(lambda: get_worker().log_event(["news", "mine"], {"b": 2}), pure=False).result()
         poll_for(lambda: len(caught) == 1)
+        assert caught[0][1].pop("worker") in client.nthreads()
         assert caught[0][1] == {"b": 2}
 
     def test_coroutine_functions_are_called(self, client: Client) -> None:

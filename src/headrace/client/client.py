@@ -74,7 +74,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         scheduler_file: JSON file that a scheduler wrote, to read the address from.
         security: a `Security`, a dictionary of its keywords, or `True` for a self-made one of a local cluster.
         asynchronous: whether methods return awaitables; such a client is awaited, or used with `async with`.
-        name: part of the client's id.
+        name: part of the client's id; the setting `client-name` by default.
         heartbeat_interval: seconds (or text) between signs of life.
         direct_to_workers: whether data goes straight to and from workers (the default); with `False`, through the
             scheduler.
@@ -116,6 +116,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         if direct_to_workers is None:
             direct_to_workers = config_get("distributed.client.direct-to-workers")
         self.direct_to_workers = direct_to_workers
+        name = dask.config.get("client-name", None) if name is None else name
         self.id = "-".join(filter(None, (type(self).__name__, name, str(uuid.uuid1(clock_seq=os.getpid())))))
         self.scheduler_file = scheduler_file
         self.security = _security(security)
@@ -132,6 +133,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         self._event_handlers: dict[str, Callable[[Any], Any]] = {}
         self._stream_handlers: dict[str, Callable[..., Any]] = {}
         self._event_tasks: set[asyncio.Task[Any]] = set()
+        self._questions = set()
         self._source_frames = frames_wanted()
         self.outbox = ClientOutbox()
         self.held = HeldKeys(self.id, self.outbox)
@@ -188,7 +190,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             return normalize_address(address)
         if hasattr(address, "address") and isinstance(getattr(address, "address", None), str):
             return normalize_address(address.address)
-        if hasattr(address, "scheduler_address"):
+        if hasattr(address, "scheduler_address") and not isinstance(address, type):
             _check_open(address)
             self.cluster = address
             return None
@@ -368,7 +370,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
                 function.
         """
         self._event_handlers[topic] = handler
-        return self._ask("subscribe_topic", topic=topic, client=self.id)
+        return self._ask_at_once("subscribe_topic", topic=topic, client=self.id)
 
     def unsubscribe_topic(self, topic: str) -> Any:
         """Call the topic's handler no more.
@@ -379,7 +381,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         if topic not in self._event_handlers:
             raise ValueError(f"No event handler known for topic {topic!r}.")
         del self._event_handlers[topic]
-        return self._ask("unsubscribe_topic", topic=topic, client=self.id)
+        return self._ask_at_once("unsubscribe_topic", topic=topic, client=self.id)
 
     # ------------------------------------------------------------------ start and end
 
@@ -522,11 +524,15 @@ def _check_open(cluster: object) -> None:
 
 
 def _security(security: Security | dict[str, Any] | bool | None) -> Security | None:
-    if security is None or not (isinstance(security, (dict, bool))):
-        return security
+    if security is None or security is False:
+        return None
+    if security is True:
+        return Security.temporary()
     if isinstance(security, dict):
         return Security(**security)
-    return Security.temporary() if security else None
+    if not isinstance(security, Security):
+        raise TypeError(f"security must be a Security object, a dictionary of its keywords, or True; got {security!r}")
+    return security
 
 
 def _weak_event(client: Client) -> Callable[[ClientEvent | HandlerMessage], None]:

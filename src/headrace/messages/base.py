@@ -27,6 +27,7 @@ class TaskOptions(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tr
         fifo_timeout: seconds within which a later submission still counts as of the same priority generation.
         actor: whether the result lives on its worker as an actor.
         annotations: everything else from `dask.annotate`, msgpack types only.
+        stated: names of the options above that the user gave although they are what they are by default.
     """
 
     priority: float = 0
@@ -37,7 +38,21 @@ class TaskOptions(msgspec.Struct, array_like=True, omit_defaults=True, frozen=Tr
     fifo_timeout: float = 0.1
     actor: bool = False
     annotations: dict[str, Any] = msgspec.field(default_factory=dict)
+    stated: list[str] = msgspec.field(default_factory=list)
 
+    def as_annotations(self) -> dict[str, Any]:
+        """All that the user gave, by the names of `dask.annotate`: what is so by default included."""
+        given = {}
+        for name in ANNOTATED:
+            value = getattr(self, name)
+            if value or name in self.stated:
+                given[name] = value
+        given.update(self.annotations)
+        return given
+
+
+#: Annotations that are options with fields of their own.
+ANNOTATED = ("priority", "retries", "workers", "allow_other_workers", "resources")
 
 NO_OPTIONS = TaskOptions()
 

@@ -25,6 +25,7 @@ class SubmitGraph(Message):
         dependencies: per task, positions; empty when no task has any.
         rank: per task, its place in the graph's order (`dask.order`); empty means by position.
         options, option_of: the distinct options and, per task, a position (empty: all 0; no options: defaults).
+            The first are those of the call, whether or not a task has them: they annotate the computation.
         wanted: positions of the tasks whose results the client wants; `None` means all.
     """
 

@@ -267,13 +267,13 @@ class PooledRPCCall(_Calls):
         serializers, deserializers: accepted for compatibility.
 
     Attributes:
-        address: the server's address as others are told; its owner may set it to another than calls go to.
+        address, addr: the server's address as others are told; its owner may set it to another than calls go to.
     """
 
     def __init__(
         self, addr: str, pool: ConnectionPool, serializers: object = None, deserializers: object = None
     ) -> None:
-        self.address = self._reached = normalize_address(addr)
+        self.address = self.addr = self._reached = normalize_address(addr)
         self.pool = pool
 
     async def live_comm(self) -> Comm:

@@ -14,7 +14,6 @@ from headrace.common.hooks import hook_of
 from headrace.common.keys import from_wire
 from headrace.containment import log_raised
 from headrace.exceptions import BadRequestError
-from headrace.messages.base import NO_OPTIONS
 from headrace.messages.client import SubmitGraph
 from headrace.messages.worker import TaskFailed, TaskFinished
 
@@ -26,8 +25,6 @@ from .state.records.workers import WorkerState
 logger = logging.getLogger("distributed.scheduler")
 
 TransitionWatcher: TypeAlias = Callable[[TaskState, str, str, float], None]
-#: Annotations that are options of their own, by the name of the option.
-_ANNOTATED = ("priority", "retries", "workers", "allow_other_workers", "resources")
 
 
 def plugin_name(plugin: object) -> str:
@@ -169,11 +166,7 @@ def describe_graph(message: SubmitGraph, tasks: Mapping[Any, TaskState]) -> dict
         if not message.options:
             continue
         options = message.options[message.option_of[position] if message.option_of else 0]
-        for name in _ANNOTATED:
-            value = getattr(options, name)
-            if value != getattr(NO_OPTIONS, name):
-                annotations.setdefault(name, {})[key] = value
-        for name, value in options.annotations.items():
+        for name, value in options.as_annotations().items():
             annotations.setdefault(name, {})[key] = value
     wanted = set(keys if message.wanted is None else [keys[position] for position in message.wanted])
     return {"keys": wanted, "tasks": keys, "annotations": annotations, "priority": priority}

@@ -78,9 +78,9 @@ class Operations:
         """Keys of the values here."""
         return list(self._worker.data)
 
-    def ping(self) -> str:
+    def ping(self) -> bytes:
         """Say that somebody is here."""
-        return "pong"
+        return b"pong"
 
     def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: object) -> dict[str, Any]:
         """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
+from headrace import config
 from headrace.comm import get_address_host
 from headrace.comm.addressing import addresses_from_user_args, facing_address, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
@@ -443,6 +444,7 @@ class WorkerServer(Node):
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
         self.scattered.close()
+        self._send_event(WorkerEvent([self.address], {"action": "closing-worker", "reason": reason}))
         await self.session.close()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
@@ -644,6 +646,7 @@ class WorkerServer(Node):
         asynchronous = self.loop is not None and self.loop.runs_here
         present = global_client()
         if present is not None and self._serves(present) and present.asynchronous == asynchronous:
+            self.log_client("worker-get-client", present, timeout)
             return present
         kind = "asynchronous" if asynchronous else "synchronous"
         with self._client_lock:
@@ -659,7 +662,14 @@ class WorkerServer(Node):
                     name="worker",
                     **({} if timeout is None else {"timeout": timeout}),
                 )
+        self.log_client("worker-get-client", client, timeout)
         return client
+
+    def log_client(self, topic: str, client: Any, timeout: float | str | None) -> None:
+        """Log that a task has asked for a client."""
+        given = config.get("distributed.comm.timeouts.connect") if timeout is None else timeout
+        seconds = config.parse_seconds(given)
+        self.log_event(topic, {"client": client.id, "timeout": seconds})
 
     def _serves(self, client: Client) -> bool:
         """Whether a client is one of this worker's scheduler, which may have several addresses."""

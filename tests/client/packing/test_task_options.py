@@ -66,4 +66,25 @@ def test_annotations_that_are_callables_differ_by_key() -> None:
     table = OptionTable({}, {"priority": lambda key: key[1]}, {})
     positions = [table.position(("x", i)) for i in (1, 2, 1)]
     assert [table.options[position].priority for position in positions] == [1, 2, 1]
-    assert len(table.options) == 2
+    assert table.options[0] == NO_OPTIONS, "the call has none that is the same for all"
+    assert len(table.options) == 3
+
+
+def test_what_was_given_is_told_from_what_is_so_by_default() -> None:
+    options = make_options({"priority": 0, "retries": 0, "color": "red"}, priority=0, workers=None)
+    assert options.as_annotations() == {"priority": 0, "retries": 0, "color": "red"}
+    options = make_options({"priority": 2}, retries=3, workers=["a"], allow_other_workers=True, resources={"GPU": 1})
+    assert options.as_annotations() == {
+        "priority": 2,
+        "retries": 3,
+        "workers": ["a"],
+        "allow_other_workers": True,
+        "resources": {"GPU": 1},
+    }
+    assert make_options({}, priority=0, retries=0).as_annotations() == {}
+
+
+def test_the_first_options_are_those_of_the_call() -> None:
+    table = OptionTable({}, {"job": "j"}, {"priority": {"x": 5}})
+    assert table.options[0].as_annotations() == {"job": "j"}
+    assert table.options[table.position("x")].as_annotations() == {"job": "j", "priority": 5}

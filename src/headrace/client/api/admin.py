@@ -33,15 +33,18 @@ class AdminMethods(ClientBase):
 
         Args:
             workers: addresses, names or hosts; all by default.
-            wait: wait for the results; without, `None` comes back for each.
+            wait: wait for the results; without, `None` comes back, and coroutines go on by themselves.
             nanny: run in the workers' nannies; the results come by the workers' addresses all the same.
-            on_error: "raise", "return" (the exception in place of the result) or "ignore" (leave it out).
+            on_error: what to do where the function fails, or a worker cannot be reached or dies of it: "raise",
+                "return" (the exception in place of the result) or "ignore" (leave it out).
 
         Returns:
             `{address: result}`.
 
         Raises:
+            ValueError: `on_error` is none of these.
             BaseException: what the function raised, with `on_error="raise"`.
+            OSError: a worker could not be reached, or died, likewise.
         """
         if on_error not in ("raise", "return", "ignore"):
             raise ValueError(f"on_error must be 'raise', 'return', or 'ignore'; got {on_error!r}")
@@ -56,7 +59,7 @@ class AdminMethods(ClientBase):
         wait: bool,
         nanny: bool,
         on_error: str,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
         message: dict[str, Any] = {
             "op": "run",
             **self._packed(function=function, args=args, kwargs=kwargs),
@@ -67,14 +70,14 @@ class AdminMethods(ClientBase):
         replies = await self._call("broadcast", msg=message, workers=workers, nanny=nanny, on_error="return")
         results: dict[str, Any] = {}
         for address, reply in replies.items():
-            failure = _failure(reply)
+            failure = _failure(unwrap(reply))
             if failure is None:
                 results[address] = unwrap(reply.get("result")) if wait and isinstance(reply, dict) else None
             elif on_error == "raise":
                 raise failure
             elif on_error == "return":
                 results[address] = failure
-        return results
+        return results if wait else None
 
     def _packed(self, **values: object) -> dict[str, Any]:
         """Payloads of a function that is to be called elsewhere, and of its arguments."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError
-from headrace.rpc import IOLoop
+from headrace.rpc import ConnectionPool, IOLoop, Stream
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 
 from ..errors import ClosedClientError
@@ -52,6 +52,7 @@ class ClientBase(SyncMethodMixin):
     _io_loop: IOLoop | None
     _callback_thread: _CallbackThread | None = None
     _starting: asyncio.Task[Any] | None = None
+    _questions: set[asyncio.Task[Any]]
 
     @property
     def _whole_client(self) -> Client:
@@ -83,6 +84,21 @@ class ClientBase(SyncMethodMixin):
     def scheduler_id(self) -> Any:
         """The scheduler's own id; `None` before the connection."""
         return self.session.scheduler_id
+
+    @property
+    def scheduler_comm(self) -> Stream | None:
+        """The stream of messages to the scheduler; `None` while there is none."""
+        return self.session.stream
+
+    @property
+    def rpc(self) -> ConnectionPool:
+        """Connections to the scheduler and the workers."""
+        return self.session.pool
+
+    @property
+    def connection_args(self) -> dict[str, Any]:
+        """Keywords with which this client connects: certificates for TLS, and what the transport takes beside them."""
+        return self.session.connection_args
 
     def sync(
         self,
@@ -122,6 +138,15 @@ class ClientBase(SyncMethodMixin):
     def _ask(self, op: str, **kwargs: Any) -> Any:
         """Ask the scheduler, waiting or not as `sync` does."""
         return self.sync(self._call, op, **kwargs)
+
+    def _ask_at_once(self, op: str, **kwargs: Any) -> Any:
+        """`_ask`, of which the question is on its way even if nobody awaits the answer."""
+        if asyncio._get_running_loop() is not self.session.loop or self.session.loop is None:
+            return self._ask(op, **kwargs)
+        asked = self.session.loop.create_task(self._call(op, **kwargs))
+        self._questions.add(asked)
+        asked.add_done_callback(self._questions.discard)
+        return asked
 
     def ask_in_background(self, op: str, **kwargs: object) -> concurrent.futures.Future[Any]:
         """Ask the scheduler without waiting; the future that is returned is cancelled where nobody can be asked."""

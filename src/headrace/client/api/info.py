@@ -351,7 +351,13 @@ class InfoMethods(ClientBase):
 
     def get_events(self, topic: str | None = None) -> Any:
         """Events published under a topic, or under all: tuples of the time in seconds and the event."""
-        return self._ask("events", topic=topic)
+        return self.sync(self._get_events, topic)
+
+    async def _get_events(self, topic: str | None) -> Any:
+        found = await self._call("events", topic=topic)
+        if topic is not None:
+            return tuple(map(tuple, found))
+        return {name: tuple(map(tuple, log)) for name, log in found.items()}
 
 
 def _moment(value: float | str | None) -> float | None:

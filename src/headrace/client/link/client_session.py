@@ -138,7 +138,8 @@ class ClientSession:
             comm.abort()
             raise
         self.scheduler = self.pool.rpc(self.address)
-        self.scheduler.address = self.told_address = self.told_address or self.address
+        self.told_address = self.told_address or self.address
+        self.scheduler.address = self.scheduler.addr = self.told_address
         self._stream_ended = ended = asyncio.Event()
 
         def on_close(error: Exception | None) -> None:

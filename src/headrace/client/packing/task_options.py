@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from dask.utils import parse_timedelta
 
 from headrace.common.keys import Key, to_wire
-from headrace.messages.base import NO_OPTIONS, TaskOptions
+from headrace.messages.base import ANNOTATED, NO_OPTIONS, TaskOptions
 
 from .retry_options import Retry, time_limit
 
@@ -100,6 +100,7 @@ def make_options(
             fifo_timeout=float(parse_timedelta(0.1 if fifo_timeout is None else fifo_timeout, default="s")),
             actor=bool(actor or merged.get("actor")),
             annotations=rest,
+            stated=[name for name in ANNOTATED if merged.get(name) is not None and not merged[name]],
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise TypeError(f"an option of a task is not of the right type: {error} (in {merged})") from error
@@ -148,7 +149,8 @@ class OptionTable:
             for key, value in values.items():
                 self._by_key.setdefault(key, {})[name] = value
         self._vary = has_callables(around)
-        self.options: list[TaskOptions] = [] if self._vary else [_graph_options(around, common)]
+        call = {name: value for name, value in around.items() if not _varies(value)} if self._vary else around
+        self.options: list[TaskOptions] = [_graph_options(call, common)]
         self._positions: dict[str, int] = {}
 
     @property

@@ -89,7 +89,9 @@ class WorkerRemoval:
                 len(lost),
                 lost[:5],
             )
-        self.shell.log_event("all", {"action": "remove-worker", "worker": address})
+        event = {"action": "remove-worker", "expected": expected, "reason": reason}
+        self.shell.log_event(address, event)
+        self.shell.log_event("all", {**event, "worker": address})
         self.shell.departed.add(address)
         for hook in self.shell.notify_plugins(
             "remove_worker", scheduler=self.shell.facade, worker=address, stimulus_id=stimulus_id

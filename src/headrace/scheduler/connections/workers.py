@@ -155,7 +155,8 @@ class WorkerConnections:
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:
             return  # to everyone else it has not been away
-        self.shell.log_event(["all", address], {"action": "add-worker", "worker": address})
+        self.shell.log_event(address, {"action": "add-worker"})
+        self.shell.log_event("all", {"action": "add-worker", "worker": address})
         hooks = self.shell.notify_plugins("add_worker", scheduler=self.shell.facade, worker=address)
         if isinstance(stream, DelayedStream):
             await self._welcome_after(hooks, worker, stream)
@@ -323,10 +324,16 @@ class WorkerConnections:
         if message.status == Status.closing.name:
             self._take_end(worker, message)
         else:
+            before = worker.status.name
             self.core.set_worker_status(worker, message.status, now)
+            event = {"action": "worker-status-change", "prev-status": before, "status": message.status}
+            self.shell.log_event(worker.address, event)
 
     def _take_event(self, worker: WorkerState, message: WorkerEvent, now: float) -> None:
-        self.shell.log_event(message.topics, message.event)
+        event = message.event
+        if type(event) is dict and message.topics != [worker.address]:
+            event = {**event, "worker": worker.address}
+        self.shell.log_event(message.topics, event)
 
     def _take_handler_message(self, worker: WorkerState, message: HandlerMessage, now: float) -> None:
         self.shell.facade.take_handler_message(message, worker.address, worker=worker.address)

@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from headrace.exceptions import UnknownWorkerError
+from headrace.protocol import Serialized, dumps_exception
 from headrace.rpc.server import Operation
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.worker_directory import WorkerDirectory
+
+#: What `broadcast` can do about a worker that cannot be asked.
+ON_ERROR = ("raise", "return", "return_pickle", "ignore")
 
 
 class ClusterRequests:
@@ -27,7 +32,7 @@ class ClusterRequests:
         """The requests that this topic answers."""
         return {
             "identity": Operation(self.identity, repeatable=True),
-            "broadcast": Operation(self.broadcast, takes_serializers=True),
+            "broadcast": Operation(self._answer_broadcast, takes_serializers=True),
             "proxy": Operation(self.proxy, takes_serializers=True),
         }
 
@@ -65,18 +70,31 @@ class ClusterRequests:
         Args:
             nanny: send it to the workers' nannies instead; workers without one are left out.
             serializers: names of the families by which they are to answer.
-            on_error: what to do where a worker cannot be reached: "raise", "return" the error, or "ignore" the worker.
+            on_error: what to do where a worker cannot be reached: "raise", "return" the error, return it pickled
+                ("return_pickle"), or "ignore" the worker. A name that is nobody's is in place of the address then.
 
         Raises:
-            UnknownWorkerError: there is no such worker.
+            ValueError: `on_error` is something else.
+            UnknownWorkerError: there is no such worker, with `on_error="raise"`.
+            OSError: one cannot be reached, likewise.
         """
-        addresses = [] if workers is None and hosts is not None else self.directory.addresses_of(workers)
+        if on_error not in ON_ERROR:
+            raise ValueError(f"on_error must be 'raise', 'return', 'return_pickle', or 'ignore'; got {on_error!r}")
+        found: dict[str, Any] = {}
+        addresses: list[str] = []
+        if workers is None:
+            addresses = list(self.core.workers) if hosts is None else []
+        else:
+            for name in workers:
+                try:
+                    addresses += self.directory.addresses_of([name], connected=nanny)
+                except UnknownWorkerError as error:
+                    found[str(name)] = error
         for host in hosts or ():
             addresses += [address for address, worker in self.core.workers.items() if worker.host == host]
         servers = {address: address for address in addresses}
         if nanny:
-            chosen = self.directory.addresses_of(addresses, connected=True)
-            servers = {address: own for address in chosen if (own := self.core.workers[address].nanny)}
+            servers = {address: own for address in addresses if (own := self.core.workers[address].nanny)}
         request = dict(msg)
         op = request.pop("op")
         request.pop("reply", None)
@@ -86,15 +104,27 @@ class ClusterRequests:
         async def ask(address: str) -> Any:
             return await self.shell.worker_rpc(address).call(op, **request)
 
+        if on_error == "raise":
+            for unknown in found.values():
+                raise unknown
         answers = await asyncio.gather(*[ask(server) for server in servers.values()], return_exceptions=True)
-        found: dict[str, Any] = {}
-        for address, answer in zip(servers, answers, strict=True):
+        found.update(zip(servers, answers, strict=True))
+        failures = {name: answer for name, answer in found.items() if isinstance(answer, BaseException)}
+        for name, failure in failures.items():
+            if on_error == "raise":
+                raise failure
+            if on_error == "ignore":
+                del found[name]
+            elif on_error == "return_pickle":
+                found[name] = dumps_exception(failure).exception
+        return found
+
+    async def _answer_broadcast(self, **request: Any) -> dict[str, Any]:
+        """`broadcast` for somebody elsewhere, whom exceptions reach as payloads that can always be opened."""
+        found = await self.broadcast(**request)
+        for name, answer in found.items():
             if isinstance(answer, BaseException):
-                if on_error == "raise":
-                    raise answer
-                if on_error == "ignore":
-                    continue
-            found[address] = answer
+                found[name] = Serialized.of(dumps_exception(answer).exception)
         return found
 
     async def proxy(self, msg: dict[str, Any], worker: str, serializers: list[str] | None = None) -> Any:

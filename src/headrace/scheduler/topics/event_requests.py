@@ -27,11 +27,11 @@ class EventRequests:
             "unsubscribe_topic": Operation(self.unsubscribe_topic),
         }
 
-    def get_events(self, topic: str | None = None) -> list[TopicEvent] | dict[str, list[TopicEvent]]:
+    def get_events(self, topic: str | None = None) -> tuple[TopicEvent, ...] | dict[str, tuple[TopicEvent, ...]]:
         """Events of a topic, or of all by topic, oldest first: (time, event)."""
         if topic is not None:
-            return list(self.shell.events.get(topic, ()))
-        return {name: list(log) for name, log in self.shell.events.items()}
+            return tuple(self.shell.events.get(topic, ()))
+        return {name: tuple(log) for name, log in self.shell.events.items()}
 
     def subscribe_topic(self, topic: str, client: str) -> None:
         """Send a topic's events to a client from now on, until it leaves."""

@@ -169,6 +169,7 @@ class Scaling:
             return None  # it stays, or left on its own account meanwhile
         # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
         identity = worker.identity()
+        self.shell.log_event(worker.address, {"action": "retired"})
         if remove:
             self.removal.drop_worker(worker.address, expected=True, close=True, reason="retired")
         return identity

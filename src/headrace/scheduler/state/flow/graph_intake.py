@@ -269,3 +269,5 @@ def _note_computation(
                 if annotation:
                     state.span_observer(group, annotation, message.code)
     computation.sources.update(message.code)
+    if message.options:
+        computation.annotations.update(message.options[0].as_annotations())

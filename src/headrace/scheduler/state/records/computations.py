@@ -25,6 +25,8 @@ class Computation:
     Attributes:
         id: unique among the computations of this scheduler.
         groups: the groups of its tasks.
+        annotations: what its calls were annotated with, the latest of each name; what only tasks of theirs were
+            annotated with is not among them.
         sources: frames of the user's code from which it was submitted, a tuple a submission; see `code`.
     """
 

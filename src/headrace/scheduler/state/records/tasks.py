@@ -269,7 +269,8 @@ class TaskState:
 
     @property
     def annotations(self) -> dict[str, Any]:
-        return self.options.annotations
+        """All that was given with `dask.annotate`, or as an option of the call, by name."""
+        return self.options.as_annotations()
 
     @annotations.setter
     def annotations(self, annotations: dict[str, Any] | None) -> None:
