@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -38,6 +39,8 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 def names_before(package: str, home: str, own: Mapping[str, str] | None = None) -> Callable[[str], Any]:
     """A `__getattr__` for a package of public modules that stands before another and has that one's names as well.
 
+    The logger of the public name is its `logger`, unless the other package has one.
+
     Args:
         package: its `__name__`.
         home: the other package, which has the names, and the modules that the first one lacks.
@@ -64,6 +67,8 @@ def names_before(package: str, home: str, own: Mapping[str, str] | None = None) 
                 if error.name != f"{parent}.{name}":
                     raise
         public = ".".join(["distributed", *package.split(".")[2:]])  # below headrace.compat
+        if name == "logger":
+            return logging.getLogger(public)
         raise AttributeError(f"module {public!r} has no attribute {name!r}")
 
     return load

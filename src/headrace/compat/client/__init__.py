@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypedDict
 from dask.base import is_dask_collection
 
 from headrace import client
-from headrace.client.current import global_client as _get_global_client  # noqa: F401
+from headrace.client.current import global_client as _get_global_client  # noqa: F401  # dask.distributed's name
 from headrace.common.facade import names_before
 
 __all__ = sorted({*client.__all__, "AsCompleted", "VersionsDict", "get_collections_metadata", "redict_collection"})
