@@ -1,7 +1,8 @@
-"""Methods of the public Scheduler that users replace, and star imports of the public modules."""
+"""Methods of the public classes that users replace, and star imports of the public modules."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import wraps
 from typing import Any
 from unittest import mock
@@ -9,6 +10,7 @@ from unittest import mock
 import pytest
 
 from headrace import Client, Scheduler, Worker
+from headrace.testing.clusters import gen_cluster
 
 
 class Decorated(Scheduler):
@@ -73,3 +75,22 @@ def test_a_star_import_has_the_names_of_the_module_behind(module: str, name: str
     names: dict[str, Any] = {}
     exec(f"from distributed.{module} import *", names)
     assert name in names
+
+
+class Fetching(Worker):
+    """Overrides `gather_dep` with its documented parameters, of which none has a default."""
+
+    async def gather_dep(  # type: ignore[override]
+        self, worker: str, to_gather: Collection[Any], total_nbytes: int, *, stimulus_id: str
+    ) -> None:
+        self.fetched = (worker, list(to_gather), stimulus_id)
+        await super().gather_dep(worker, to_gather, total_nbytes, stimulus_id=stimulus_id)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_gather_dep_is_told_its_stimulus(c: Client, s: Scheduler, a: Worker) -> None:
+    async with Fetching(s.address) as worker:
+        x = c.submit(abs, -1, key="x", workers=[a.address])
+        assert await c.submit(abs, x, workers=[worker.address]) == 1
+        assert worker.fetched[:2] == (a.address, ["x"])
+        assert worker.fetched[2]

@@ -29,7 +29,6 @@ async def test_what_is_read(c: Client, s: Scheduler, a: Worker) -> None:
     assert 0 < s.time_started <= time.time()
     assert os.path.isdir(s.local_directory)
     assert s.local_directory == s.local_directory
-    assert s.digests is None
     assert await c.submit(inc, 1) == 2
     assert s.generation >= 1
     assert public.logger.name == "distributed.scheduler"  # type: ignore[attr-defined]

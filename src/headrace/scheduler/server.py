@@ -30,7 +30,7 @@ from .parts import SchedulerParts
 from .shell import Shell, logger
 from .state.core import SchedulerCore
 from .state.state_options import StateOptions
-from .topics.lifecycle import actor_payload
+from .topics.lifecycle import actor_payload, too_large_payload
 
 #: The extensions of every scheduler, by name: the path of the class, since they stand above this layer.
 EXTENSIONS = {
@@ -119,7 +119,10 @@ class SchedulerServer(Node):
             preload_argv=preload_argv,
         )
         self.core.options = replace(
-            self.core.options, unrunnable_payload=self.parts.lifecycle.unrunnable_payload, actor_payload=actor_payload
+            self.core.options,
+            unrunnable_payload=self.parts.lifecycle.unrunnable_payload,
+            actor_payload=actor_payload,
+            too_large_payload=too_large_payload,
         )
         self._prepare_parts()
         for topic in self.parts.answering():

@@ -270,7 +270,7 @@ class InfoMethods(ClientBase):
         """Write all that scheduler and workers know to a file, for finding bugs; the scheduler is busy meanwhile.
 
         Read it back with `headrace.cluster_dump.load_cluster_dump`: a dictionary with the keys "scheduler", "workers"
-        (by address) and "versions".
+        (by address) and "versions"; or with `distributed.cluster_dump.DumpArtefact`, which answers questions about it.
 
         Args:
             filename: path or URL as for `fsspec.open`; the suffix ".msgpack.gz" or ".yaml" is appended.

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 import tempfile
-import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -32,8 +31,6 @@ class DocumentedServer(Node):
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
-        thread_id: identifier of the thread that made it.
-        digests: None: no distributions are kept of what `digest_metric` is told.
         digests_total, digests_max: sums and maxima of what `digest_metric` was told, by name.
     """
 
@@ -47,8 +44,6 @@ class DocumentedServer(Node):
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
         self._files: tempfile.TemporaryDirectory[str] | None = None
-        self.thread_id = threading.get_ident()
-        self.digests: None = None
         self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
 
@@ -219,11 +214,17 @@ class DocumentedServer(Node):
         """
         from headrace.rpc.files import take_file
 
-        directory = getattr(self, "local_directory", None) or self._directory_for_files()
+        directory = self._directory_for_files()
         return await asyncio.get_running_loop().run_in_executor(None, take_file, directory, filename, data, load)
 
     def _directory_for_files(self) -> str:
-        """The directory of a server that has none of its own; removed when it closes, or with this object."""
+        """The directory for files that others put here; a server that has none gets one, removed when it closes."""
+        own = getattr(self, "local_directory", None)
+        if own:
+            return str(own)
+        return self._directory_of_its_own()
+
+    def _directory_of_its_own(self) -> str:
         if self._files is None:
             self._files = tempfile.TemporaryDirectory(prefix=f"{type(self).__name__.lower()}-")
         return self._files.name

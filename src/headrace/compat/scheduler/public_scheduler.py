@@ -79,6 +79,7 @@ class Scheduler(SchedulerState):
         security: certificates for TLS.
         plugins: scheduler plugins to start with.
         blocked_handlers: operations that are refused, whoever asks; by default those of the configuration.
+        timeout: seconds (or text) to connect to workers; `distributed.comm.timeouts.connect` by default.
         extensions: {name: class}; each is made with the scheduler as its argument. By default those in `EXTENSIONS`.
 
     Raises:
@@ -215,6 +216,7 @@ class Scheduler(SchedulerState):
         delete_interval: object = "500ms",
         synchronize_worker_interval: object = "60s",
         blocked_handlers: list[str] | None = None,
+        timeout: str | float | None = None,
         **kwargs: object,
     ) -> None:
         if kwargs:
@@ -235,6 +237,7 @@ class Scheduler(SchedulerState):
             blocked_handlers=blocked_handlers,
         )
         self.name = self.id
+        self.rpc.timeout = timeout
         self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
         self.shell.service_ports = lambda: self.service_ports
         self.limit_transitions(transition_counter_max)
@@ -279,7 +282,7 @@ class Scheduler(SchedulerState):
     @property
     def local_directory(self) -> str:
         """Its directory for files; made when first asked for, and removed when it closes."""
-        return self._directory_for_files()
+        return self._directory_of_its_own()
 
     @property
     def ip(self) -> str:

@@ -54,7 +54,8 @@ class WorkerMethods(WorkerViews, ProfileMethods):
 
     def begin_fetch(self, request: GatherData) -> None:
         """Fetch by `gather_dep`, which a subclass may override."""
-        self.run_in_background(self.gather_dep(request.worker, request.keys, request.nbytes))
+        work = self.gather_dep(request.worker, request.keys, request.nbytes, stimulus_id="gather-dep")
+        self.run_in_background(work)
 
     # Called by the worker itself
 

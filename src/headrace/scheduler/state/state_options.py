@@ -40,6 +40,7 @@ class StateOptions:
         actor_payload: likewise for an actor whose worker is gone, from a text.
         unrunnable_payload: likewise for a task that waited too long for a worker, from the task, the seconds, and
             whether there were workers at all.
+        too_large_payload: likewise for one that no worker has memory for, from a text.
     """
 
     validate: bool = False
@@ -59,3 +60,4 @@ class StateOptions:
     left_payload: Callable[[Key, WorkerState, int, str], Payload] | None = None
     unrunnable_payload: Callable[[TaskState, float, bool], Payload] | None = None
     actor_payload: Callable[[str], Payload] | None = None
+    too_large_payload: Callable[[str], Payload] | None = None

@@ -53,6 +53,11 @@ def actor_payload(text: str) -> Payload:
     return dumps(LostActorError(text))
 
 
+def too_large_payload(text: str) -> Payload:
+    """The exception that clients raise for a task that no worker has memory for."""
+    return dumps(MemoryError(text))
+
+
 class Lifecycle:
     """Start and end, and what happens by the clock in between.
 

@@ -188,6 +188,15 @@ class TestReduceReplicas:
         run(cluster, ReduceReplicas())
         assert len(holders(cluster, "x")) == 1
 
+    def test_one_for_each_worker_that_has_been_sent_such_tasks(self) -> None:
+        cluster = scattered(4, {"x": [0, 1, 2, 3]})
+        client = cluster.state.clients["alice"]
+        here = TaskOptions(workers=[cluster.worker(1).address])
+        cluster.submit(client, {"f-1": ["x"], "f-2": ["x"], "f-3": ["x"]}, options=here)
+        assert len(cluster.worker(1).processing) == 3
+        run(cluster, ReduceReplicas())
+        assert holders(cluster, "x") == {"w1"}
+
     def test_a_worker_on_its_way_out_loses_its_copy_first(self) -> None:
         cluster = scattered(2, {"x": [0, 1], "much": [1], "more": [1]})
         cluster.state.set_worker_status(cluster.worker(0), "closing_gracefully", 0.0)

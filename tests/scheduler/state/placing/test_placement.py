@@ -166,3 +166,41 @@ def test_paused_worker_gets_nothing_and_resumes() -> None:
     cluster.state.set_worker_status(worker, "running", 1.0)
     cluster.drain()
     assert len(cluster.run_all()) == 4
+
+
+def two_halves(limits: list[int]) -> Cluster:
+    """Workers with these limits of memory; the results "left" and "right", of 60 bytes each, are on the first two."""
+    cluster = Cluster(workers=0, too_large_payload=lambda text: text.encode())
+    for number, limit in enumerate(limits):
+        cluster.add_worker(f"tcp://w{number}:1", memory_limit=limit)
+    alice = cluster.add_client()
+    for number, key in enumerate(["left", "right"]):
+        cluster.submit(alice, {key: []}, options=TaskOptions(workers=[f"tcp://w{number}:1"]))
+        finish_on(cluster, f"tcp://w{number}:1", key, 60)
+    return cluster
+
+
+def test_what_no_worker_has_memory_for_errs() -> None:
+    cluster = two_halves([100, 110])
+    alice = cluster.state.clients["alice"]
+    cluster.submit(alice, {"both": ["left", "right"], "after": ["both"]}, options=TaskOptions(retries=2))
+    task = cluster.state.tasks["both"]
+    assert (task.state, cluster.state.tasks["after"].state) == ("erred", "erred")
+    assert task.exception_blame is task
+    assert task.exception == task.exception_text.encode()
+    assert "'both' has 120 B worth of input dependencies" in task.exception_text
+    assert "memory_limit over 110 B" in task.exception_text
+    cluster.submit(alice, {"half": ["left"]})
+    assert cluster.state.tasks["half"].state == "processing"
+
+
+@pytest.mark.parametrize("limit", [120, 0])
+def test_the_worker_that_has_memory_for_it_runs_it(limit: int) -> None:
+    cluster = two_halves([100, 110, limit])
+    alice = cluster.state.clients["alice"]
+    for number in (0, 1):
+        cluster.submit(alice, {f"busy-{number}": []}, options=TaskOptions(workers=[f"tcp://w{number}:1"]))
+    cluster.submit(alice, {"both": ["left", "right"]})
+    assert "both" in placed(cluster)["tcp://w2:1"]
+    cluster.submit(alice, {"here": ["left", "right"]}, options=TaskOptions(workers=["tcp://w0:1", "tcp://w1:1"]))
+    assert cluster.state.tasks["here"].state == "erred"

@@ -253,15 +253,31 @@ class MemoryManager:
 
 
 class ReduceReplicas(ActiveMemoryManagerPolicy):
-    """Drop copies beyond those that tasks yet to run can use: one for each of them, at least one in all."""
+    """Drop copies beyond those that tasks yet to run can use, at least one in all.
+
+    A copy is of use to each worker that has been sent such tasks, and to each task that has not been sent.
+    """
 
     def run(self) -> Suggestions:
         """Suggest drops."""
         for task in self.manager.replicated_tasks():
-            useful = max(1, len(task._waiters or ()))
-            for _ in range(len(task.who_has) - useful):
+            for _ in range(len(task.who_has) - self._useful(task)):
                 if (yield "drop", task, None) is None:
                     break
+
+    @staticmethod
+    def _useful(task: TaskState) -> int:
+        """How many copies of a result are of use; counted no further than there are."""
+        workers: set[WorkerState] = set()
+        unsent = 0
+        for waiter in task._waiters or ():
+            if waiter.processing_on is None:
+                unsent += 1
+            else:
+                workers.add(waiter.processing_on)
+            if unsent + len(workers) >= len(task.who_has):
+                break
+        return max(1, unsent + len(workers))
 
 
 class RetireWorker(ActiveMemoryManagerPolicy):

@@ -22,6 +22,7 @@ from .pinned_results import candidates_among
 from .promises import promise_next
 from .restrictions import lanes, restricted_workers
 from .sending import send_task
+from .unrunnable import note_too_large
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
@@ -60,6 +61,9 @@ def place(state: SchedulerCore, task: TaskState, recommendations: Recommendation
         worker = _best_for(state, task, candidates)
     if worker is not None:
         assign(state, task, worker)
+    elif task._dependencies and (state.running if candidates is None else candidates):
+        note_too_large(state, task, state.running if candidates is None else candidates)
+        recommendations[task] = "erred"
     elif task.state != "no-worker":
         to_no_worker(state, task, recommendations)
 
@@ -123,7 +127,10 @@ def _some(workers: OrderedDict[WorkerState, None], number: int) -> Iterable[Work
 
 
 def _best_for(state: SchedulerCore, task: TaskState, candidates: list[WorkerState] | None) -> WorkerState | None:
-    """The worker on which the task is expected to start earliest (`worker_objective`)."""
+    """The worker on which the task is expected to start earliest (`worker_objective`).
+
+    `None` if there is none, or if none has memory for what the task needs.
+    """
     dependencies = task._dependencies
     if candidates is None and len(dependencies) == 1 and len(dependencies[0].who_has) == 1:
         (worker,) = dependencies[0].who_has
@@ -154,6 +161,9 @@ def _best_for(state: SchedulerCore, task: TaskState, candidates: list[WorkerStat
         cost = (start, len(worker.processing) / worker.nthreads, worker.nbytes)
         if best_cost is None or cost < best_cost:
             best, best_cost = worker, cost
+    if best is not None and total > best.memory_limit > 0:
+        large = (worker for worker in (candidates or state.running) if not 0 < worker.memory_limit < total)
+        return min(large, key=_load, default=None)
     return best
 
 

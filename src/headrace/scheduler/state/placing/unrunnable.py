@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from headrace.common.display.units import bytes_in_words
+from headrace.common.keys import from_wire
 
 from .restrictions import runs_somewhere
 
 if TYPE_CHECKING:
     from headrace.scheduler.state.core import SchedulerCore
     from headrace.scheduler.state.records.tasks import TaskState
+    from headrace.scheduler.state.records.workers import WorkerState
     from headrace.scheduler.state.transitions.engine import Recommendations
 
 
@@ -35,6 +40,20 @@ def expire(state: SchedulerCore, timeout: float) -> Recommendations:
             rare.exception = state.options.unrunnable_payload(task, timeout, bool(state.running))
         recommendations[task] = "erred"
     return recommendations
+
+
+def note_too_large(state: SchedulerCore, task: TaskState, workers: Iterable[WorkerState]) -> None:
+    """Record why a task errs that no worker has memory for: what it needs is larger than their limits."""
+    largest = max(worker.memory_limit for worker in workers)
+    rare = task.rare
+    rare.exception_blame = task
+    rare.exception_text = (
+        f"Task {from_wire(task.key)!r} has {bytes_in_words(task.get_nbytes_deps())} worth of input dependencies, but "
+        f"no worker that may run it has a memory_limit over {bytes_in_words(largest)}. It may be the end of a "
+        "computation whose whole result is asked for: reduce it first, or write it in parts"
+    )
+    if state.options.too_large_payload is not None:
+        rare.exception = state.options.too_large_payload(rare.exception_text)
 
 
 def text_of(state: SchedulerCore, task: TaskState, timeout: float) -> str:
