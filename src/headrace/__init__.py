@@ -150,6 +150,16 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def on_import() -> None:
+    """Do what `import distributed` does beside giving names: rename old settings, set loggers up where configured."""
+    from .config import register_defaults
+    from .logging_setup import initialize_where_configured
+
+    if "dask" in sys.modules:
+        register_defaults()
+    initialize_where_configured()
+
+
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
 

@@ -89,6 +89,7 @@ def populate(module: ModuleType) -> None:
         }
     )
     module.__class__ = Facade
+    headrace.on_import()
 
 
 class Facade(PackageModule):

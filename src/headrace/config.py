@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from headrace.common.renamed_settings import RENAMED
+
 #: The environment variable in which dask hands its configuration to processes that it starts.
 INHERITED = "DASK_INTERNAL_INHERIT_CONFIG"
 #: Stands for a value that is not configured.
@@ -54,6 +56,8 @@ def defaults() -> dict[str, Any]:
 def _register_once() -> Any:
     import dask.config
 
+    dask.config.deprecations.update(RENAMED)
+    dask.config.rename(RENAMED)
     dask.config.update_defaults(defaults())
     return dask.config
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import dask.config
 import pytest
 
 from headrace import config
+from headrace.common.renamed_settings import RENAMED
 
 
 def test_defaults_have_the_documented_names() -> None:
@@ -55,3 +60,36 @@ def test_times_and_sizes() -> None:
     for wrong in ("abc", "3 fortnights", ""):
         with pytest.raises(ValueError, match=f"'{wrong}' is no time: give"):
             config.parse_seconds(wrong)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("allowed-failures", "distributed.scheduler.allowed-failures", 77),
+        ("worker-memory-target", "distributed.worker.memory.target", 0.5),
+        ("distributed.p2p.disk", "distributed.p2p.storage.disk", False),
+    ],
+)
+def test_old_names_of_settings_stand_for_the_new_ones(old: str, new: str, value: object) -> None:
+    config.register_defaults()
+    with pytest.warns(FutureWarning, match=old), dask.config.set({old: value}):
+        assert dask.config.get(new) == config.get(new) == value
+
+
+def test_every_renamed_setting_is_a_known_one() -> None:
+    gone = {"distributed.comm.ucx"}
+    assert {new for new in RENAMED.values() if config._find(config.defaults(), new) is config.MISSING} == gone
+
+
+def test_old_names_in_files(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("allowed-failures: 78\n")
+    program = "import dask.config, distributed; print(dask.config.get('distributed.scheduler.allowed-failures'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DASK_CONFIG": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "78"

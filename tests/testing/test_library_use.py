@@ -69,6 +69,7 @@ from distributed.utils_test import (
     term_or_kill_active_children,
     tls_cluster_context,
     tls_only_security,
+    tls_security,
     validate_state,
     wait_active_children,
     wait_for_state,
@@ -305,6 +306,9 @@ async def test_reaching(s: Any) -> None:
 
 def test_certificates(tmp_path: Any) -> None:
     assert get_cert("tls-cert.pem").endswith(".pem")
+    for given in (tls_security(), tls_only_security()):  # the same certificates: who asks twice must be trusted
+        assert given.tls_ca_file == get_cert("tls-ca-cert.pem")
+        assert given.require_encryption
     with pytest.raises(FileNotFoundError, match=r"tls-cert\.pem"):
         get_cert("other.pem")
     assert get_server_ssl_context().check_hostname is False

@@ -17,8 +17,7 @@ from typing import Any, Protocol
 
 import click
 
-from headrace import config
-from headrace.cli.logging_setup import initialize_logging
+from headrace.logging_setup import configured_logging, initialize_logging
 from headrace.nanny.environment import STOP_WITH_STDIN
 from headrace.rpc import run
 from headrace.rpc.loops import signals
@@ -137,11 +136,8 @@ def start_logging() -> None:
     Raises:
         click.UsageError: the configuration names a level, a file or a combination that is not possible.
     """
-    names = ("logging", "logging-file-config")
-    chosen: dict[str, Any] = {name: config.get(name, None) for name in names}
-    section = {name: value for name in names if (value := config.get(f"distributed.{name}", None)) is not None}
     try:
-        initialize_logging({**chosen, "distributed": section})
+        initialize_logging(configured_logging())
     except (OSError, RuntimeError, ValueError) as error:
         raise click.UsageError(f"logging as configured: {error}") from error
 

@@ -84,5 +84,5 @@ def get_backend(scheme: str) -> Backend:
     if scheme not in offered:
         known = ", ".join(sorted({*backends, *_modules, *offered}))
         raise ValueError(f"unknown address scheme {scheme!r} (known schemes: {known})")
-    backend = backends[scheme] = offered[scheme].load()()
-    return backend
+    backends[scheme] = offered[scheme].load()()
+    return backends[scheme]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import Distribution, DistributionFinder
-from importlib.metadata._meta import SimplePath
 from pathlib import Path
+from typing import Any
 
 
 class NamedDistribution(Distribution):
@@ -18,7 +18,7 @@ class NamedDistribution(Distribution):
         """The text of METADATA; there are no other files."""
         return self._text if filename == "METADATA" else None
 
-    def locate_file(self, path: object) -> SimplePath:
+    def locate_file(self, path: object) -> Any:
         """A place for a file; there is none."""
         return Path(str(path))
 

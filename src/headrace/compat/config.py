@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from dask.config import config, get
 
-from headrace.cli.logging_setup import initialize_logging
 from headrace.config import register_defaults
+from headrace.logging_setup import initialize_logging
 from headrace.rpc import new_event_loop
 
 register_defaults()

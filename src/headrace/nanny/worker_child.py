@@ -20,6 +20,7 @@ from typing import Any
 from headrace import config
 from headrace.comm.lent_memory.yama import allow_as_told
 from headrace.common.importing import import_late
+from headrace.logging_setup import initialize_where_configured
 from headrace.rpc.loops import signals
 from headrace.rpc.loops.loop import new_event_loop
 
@@ -129,6 +130,7 @@ class WorkerChild:
         return 0
 
     async def _start(self, encoded: bytes) -> None:
+        initialize_where_configured()
         from headrace.protocol import loads
 
         allow_as_told()

@@ -53,7 +53,7 @@ class StreamTransport(asyncio.Transport):
                 data = memoryview(await self._stream.read_bytes(READ_BYTES, partial=True))
                 while data:
                     await self._reading.wait()
-                    buffer = self._protocol.get_buffer(len(data))
+                    buffer = memoryview(self._protocol.get_buffer(len(data)))
                     size = min(len(buffer), len(data))
                     buffer[:size] = data[:size]
                     self._protocol.buffer_updated(size)

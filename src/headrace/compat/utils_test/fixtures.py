@@ -16,6 +16,7 @@ from headrace.testing.clusters import StartedServer, cluster
 from headrace.testing.leaks import clean
 from headrace.worker.state.events import ExecuteSeceded
 
+from .certificates import tls_only_security
 from .guards import wait_for_default_ports
 
 #: A scheduler and its workers, each in a process of its own.
@@ -100,8 +101,8 @@ def client_secondary(loop: IOLoop, cluster_fixture: TwoWorkers) -> Iterator[Clie
 
 
 def tls_security() -> Security:
-    """Certificates for all roles."""
-    return Security.temporary()
+    """A `Security` with the certificates of `get_cert` for all roles, that requires encryption."""
+    return tls_only_security()
 
 
 @pytest.fixture

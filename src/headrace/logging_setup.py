@@ -1,4 +1,4 @@
-"""Sets loggers up as the configuration says: for the command line, and for callers of `distributed.config`."""
+"""Sets loggers up as the configuration says: in commands, in programs with `distributed`, and in their workers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from headrace.config import get
 
 #: Levels of loggers that the configuration does not name.
 DEFAULT_LEVELS = {"distributed": "info", "headrace": "info", "distributed.client": "warning", "bokeh": "error"}
+_KEYS = ("logging", "logging-file-config")
 _HANDLER = "headrace-initialized"
 
 
@@ -39,6 +40,24 @@ def initialize_logging(config: Mapping[Any, Any]) -> None:
         logging.config.dictConfig({"disable_existing_loggers": False, **levels})
     else:
         _set_levels({**DEFAULT_LEVELS, **levels})
+
+
+def configured_logging() -> dict[str, Any]:
+    """What the configuration says of logging now, as `initialize_logging` takes it."""
+    chosen: dict[str, Any] = {name: get(name, None) for name in _KEYS}
+    section = {name: value for name in _KEYS if (value := get(f"distributed.{name}", None)) is not None}
+    return {**chosen, "distributed": section}
+
+
+def initialize_where_configured() -> None:
+    """Set loggers up if the configuration says anything of them; else leave them to the program.
+
+    Raises:
+        RuntimeError, ValueError, FileNotFoundError: as for `initialize_logging`.
+    """
+    config = configured_logging()
+    if any(config.values()):
+        initialize_logging(config)
 
 
 def _section(config: Mapping[Any, Any]) -> Mapping[Any, Any]:
