@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headrace import Adaptive, Client, LocalCluster, SpecCluster, Worker
+from headrace.common.status import Status
 from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 FAST = {"interval": "20ms", "wait_count": 2}
@@ -186,6 +187,15 @@ async def test_the_target_follows_the_work_and_the_memory() -> None:
         assert scheduler.adaptive_target(target_duration=math.inf) >= 2
         gate.set()
         await asyncio.gather(*futures)
+
+
+async def test_it_ends_when_the_cluster_is_said_to_close() -> None:
+    async with local(asynchronous=True) as cluster:
+        adaptive = Adaptive(cluster, **FAST)
+        await async_poll_for(lambda: adaptive.state == "running", 10)
+        cluster.status = Status.closing
+        await async_poll_for(lambda: adaptive.state == "stopped", 10)
+        cluster.status = Status.running
 
 
 def test_a_class_of_the_users_own() -> None:

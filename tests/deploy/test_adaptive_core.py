@@ -48,6 +48,19 @@ class Model(AdaptiveCore):
         self.there = self.there & self.planned
 
 
+class Indifferent(Model):
+    """Leaves it to the base which workers are closed."""
+
+    workers_to_close = AdaptiveCore.workers_to_close
+
+
+async def test_any_workers_are_closed_if_the_subclass_does_not_choose() -> None:
+    model = Indifferent(4, wait_count=1)
+    model.wanted = 2
+    await model.adapt()
+    assert len(model.plan) == 2
+
+
 async def test_up_at_once_and_within_the_maximum() -> None:
     model = Model(maximum=5)
     model.wanted = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ import numpy as np
 import psutil
 import pytest
 
-from headrace import Client, LocalCluster, Worker
+from headrace import Client, LocalCluster, Worker, default_client
 from headrace.common.status import Status
 from headrace.exceptions import WorkerStartTimeoutError
+from headrace.rpc import LoopRunner
 from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 
@@ -84,7 +86,7 @@ def test_a_client_without_address_has_a_cluster_of_its_own() -> None:
 def test_a_client_whose_cluster_cannot_be_made_leaves_nothing() -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         Client(n_workers=-1)
-    with pytest.raises(RuntimeError, match="bogus"):
+    with pytest.raises(TypeError, match="bogus"):
         Client(n_workers=1, processes=False, bogus=1)
     with pytest.raises(ValueError, match="no level of logging"):
         Client(n_workers=1, processes=False, silence_logs="loud")
@@ -143,8 +145,9 @@ class Broken(Worker):
 
 
 def test_a_worker_that_does_not_start_is_a_clear_error() -> None:
-    with pytest.raises(RuntimeError, match=r"worker [01] of LocalCluster did not start: no room"):
+    with pytest.raises(OSError, match="no room") as caught:
         LocalCluster(n_workers=2, worker_class=Broken, dashboard_address=None)
+    assert caught.value.__notes__[0] in {f"worker {name} of LocalCluster did not start" for name in (0, 1)}
     assert not [thread for thread in threading.enumerate() if thread.name == "IO loop"]
 
 
@@ -194,6 +197,62 @@ def test_the_cluster_gives_the_same_client_while_it_is_open() -> None:
         assert cluster.get_client() is client
         assert client.submit(inc, 1).result() == 2
     assert client.status == "closed"
+
+
+def test_the_client_that_there_is_serves_the_cluster() -> None:
+    options: dict[str, Any] = {"n_workers": 0, "processes": False, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, LocalCluster(**options) as other:
+        with Client(cluster) as client:
+            assert cluster.get_client() is client
+            assert other.get_client() is not client
+            assert default_client() is other.get_client()
+            assert cluster.get_client() is not client  # another is the default now
+        with Client(cluster, set_as_default=False) as client:
+            assert cluster.get_client() is not client
+
+
+@pytest.mark.parametrize(
+    ("options", "address"),
+    [
+        ({"scheduler_port": 0}, "inproc://"),
+        ({"host": ""}, "inproc://"),
+        ({"host": "127.0.0.2"}, "tcp://127.0.0.2:"),
+        ({"host": "tcp://127.0.0.2"}, "tcp://127.0.0.2:"),
+        ({"protocol": "tcp"}, "tcp://127.0.0.1:"),
+    ],
+)
+def test_threads_are_reached_where_an_address_is_asked_for(options: dict[str, Any], address: str) -> None:
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        assert cluster.scheduler_address.startswith(address)
+        assert cluster.workers[0].address.startswith(address)
+        assert client.submit(inc, 1).result() == 2
+
+
+def test_threads_with_a_port_of_the_scheduler() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with LocalCluster(n_workers=0, processes=False, scheduler_port=port, dashboard_address=None) as cluster:
+        assert cluster.scheduler_address == f"tcp://127.0.0.1:{port}"
+
+
+def test_no_host_means_all_interfaces() -> None:
+    with LocalCluster(n_workers=0, host="", dashboard_address=None) as cluster:
+        port = cluster.scheduler.port
+        with Client(f"tcp://127.0.0.2:{port}", set_as_default=False):
+            pass
+
+
+def test_a_loop_that_is_given_is_the_loop_of_all() -> None:
+    runner = LoopRunner()
+    runner.start()
+    options: dict[str, Any] = {"n_workers": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(loop=runner.loop, **options) as cluster, Client(cluster, loop=runner.loop) as client:
+        assert all(one.loop is runner.loop for one in (cluster, cluster.scheduler, cluster.workers[0], client))
+    runner.stop()
 
 
 async def test_a_loop_that_runs_elsewhere_does_not_disturb_a_synchronous_cluster() -> None:

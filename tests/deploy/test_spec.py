@@ -10,7 +10,9 @@ import pytest
 
 from headrace import Client, Nanny, Scheduler, SpecCluster, Worker
 from headrace.common.status import Status
+from headrace.deploy.cluster import Cluster
 from headrace.deploy.spec import ProcessInterface, init_spec, run_spec
+from headrace.rpc import rpc
 from headrace.testing.helpers.polling import async_poll_for, poll_for
 
 LOCAL = {"host": "127.0.0.1", "port": 0}
@@ -138,11 +140,12 @@ class Broken(ProcessInterface):
 
 
 async def test_a_job_that_does_not_start_is_a_clear_error_and_the_others_go_on() -> None:
-    with pytest.raises(RuntimeError, match="worker 0 of SpecCluster did not start: the queue is closed"):
+    with pytest.raises(OSError, match="the queue is closed") as caught:
         await SpecCluster({0: {"cls": Broken}}, SCHEDULER, asynchronous=True)
+    assert caught.value.__notes__ == ["worker 0 of SpecCluster did not start"]
     async with SpecCluster({}, SCHEDULER, asynchronous=True) as cluster:
         cluster.worker_spec.update({"bad": {"cls": Broken}, "good": WORKER})
-        with pytest.raises(RuntimeError, match="worker bad"):
+        with pytest.raises(OSError, match="the queue is closed"):
             await cluster
         assert cluster.observed == {"good"}
         assert list(cluster.workers) == ["good"]
@@ -174,8 +177,9 @@ def test_scaling_without_a_specification_of_new_workers_says_so() -> None:
 
 
 def test_a_scheduler_that_does_not_start_leaves_nothing() -> None:
-    with pytest.raises(ImportError):
+    with pytest.raises(RuntimeError, match="the scheduler of SpecCluster did not start: No module") as caught:
         SpecCluster(scheduler={"cls": "nowhere.Scheduler"})
+    assert isinstance(caught.value.__cause__, ImportError)
 
 
 async def test_a_worker_that_was_lost_is_let_go_of_and_comes_back_when_asked_for() -> None:
@@ -190,6 +194,87 @@ async def test_a_worker_that_was_lost_is_let_go_of_and_comes_back_when_asked_for
             assert cluster.plan == {0, 1}
             await cluster.scale(2)
             assert cluster.observed == {0, 1}
+
+
+async def test_a_worker_that_dies_at_once_is_missed_as_one_that_lived() -> None:
+    """The cluster is told, and does not have to have looked while the worker was there."""
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+        cluster = SpecCluster({0: WORKER, 1: WORKER}, SCHEDULER, asynchronous=True, scheduler_sync_interval="1h")
+        async with cluster:
+            await cluster.workers[0].close()
+            await async_poll_for(lambda: cluster.requested == {1}, 20)
+        assert not [name for name in cluster.scheduler.plugins if name.startswith("cluster-")]
+
+
+class KnownScheduler(ProcessInterface):
+    """One that others run: no more is known of it than its address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+
+
+async def test_a_scheduler_elsewhere_tells_of_its_workers() -> None:
+    async with (
+        Scheduler(**LOCAL) as scheduler,
+        SpecCluster(
+            {0: WORKER, 1: WORKER},
+            {"cls": KnownScheduler, "options": {"address": scheduler.address}},
+            asynchronous=True,
+            shutdown_scheduler=False,
+            scheduler_sync_interval="1h",
+        ) as cluster,
+    ):
+        with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+            async with Worker(scheduler.address, host="127.0.0.1", name="other"):
+                await async_poll_for(lambda: cluster.observed == {0, 1, "other"}, 20)
+            await cluster.workers[0].close()
+            await async_poll_for(lambda: cluster.requested == {1} and cluster.observed == {1}, 20)
+
+
+class OwnStart(SpecCluster):
+    """As clusters of clouds: they find out how to make their machines as they start."""
+
+    async def _start(self) -> None:
+        while self.status is Status.starting:
+            await asyncio.sleep(0.01)
+        assert self.status is Status.created
+        self.scheduler_spec = SCHEDULER
+        self.new_spec = WORKER
+        self.worker_spec = {"machine-0": WORKER}
+        await super()._start()
+
+
+async def test_a_start_of_ones_own() -> None:
+    async with OwnStart(asynchronous=True) as cluster:
+        assert cluster.status is Status.running
+        assert cluster.observed == {"machine-0"}
+
+
+class Connected(Cluster):
+    """As clusters that others run: it knows an address, and how to call it."""
+
+    def __init__(self, address: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.known_address = address
+
+    async def _start(self) -> None:
+        self._log("connecting")
+        self.scheduler_comm = rpc(self.known_address)
+        await super()._start()
+
+
+async def test_a_cluster_that_only_has_calls_to_its_scheduler() -> None:
+    async with (
+        Scheduler(**LOCAL) as scheduler,
+        Worker(scheduler.address, nthreads=1, host="127.0.0.1", name="w"),
+        Connected(scheduler.address, asynchronous=True) as cluster,
+    ):
+        assert cluster.scheduler_address == scheduler.address
+        assert cluster._cluster_manager_logs[-1][1] == "connecting"
+        async with Client(cluster, asynchronous=True) as client:
+            assert await client.submit(inc, 1) == 2
+        assert cluster.observed == {"w"}
 
 
 async def test_a_worker_that_its_nanny_starts_again_is_not_lost() -> None:

@@ -118,7 +118,7 @@ def test_what_goes_wrong_there_is_told(host: Host) -> None:
 def test_a_host_that_refuses(host: Host, tmp_path: Path) -> None:
     other = tmp_path / "other"
     subprocess.run([str(KEYGEN), "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
-    with pytest.raises(OSError, match=r"cannot connect to 127\.0\.0\.1 with SSH"):
+    with pytest.raises(RuntimeError, match=r"cannot connect to 127\.0\.0\.1 with SSH"):
         host.cluster(connect_options={**host.options, "client_keys": [str(other)], "agent_path": None})
 
 
@@ -126,7 +126,7 @@ def test_a_host_that_is_not_there() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         options = {"port": closed.getsockname()[1], "known_hosts": None, "config": []}
-        with pytest.raises(OSError, match=r"cannot connect to 127\.0\.0\.1 with SSH"):
+        with pytest.raises(RuntimeError, match=r"cannot connect to 127\.0\.0\.1 with SSH"):
             SSHCluster(["127.0.0.1", "127.0.0.1"], connect_options=options)
 
 
@@ -136,13 +136,23 @@ def test_a_host_that_is_not_there() -> None:
         (None, {}, "at least two hosts"),
         ("localhost", {}, "at least two hosts"),
         (["localhost"], {}, "at least two hosts"),
-        (["a", "b", "c"], {"connect_options": [{}, {}]}, "2 entries for 3 hosts"),
-        (["a", "b"], {"remote_python": ["python"]}, "1 entries for 2 hosts"),
     ],
 )
 def test_wrong_use_is_explained(hosts: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SSHCluster(hosts, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"connect_options": [{}, {}]}, "2 entries for 3 hosts"),
+        ({"remote_python": ["python"]}, "1 entries for 3 hosts"),
+    ],
+)
+def test_lists_of_another_length_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        SSHCluster(["a", "b", "c"], **options)
 
 
 @needs_sshd

@@ -60,7 +60,7 @@ def test_what_a_process_said_is_in_the_error() -> None:
 
 
 def test_options_that_cannot_be_told_another_process() -> None:
-    with pytest.raises(TypeError, match="options for another process"):
+    with pytest.raises(RuntimeError, match="options for another process"):
         SubprocessCluster(**ONE, scheduler_kwargs={"extensions": object()})
 
 

@@ -123,7 +123,13 @@ class Adaptive(AdaptiveCore):
     # Questions and actions
 
     async def adapt(self) -> None:
-        """Look, decide and scale, once. Does nothing without a scheduler, or while the cluster starts or closes."""
+        """Look, decide and scale, once. Does nothing without a scheduler, or while the cluster starts.
+
+        Stops once the cluster's status says that it closes, as subclasses set it themselves.
+        """
+        if self.cluster.status in (Status.closing, Status.closed, Status.failed):
+            self.stop("the cluster closes")
+            return
         if self.state == "stopped" or self.cluster.status is not Status.running or self.scheduler is None:
             return
         try:

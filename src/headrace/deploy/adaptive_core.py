@@ -45,7 +45,7 @@ class AdaptiveCore(ABC):
     """Decides at each call of `adapt` how many workers there should be.
 
     Subclasses give the names of the workers that are to be there (`plan`), that were asked for (`requested`), and that
-    are there (`observed`); and the methods `target`, `workers_to_close`, `scale_up` and `scale_down`.
+    are there (`observed`); and the methods `target`, `scale_up`, `scale_down` and, to choose well, `workers_to_close`.
 
     Args:
         minimum: workers to keep at least.
@@ -88,9 +88,9 @@ class AdaptiveCore(ABC):
     async def target(self) -> int:
         """The number of workers that there should be, bounds aside."""
 
-    @abstractmethod
     async def workers_to_close(self, target: int) -> list[Any]:
-        """Names of workers to close so that `target` stay."""
+        """Names of workers to close so that `target` of those observed stay: any, unless a subclass knows better."""
+        return list(self.observed)[target:]
 
     @abstractmethod
     async def scale_up(self, n: int) -> None:

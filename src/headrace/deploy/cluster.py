@@ -31,6 +31,7 @@ from headrace.security import Security
 from .cluster_card import cluster_html
 from .foldable_logs import Logs, as_log
 from .link import LocalLink
+from .worker_news import LocalNews, RemoteNews
 
 if TYPE_CHECKING:
     from headrace.client import Client
@@ -92,9 +93,10 @@ class Cluster(SyncMethodMixin):
         self._sync_interval = parse_seconds(scheduler_sync_interval)
         #: the latest `identity` of a scheduler elsewhere
         self._last_info: dict[str, Any] = {"workers": {}}
+        self._news: LocalNews | RemoteNews | None = None
         self._adaptive: Adaptive | None = None
         self._adaptive_options: dict[str, Any] = {}
-        self._log_lines: list[tuple[float, str]] = []
+        self._cluster_manager_logs: list[tuple[float, str]] = []
         self._shown: ClusterWidget | None = None
         self._asynchronous = asynchronous
         self._runner: LoopRunner | None = None
@@ -144,11 +146,20 @@ class Cluster(SyncMethodMixin):
     # Life
 
     async def _start(self) -> None:
-        """Connect to the scheduler. Subclasses extend this: they first start a scheduler, or set `scheduler_comm`."""
+        """Connect to the scheduler. Subclasses extend this: they first start a scheduler, or set `scheduler_comm`.
+
+        The status is "created" when it is first called: those of other packages wait while it is "starting".
+        """
         if self.scheduler_comm is None and self.scheduler is not None:
             self.scheduler_comm = LocalLink(self.scheduler) if self._is_local else self._connected()
-        if self.scheduler_comm is not None and not self._is_local:
+        if self._is_local:
+            self._news = LocalNews(self.scheduler, self._worker_came, self._worker_left)
+        elif self.scheduler_comm is not None:
             await self._read_info()
+            if isinstance(self.scheduler_comm, rpc):
+                self._news = RemoteNews(self.scheduler_comm, self._worker_came, self._worker_left)
+        if self._news is not None:
+            self._news.begin()
         if self.scheduler_comm is not None and self._sync_interval > 0:
             callback = PeriodicCallback(self._look, self._sync_interval * 1000)
             self.periodic_callbacks["scheduler-info"] = callback
@@ -165,6 +176,8 @@ class Cluster(SyncMethodMixin):
             self._adaptive.stop("the cluster closes")
         for callback in self.periodic_callbacks.values():
             callback.stop()
+        if self._news is not None:
+            self._news.stop()
         if self.scheduler_comm is not None:
             await self.scheduler_comm.close_rpc()
         self.status = Status.closed
@@ -176,9 +189,22 @@ class Cluster(SyncMethodMixin):
                 await self._read_info()
             except OSError as error:
                 logger.debug("Cluster %s could not ask its scheduler: %s", self.name, error)
+            else:
+                if self._news is not None:
+                    self._news.begin()
 
     async def _read_info(self) -> None:
         self._last_info = dict(await self.scheduler_comm.identity())
+
+    def _worker_came(self, address: str, identity: dict[str, Any]) -> None:
+        """The scheduler has one worker more."""
+        if not self._is_local:
+            self._last_info["workers"][address] = identity
+
+    def _worker_left(self, address: str, name: Any) -> None:
+        """The scheduler has one worker less."""
+        if not self._is_local:
+            self._last_info["workers"].pop(address, None)
 
     @property
     def _is_local(self) -> bool:
@@ -202,7 +228,6 @@ class Cluster(SyncMethodMixin):
         return self
 
     async def _start_or_close(self) -> None:
-        self.status = Status.starting
         _open.add(self)
         try:
             await self._start()
@@ -211,7 +236,7 @@ class Cluster(SyncMethodMixin):
                 await self._closed()
             self.status = Status.failed
             raise
-        if self.status is Status.starting:
+        if self.status in (Status.created, Status.starting):
             self.status = Status.running
 
     async def _closed(self) -> None:
@@ -299,9 +324,10 @@ class Cluster(SyncMethodMixin):
     def scheduler_address(self) -> str:
         """The scheduler's address; "<Not Connected>" before it runs."""
         for source in (self.scheduler, self.scheduler_comm):
-            address = getattr(source, "external_address", None) or getattr(source, "address", None)
-            if isinstance(address, str):
-                return address
+            for name in ("external_address", "address"):
+                address = getattr(source, name, None)  # an `rpc` has a method of any name
+                if address and isinstance(address, str):
+                    return address
         return "<Not Connected>"
 
     @property
@@ -332,11 +358,18 @@ class Cluster(SyncMethodMixin):
         return ""
 
     def get_client(self) -> Any:
-        """A client of this cluster, the same at each call while it is open; the cluster closes it with itself."""
-        from headrace.client import Client
+        """The default client if it is of this cluster, or else a new one, which is the default from then on.
 
+        A new one is returned at each call while it is open, and is closed with the cluster.
+        """
+        from headrace.client import Client
+        from headrace.client.current import context_client, global_client
+
+        present = context_client() or global_client()
+        if present is not None and present.cluster is self and present.asynchronous == self.asynchronous:
+            return present
         if self._client is None or self._client.status == "closed":
-            self._client = Client(self, asynchronous=self.asynchronous, set_as_default=False)
+            self._client = Client(self, asynchronous=self.asynchronous)
         return self._client
 
     def wait_for_workers(self, n_workers: int, timeout: float | str | None = None) -> Any:
@@ -414,8 +447,8 @@ class Cluster(SyncMethodMixin):
 
     def _log(self, text: str) -> None:
         """Keep a line about an action of the cluster, for `get_logs`."""
-        self._log_lines.append((time.time(), text))
-        del self._log_lines[:-_LOG_LINES]
+        self._cluster_manager_logs.append((time.time(), text))
+        del self._cluster_manager_logs[:-_LOG_LINES]
         if not self.quiet:
             logger.debug("Cluster %s: %s", self.name, text)
 
@@ -435,7 +468,7 @@ class Cluster(SyncMethodMixin):
     async def _get_logs(self, cluster: bool, scheduler: bool, workers: bool | Iterable[str]) -> Logs:
         logs = Logs()
         if cluster:
-            logs["Cluster"] = as_log(self._log_lines)
+            logs["Cluster"] = as_log(self._cluster_manager_logs)
         if scheduler and self.scheduler_comm is not None:
             logs["Scheduler"] = as_log(await self.scheduler_comm.get_logs())
         if workers and self.scheduler_comm is not None:
@@ -469,10 +502,10 @@ class Cluster(SyncMethodMixin):
         workers: Iterable[dict[str, Any]] = self.scheduler_info["workers"].values() if self._is_up() else ()
         workers = list(workers)
         threads = sum(worker["nthreads"] for worker in workers)
-        memory = sum(worker["memory_limit"] or 0 for worker in workers)
+        limits = [worker["memory_limit"] for worker in workers]
         text = f"{type(self).__name__}({self.name}, {self.scheduler_address!r}, workers={len(workers)}"
         text += f", threads={threads}"
-        return f"{text}, memory={format_bytes(memory)})" if memory else f"{text})"
+        return f"{text}, memory={format_bytes(sum(limits))})" if all(limits) else f"{text})"
 
     def _is_up(self) -> bool:
         return self.scheduler_comm is not None and self.status in (Status.starting, Status.running)

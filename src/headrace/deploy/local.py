@@ -33,12 +33,14 @@ class LocalCluster(SpecCluster):
         threads_per_worker: threads that run tasks, per worker.
         processes: whether each worker has a process of its own (default), or all are threads of this one.
         loop: see `Cluster`.
-        host: address that scheduler and workers listen on; this machine alone by default.
+        host: address that scheduler and workers listen on, perhaps with a protocol, as in "tls://127.0.0.1"; all
+            interfaces if it is empty text; this machine alone by default.
         scheduler_port: port that the scheduler listens on; 0 for any free one.
         silence_logs: level below which the loggers are silent while the cluster lives; `None` leaves them alone.
         asynchronous: for use with `async with` and `await`.
         security: a `Security`, or True for new temporary certificates.
-        protocol: "tcp", "tls" or "inproc"; by default as `processes` and `security` suggest.
+        protocol: "tcp", "tls" or "inproc"; by default as `host`, `security` and `processes` suggest. Threads of this
+            process are reached in memory alone unless an address is asked for, by a host, an interface or a port.
         interface: network interface to listen on, instead of `host`.
         worker_class: class of the workers.
         scheduler_kwargs: more keywords for the Scheduler.
@@ -56,8 +58,9 @@ class LocalCluster(SpecCluster):
 
     Raises:
         TypeError: `n_workers` or `threads_per_worker` is no integer.
-        RuntimeError: a worker did not start; the message says which and why. All that was started is closed again.
-        OSError: the scheduler's address cannot be had.
+        RuntimeError: the scheduler did not start, or a worker's process; the message says why.
+        Exception: a worker did not start: what its class raised, with a note that says which. All that was started is
+            closed again.
 
     >>> cluster = LocalCluster(n_workers=2)  # doctest: +SKIP
     >>> client = Client(cluster)  # doctest: +SKIP
@@ -96,8 +99,12 @@ class LocalCluster(SpecCluster):
         count, threads = workers_and_threads(n_workers, threads_per_worker, processes, CPU_COUNT)
         self.processes = processes
         security = _security(security)
-        protocol = _protocol(protocol, processes, security)
-        host = host or ip or (None if interface or protocol == "inproc" else "127.0.0.1")
+        host = ip if host is None else host
+        protocol = _protocol(protocol, host, security, processes or bool(host or interface or scheduler_port))
+        if protocol == "inproc":
+            host = None if host in ("", "inproc://") else host
+        elif host is None and not interface:
+            host = "127.0.0.1"
         where = {"host": host, "interface": interface, "protocol": protocol, "security": security}
         worker_kwargs = {
             "nthreads": threads,
@@ -159,12 +166,14 @@ def _is_nanny(worker_class: Callable[..., Any]) -> bool:
     return isinstance(worker_class, type) and issubclass(worker_class, Nanny)
 
 
-def _protocol(protocol: str | None, processes: bool, security: Security) -> str:
+def _protocol(protocol: str | None, host: str | None, security: Security, has_address: bool) -> str:
     if protocol:
         return protocol.removesuffix("://")
+    if host and "://" in host:
+        return host.partition("://")[0]
     if security.require_encryption:
         return "tls"
-    return "tcp" if processes else "inproc"
+    return "tcp" if has_address else "inproc"
 
 
 def _must_allow_reading() -> bool:

@@ -133,7 +133,9 @@ class SpecCluster(Cluster):
 
     Raises:
         ValueError: a specification lacks its class.
-        RuntimeError: a worker did not start; the message says which and why. All that was started is closed again.
+        RuntimeError: the scheduler did not start; the message says why.
+        Exception: a worker did not start: what its class raised, with a note that says which. All that was started is
+            closed again.
 
     >>> cluster = SpecCluster(worker={"cls": Nanny, "options": {"nthreads": 2}})  # doctest: +SKIP
     >>> cluster.scale(3)  # doctest: +SKIP
@@ -176,6 +178,7 @@ class SpecCluster(Cluster):
         self._missed: dict[Any, float] = {}
         self._seen: set[Any] = set()
         self._closing_lost: set[asyncio.Task[None]] = set()
+        self._next_look: asyncio.TimerHandle | None = None
         self._restore_logging: Callable[[], None] | None = None
         if not asynchronous:
             self._start_sync()
@@ -183,9 +186,13 @@ class SpecCluster(Cluster):
     # Life
 
     async def _start(self) -> None:
+        self.status = Status.starting
         self._restore_logging = silence(self.silence_logs)
         if self.scheduler is None:
-            self.scheduler = await _init(self.scheduler_spec, (), {})
+            try:
+                self.scheduler = await _init(self.scheduler_spec, (), {})
+            except Exception as error:
+                raise RuntimeError(f"the scheduler of {type(self).__name__} did not start: {error}") from error
         await self._listen_in_memory()
         await super()._start()
         await self._correct_state()
@@ -210,6 +217,8 @@ class SpecCluster(Cluster):
 
     async def _close(self) -> None:
         self.worker_spec = {}
+        if self._next_look is not None:
+            self._next_look.cancel()
         for task in self._start_tasks:
             task.cancel()
         try:
@@ -288,20 +297,15 @@ class SpecCluster(Cluster):
         self._log(f"starting worker {name}")
         try:
             worker = _init(spec, (self._address_for_workers,), {"name": name})
-        except Exception as error:
-            raise self._start_error(name, error) from error
-        self.workers[name] = worker  # from now on the cluster's end closes the worker, however far its start has come
-        try:
+            # From now on the cluster's end closes the worker, however far its start has come.
+            self.workers[name] = worker
             await worker
         except BaseException as error:
-            self.workers.pop(name, None)
-            await _close_quietly(worker)
-            if not isinstance(error, Exception):
-                raise
-            raise self._start_error(name, error) from error
-
-    def _start_error(self, name: object, error: Exception) -> RuntimeError:
-        return RuntimeError(f"worker {name} of {type(self).__name__} did not start: {error}")
+            if (failed := self.workers.pop(name, None)) is not None:
+                self._forget(name)
+                await _close_quietly(failed)
+            error.add_note(f"worker {name} of {type(self).__name__} did not start")
+            raise
 
     @property
     def _address_for_workers(self) -> str:
@@ -332,20 +336,48 @@ class SpecCluster(Cluster):
         try:
             await self._correct_state()
         except Exception as error:
-            logger.error("%s", error)
+            logger.error("%s: %s: %s", "; ".join(getattr(error, "__notes__", ())), type(error).__name__, error)
 
     # Workers that are lost
 
+    def _worker_came(self, address: str, identity: dict[str, Any]) -> None:
+        super()._worker_came(address, identity)
+        home = self._home(identity["name"])
+        if home in self.workers:
+            self._seen.add(home)
+            self._missed.pop(home, None)
+
+    def _worker_left(self, address: str, name: Any) -> None:
+        super()._worker_left(address, name)
+        home = self._home(name)
+        if home in self.workers and home in self.worker_spec:
+            self._seen.add(home)
+            self._look_within(0.0)
+
+    def _look_within(self, seconds: float) -> None:
+        """Look for lost workers after so many seconds, or earlier if that was planned."""
+        loop = asyncio.get_running_loop()
+        if self._next_look is not None:
+            if self._next_look.when() <= loop.time() + seconds:
+                return
+            self._next_look.cancel()
+        self._next_look = self.loop.call_later(seconds, self._look)
+
     async def _look(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
         await super()._look()
-        if self._find_lost() and self._adaptive is not None:
+        if self.status is Status.running and self._find_lost() and self._adaptive is not None:
             await self._correct_and_log()
 
     def _find_lost(self) -> bool:
-        """Close workers that have been gone for `distributed.deploy.lost-worker-timeout`; returns whether any were."""
+        """Close workers that have been gone for `distributed.deploy.lost-worker-timeout`; returns whether any were.
+
+        Looks again when that is over for the next of those that are gone.
+        """
         now, observed = asyncio.get_running_loop().time(), self.observed
-        timeout = None
-        lost = []
+        lost, left = [], []
         for name, worker in self.workers.items():
             if any(member in observed for member in self._members(name)):
                 self._missed.pop(name, None)
@@ -353,9 +385,10 @@ class SpecCluster(Cluster):
             elif getattr(worker, "is_starting_again", False):
                 self._missed.pop(name, None)  # its nanny starts the worker again, unless it is closed here
             elif name in self._seen:
-                if timeout is None:
-                    timeout = parse_seconds(get("distributed.deploy.lost-worker-timeout"))
-                if now - self._missed.setdefault(name, now) >= timeout:
+                seconds = self._missed.setdefault(name, now) + _lost_after() - now
+                if seconds > 0:
+                    left.append(seconds)
+                else:
                     lost.append(name)
         for name in lost:
             lost_worker = self.workers.pop(name)
@@ -364,9 +397,17 @@ class SpecCluster(Cluster):
             logger.warning("Worker %s of cluster %s has been gone for a while and is closed", name, self.name)
             self._closing_lost.add(task := asyncio.ensure_future(_close_quietly(lost_worker)))
             task.add_done_callback(self._closing_lost.discard)
+        if left:
+            self._look_within(min(left))
         return bool(lost)
 
     # Names of workers
+
+    def _home(self, member: Any) -> Any:
+        """The name of the specification that makes the worker of a name; that name itself if none is known to."""
+        if member in self.workers or not any(spec.get("group") for spec in self.worker_spec.values()):
+            return member
+        return next((name for name in self.workers if member in self._members(name)), member)
 
     def _members(self, name: Hashable) -> list[Any]:
         """Names of the workers that one specification makes."""
@@ -535,6 +576,11 @@ def default_scheduler(options: dict[str, Any] | None = None) -> dict[str, Any]:
     from headrace import Scheduler
 
     return {"cls": Scheduler, "options": options or {}}
+
+
+def _lost_after() -> float:
+    """Seconds after which a worker that the scheduler does not have any more is given up."""
+    return parse_seconds(get("distributed.deploy.lost-worker-timeout"))
 
 
 def _check(what: object, spec: object) -> None:

@@ -265,9 +265,9 @@ def SSHCluster(
 
     Raises:
         ImportError: `asyncssh` is not installed.
-        ValueError: there are not two machines, or lists differ in length.
-        OSError: a machine cannot be reached.
-        RuntimeError: a process did not start; the message has its output.
+        ValueError: there are not two machines.
+        RuntimeError: lists differ in length; or the scheduler cannot be started, and the message says why.
+        OSError: a worker's machine cannot be reached.
 
     >>> cluster = SSHCluster(["localhost", "localhost"], connect_options={"known_hosts": None})  # doctest: +SKIP
     """
@@ -311,7 +311,7 @@ def specifications(
         tell_host: whether servers are to listen at the names in `hosts`.
 
     Raises:
-        ValueError: lists differ in length.
+        RuntimeError: lists differ in length.
     """
     connections = _each("connect_options", connect_options or {}, hosts, dict)
     pythons = _each("remote_python", remote_python, hosts, str)
@@ -386,7 +386,7 @@ def _each(name: str, given: Any, hosts: Sequence[str], one: type) -> list[Any]:
     if given is None or isinstance(given, one):
         return [given] * len(hosts)
     if len(given) != len(hosts):
-        raise ValueError(f"{name} has {len(given)} entries for {len(hosts)} hosts: give one for each, or one for all")
+        raise RuntimeError(f"{name} has {len(given)} entries for {len(hosts)} hosts: give one for each, or one for all")
     return list(given)
 
 

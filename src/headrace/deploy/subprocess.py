@@ -187,10 +187,14 @@ def SubprocessCluster(
         RuntimeError: a process did not start; the message has its output.
     """
     count, threads = workers_and_threads(n_workers, threads_per_worker, True, CPU_COUNT)
-    options = {"host": host or "127.0.0.1", "nthreads": threads, **(worker_kwargs or {})}
+    options = {"host": "127.0.0.1" if host is None else host, "nthreads": threads, **(worker_kwargs or {})}
     options["memory_limit"] = share_of_memory(options.get("memory_limit", "auto"), count, threads)
     worker = {"cls": SubprocessWorker, "options": {"worker_class": worker_class, "worker_kwargs": options}}
-    scheduler_options = {"host": host or "127.0.0.1", "port": scheduler_port, **(scheduler_kwargs or {})}
+    scheduler_options = {
+        "host": "127.0.0.1" if host is None else host,
+        "port": scheduler_port,
+        **(scheduler_kwargs or {}),
+    }
     return SpecCluster(
         workers=dict.fromkeys(range(count), worker),
         scheduler={"cls": SubprocessScheduler, "options": {"scheduler_kwargs": scheduler_options}},
