@@ -53,6 +53,8 @@ def test_a_split_uses_all_cpus(cpus: int) -> None:
         (None, 3, True, 8, (2, 3)),
         (None, 3, True, 2, (1, 3)),
         (2, 5, True, 2, (2, 5)),
+        (None, 1, False, 8, (1, 1)),
+        (2, 0, False, 8, (2, 8)),
         (0, None, True, 4, (0, 4)),
     ],
 )
@@ -62,7 +64,7 @@ def test_what_is_left_open_is_completed(
     assert workers_and_threads(n_workers, threads, processes, cpus) == expected
 
 
-@pytest.mark.parametrize(("n_workers", "threads"), [(-1, None), (None, 0)])
+@pytest.mark.parametrize(("n_workers", "threads"), [(-1, None), (None, -1)])
 def test_nonsense_is_refused(n_workers: int | None, threads: int | None) -> None:
     with pytest.raises(ValueError, match="must"):
         workers_and_threads(n_workers, threads, True, 4)

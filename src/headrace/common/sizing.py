@@ -39,24 +39,29 @@ def whole_number(name: str, value: object) -> int:
 def workers_and_threads(
     n_workers: int | None, threads_per_worker: int | None, processes: bool, cpus: int
 ) -> tuple[int, int]:
-    """Numbers of workers and of threads each, where the user may have left either open; all CPUs are used.
+    """Numbers of workers and of threads each, where the user may have left either open.
+
+    All CPUs are used then, but by threads of this process: with a number of threads, these are one worker's. No threads
+    (0) are as many as there are CPUs, as for a Worker.
 
     Raises:
         TypeError: a number is no integer; the message names it.
-        ValueError: the number of workers is negative, or that of threads not positive.
+        ValueError: a number is negative.
     """
     n_workers = None if n_workers is None else whole_number("n_workers", n_workers)
     if threads_per_worker is not None:
         threads_per_worker = whole_number("threads_per_worker", threads_per_worker)
     if n_workers is not None and n_workers < 0:
         raise ValueError(f"n_workers must not be negative, and is {n_workers}")
-    if threads_per_worker is not None and threads_per_worker < 1:
-        raise ValueError(f"threads_per_worker must be at least 1, and is {threads_per_worker}")
+    if threads_per_worker is not None and threads_per_worker < 0:
+        raise ValueError(f"threads_per_worker must not be negative, and is {threads_per_worker}")
+    if threads_per_worker == 0:
+        threads_per_worker = cpus
     if n_workers is None and threads_per_worker is None:
         return split_cpus(cpus) if processes else (1, cpus)
     if n_workers is None:
         assert threads_per_worker is not None
-        return max(1, cpus // threads_per_worker), threads_per_worker
+        return max(1, cpus // threads_per_worker) if processes else 1, threads_per_worker
     if threads_per_worker is None:
         return n_workers, math.ceil(cpus / n_workers) if n_workers else cpus
     return n_workers, threads_per_worker

@@ -176,7 +176,7 @@ class WorkerServer(Node):
         memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
-            raise TypeError(f"Worker does not know the keyword(s) {', '.join(unknown)}")
+            raise TypeError(f"Worker got an unexpected keyword argument {', '.join(map(repr, unknown))}")
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
         self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")

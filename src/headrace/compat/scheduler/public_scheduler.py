@@ -215,7 +215,7 @@ class Scheduler(SchedulerState):
         **kwargs: object,
     ) -> None:
         if kwargs:
-            raise TypeError(f"Scheduler does not know the keyword(s) {', '.join(sorted(kwargs))}")
+            raise TypeError(f"Scheduler got an unexpected keyword argument {', '.join(map(repr, sorted(kwargs)))}")
         super().__init__(
             listen={"host": host, "port": port, "protocol": protocol, "interface": interface},
             contact_address=contact_address,
