@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dask.utils import format_bytes
 
@@ -73,6 +73,8 @@ class Cluster(SyncMethodMixin):
     """
 
     _supports_scaling = False
+    #: clusters that were started and not closed; those of other packages add theirs
+    _instances: ClassVar[weakref.WeakSet[Cluster]] = _open
 
     def __init__(
         self,
