@@ -11,7 +11,7 @@ import dask
 import pytest
 
 from distributed.utils import format_dashboard_link
-from headrace import Client, Scheduler, Worker, wait
+from headrace import Client, Scheduler, Worker, span, wait
 from headrace.compat.diagnostics.progress import (
     AllProgress,
     GroupTiming,
@@ -91,6 +91,17 @@ async def test_keys_that_are_still_on_their_way_are_waited_for(
     await late
     await async_poll_for(lambda: progress.status == "finished", 10)
     assert progress.all_keys == ({"late-1"} if kind is Progress else {"late": {"late-1"}})
+
+
+@gen_cluster(client=True)
+async def test_groups_by_spans_have_the_tags_and_the_id(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    with span("outer") as outer, span("inner") as inner:
+        future = c.submit(inc, 1, key="x-1")
+    await future
+    multi = MultiProgress([future], s, group_by="spans", complete=True)
+    await multi.setup()
+    assert outer != inner
+    assert multi.all_keys == {("outer", "inner", inner): {"x-1"}}
 
 
 @gen_cluster(client=True)

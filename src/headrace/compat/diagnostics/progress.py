@@ -154,7 +154,8 @@ class MultiProgress(Progress):
     """A `Progress` by group.
 
     Args:
-        group_by: "prefix", "spans", or a function of a key that gives its group.
+        group_by: "prefix", "spans" (groups are tuples of a span's tags and its id), or a function of a key that gives
+            its group.
 
     Attributes:
         keys: by group, the keys that have not ended.
@@ -187,7 +188,17 @@ class MultiProgress(Progress):
 
     def _named(self) -> Callable[[Any], Any]:
         group_of, tasks = grouping(self.scheduler, self.group_by), self.scheduler.tasks
-        return lambda key: group_of(tasks[to_wire(key)])
+        if self.group_by != "spans":
+            return lambda key: group_of(tasks[to_wire(key)])
+        spans = getattr(self.scheduler.extensions.get("spans"), "spans", {})
+
+        def named(key: Any) -> tuple[Any, ...]:
+            """The span's tags, and its id, as others may have the same tags."""
+            task = tasks[to_wire(key)]
+            span = spans.get(task.group.span_id)
+            return (group_of(task),) if span is None else (*span.name, span.id)
+
+        return named
 
     def _left(self) -> int:
         return sum(map(len, self.keys.values()))
