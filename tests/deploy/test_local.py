@@ -262,6 +262,14 @@ async def test_a_loop_that_runs_elsewhere_does_not_disturb_a_synchronous_cluster
         cluster.wait_for_workers(1, timeout=10)
 
 
+async def test_connections_to_a_scheduler_of_this_process() -> None:
+    async with LocalCluster(n_workers=0, asynchronous=True, dashboard_address=None, security=True) as cluster:
+        comm = await cluster.scheduler_comm.live_comm()
+        await comm.write({"op": "identity", "reply": True})
+        assert (await comm.read())["type"] == "Scheduler"
+    assert comm.closed()
+
+
 async def test_workers_that_close_themselves_are_seen() -> None:
     async with LocalCluster(n_workers=2, processes=False, asynchronous=True, dashboard_address=None) as cluster:
         await cluster.workers[0].close()

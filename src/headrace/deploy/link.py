@@ -5,10 +5,12 @@ Both have the scheduler's operations as asynchronous methods, so that the cluste
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Coroutine
 from inspect import isawaitable
 from typing import Any, Protocol
 
+from headrace.comm import Comm, connect
 from headrace.rpc import RequestServer
 
 
@@ -16,6 +18,7 @@ class HasOperations(Protocol):
     """A scheduler as `LocalLink` sees it."""
 
     server: RequestServer
+    connection_args: dict[str, Any]
 
     @property
     def address(self) -> str: ...
@@ -30,6 +33,7 @@ class LocalLink:
 
     def __init__(self, scheduler: HasOperations) -> None:
         self._scheduler = scheduler
+        self._comms: weakref.WeakSet[Comm] = weakref.WeakSet()
 
     @property
     def address(self) -> str:
@@ -49,8 +53,16 @@ class LocalLink:
 
         return call
 
+    async def live_comm(self) -> Comm:
+        """A connection to the scheduler for the caller, who closes it; `close_rpc` does, too."""
+        comm = await connect(self.address, **self._scheduler.connection_args)
+        self._comms.add(comm)
+        return comm
+
     async def close_rpc(self) -> None:
-        """Do nothing: there is no connection to close, as `rpc` has."""
+        """Close the connections of `live_comm`; calls need none, other than with `rpc`."""
+        for comm in self._comms:
+            comm.abort()
 
     def __repr__(self) -> str:
         return f"<link to {self._scheduler!r}>"
