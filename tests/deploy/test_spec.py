@@ -206,6 +206,19 @@ async def test_a_worker_that_dies_at_once_is_missed_as_one_that_lived() -> None:
         assert not [name for name in cluster.scheduler.plugins if name.startswith("cluster-")]
 
 
+async def test_a_job_is_lost_with_the_last_of_its_workers() -> None:
+    job = {"cls": Job, "options": {"processes": 2}, "group": ["-0", "-1"]}
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}):
+        async with SpecCluster({"j": job}, SCHEDULER, asynchronous=True, scheduler_sync_interval="1h") as cluster:
+            first, second = await cluster.workers["j"].submitted
+            assert cluster.observed == {"j-0", "j-1"}
+            await first.close()
+            await async_poll_for(lambda: cluster.observed == {"j-1"}, 20)
+            assert list(cluster.workers) == ["j"]
+            await second.close()
+            await async_poll_for(lambda: not cluster.workers, 20)
+
+
 class KnownScheduler(ProcessInterface):
     """One that others run: no more is known of it than its address."""
 
