@@ -625,7 +625,7 @@ class WorkerServer(Node):
 
         asynchronous = self.loop is not None and self.loop.runs_here
         present = global_client()
-        if present is not None and self._serves(present) and present.asynchronous == asynchronous:
+        if present is not None and self.serves(present) and present.asynchronous == asynchronous:
             return present
         kind = "asynchronous" if asynchronous else "synchronous"
         with self._client_lock:
@@ -643,7 +643,7 @@ class WorkerServer(Node):
                 )
         return client
 
-    def _serves(self, client: Client) -> bool:
+    def serves(self, client: Client) -> bool:
         """Whether a client is one of this worker's scheduler, which may have several addresses."""
         session = client.session
         return bool(

@@ -78,6 +78,9 @@ def make_options(
         ValueError: `allow_other_workers` without `workers`; a retry policy or a timeout is out of range.
         TypeError: an option has the wrong type; names it.
     """
+    others = keywords.get("allow_other_workers")
+    if others not in (True, False, None):
+        raise TypeError(f"allow_other_workers= must be True or False, not {others!r}")
     values: dict[str, Any] = {name: value for name, value in keywords.items() if value != _DEFAULTS.get(name)}
     values = {name: value for name, value in values.items() if value is not None}
     if not values and not annotations and not actor and fifo_timeout in (None, 0.1, "100 ms"):
