@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from dask.base import is_dask_collection
 from dask.utils import parse_timedelta
 
 from headrace.common.keys import Key, to_wire
@@ -48,10 +49,11 @@ def normalize_workers(workers: object) -> list[str]:
         return [str(workers)]
     if isinstance(workers, tuple) and len(workers) == 2 and isinstance(workers[0], str) and type(workers[1]) is int:
         return [f"{workers[0]}:{workers[1]}"]
-    if hasattr(workers, "worker_address"):
-        return [str(workers.worker_address)]
-    if isinstance(workers, Iterable):
-        return [name for worker in workers for name in normalize_workers(worker)]
+    if not isinstance(workers, Mapping) and not is_dask_collection(workers):  # which may have any attribute, and no end
+        if hasattr(workers, "worker_address"):
+            return [str(workers.worker_address)]
+        if isinstance(workers, Iterable):
+            return [name for worker in workers for name in normalize_workers(worker)]
     raise TypeError(f"workers must be addresses, names or hosts, or an iterable of these, not {workers!r}")
 
 
