@@ -454,13 +454,17 @@ class TestLife:
     def test_closed(self, scheduler: FakeScheduler) -> None:
         client = Client(scheduler.address)
         scheduler.hold = True
-        future = client.submit(inc, 1)
+        pending = client.submit(inc, 1)
+        scheduler.hold = False
+        done = client.submit(inc, 3)
+        assert done.result() == 4
         client.close()
         client.close()
         assert client.status == "closed"
-        assert future.cancelled()
-        with pytest.raises(FutureCancelledError, match="client-closed"):
-            future.result()
+        for future in (pending, done):
+            assert future.cancelled()
+            with pytest.raises(FutureCancelledError, match="client-closed"):
+                future.result()
         with pytest.raises(ClosedClientError):
             client.submit(inc, 2)
         with pytest.raises(ClosedClientError):
@@ -474,6 +478,8 @@ class TestLife:
             Client("127.0.0.1:1", timeout=0.2)
         with pytest.raises(TypeError, match="Scheduler address"):
             Client(5)
+        with pytest.raises(TypeError, match="Scheduler address"):
+            Client(FakeScheduler)
         with pytest.raises(TypeError, match="bogus"):
             Client("127.0.0.1:1", bogus=True)
 
@@ -518,8 +524,10 @@ class TestWaiting:
         assert not_done == {pending}
         with pytest.raises(TimeoutError):
             wait(pending, timeout="10ms")
-        with pytest.raises(ValueError, match="return_when"):
+        with pytest.raises(NotImplementedError, match="return_when"):
             wait(futures, return_when="SOON")
+        with pytest.raises(TypeError, match=r"wait\(\[x, y\]\)"):
+            wait(futures[0], futures[1])
 
     def test_as_completed(self, client: Client) -> None:
         futures = client.map(inc, range(3))

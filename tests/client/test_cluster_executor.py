@@ -84,12 +84,12 @@ def test_keywords_are_the_functions(executor: ClientExecutor, client: Client) ->
     assert executor.submit(keyword, x=inner, workers=1).result(10) == (10, 1, 0)
 
 
-def test_each_call_runs_unless_it_is_pure(client: Client) -> None:
+def test_equal_calls_run_once_unless_they_are_not_pure(client: Client) -> None:
     import uuid
 
-    with client.get_executor() as executor:
+    with client.get_executor(pure=False) as executor:
         assert executor.submit(uuid.uuid4).result(10) != executor.submit(uuid.uuid4).result(10)
-    with client.get_executor(pure=True) as executor:
+    with client.get_executor() as executor:
         one, other = executor.submit(uuid.uuid4), executor.submit(uuid.uuid4)
         assert one.result(10) == other.result(10)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from dask.tokenize import tokenize
 
-from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, wait
+from headrace import Client, Scheduler, Worker, as_completed, futures_of, get_client, get_worker, wait
 from headrace.client import FutureCancelledError
 from headrace.client.link.fetch_lanes import WIDTH
 from headrace.deploy import LocalCluster
@@ -306,3 +307,73 @@ async def test_a_large_closure_is_warned_of(client: Client) -> None:
             warnings.simplefilter("always")
             await client.gather(work())
         assert any("large graph" in str(one.message) for one in caught)
+
+
+class Unpicklable:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+async def test_data_that_a_task_scatters_stay_with_it_as_they_are(client: Client) -> None:
+    def scatter_here(**options: Any) -> bool:
+        worker, value = get_worker(), Unpicklable()
+        future = get_client().scatter(value, **options)
+        return worker.data[future.key] is value and get_client().who_has(future) == {future.key: (worker.address,)}
+
+    for options in ({}, {"direct": True}, {"direct": False}, {"hash": False}):
+        assert await client.submit(scatter_here, **options, pure=False)
+
+
+async def test_a_task_scatters_to_the_workers_that_it_names(client: Client) -> None:
+    def scatter_to(address: str) -> bool:
+        future = get_client().scatter(5, workers=[address])
+        return get_client().who_has(future) == {future.key: (address,)}
+
+    here, there = client.scheduler_info()["workers"]
+    assert await client.submit(scatter_to, there, workers=here)
+
+
+async def test_a_persisted_collection_that_is_scattered_can_be_computed_in_a_task(client: Client) -> None:
+    persisted = client.persist(dask.delayed(sum)([dask.delayed(inc)(1), 5]))
+    await wait(persisted)
+    scattered = await client.scatter(Holder(persisted))
+    assert await client.submit(lambda holder: holder.future.compute(), scattered) == 7
+
+
+async def test_futures_of_another_client_are_not_gathered(client: Client) -> None:
+    async with Client(client.scheduler.address, asynchronous=True, set_as_default=False) as other:
+        future = other.submit(inc, 1)
+        if client.session.in_process:
+            assert await client.gather(future) == 2
+        else:
+            with pytest.raises(ValueError, match="1 of 1 futures are of another client"):
+                await client.gather({"x": [future]})
+        assert await client.submit(inc, future) == 3
+
+
+async def test_libraries_await_what_becomes_of_a_future(client: Client) -> None:
+    done, failed, cancelled = client.submit(inc, 1), client.submit(fail, 2), client.submit(inc, 3)
+    await cancelled.cancel()
+    assert await done._result() == 2
+    assert (await done._exception(), await done._traceback()) == (None, None)
+    with pytest.raises(ZeroDivisionError):
+        await failed._result()
+    kind, error, trace = await failed._result(raiseit=False)
+    assert kind is ZeroDivisionError
+    assert isinstance(error, kind)
+    assert trace is not None
+    assert type(await failed._exception()) is kind
+    assert await failed._traceback() is not None
+    assert isinstance(await cancelled._result(raiseit=False), FutureCancelledError)
+
+
+@pytest.mark.parametrize("how", ["no", 2])
+async def test_whether_others_may_run_a_task_is_yes_or_no(client: Client, how: Any) -> None:
+    here = next(iter(client.scheduler_info()["workers"]))
+    for work in (
+        lambda: client.submit(inc, 1, workers=here, allow_other_workers=how),
+        lambda: client.map(inc, [1], workers=here, allow_other_workers=how),
+        lambda: client.compute(dask.delayed(inc)(1), workers=here, allow_other_workers=how),
+    ):
+        with pytest.raises(TypeError, match="must be True or False"):
+            work()

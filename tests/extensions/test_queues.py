@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headrace import Client, Future, Queue, Variable, get_client
+from headrace import Client, Event, Future, Lock, MultiLock, Queue, Variable, get_client
 from headrace.testing.clusters import gen_cluster
-from headrace.testing.helpers.polling import poll_for
+from headrace.testing.helpers.polling import async_poll_for, poll_for
 from headrace.testing.helpers.sample_functions import inc
 
 
@@ -287,3 +287,40 @@ async def test_variables_asynchronously(c: Any, s: Any, a: Any) -> None:
 
     assert await c.submit(task, x) == 5
     assert await x.get() == 5
+
+
+@gen_cluster(client=True, nthreads=[("", 1)])
+async def test_futures_that_are_cancelled_are_not_taken(c: Any, s: Any, a: Any) -> None:
+    cancelled = c.submit(int, 77)
+    await cancelled.cancel()
+    for put in ((await Queue("q")).put, Variable("v").set):
+        with pytest.raises(TimeoutError, match="unknown to scheduler"):
+            await put([cancelled], timeout="100ms")
+    assert await Queue("q").get(batch=True) == []
+
+
+@gen_cluster(client=True, nthreads=[("", 1)])
+async def test_what_is_not_awaited_is_done_all_the_same(c: Any, s: Any, a: Any) -> None:
+    variable, future = Variable("v"), c.submit(int, 77)
+    queue = await Queue("q")
+    await variable.set(future)
+    await queue.put(future)
+    key = future.key
+    del future
+    variable.delete()
+    queue.close()
+    await async_poll_for(lambda: key not in s.tasks, timeout=5)
+
+
+@gen_cluster(client=True, nthreads=[("", 1)])
+async def test_a_list_is_a_name_as_a_tuple_is(c: Any, s: Any, a: Any) -> None:
+    name = ["a", [1]]
+    await Event(name).set()
+    assert await Event(("a", (1,))).is_set()
+    await (await Queue(name)).put(5)
+    assert await (await Queue(("a", (1,)))).get() == 5
+    await Variable(name).set(6)
+    assert await Variable(("a", (1,))).get() == 6
+    assert await Lock(name).acquire()
+    assert not await Lock(("a", (1,))).acquire(timeout=0)
+    assert await MultiLock([name]).acquire()

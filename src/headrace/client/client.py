@@ -188,6 +188,10 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             address = f"{address[0]}:{address[1]}"
         if isinstance(address, str):
             return normalize_address(address)
+        if isinstance(address, type):
+            raise TypeError(
+                f"Scheduler address must be a string or a Cluster instance, not the class {address.__name__}: make one"
+            )
         if hasattr(address, "address") and isinstance(getattr(address, "address", None), str):
             return normalize_address(address.address)
         if hasattr(address, "scheduler_address") and not isinstance(address, type):

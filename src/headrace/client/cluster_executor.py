@@ -31,7 +31,7 @@ class ClientExecutor(concurrent.futures.Executor):
 
     Args:
         client: by which.
-        kwargs: for each call: `pure` (False by default: each call runs), `workers`, `resources`,
+        kwargs: for each call: `pure` (True by default: equal calls are run once), `workers`, `resources`,
             `allow_other_workers`, `retries`, as in `Client.submit`.
 
     Raises:
@@ -43,7 +43,7 @@ class ClientExecutor(concurrent.futures.Executor):
         if unknown:
             raise TypeError(f"unsupported arguments to ClientExecutor: {unknown}; there are {sorted(KEYWORDS)}")
         self._client = client
-        self._kwargs = {"pure": False, **kwargs}
+        self._kwargs = kwargs
         self._shut = False
         self._open: weakref.WeakSet[_ClusterFuture] = weakref.WeakSet()
 

@@ -217,6 +217,29 @@ class Future(TaskRef, Generic[T]):  # type: ignore[misc]
         client._wait_for(self, timeout)
         return _traceback_of(self._bound())
 
+    async def _result(self, raiseit: bool = True) -> Any:
+        """Wait for the result on any loop; libraries call this where they cannot tell what kind the client is.
+
+        Returns:
+            The result; of a failure, without `raiseit`, a tuple (type, exception, traceback) and of a cancelled future
+            the `FutureCancelledError`.
+        """
+        try:
+            return await self.client._result_async(self, None)
+        except BaseException as error:
+            state = self._bound()
+            if raiseit or state.status not in ("error", "cancelled"):
+                raise
+            return error if state.status == "cancelled" else (type(error), error, error.__traceback__)
+
+    async def _exception(self) -> BaseException | None:
+        """Wait, on any loop, for what the task raised; see `exception`."""
+        return await self.client._error_async(self, None, _exception_of)  # type: ignore[no-any-return]
+
+    async def _traceback(self) -> TracebackType | None:
+        """Wait, on any loop, for the traceback of what the task raised; see `traceback`."""
+        return await self.client._error_async(self, None, _traceback_of)  # type: ignore[no-any-return]
+
     def cancel(self, reason: str | None = None, msg: str | None = None, **kwargs: Any) -> Any:
         """Stop the task, unless others want it; see `Client.cancel`.
 

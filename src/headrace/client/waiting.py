@@ -82,10 +82,17 @@ def wait(fs: object, timeout: float | str | None = None, return_when: str = ALL_
     Raises:
         TimeoutError: the time is over.
         FuturesCancelledError: some of them were cancelled.
-        ValueError: another `return_when`.
+        NotImplementedError: another `return_when`.
+        TypeError: `timeout` is neither number nor text: futures are given as one list.
     """
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):
-        raise ValueError(f"Only return_when='ALL_COMPLETED' and 'FIRST_COMPLETED' are supported, not {return_when!r}")
+        raise NotImplementedError(
+            f"Only return_when='ALL_COMPLETED' and 'FIRST_COMPLETED' are supported, not {return_when!r}"
+        )
+    if isinstance(timeout, (Future, list, tuple, set, dict)):
+        raise TypeError(
+            "timeout= must be seconds, or text such as '10s': give wait several futures as one list, wait([x, y])"
+        )
     seconds = None if timeout is None else parse_seconds(timeout)
     futures = futures_of(fs)
     client = futures[0].client if futures else default_client()

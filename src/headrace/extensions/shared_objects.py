@@ -79,6 +79,16 @@ async def awaited(value: object) -> Any:
     return await value if asyncio.iscoroutine(value) or asyncio.isfuture(value) else value
 
 
+def begun(answer: Any) -> Any:
+    """The answer of a method; an awaitable one is under way by now, whether anybody awaits it or not."""
+    return _in_background(answer) if asyncio.iscoroutine(answer) else answer
+
+
+def hashable(name: Any) -> Any:
+    """The name of a shared object; a list stands for a tuple."""
+    return tuple(hashable(item) for item in name) if isinstance(name, list) else name
+
+
 async def until_cancelled(
     request: Coroutine[Any, Any, T],
     withdraw: Callable[[], Awaitable[object]],

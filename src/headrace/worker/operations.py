@@ -93,6 +93,17 @@ class Operations:
         self._worker.scattered.note(nbytes)
         return {"status": "OK", "nbytes": nbytes}
 
+    async def keep_own(self, data: dict[Key, Any], scattering: int) -> dict[str, Any]:
+        """`update_data` with values of a task that runs here, as they are. To be awaited on any loop."""
+        loop = self._worker.loop
+        if loop is None or loop.runs_here:
+            return self.update_data(data, scattering)
+
+        async def there() -> dict[str, Any]:
+            return self.update_data(data, scattering)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop.asyncio_loop))
+
     def free_keys(self, keys: list[Key], **_: object) -> dict[str, str]:
         """Drop results."""
         from headrace.messages.worker import FreeKeys

@@ -645,7 +645,7 @@ class WorkerServer(Node):
 
         asynchronous = self.loop is not None and self.loop.runs_here
         present = global_client()
-        if present is not None and self._serves(present) and present.asynchronous == asynchronous:
+        if present is not None and self.serves(present) and present.asynchronous == asynchronous:
             self.log_client("worker-get-client", present, timeout)
             return present
         kind = "asynchronous" if asynchronous else "synchronous"
@@ -671,7 +671,7 @@ class WorkerServer(Node):
         seconds = config.parse_seconds(given)
         self.log_event(topic, {"client": client.id, "timeout": seconds})
 
-    def _serves(self, client: Client) -> bool:
+    def serves(self, client: Client) -> bool:
         """Whether a client is one of this worker's scheduler, which may have several addresses."""
         session = client.session
         return bool(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask
 import pytest
 
 from headrace.client.packing.task_options import OptionTable, make_options, normalize_workers
@@ -29,6 +30,9 @@ def test_workers_in_all_their_forms(given: Any, expected: list[str]) -> None:
 def test_workers_must_be_names() -> None:
     with pytest.raises(TypeError, match="workers must be"):
         normalize_workers(1.5)
+    for endless in (dask.delayed(int)(1), {dask.delayed(int)(1): "alice"}):  # a delayed value can be iterated for ever
+        with pytest.raises(TypeError, match="workers must be"):
+            normalize_workers(endless)
 
 
 def test_defaults_are_shared() -> None:

@@ -8,12 +8,13 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from dask.base import tokenize
-from dask.utils import is_namedtuple_instance
+from dask.utils import ensure_dict, is_namedtuple_instance
 
+from headrace.common.current_run import worker_here
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.config import parse_seconds, seconds_of
 from headrace.exceptions import DeserializationError, FrameTooLargeError, MessageTooLargeError, TaskTimeout
@@ -32,6 +33,9 @@ from ..state import FutureState
 from .client_base import ClientBase, no_default
 
 logger = logging.getLogger("distributed.client")
+
+#: Holders of the values that arrived, their sizes, and the first error of the others.
+Sent: TypeAlias = tuple[dict[Key, list[str]], dict[Key, int], BaseException | None]
 
 #: How often a result is looked for before the client gives up, and the longest pause between two attempts in seconds.
 ATTEMPTS = 12
@@ -60,7 +64,7 @@ class DataMethods(ClientBase):
             asynchronous: return an awaitable.
 
         Raises:
-            ValueError: `errors` is neither.
+            ValueError: `errors` is neither; a future is another client's.
             BaseException: what a task raised, or `FutureCancelledError`.
         """
         if errors not in ("raise", "skip"):
@@ -71,8 +75,7 @@ class DataMethods(ClientBase):
             return self._gather(futures, errors, direct)
         if isinstance(futures, Iterator):
             return (self.gather(future, errors, direct, False) for future in futures)
-        wanted = collect_futures(futures)
-        states = [future._bound() for future in wanted]
+        states = self._states_of(collect_futures(futures))
         results: dict[Key, Any] = {}
         while True:
             self.held.wait(states, error_stops=errors == "raise")
@@ -84,8 +87,7 @@ class DataMethods(ClientBase):
     async def _gather(self, futures: object, errors: str = "raise", direct: bool | None = None) -> Any:
         if isinstance(futures, Iterator):
             futures = list(futures)
-        wanted = collect_futures(futures)
-        states = [future._bound() for future in wanted]
+        states = self._states_of(collect_futures(futures))
         results: dict[Key, Any] = {}
         while True:
             await self.held.wait_async(states, error_stops=errors == "raise")
@@ -93,6 +95,20 @@ class DataMethods(ClientBase):
             if not missing:
                 return _shape(futures, results)
             results.update(await self._fetch(missing, direct))
+
+    def _states_of(self, wanted: list[Future[Any]]) -> list[FutureState]:
+        """The records of futures of this client, which may have been released.
+
+        Raises:
+            ValueError: one is another client's.
+        """
+        states = [future._bound() for future in wanted]
+        others = [future for future in wanted if future._client is not self and future._client is not None]
+        if others and not self.session.in_process:  # where a call can bring the very futures of the client that made it
+            raise ValueError(
+                f"{len(others)} of {len(wanted)} futures are of another client, which can gather them: {others[:3]}"
+            )
+        return states
 
     def _wait_for(self, future: Future[Any], timeout: float | str | None) -> None:
         if not self.held.wait([future._bound()], seconds_of(timeout)):
@@ -250,7 +266,8 @@ class DataMethods(ClientBase):
         Args:
             data: a list, tuple, named tuple, set, frozenset or dictionary of values (futures come back in the same
                 shape; a dictionary's keys become the keys of its futures), or one value of any other type.
-            workers: addresses, names or hosts to send to; all by default, in turn, as often as each has threads.
+            workers: addresses, names or hosts to send to; all by default, in turn, as often as each has threads. A task
+                that names none keeps the data on its own worker, as the very objects that they are.
             broadcast: put copies on all of them, or on so many.
             direct: send to the workers (default), or through the scheduler.
             hash: derive keys from the values, so that equal values are stored once.
@@ -264,12 +281,23 @@ class DataMethods(ClientBase):
         refuse_iterators([data])
         if timeout is no_default:
             timeout = self._timeout
+        here = worker_here() if workers is None else None
+        if here is not None and not (here.serves(self) and here.status.name == "running"):
+            here = None
+        seconds = seconds_of(timeout)
         return self.sync(
-            self._scatter, data, workers, broadcast, direct, hash, seconds_of(timeout), asynchronous=asynchronous
+            self._scatter, data, workers, broadcast, direct, hash, seconds, here, asynchronous=asynchronous
         )
 
     async def _scatter(
-        self, data: Any, workers: Workers, broadcast: bool | int, direct: bool | None, hash: bool, timeout: float | None
+        self,
+        data: Any,
+        workers: Workers,
+        broadcast: bool | int,
+        direct: bool | None,
+        hash: bool,
+        timeout: float | None,
+        here: Any = None,
     ) -> Any:
         kind = type(data)
         if kind is dict:
@@ -286,7 +314,10 @@ class DataMethods(ClientBase):
         with self.held.submitting(values):
             states, _ = self.held.want_all(values, drain=False)
             try:
-                await self._send_data(values, chosen, direct, timeout)
+                if here is not None:
+                    await self._keep_data(values, here, timeout)
+                else:
+                    await self._send_data(values, chosen, direct, timeout)
             except BaseException:
                 self.held.release_now(self.held.renew(states))
                 raise
@@ -310,24 +341,7 @@ class DataMethods(ClientBase):
     ) -> None:
         if direct:
             threads, number = await self._begin_scatter(list(values), workers, timeout)
-            try:
-                # a release of the same keys that is still under way must not come after the news that they are there
-                (who_has, nbytes, failure), _ = await asyncio.gather(
-                    self._send_to_workers(values, threads, number), self.held.barrier()
-                )
-            except BaseException:  # or what is freed from now on would be taken for freed before
-                self.ask_in_background("update_data", who_has={}, nbytes={}, client=self.id, scattering=number)
-                raise
-            await self._call(
-                "update_data",
-                who_has=who_has,
-                nbytes=nbytes,
-                client=self.id,
-                types={key: _type_name(values[key]) for key in who_has},
-                scattering=number,
-            )
-            if failure is not None:
-                raise failure  # the scheduler knows of the others now, so that they go when they are released
+            await self._announce(values, number, self._send_to_workers(values, threads, number))
             return
         await self.held.barrier()
         await self._call(
@@ -337,6 +351,36 @@ class DataMethods(ClientBase):
             client=self.id,
             timeout=timeout,
         )
+
+    async def _keep_data(self, values: Mapping[Key, Any], worker: Any, timeout: float | None) -> None:
+        """Put a task's values on its worker, as they are."""
+        address: str = worker.address
+        _, number = await self._begin_scatter(list(values), [address], timeout)
+
+        async def keep() -> Sent:
+            reply = await worker.operations.keep_own(dict(values), number)
+            return {key: [address] for key in values}, reply["nbytes"], None
+
+        await self._announce(values, number, keep())
+
+    async def _announce(self, values: Mapping[Key, Any], number: int, sending: Coroutine[Any, Any, Sent]) -> None:
+        """Await that values are sent, and tell the scheduler of those that arrived."""
+        try:
+            # a release of the same keys that is still under way must not come after the news that they are there
+            (who_has, nbytes, failure), _ = await asyncio.gather(sending, self.held.barrier())
+        except BaseException:  # or what is freed from now on would be taken for freed before
+            self.ask_in_background("update_data", who_has={}, nbytes={}, client=self.id, scattering=number)
+            raise
+        await self._call(
+            "update_data",
+            who_has=who_has,
+            nbytes=nbytes,
+            client=self.id,
+            types={key: _type_name(values[key]) for key in who_has},
+            scattering=number,
+        )
+        if failure is not None:
+            raise failure  # the scheduler knows of the others now, so that they go when they are released
 
     def _mark(self, value: object) -> Serialize:
         return Serialize(value) if self._families is None else self._families.mark(value)
@@ -357,9 +401,7 @@ class DataMethods(ClientBase):
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _send_to_workers(
-        self, values: Mapping[Key, Any], threads: Mapping[str, int], number: int
-    ) -> tuple[dict[Key, list[str]], dict[Key, int], BaseException | None]:
+    async def _send_to_workers(self, values: Mapping[Key, Any], threads: Mapping[str, int], number: int) -> Sent:
         """Send values to workers: the holders of those that arrived, their sizes, and the first error of the others."""
         turns = itertools.cycle([address for address, count in threads.items() for _ in range(max(count, 1))])
         for _ in range(next(_scatters) % sum(max(count, 1) for count in threads.values())):
@@ -447,6 +489,11 @@ class DataMethods(ClientBase):
         from ..waiting import futures_of
 
         return futures_of(value, client=self._whole_client)
+
+    def _futures_of_graph(self, dsk: Any) -> list[Future[Any]]:
+        from ..waiting import futures_of
+
+        return futures_of(list(ensure_dict(dsk).values()))
 
 
 async def _naming_key(ask: Callable[[list[Key]], Awaitable[dict[Key, Any]]], keys: list[Key]) -> dict[Key, Any]:

@@ -94,7 +94,8 @@ class LookMethods(ClientBase):
         """A `concurrent.futures.Executor` whose calls run on this cluster.
 
         Args:
-            kwargs: for each call: `pure`, `workers`, `resources`, `allow_other_workers`, `retries`, as in `submit`.
+            kwargs: for each call: `pure` (say False for functions that do not always return the same), `workers`,
+                `resources`, `allow_other_workers`, `retries`, as in `submit`.
 
         Raises:
             TypeError: another keyword.

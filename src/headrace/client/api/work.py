@@ -15,7 +15,7 @@ from dask.utils import format_bytes, parse_bytes
 from headrace.common.current_run import key_here
 from headrace.common.keys import Key, to_wire
 from headrace.common.source_code import SourceCode
-from headrace.messages.base import NO_OPTIONS, TaskOptions
+from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import LOST_DEPENDENCIES, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
@@ -311,6 +311,8 @@ class WorkMethods(ClientBase):
         outbox.check_open()
         known = held.core.futures
         plan = plan_graph(dsk, keys, known.__contains__)
+        if plan.lost is not None and self._bind_unbound(dsk):
+            plan = plan_graph(dsk, keys, known.__contains__)
         wire = {key: to_wire(key) for key in keys}
         table = OptionTable(common, dask.get_annotations(), by_type)
         states, had = held.want_all(wire.values())
@@ -340,6 +342,13 @@ class WorkMethods(ClientBase):
                     outbox.post(release)
             raise
         return futures
+
+    def _bind_unbound(self, dsk: Any) -> bool:
+        """Make futures in a graph ours that were unpickled where no client was, as those in scattered data are."""
+        unbound = [future for future in self._whole_client._futures_of_graph(dsk) if future._state is None]
+        for future in unbound:
+            future.bind_client(self._whole_client)
+        return bool(unbound)
 
     def _warn_if_large(self, messages: Iterable[SubmitGraph]) -> None:
         warner = _LargeGraphWarner()
@@ -458,9 +467,9 @@ class WorkMethods(ClientBase):
         return self.held.core.futures
 
 
-def size_of(payload: Any) -> int:
+def size_of(payload: Payload) -> int:
     """Bytes of a payload; none of one that is handed over."""
-    return len(payload) if type(payload) is bytes else payload.nbytes  # type: ignore[no-any-return]
+    return len(payload) if type(payload) is bytes else payload.nbytes
 
 
 class _LargeGraphWarner:
@@ -520,7 +529,7 @@ def common_options(
     """The keywords of `get`, `compute` and `persist` as `make_options` takes them."""
     return {
         "workers": workers,
-        "allow_other_workers": bool(allow_other_workers),
+        "allow_other_workers": allow_other_workers,
         "resources": resources,
         "retries": retries,
         "priority": priority,

@@ -337,5 +337,5 @@ class ClientSession:
             await stream.close()
         self.stream = None
         self.status = "closed"
-        self._held.cancel_pending("client-closed")
+        self._held.cancel_all("client-closed")
         await self.pool.close()

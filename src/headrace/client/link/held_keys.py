@@ -209,6 +209,12 @@ class HeldKeys:
             self.core.cancel_pending(reason, message)
         self.notify()
 
+    def cancel_all(self, reason: str) -> None:
+        """Cancel all, since the client has left and the scheduler lets go of it; wakes whoever waits."""
+        with self.lock:
+            self.core.cancel_all(reason)
+        self.notify()
+
     def disown(self, reason: str) -> None:
         """Forget all, in a process forked from the client's, without touching what both share."""
         self.lock = threading.Lock()  # the old one may have been held, and its holder is not here

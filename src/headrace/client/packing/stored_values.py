@@ -42,6 +42,18 @@ async def settled(client: ClientBase, *values: PackedValue) -> None:
         await client.held.barrier()
 
 
+async def settled_and_known(client: ClientBase, value: PackedValue) -> None:
+    """`settled`, for a value whose futures must not be cancelled: nobody could ever have their results.
+
+    Raises:
+        TimeoutError: one of them is cancelled; names it.
+    """
+    await settled(client, value)
+    for future in value.futures:
+        if future._state is not None and future._state.status == "cancelled":
+            raise TimeoutError(f"Task {future.key} unknown to scheduler: its future is cancelled")
+
+
 async def unpack(client: ClientBase, payloads: Iterable[Payload], token: int | None) -> list[Any]:
     """The values; futures in them are the client's, and have the status that they have at the scheduler.
 

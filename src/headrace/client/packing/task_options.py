@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from dask.base import is_dask_collection
 from dask.utils import parse_timedelta
 
 from headrace.common.keys import Key, to_wire
@@ -48,10 +49,11 @@ def normalize_workers(workers: object) -> list[str]:
         return [str(workers)]
     if isinstance(workers, tuple) and len(workers) == 2 and isinstance(workers[0], str) and type(workers[1]) is int:
         return [f"{workers[0]}:{workers[1]}"]
-    if hasattr(workers, "worker_address"):
-        return [str(workers.worker_address)]
-    if isinstance(workers, Iterable):
-        return [name for worker in workers for name in normalize_workers(worker)]
+    if not isinstance(workers, Mapping) and not is_dask_collection(workers):  # which may have any attribute, and no end
+        if hasattr(workers, "worker_address"):
+            return [str(workers.worker_address)]
+        if isinstance(workers, Iterable):
+            return [name for worker in workers for name in normalize_workers(worker)]
     raise TypeError(f"workers must be addresses, names or hosts, or an iterable of these, not {workers!r}")
 
 
@@ -78,6 +80,9 @@ def make_options(
         ValueError: `allow_other_workers` without `workers`; a retry policy or a timeout is out of range.
         TypeError: an option has the wrong type; names it.
     """
+    others = keywords.get("allow_other_workers")
+    if others not in (True, False, None):
+        raise TypeError(f"allow_other_workers= must be True or False, not {others!r}")
     values: dict[str, Any] = {name: value for name, value in keywords.items() if value != _DEFAULTS.get(name)}
     values = {name: value for name, value in values.items() if value is not None}
     if not values and not annotations and not actor and fifo_timeout in (None, 0.1, "100 ms"):

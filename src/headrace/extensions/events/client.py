@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.config import seconds_of
 
-from ..shared_objects import Shared, Timeout
+from ..shared_objects import Shared, Timeout, hashable
 
 if TYPE_CHECKING:
     from headrace.client.client import Client
@@ -29,7 +29,7 @@ class Event(Shared):
     """
 
     def __init__(self, name: Hashable = None, client: Client | None = None) -> None:
-        self.name = f"event-{uuid.uuid4().hex}" if name is None else name
+        self.name = f"event-{uuid.uuid4().hex}" if name is None else hashable(name)
         self._client = client
 
     def __await__(self) -> Generator[Any, None, Event]:

@@ -16,6 +16,7 @@ from ..shared_objects import (
     Shared,
     Timeout,
     awaited,
+    hashable,
     holder,
     noted,
     to_the_end,
@@ -47,7 +48,7 @@ class MultiLock(Shared):
     """
 
     def __init__(self, names: Iterable[str] | None = None, client: Client | None = None) -> None:
-        self.names = list(names or [])
+        self.names = [hashable(name) for name in names or []]
         self._client = client
         #: identifiers of the leases that this object holds, and the threads that took them
         self._leases: deque[tuple[str, int]] = deque()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 from headrace.client.packing.stored_values import (
     PackedValue,
     pack,
-    settled,
+    settled_and_known,
     unpack,
 )
 from headrace.common.keys import Key
 from headrace.config import seconds_of
 from headrace.messages.base import Payload
 
-from ..shared_objects import Shared, SyncKeywords, Timeout, unless_interrupted, until_cancelled
+from ..shared_objects import Shared, SyncKeywords, Timeout, begun, hashable, unless_interrupted, until_cancelled
 
 if TYPE_CHECKING:
     from headrace.client.client import Client
@@ -49,7 +49,7 @@ class Queue(Shared):
     """
 
     def __init__(self, name: Hashable = None, client: Client | None = None, maxsize: int = 0) -> None:
-        self.name = f"queue-{uuid.uuid4().hex}" if name is None else name
+        self.name = f"queue-{uuid.uuid4().hex}" if name is None else hashable(name)
         self.maxsize = maxsize
         self._client = client
         self._opened = False
@@ -81,13 +81,13 @@ class Queue(Shared):
             timeout: seconds, or text such as "200ms"; for ever by default.
 
         Raises:
-            TimeoutError: there was no room in that time.
+            TimeoutError: there was no room in that time; or a future in the value is cancelled.
         """
         return self.client.sync(self._put, pack(value, self.client), seconds_of(timeout), **kwargs)
 
     async def _put(self, packed: PackedValue, seconds: float | None) -> None:
         await self._open()
-        await settled(self.client, packed)
+        await settled_and_known(self.client, packed)
         accepted = await self.client._call(
             "queue_put",
             name=self.name,
@@ -161,8 +161,8 @@ class Queue(Shared):
         return int(await self.client._call("queue_qsize", name=self.name, client=self.client.id))
 
     def close(self) -> Any:
-        """Close this handle; with the last handle, the queue goes with all that is in it."""
-        return self.client.sync(self._close)
+        """Close this handle; with the last handle, the queue goes with all that is in it. It need not be awaited."""
+        return begun(self.client.sync(self._close))
 
     async def _close(self) -> None:
         if self._opened:

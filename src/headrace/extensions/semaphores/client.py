@@ -19,6 +19,7 @@ from ..shared_objects import (
     SyncKeywords,
     Timeout,
     awaited,
+    hashable,
     holder,
     noted,
     to_the_end,
@@ -77,7 +78,7 @@ class Semaphore(Shared, SyncMethodMixin):
     ) -> None:
         if not isinstance(max_leases, int) or max_leases < 1:
             raise ValueError(f"max_leases must be a positive integer, not {max_leases!r}")
-        self.name = f"{type(self).__name__.lower()}-{uuid.uuid4().hex}" if name is None else name
+        self.name = f"{type(self).__name__.lower()}-{uuid.uuid4().hex}" if name is None else hashable(name)
         self.max_leases = max_leases
         self.id = uuid.uuid4().hex
         self.refresh_callback: PeriodicCallback | None = None

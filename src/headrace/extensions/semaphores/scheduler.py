@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import Any
@@ -111,7 +112,8 @@ class SemaphoreExtension:
         for lease in waiting:
             self.waiting.fail(lease, RuntimeError(f"Semaphore `{name}` was closed while this waited for it."))
         if held:
-            logger.warning("Closing semaphore %r but there remain unreleased leases: %d", name, len(held))
+            text = f"Closing semaphore {name} but there remain unreleased leases: {len(held)}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def _withdraw(self, name: Hashable, lease_id: str) -> None:
         """Let a lease go to the next request; one that was given up, or lost its connection, is passed over."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from headrace.client.packing.stored_values import (
     PackedValue,
     pack,
-    settled,
+    settled_and_known,
     unpack,
 )
 from headrace.config import seconds_of
 
-from ..shared_objects import Shared, SyncKeywords, Timeout
+from ..shared_objects import Shared, SyncKeywords, Timeout, begun, hashable
 
 if TYPE_CHECKING:
     from headrace.client.client import Client
@@ -38,7 +38,7 @@ class Variable(Shared):
     """
 
     def __init__(self, name: Hashable = None, client: Client | None = None) -> None:
-        self.name = f"variable-{uuid.uuid4().hex}" if name is None else name
+        self.name = f"variable-{uuid.uuid4().hex}" if name is None else hashable(name)
         self._client = client
 
     def set(self, value: object, timeout: float | str | None = "30 s", **kwargs: Any) -> Any:
@@ -49,13 +49,13 @@ class Variable(Shared):
             timeout: seconds, or text, for the scheduler to answer.
 
         Raises:
-            TimeoutError: it did not.
+            TimeoutError: it did not; or a future in the value is cancelled.
         """
         return self.client.sync(self._set, pack(value, self.client), callback_timeout=timeout, **kwargs)
 
     async def _set(self, packed: PackedValue) -> None:
         client = self.client
-        await settled(client, packed)
+        await settled_and_known(client, packed)
         await client._call("variable_set", name=self.name, key=packed.keys, data=packed.payload, client=client.id)
 
     def get(self, timeout: Timeout = None, **kwargs: Unpack[SyncKeywords]) -> Any:
@@ -77,8 +77,8 @@ class Variable(Shared):
         return (await unpack(client, [answer["data"]], answer["token"]))[0]
 
     def delete(self) -> Any:
-        """Unset the variable, for all its users."""
-        return self.client.sync(self._delete)
+        """Unset the variable, for all its users; with an asynchronous client also if the result is not awaited."""
+        return begun(self.client.sync(self._delete))
 
     async def _delete(self) -> None:
         await self.client._call("variable_delete", name=self.name, client=self.client.id)

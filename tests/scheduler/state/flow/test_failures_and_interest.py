@@ -103,6 +103,32 @@ def test_scattered_data_without_a_copy_is_reported_and_takes_its_dependents_alon
     assert not cluster.state.tasks
 
 
+def test_scattered_data_that_a_graph_says_how_to_compute_are_computed_when_they_are_lost() -> None:
+    cluster = Cluster(workers=2)
+    alice, bob = cluster.add_client("alice"), cluster.add_client("bob")
+    cluster.state.add_data(alice, {"data": ["tcp://w0:1"]}, {"data": 100}, {}, 0.0)
+    cluster.drain()
+    cluster.submit(bob, {"need": [], "data": ["need"], "use": ["data"]}, ["use"])
+    assert cluster.run_all() == ["use"]  # the data are there
+    cluster.remove_worker("tcp://w0:1")
+    assert cluster.run_all()[:2] == ["need", "data"]
+    assert cluster.heard["alice"] == {"data": "finished"}
+    cluster.release(alice, ["data"])
+    cluster.release(bob, ["use"])
+    assert not cluster.state.tasks
+
+
+def test_what_scattered_data_are_needed_for_is_not_taken_for_what_computes_them() -> None:
+    cluster = Cluster(workers=2)
+    alice = cluster.add_client()
+    cluster.state.add_data(alice, {"data": ["tcp://w0:1"]}, {"data": 100}, {}, 0.0)
+    cluster.drain()
+    cluster.submit(alice, {"use": ["data"]})
+    cluster.submit(alice, {"data": ["use"]})
+    assert cluster.state.tasks["data"].function is None
+    assert cluster.run_all() == ["use"]
+
+
 def test_cancel_stops_dependents_too_and_says_why() -> None:
     cluster = Cluster(workers=1)
     alice = cluster.add_client()

@@ -61,7 +61,8 @@ def test_unknown_dependency_cancels_with_its_name() -> None:
     alice = cluster.add_client()
     cluster.submit(alice, {"x": ["gone"]})
     assert cluster.heard["alice"] == {"x": "cancelled"}
-    assert "'gone'" in cluster.messages["alice"][0].reason
+    assert cluster.messages["alice"][0].reason == "lost dependencies"
+    assert "'gone'" in cluster.messages["alice"][0].text
     assert not cluster.state.tasks
 
 

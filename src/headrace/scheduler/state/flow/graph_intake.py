@@ -75,9 +75,9 @@ def take_graph(state: SchedulerCore, client: ClientState, message: SubmitGraph) 
             return _close(state, client, message)
         external.append(task)
     generation, offset = _priority_base(state, client, message)
-    listed, created = _make_tasks(state, message, generation, offset)
+    listed, created, described = _make_tasks(state, message, generation, offset)
     if message.dependencies:
-        _connect(message, listed, created, external)
+        _connect(message, listed, created + described if described else created, external)
     _note_computation(state, client, message, created)
     told = _mark_wanted(state, client, message, listed, created)
     if state.graph_observer is not None:
@@ -144,19 +144,27 @@ def _priority_base(state: SchedulerCore, client: ClientState, message: SubmitGra
 
 def _make_tasks(
     state: SchedulerCore, message: SubmitGraph, generation: float, offset: int
-) -> tuple[list[TaskState], list[TaskState]]:
-    """All tasks of the message, and those of them that were not known as computable before."""
+) -> tuple[list[TaskState], list[TaskState], list[TaskState]]:
+    """All tasks of the message, those of them that were not known as computable before, and those whose data is there.
+
+    The last are data that a client has scattered: should these be lost, they can be computed from now on.
+    """
     tasks = state.tasks
     functions = [state.functions.intern(pickled) for pickled in message.functions]
     options = message.options or [NO_OPTIONS]
     calls, option_of, rank = message.calls, message.option_of, message.rank
     listed: list[TaskState] = []
     created: list[TaskState] = []
+    described: list[TaskState] = []
     for position, key in enumerate(message.keys):
         task = tasks.get(key)
         if task is None:
             task = tasks.new(key)
-        elif task.who_has or (task.function is not None and not _lost_for_good(task)):
+        elif task.who_has:
+            if task.function is not None or not _is_describable(message, position, task):
+                listed.append(task)
+                continue
+        elif task.function is not None and not _lost_for_good(task):
             listed.append(task)
             continue
         elif task.function is not None:
@@ -176,8 +184,13 @@ def _make_tasks(
         place = rank[position] if rank else offset + position
         task.priority = (-chosen.priority, generation, place)
         listed.append(task)
-        created.append(task)
-    return listed, created
+        (described if task.who_has else created).append(task)
+    return listed, created, described
+
+
+def _is_describable(message: SubmitGraph, position: int, task: TaskState) -> bool:
+    """Whether scattered data may be given what computes them: what needs them already must not be among their needs."""
+    return task.state == "memory" and not (task._dependents and message.dependencies and message.dependencies[position])
 
 
 def _lost_for_good(task: TaskState) -> bool:
