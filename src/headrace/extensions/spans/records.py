@@ -214,8 +214,6 @@ class Span:
     @property
     def nthreads_intervals(self) -> list[tuple[float, float, int]]:
         """Threads of the cluster while this span was active: (from, to, threads)."""
-        if not self.start:
-            return []
         begin, end = self.enqueued, self.stop
         history = [*(self._threads() if callable(self._threads) else self._threads), (float("inf"), 0)]
         found = []

@@ -73,9 +73,9 @@ class SpansSchedulerExtension:
         return found
 
     def find_by_tags(self, *tags: str) -> Iterable[Span]:
-        """Spans that have all these tags, those around others before them."""
+        """Spans that have any of these tags, those around others before them."""
         wanted = set(tags)
-        found = [each for each in self.spans.values() if wanted <= set(each.name)]
+        found = [each for each in self.spans.values() if not wanted.isdisjoint(each.name)]
         return iter(sorted(found, key=lambda each: len(each.name)))
 
     def merge_all(self) -> Span:
@@ -87,7 +87,7 @@ class SpansSchedulerExtension:
         return Span.merge(*self.root_spans)
 
     def merge_by_tags(self, *tags: str) -> Span:
-        """All spans that have these tags as one.
+        """All spans that have any of these tags as one.
 
         Raises:
             ValueError: there is none.
