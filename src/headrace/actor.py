@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask._task_spec import TaskRef
 
+from headrace.common.callables import has_arg
 from headrace.common.current_run import client_here, worker_here
 from headrace.common.keys import Key, to_wire
 from headrace.exceptions import LostActorError, UnknownMessage
@@ -39,7 +40,7 @@ logger = logging.getLogger("distributed.actor")
 #: Seconds to reach a worker that has an actor. One that was restarted has another address and no actors.
 CONNECT_SECONDS = 5.0
 _MISSING = object()
-_PRIVATE = ("_cls", "_address", "_future", "_client")
+_PRIVATE = ("_cls", "_address", "_future", "_client", "_own")
 
 
 class BaseActorFuture(ABC, Awaitable[T]):
@@ -163,7 +164,7 @@ class Actor(TaskRef):  # type: ignore[misc]
     <Actor: list, key=list-1>
     """
 
-    __slots__ = ("__weakref__", "_address", "_client", "_cls", "_future")
+    __slots__ = ("__weakref__", "_address", "_client", "_cls", "_future", "_own")
 
     def __init__(self, cls: type, address: str, key: object, worker: object = None) -> None:
         super().__init__(key)
@@ -172,12 +173,19 @@ class Actor(TaskRef):  # type: ignore[misc]
         set_own(self, "_address", address)
         set_own(self, "_future", None)
         set_own(self, "_client", None)
+        set_own(self, "_own", ())
+
+    @classmethod
+    def standing_for(cls, instance: object, address: str, key: object) -> Actor:
+        """The proxy of an object that lives on a worker."""
+        own = getattr(instance, "__dict__", {})
+        return _proxy(type(instance), address, key, tuple(name for name in own if not name.startswith("_")))
 
     def __repr__(self) -> str:
         return f"<Actor: {self._cls.__name__}, key={self.key}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Actor, (self._cls, self._address, self.key)
+        return _proxy, (self._cls, self._address, self.key, self._own)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *(name for name in dir(self._cls) if not name.startswith("_"))})
@@ -197,16 +205,24 @@ class Actor(TaskRef):  # type: ignore[misc]
         if not callable(found):
             if found is _MISSING and name.startswith("_"):  # what displays and debuggers try
                 raise AttributeError(f"{self._cls.__name__!r} has no attribute {name!r}")
-            return self._read(name)
+            return self._read(name, found is not _MISSING or name in self._own)
+        takes_it = has_arg(found, "separate_thread")
 
         @functools.wraps(found)
         def method(*args: object, **kwargs: object) -> BaseActorFuture[Any]:
+            if not takes_it:  # documented for all methods; here they run in the actors' thread in any case
+                kwargs.pop("separate_thread", None)
             return _Caller.here(self).call(self, name, (args, kwargs))
 
         return method
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, known: bool) -> Any:
         caller = _Caller.here(self)
+        if not known and caller.asynchronous():  # whether the object has it cannot be found out without waiting
+            raise AttributeError(
+                f"{self._cls.__name__!r} has no attribute {name!r}; one that it was given since it was made is "
+                "read by a method, or from a synchronous client"
+            )
         future = caller.call(self, name, None)
         return future if caller.asynchronous() else future.result()
 
@@ -218,7 +234,7 @@ class Actor(TaskRef):  # type: ignore[misc]
 
     def _of(self, client: Client, future: Future[Any]) -> Actor:
         """The same for a client, whose `future` keeps the actor alive."""
-        mine = Actor(self._cls, self._address, self.key)
+        mine = _proxy(self._cls, self._address, self.key, self._own)
         object.__setattr__(mine, "_client", client)
         object.__setattr__(mine, "_future", future)
         return mine
@@ -228,6 +244,13 @@ class Actor(TaskRef):  # type: ignore[misc]
             f"Worker holding Actor was lost: the {self._cls.__name__} {self.key!r} lived on the worker at "
             f"{self._address}; {why}"
         )
+
+
+def _proxy(cls: type, address: str, key: object, own: tuple[str, ...]) -> Actor:
+    """An actor's proxy; `own` has the names of the attributes that the object has beside its class."""
+    actor = Actor(cls, address, key)
+    object.__setattr__(actor, "_own", own)
+    return actor
 
 
 class ProxyRPC:

@@ -11,7 +11,7 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, Worker, futures_of, get_client, get_worker
+from headrace import Client, Worker, futures_of, get_client, get_worker, wait
 from headrace.actor import REACTIONS, Actor, ActorFuture, BaseActorFuture, Channel, EagerActorFuture
 from headrace.exceptions import LostActorError, UnknownMessage
 from headrace.messages.actor_calls import ActorReply
@@ -100,12 +100,34 @@ async def test_methods_and_attributes(c: Client, s: Any, a: Worker, b: Worker) -
     address, thread = await actor.where()
     assert address == a.address
     assert thread != threading.get_ident()
+    assert not hasattr(actor, "no_such")
+    assert hasattr(pickle.loads(pickle.dumps(actor)), "own")
+    assert await actor.add(separate_thread=False) == 12
+    assert await actor.add_async(separate_thread=True) == 13
     assert len(await actor.large(3_000_000)) == 3_000_000
     assert s.tasks[future.key].actor
     assert s.workers[a.address].actors == {s.tasks[future.key]}
     assert isinstance(a.actors[future.key], Counter)
     assert "add" in dir(actor)
     assert actor == pickle.loads(pickle.dumps(actor))
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3)
+async def test_actors_that_share_a_datum_are_spread(c: Client, s: Any, *workers: Worker) -> None:
+    shared = (await c.scatter([b"x" * 1_000_000], workers=[workers[0].address]))[0]
+    made = c.map(Counter, [shared] * 6, actor=True, pure=False)
+    await wait(made)
+    assert [len(each.actors) for each in workers] == [2, 2, 2]
+    assert {len(each.actors) for each in s.workers.values()} == {2}
+
+
+@gen_cluster(client=True)
+async def test_one_collection_that_is_to_be_an_actor(c: Client, s: Any, a: Worker, b: Worker) -> None:
+    counter = dask.delayed(Counter)(3)
+    actor = await c.compute(counter, actors=counter)
+    assert type(actor) is Actor
+    assert await actor.n == 3
+    assert type(await c.compute(dask.delayed(Counter)(4, dask_key_name="four"), actors="four")) is Actor
 
 
 @gen_cluster(client=True)

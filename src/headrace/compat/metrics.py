@@ -13,6 +13,8 @@ from functools import partial, wraps
 from time import monotonic, perf_counter, process_time, thread_time, time
 from typing import Any, Literal, TypeVar
 
+from headrace.common.current_run import key_here, worker_here
+
 __all__ = [
     "ContextMeter",
     "DelayedMetricsLedger",
@@ -108,17 +110,20 @@ class ContextMeter:
 
     @contextmanager
     def clear_callbacks(self) -> Iterator[None]:
-        """Have none of the callbacks that were set further out called in this context."""
-        token = self._callbacks.set({})
+        """Have none of the callbacks that were set further out called in this context, nor the task's worker told."""
+        token = self._callbacks.set({_CLEARED: _drop})
         try:
             yield
         finally:
             self._callbacks.reset(token)
 
     def digest_metric(self, label: Hashable, value: float, unit: str) -> None:
-        """Tell the callbacks of a measurement."""
-        for callback in self._callbacks.get().values():
+        """Tell the callbacks of a measurement; in a task, the worker is told as well, for `Span` and the scheduler."""
+        callbacks = self._callbacks.get()
+        for callback in callbacks.values():
             callback(label, value, unit)
+        if self is context_meter and _CLEARED not in callbacks:
+            _tell_worker(label, value, unit)
 
     @contextmanager
     def meter(
@@ -138,7 +143,9 @@ class ContextMeter:
             func: the function to read before and after.
             floor: least value; False for no bound.
         """
-        if not self._callbacks.get():  # without callbacks, only the reading itself costs time
+        if not self._callbacks.get() and (
+            self is not context_meter or worker_here() is None
+        ):  # without callbacks, only the reading itself costs time
             with meter(func, floor=floor) as output:
                 yield output
             return
@@ -155,6 +162,26 @@ class ContextMeter:
         finally:
             output.delta = _at_least(output.delta - inner, floor)
             self.digest_metric(label, output.delta, unit)
+
+
+#: The key under which it is noted that callbacks set further out are not to be called.
+_CLEARED = object()
+
+
+def _drop(_: Hashable, value: float, unit: str) -> None:
+    """The callback where there is to be none."""
+
+
+def _tell_worker(label: Hashable, value: float, unit: str) -> None:
+    """Have the worker of the task that runs here, if one does, note a measurement; others pay nothing."""
+    worker, key = worker_here(), key_here()
+    if worker is not None and key is not None:
+        from .spans import SpansWorkerExtension
+
+        extension = worker.extensions.get("spans")
+        if extension is None:
+            extension = worker.extensions.setdefault("spans", SpansWorkerExtension(worker))
+        extension.note(key, label, value, unit)
 
 
 def _on_this_loop(callback: Callback) -> Callback:

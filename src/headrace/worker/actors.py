@@ -83,7 +83,7 @@ class ActorHost:
         from headrace.actor import Actor
 
         self.instances[key] = instance
-        return Actor(type(instance), self._worker.address, from_wire(key))
+        return Actor.standing_for(instance, self._worker.address, from_wire(key))
 
     def forget(self, keys: list[Key]) -> None:
         """Drop actors that nobody wants any more; other keys are no matter."""

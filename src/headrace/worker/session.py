@@ -49,7 +49,7 @@ LONGEST_PAUSE = 2.0
 def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
     """The extensions' parts of a heartbeat, by their names."""
     said = {}
-    for name, extension in extensions.items():
+    for name, extension in list(extensions.items()):  # a task may add one from its thread
         if hasattr(extension, "heartbeat"):
             try:
                 said[name] = extension.heartbeat()

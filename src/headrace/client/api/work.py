@@ -541,16 +541,19 @@ def actor_annotations(actors: Any, wanted: Iterable[Any]) -> dict[str, dict[Any,
     """Annotations by key for the results that are to live as actors; never for what they are only computed from.
 
     Args:
-        actors: True for all that are wanted; or keys or collections, or a dictionary of these with True or False.
+        actors: True for all that are wanted; or keys or collections, one or several, or a dictionary of these with True
+            or False.
         wanted: keys of the results.
     """
     if actors is None or actors is False:
         return {}
     if actors is True:
         return {"actor": dict.fromkeys(wanted, True)}
-    given = actors if isinstance(actors, Mapping) else dict.fromkeys(actors, True)
+    if isinstance(actors, str) or hasattr(actors, "__dask_keys__"):
+        actors = [actors]
+    given = actors.items() if isinstance(actors, Mapping) else [(item, True) for item in actors]
     chosen: dict[Any, bool] = {}
-    for item, value in given.items():
+    for item, value in given:
         keys = item.__dask_keys__() if hasattr(item, "__dask_keys__") else [item]
         chosen.update(dict.fromkeys(_flatten(keys), bool(value)))
     return {"actor": chosen}

@@ -157,6 +157,12 @@ class SchedulerState(SchedulerServer, DocumentedServer):
         return self.core.resources
 
     @property
+    def cumulative_worker_metrics(self) -> dict[tuple[Any, ...], float]:
+        """What tasks have measured with `distributed.metrics.context_meter`: ("execute", prefix, label, unit)."""
+        metrics: dict[tuple[Any, ...], float] = self.shell.extensions["spans"].cumulative_worker_metrics
+        return metrics
+
+    @property
     def bandwidth(self) -> float:
         """Average speed of transfers between workers, as these measure it, in bytes per second."""
         return self.core.bandwidth

@@ -90,6 +90,8 @@ class Span:
         self._metadata = SpanMetadata()
         self._code: dict[tuple[Any, ...], None] = {}
         self._threads = total_nthreads_history
+        #: what its tasks have measured themselves, by ("execute", prefix, label, unit)
+        self.measured: dict[tuple[Any, ...], float] = defaultdict(float)
 
     def __repr__(self) -> str:
         return f"Span<name={self.name}, id={self.id}>"
@@ -201,12 +203,22 @@ class Span:
 
     @property
     def cumulative_worker_metrics(self) -> dict[tuple[Any, ...], float]:
-        """Seconds by ("execute", prefix, action, "seconds"), its children's included."""
+        """Seconds by ("execute", prefix, action, "seconds"), its children's included.
+
+        What tasks have measured themselves with `distributed.metrics.context_meter` is among them, by its label and
+        unit; seconds of it are not counted as "compute" again.
+        """
         totals: dict[tuple[Any, ...], float] = defaultdict(float)
         for group in self.traverse_groups():
             for action, seconds in group.all_durations.items():
                 totals["execute", group.prefix.name, action, "seconds"] += seconds
-        used = sum(totals.values())
+        for each in self.traverse_spans():
+            for name, value in each.measured.items():
+                totals[name] += value
+                computing = (*name[:2], "compute", "seconds")
+                if name[-1] == "seconds" and computing in totals:
+                    totals[computing] = max(0.0, totals[computing] - value)
+        used = sum(value for name, value in totals.items() if name[-1] == "seconds")
         if (possible := self.active_cpu_seconds) > used:
             totals["execute", "N/A", "idle or other spans", "seconds"] = possible - used
         return dict(totals)
@@ -214,8 +226,6 @@ class Span:
     @property
     def nthreads_intervals(self) -> list[tuple[float, float, int]]:
         """Threads of the cluster while this span was active: (from, to, threads)."""
-        if not self.start:
-            return []
         begin, end = self.enqueued, self.stop
         history = [*(self._threads() if callable(self._threads) else self._threads), (float("inf"), 0)]
         found = []

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from headrace import config
+from headrace.common.keys import key_prefix
 from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.records.groups import TaskGroup
 from headrace.scheduler.state.records.tasks import TaskState
@@ -27,6 +28,7 @@ class SpansSchedulerExtension:
 
     Attributes:
         scheduler: the public Scheduler.
+        cumulative_worker_metrics: what all tasks have measured themselves, by ("execute", prefix, label, unit).
     """
 
     def __init__(self, scheduler: HasShell | Shell) -> None:
@@ -36,6 +38,7 @@ class SpansSchedulerExtension:
         self._spans: dict[str, Span] = {}
         self._root_spans: list[Span] = []
         self._defaults: dict[str, Span] = {}
+        self.cumulative_worker_metrics: dict[tuple[Any, ...], float] = defaultdict(float)
         self._shell.core.span_observer = self._observe
 
     def _threads(self) -> list[tuple[float, int]]:
@@ -73,9 +76,9 @@ class SpansSchedulerExtension:
         return found
 
     def find_by_tags(self, *tags: str) -> Iterable[Span]:
-        """Spans that have all these tags, those around others before them."""
+        """Spans that have any of these tags, those around others before them."""
         wanted = set(tags)
-        found = [each for each in self.spans.values() if wanted <= set(each.name)]
+        found = [each for each in self.spans.values() if not wanted.isdisjoint(each.name)]
         return iter(sorted(found, key=lambda each: len(each.name)))
 
     def merge_all(self) -> Span:
@@ -87,7 +90,7 @@ class SpansSchedulerExtension:
         return Span.merge(*self.root_spans)
 
     def merge_by_tags(self, *tags: str) -> Span:
-        """All spans that have these tags as one.
+        """All spans that have any of these tags as one.
 
         Raises:
             ValueError: there is none.
@@ -124,8 +127,18 @@ class SpansSchedulerExtension:
                     span.add_metadata(span_metadata)
         return added
 
-    def heartbeat(self, ws: object, data: Mapping[Any, float]) -> None:
-        """Accepted for compatibility: figures of tasks come with their results."""
+    def heartbeat(self, ws: object, data: Iterable[Any]) -> None:
+        """Add up what tasks on a worker have measured: [id of the span or None, group, label's parts, unit, sum]."""
+        if not data:
+            return
+        self._find_defaults()
+        for span_id, group_name, parts, unit, value in data:
+            name = ("execute", key_prefix(group_name), *parts, unit)
+            self.cumulative_worker_metrics[name] += value
+            group = self._shell.core.tasks.groups.get(group_name)
+            span = self._spans.get(span_id or (group.span_id if group is not None else None) or "")
+            if span is not None:
+                span.measured[name] += value
 
     def _ensure(self, annotation: Any) -> Span | None:
         """The innermost span of an annotation, made with those around it; None if that is not one."""

@@ -26,7 +26,9 @@ class SharedMetadata:
         path = list(keys) if isinstance(keys, (list, tuple)) else [keys]
         node = self.shell.task_metadata
         for key in path[:-1]:
-            node = node.setdefault(key, {})
+            if not isinstance(node.get(key), dict):
+                node[key] = {}
+            node = node[key]
         node[path[-1]] = value
 
     def get_metadata(self, keys: object, default: object = "__no_default__") -> Any:

@@ -41,7 +41,13 @@ BUSY_SAMPLE = 20
 
 def place(state: SchedulerCore, task: TaskState, recommendations: Recommendations) -> None:
     """Send a task that is ready to a worker, or park it; one that is parked as it should be stays as it is."""
-    candidates = restricted_workers(state, task) if task.options is not NO_OPTIONS else None
+    candidates = None
+    if task.options is not NO_OPTIONS:
+        candidates = restricted_workers(state, task)
+        if task.options.actor and candidates is None:
+            candidates = list(
+                state.running
+            )  # wherever its data are: it stays for long, and will have a thread to itself
     if state.staying:
         candidates = candidates_among(state, task, candidates)
     if candidates is None:
@@ -151,20 +157,28 @@ def _best_for(state: SchedulerCore, task: TaskState, candidates: list[WorkerStat
     else:
         pool = candidates
     best: WorkerState | None = None
-    best_cost: tuple[float, float, int] | None = None
+    best_cost: tuple[float, ...] | None = None
+    actor = task.options.actor
     scarce = task.options if candidates is not None and task.options.resources else None
     for worker in pool:
         missing = total - here.get(worker, 0)
         start = worker.occupancy / (worker.nthreads if scarce is None else lanes(worker, scarce))
         if missing:
             start += TRANSFER_LATENCY + missing / state.bandwidth
-        cost = (start, len(worker.processing) / worker.nthreads, worker.nbytes)
+        cost: tuple[float, ...] = (start, len(worker.processing) / worker.nthreads, worker.nbytes)
+        if actor:
+            cost = (_count_actors(worker), *cost)
         if best_cost is None or cost < best_cost:
             best, best_cost = worker, cost
     if best is not None and total > best.memory_limit > 0:
         large = (worker for worker in (candidates or state.running) if not 0 < worker.memory_limit < total)
         return min(large, key=_load, default=None)
     return best
+
+
+def _count_actors(worker: WorkerState) -> int:
+    """Actors that live on a worker or are being made there."""
+    return len(worker.actors) + sum(task.options.actor for task in worker.processing)
 
 
 def assign(state: SchedulerCore, task: TaskState, worker: WorkerState) -> None:
