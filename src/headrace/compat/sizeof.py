@@ -1,4 +1,4 @@
-"""`distributed.sizeof`: how many bytes a value takes."""
+"""`distributed.sizeof`: sizes of values in memory."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import logging
 
 from dask.sizeof import sizeof
 
-__all__ = ["safe_sizeof", "sizeof"]
+from headrace.containment import contained
 
-logger = logging.getLogger("distributed.sizeof")
+logger = logging.getLogger(__name__)
+
+__all__ = ["safe_sizeof", "sizeof"]
 
 
 def safe_sizeof(obj: object, default_size: float = 1e6) -> int:
-    """The bytes that a value takes; `default_size`, with a warning in the log, if it cannot be asked."""
+    """Bytes of memory that a value takes.
+
+    Args:
+        obj: any value.
+        default_size: what is returned, in bytes, if `sizeof` fails for it.
+    """
     try:
         return int(sizeof(obj))
-    except Exception:  # whatever a value's own methods raise
-        logger.warning(
-            "cannot tell the size of a %s: taken for %s bytes", type(obj).__qualname__, int(default_size), exc_info=True
-        )
+    except BaseException as raised:
+        raised = contained(raised)
+        logger.warning("Sizeof calculation failed. Defaulting to %s bytes", int(default_size), exc_info=True)
         return int(default_size)

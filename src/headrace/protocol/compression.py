@@ -26,6 +26,8 @@ MOST_BYTES_EACH = 256
 _FLAG = 1 << 63
 _size = struct.Struct("<Q")
 MODULES = {"lz4": "lz4.block", "zstd": "zstandard"}
+#: What users have brought: by name, two functions from bytes to bytes. Both ends of a connection must have it.
+brought: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 
 
 def choose_compression(own: str | None, peer: object) -> str | None:
@@ -50,8 +52,11 @@ def offered_compression(configured: str | bool | None) -> str | None:
         return None
     if configured == "auto" or configured is True:
         return ",".join([name for name in MODULES if installed(name)]) or None
+    if configured == "zlib" or configured in brought:
+        return str(configured)
     if configured not in MODULES:
-        raise ValueError(f"distributed.comm.compression is {configured!r}; it can be null, auto, {', '.join(MODULES)}")
+        known = ", ".join([*MODULES, "zlib", *brought])
+        raise ValueError(f"distributed.comm.compression is {configured!r}; it can be null, auto, {known}")
     if not installed(configured):
         raise ValueError(
             f"distributed.comm.compression is {configured!r}, but the package "
@@ -64,7 +69,7 @@ class Compressor:
     """Compresses and decompresses frames with one algorithm.
 
     Args:
-        name: "lz4" or "zstd".
+        name: "lz4", "zstd", "zlib", or what a user has brought.
         level, threads: of zstd; `distributed.comm.zstd` by default. 0 threads means none beside the caller's, and -1
             one for each processor.
     """
@@ -72,8 +77,18 @@ class Compressor:
     def __init__(self, name: str, level: int | None = None, threads: int | None = None) -> None:
         self.name = name
         self._compress: Callable[[Any], bytes]
-        self._decompress: Callable[[Any, int], bytearray]
-        if name == "lz4":
+        self._decompress: Callable[[Any, int], Any]
+        #: whether what is compressed more than a receiver believes can be filled up
+        self._filled_up = name not in brought
+        if name in brought:
+            self._compress, decompress = brought[name]
+            self._decompress = lambda data, size: decompress(data)
+        elif name == "zlib":
+            import zlib
+
+            self._compress = zlib.compress
+            self._decompress = _decompress_zlib
+        elif name == "lz4":
             import lz4.block
 
             self._compress = lambda data: bytes(lz4.block.compress(data, store_size=False))
@@ -97,6 +112,8 @@ class Compressor:
             if len(frame) < MIN_BYTES or not self._promising(frame):
                 continue
             compressed = self._compress(frame)
+            if not self._filled_up and len(compressed) * MOST_BYTES_EACH < len(frame):
+                continue
             if len(compressed) < _WORTH * len(frame):
                 result[position] = _with_size(len(frame), compressed)
                 flags[position] = _FLAG
@@ -140,6 +157,16 @@ class Compressor:
 
 def _with_size(nbytes: int, compressed: bytes) -> bytes:
     return _size.pack(nbytes) + compressed + bytes(max(0, nbytes // MOST_BYTES_EACH - len(compressed)))
+
+
+def _decompress_zlib(data: Frame, size: int) -> bytearray:
+    import zlib
+
+    reader = zlib.decompressobj()
+    whole = bytearray(reader.decompress(data, size))  # no more than was said; the end may be padded (`_with_size`)
+    if not reader.eof and reader.decompress(reader.unconsumed_tail, 1):
+        raise ValueError("another length than was said")
+    return whole
 
 
 def _decompress_zstd(zstandard: ModuleType, data: Frame, size: int) -> bytearray:

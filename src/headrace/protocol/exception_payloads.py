@@ -234,7 +234,7 @@ def _chained(exception: BaseException | None, max_length: int, seen: dict[int, _
 
 
 def sound(exception: BaseException, max_length: int, text: str | None = None) -> BaseException:
-    """The exception, cut short if it is huge, if that survives a pickle round trip; else an `Exception` with its text."""
+    """The exception, cut if it is huge, if that survives a pickle round trip; else an `Exception` with its text."""
     text = _text(exception) if text is None else text
     try:
         whole = exception if len(text) <= max_length else _shortened(exception, max_length)
@@ -265,7 +265,7 @@ def _shortened(exception: BaseException, max_length: int) -> BaseException:
         made.args = args
     else:
         made.__init__(*args)  # type: ignore[misc]
-    kept = _OF_OSERROR if isinstance(exception, OSError) else ()
+    kept: tuple[str, ...] = _OF_OSERROR if isinstance(exception, OSError) else ()
     kept = _OF_IMPORT_ERROR if isinstance(exception, ImportError) else kept
     for name in kept:
         setattr(made, name, _cut(getattr(exception, name), max_length))

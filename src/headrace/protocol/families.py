@@ -12,13 +12,13 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import msgspec
 from dask.utils import has_keyword
 
 from headrace.containment import contained
 from headrace.exceptions import SerializationError
 
 from . import pickling as plain
+from .codec import decode, encode
 from .frames import Frame, Frames
 from .registered import (
     call_dumps,
@@ -36,9 +36,10 @@ Header = dict[str, Any]
 #: What is tried, in this order, if nobody says otherwise.
 DEFAULT = ("dask", "pickle")
 #: What can be serialized element by element.
-_ITERATED = (list, dict)
-#: What msgpack holds, beside collections.
-_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+_ITERATED = (list, dict, tuple, set, frozenset)
+_SEQUENCES: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+#: What msgpack holds, beside collections; the last two arrive as bytes.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview})
 #: Families that leave no element to others, or look for it themselves.
 _OURS = frozenset({"dask", "pickle", "msgpack", "cuda", "error"})
 
@@ -89,8 +90,8 @@ def serialize(
         serializers: names of families, in order of preference; ("dask", "pickle") by default.
         on_error: what to do if none can: "message" returns the text of the error for the receiver, "raise" raises.
         context: told to functions that have such a parameter.
-        iterate_collection: whether lists and dictionaries are serialized element by element; by default if an element
-            is of a registered class, or pickles are not allowed.
+        iterate_collection: whether collections are serialized element by element; by default if an element is of a
+            registered class.
 
     Returns:
         A dictionary that `deserialize` needs, and a list of bytes-like objects.
@@ -254,7 +255,7 @@ class _UnopenedUnpickler(pickle.Unpickler):
 
 def check_dask_serializable(x: Any) -> bool:
     """Whether an object, or an element of a collection, is of a class with functions of its own."""
-    if type(x) in (list, set, tuple):
+    if type(x) in (list, set, tuple, frozenset):
         return any(map(check_dask_serializable, x))
     if type(x) is dict:
         return any(map(check_dask_serializable, x.values()))
@@ -262,7 +263,7 @@ def check_dask_serializable(x: Any) -> bool:
 
 
 def _by_element(x: object, names: list[str]) -> bool:
-    if not _OURS.issuperset(names):
+    if type(x) in (list, dict) and not _OURS.issuperset(names):
         return True  # whether a user's family wants an element, only trying tells
     return "dask" in names and check_dask_serializable(x)
 
@@ -292,8 +293,9 @@ def _deserialize_collection(header: Header, frames: list[Any], deserializers: It
     for sub_header, count in zip(header["sub-headers"], header["frame-lengths"], strict=True):
         values.append(deserialize(sub_header, frames[start : start + count], deserializers))
         start += count
-    if header["type-serialized"] == "list":
-        return values
+    made = _SEQUENCES.get(header["type-serialized"])
+    if made is not None:
+        return made(values)
     if header["keys"] is None:
         return dict(zip(values[::2], values[1::2], strict=True))
     return dict(zip(header["keys"], values, strict=True))
@@ -361,38 +363,33 @@ def msgpack_dumps(x: object) -> tuple[Header, list[Any]]:
     Raises:
         NotImplementedError: `x` holds something else.
     """
-    _check_plain(x)
     try:
-        return {"serializer": "msgpack"}, [msgspec.msgpack.encode(x)]
-    except (OverflowError, RecursionError, ValueError) as error:
+        _check_plain(x)
+        return {"serializer": "msgpack"}, encode(x)
+    except (RecursionError, ValueError) as error:
         raise NotImplementedError(f"msgpack cannot hold this {type(x).__name__}: {error}") from None
 
 
 def _check_plain(value: Any) -> None:
     """Refuse what would come back as something else."""
     kind = type(value)
-    if kind is list or kind is tuple:
+    if kind in _SEQUENCES.values():
         for part in value:
             _check_plain(part)
     elif kind is dict:
         for key, part in value.items():
             _check_plain(key)
             _check_plain(part)
-    elif kind not in _PLAIN:
+    elif kind is int:
+        if not -(2**63) <= value < 2**64:
+            raise NotImplementedError("msgpack cannot hold so large a number")
+    elif kind not in _PLAIN and not issubclass(kind, float):  # a float64 of numpy arrives as Python's
         raise NotImplementedError(f"msgpack cannot hold a {kind.__name__}")
 
 
 def msgpack_loads(header: Header, frames: list[Any]) -> Any:
-    """Load what `msgpack_dumps` made; lists come as tuples."""
-    return _with_tuples(msgspec.msgpack.decode(b"".join(frames)))
-
-
-def _with_tuples(value: object) -> object:
-    if type(value) is list:
-        return tuple(map(_with_tuples, value))
-    if type(value) is dict:
-        return {key: _with_tuples(part) for key, part in value.items()}
-    return value
+    """Load what `msgpack_dumps` made."""
+    return decode(frames)
 
 
 def serialization_error_loads(header: Header, frames: list[Any]) -> Any:

@@ -6,8 +6,10 @@ another process does not have (`__main__`, modules registered by value). Large b
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -23,22 +25,103 @@ from .unpickling import unpickle
 #: Buffers and pickles of this many bytes and more travel as frames of their own.
 OUT_OF_BAND_BYTES = 64 * 1024
 
-#: The plain pickler; another one once a class has functions of its own (`registered`).
-Pickler: type[pickle.Pickler] = pickle.Pickler
-_pickle_dumps: Callable[..., bytes] = pickle.dumps
 _BYTES = (bytes, bytearray)
+#: Of these no class can be registered, and no array is in them.
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes})
+#: A pickler that has written more is not kept: its memo has grown, and is cleared each time.
+_KEPT_BYTES = 1000
+_local = threading.local()
 
 
-def use_pickler(kind: type[pickle.Pickler]) -> None:
-    """Pickle with this class from now on. The plain function, which is used until then, is a little faster."""
+def _pickle_plainly(value: object, protocol: int, buffer_callback: BufferCallback | None = None) -> bytes:
+    if _arrays_may_be_in_it():
+        return _pickle_dumps(value, protocol, buffer_callback=buffer_callback)
+    return pickle.dumps(value, protocol, buffer_callback=buffer_callback)
+
+
+#: The plain pickler; another one once a class has functions of its own, or arrays may turn up (`registered`).
+Pickler: type[pickle.Pickler] = pickle.Pickler
+_pickle_dumps: Callable[..., bytes] = _pickle_plainly
+
+
+def _arrays_may_be_in_it() -> bool:
+    if Pickler is pickle.Pickler and "numpy" in sys.modules:
+        from .registered import take_part
+
+        take_part()
+        return True
+    return False
+
+
+def current_pickler() -> type[pickle.Pickler]:
+    """The plain pickler, with functions for all that has turned up so far."""
+    _arrays_may_be_in_it()
+    look_around: Callable[[], bool] | None = getattr(Pickler, "look_around", None)
+    if look_around is not None:
+        look_around()
+    return Pickler
+
+
+def use_pickler(kind: type[pickle.Pickler], look_around: Callable[[], bool]) -> None:
+    """Pickle with this class from now on. The plain function, which is used until then, is a little faster.
+
+    Args:
+        look_around: called when modules were imported, or classes registered with `copyreg`; returns whether it has
+            seen all there is to see, or is to be called again.
+    """
     global Pickler, _pickle_dumps
 
+    modules, reducers, seen = sys.modules, copyreg.dispatch_table, [0, 0]
+
     def dumps_with_pickler(value: object, protocol: int, buffer_callback: BufferCallback | None = None) -> bytes:
-        file = io.BytesIO()
-        kind(file, protocol, buffer_callback=buffer_callback).dump(value)
-        return file.getvalue()
+        if len(modules) != seen[0] or len(reducers) != seen[1]:
+            seen[:] = len(modules), len(reducers)
+            if not look_around():
+                seen[0] = 0
+        try:
+            kept: KeptPickler = _local.kept
+        except AttributeError:
+            kept = KeptPickler(kind)
+        if kept.in_use or kept.kind is not kind:  # pickling may come here again
+            kept = KeptPickler(kind)
+        kept.in_use = True  # for good, if it fails half way
+        callbacks = kept.callbacks
+        callbacks.append(buffer_callback)
+        kept.dump(value)
+        callbacks.clear()
+        file = kept.file
+        data = file.getvalue()
+        if len(data) <= _KEPT_BYTES:
+            kept.clear_memo()  # nothing of the value is kept
+            file.seek(0)
+            file.truncate()
+            kept.in_use = False
+            _local.kept = kept
+        return data
 
     Pickler, _pickle_dumps = kind, dumps_with_pickler
+
+
+class KeptPickler:
+    """A pickler of one thread, with its target: making one costs more than using it."""
+
+    __slots__ = ("callbacks", "clear_memo", "dump", "file", "in_use", "kind")
+
+    def __init__(self, kind: type[pickle.Pickler]) -> None:
+        self.kind = kind
+        #: what is asked about buffers, if there is anything
+        self.callbacks: list[BufferCallback | None] = []
+        callbacks = self.callbacks  # not `self`: who is in a circle lives until the collector comes
+
+        def keep(buffer: pickle.PickleBuffer) -> object:
+            callback = callbacks[0]
+            return callback is None or callback(buffer)
+
+        self.file = io.BytesIO()
+        pickler = kind(self.file, 5, buffer_callback=keep)
+        self.dump = pickler.dump
+        self.clear_memo = pickler.clear_memo
+        self.in_use = False
 
 
 def in_band(kept: list[Frame], smallest: int, buffer: pickle.PickleBuffer) -> bool:
@@ -63,11 +146,16 @@ def dumps(value: Any, smallest: int = OUT_OF_BAND_BYTES, explain: bool = True) -
     Raises:
         SerializationError: it cannot be pickled; names its type and the cause.
     """
-    buffers: list[Frame] = []
-
-    keep_large = partial(in_band, buffers, smallest)
-    if type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES:
+    kind = type(value)
+    if kind in _ATOMS:
+        if kind is not bytes or len(value) < OUT_OF_BAND_BYTES:
+            data = pickle.dumps(value, 5)
+            return data if len(data) < OUT_OF_BAND_BYTES else Frames([data])
         value = _LargeBytes(value)
+    elif kind is bytearray and len(value) >= OUT_OF_BAND_BYTES:
+        value = _LargeBytes(value)
+    buffers: list[Frame] = []
+    keep_large = partial(in_band, buffers, smallest)
     try:
         data = _pickle_dumps(value, 5, buffer_callback=keep_large)
         # `find`, because `in` costs twice as much: it tries a bytes' index first

@@ -13,9 +13,16 @@ from typing import Any
 
 from headrace.containment import let_pass
 
-from . import pickling as plain
 from .frames import Frame
-from .pickling import _BYTES, OUT_OF_BAND_BYTES, _LargeBytes, cloudpickle_or_explain, in_band, names_module_by_value
+from .pickling import (
+    _BYTES,
+    OUT_OF_BAND_BYTES,
+    _LargeBytes,
+    cloudpickle_or_explain,
+    current_pickler,
+    in_band,
+    names_module_by_value,
+)
 
 
 class _Pieces:
@@ -40,7 +47,7 @@ def dumps_in_pieces(value: Any) -> tuple[list[Frame], list[Frame]]:
         value = _LargeBytes(value)
     target = _Pieces()
     try:
-        plain.Pickler(target, 5, buffer_callback=partial(in_band, target.buffers, OUT_OF_BAND_BYTES)).dump(value)
+        current_pickler()(target, 5, buffer_callback=partial(in_band, target.buffers, OUT_OF_BAND_BYTES)).dump(value)
         by_value = any(b"__main__" in piece or names_module_by_value(piece) for piece in target.pieces)  # type: ignore[arg-type]
     except BaseException as raised:
         let_pass(raised)

@@ -1,15 +1,20 @@
 """Classes that users serialize with functions of their own, wherever pickling meets an instance.
 
-`dask_serialize` and `dask_deserialize` take them. Until the first class is registered this module is not in the way of
-anything: it is then that the picklers of `pickle` and `by_value` are told of it. No sockets, no families here.
+`dask_serialize` and `dask_deserialize` take them. Those for well-known packages are there from the start (`libraries`),
+and cost nothing until such an object turns up. Until the first class is registered, or numpy is imported, this module
+is not in the way of anything: it is then that the picklers of `pickle` and `by_value` are told of it. No sockets, no
+families here.
 """
 
 from __future__ import annotations
 
 import copyreg
+import importlib
 import pickle
+import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -18,6 +23,7 @@ from dask.utils import Dispatch, has_keyword
 from . import pickling as plain
 from .frames import Frame
 from .functions import by_value
+from .libraries import BY_FUNCTIONS, LIBRARIES, ON_DEVICES, LibraryClass
 from .pickling import type_name
 from .serialization_context import current_context
 
@@ -33,6 +39,39 @@ _state = threading.local()
 
 class Registry(Dispatch):  # type: ignore[misc]
     """Functions by class, for its subclasses too; `register_lazy` takes one that registers once a package is used."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        for toplevel in LIBRARIES:
+            if name.startswith("dask") or toplevel in ON_DEVICES:
+                self._lazy[toplevel] = partial(self._meet, toplevel)
+        #: packages of which something has turned up, but not yet the part whose classes are known here
+        self._again: dict[str, Callable[[], None]] = {}
+
+    def dispatch(self, cls: type) -> Any:
+        """The function for a class.
+
+        Raises:
+            TypeError: there is none.
+        """
+        try:
+            return super().dispatch(cls)
+        finally:
+            if self._again:
+                self._lazy.update(self._again)
+                self._again.clear()
+
+    def register_if_absent(self, cls: type, function: Callable[..., Any]) -> None:
+        """Use a function for a class for which the user has not registered another."""
+        if cls not in self._lookup:
+            super().register(cls, function)
+
+    def _meet(self, toplevel: str) -> None:
+        _register_library(toplevel)
+
+    def ask_again(self, toplevel: str, register: Callable[[], None]) -> None:
+        """Call a function at the next object of a package, too."""
+        self._again[toplevel] = register
 
     def register(self, type: type | tuple[type, ...], func: Callable[..., Any] | None = None) -> Any:
         """Use a function for instances of a class (or of each of a tuple of classes); also as a decorator."""
@@ -57,8 +96,8 @@ class Registry(Dispatch):  # type: ignore[misc]
     def _changed(self) -> None:
         if self is dask_serialize:
             _reducers.clear()
-            plain.use_pickler(RegisteredPickler)
-            by_value.reduce_registered = reduce_registered
+            plain.use_pickler(RegisteredPickler, RegisteredPickler.look_around)
+            by_value.registered = _special
 
 
 #: Functions that turn an instance into a header (a dictionary of plain values) and frames (bytes-like objects).
@@ -66,8 +105,36 @@ dask_serialize = Registry("dask_serialize")
 #: Functions that turn header and frames into an instance.
 dask_deserialize = Registry("dask_deserialize")
 #: The same for objects in the memory of GPUs; used by the family "cuda" only.
-cuda_serialize = Dispatch("cuda_serialize")
-cuda_deserialize = Dispatch("cuda_deserialize")
+cuda_serialize = Registry("cuda_serialize")
+cuda_deserialize = Registry("cuda_deserialize")
+
+#: Packages with classes that pickle well enough, but in another way than here.
+_PICKLED_ANEW = ("numpy", "pyarrow")
+#: The classes of well-known packages that have turned up.
+_known: dict[type, LibraryClass] = {}
+
+
+def take_part() -> None:
+    """Have everything pickled with our functions for classes of well-known packages from now on."""
+    plain.use_pickler(LibraryPickler, LibraryPickler.look_around)
+    by_value.registered = _special
+
+
+def _register_library(toplevel: str) -> None:
+    """Register what is known of a package, unless the user has registered something for the same classes."""
+    ours, theirs = LIBRARIES[toplevel]
+    if theirs not in sys.modules:
+        for registry in (dask_serialize, dask_deserialize, cuda_serialize, cuda_deserialize):
+            if toplevel in registry._lazy:
+                registry.ask_again(toplevel, partial(_register_library, toplevel))
+        return
+    for known in importlib.import_module(f".libraries.{ours}", __package__).classes(toplevel):
+        _known[known.cls] = known
+        dask_serialize.register_if_absent(known.cls, known.dumps)
+        dask_deserialize.register_if_absent(known.cls, known.loads)
+        if known.cuda is not None:
+            cuda_serialize.register_if_absent(known.cls, known.cuda[0])
+            cuda_deserialize.register_if_absent(known.cls, known.cuda[1])
 
 
 def register_serialization(
@@ -150,11 +217,6 @@ def load_registered(kind: type, header: dict[str, Any], *frames: Frame) -> Any:
     return function(header, list(frames))
 
 
-def reduce_registered(value: object) -> Any:
-    """The reduction (as of `__reduce_ex__`) by functions of the class, or `NotImplemented`."""
-    return _reduce(value) if _reducers.find(type(value)) is _reduce else NotImplemented
-
-
 def frame_to_pickle(frame: Frame) -> bytes | pickle.PickleBuffer:
     """A frame such that a large one stays out of band."""
     return frame if type(frame) is bytes and len(frame) < plain.OUT_OF_BAND_BYTES else pickle.PickleBuffer(frame)
@@ -178,27 +240,45 @@ def _otherwise(value: object) -> Any:
     return reducer(value)
 
 
-class _Reducers(dict[type, Callable[[Any], Any]]):
-    """The reducers that the C pickler asks for, once a class: `_reduce` if it has functions, else the usual one."""
+class _SpecialReducers(dict[type, Callable[[Any], Any] | None]):
+    """The reducers of classes that are not to be pickled in the usual way; None of all others. Asked once a class."""
 
-    def find(self, kind: type) -> Callable[[Any], Any] | None:
-        """The reducer of a class; None leaves it to the pickler."""
-        found = self.get(kind)
-        if found is None and not issubclass(kind, type):
-            has_functions = not issubclass(kind, _NEVER) and dask_serialize.find(kind) is not None
-            found = _reduce if has_functions else copyreg.dispatch_table.get(kind, _reduce_ex)
-            if len(self) > _REMEMBERED:  # classes may be made by the thousand and thrown away
-                self.clear()
-            self[kind] = found
+    def __missing__(self, kind: type) -> Callable[[Any], Any] | None:
+        if len(self) > _REMEMBERED:  # classes may be made by the thousand and thrown away
+            self.clear()
+        found = self[kind] = self._find(kind)
         return found
+
+    def _find(self, kind: type) -> Callable[[Any], Any] | None:
+        function = None if issubclass(kind, (type, *_NEVER)) else dask_serialize.find(kind)
+        if function is None:
+            return None
+        known = next((_known[base] for base in kind.__mro__ if base in _known), None)
+        if known is None or known.dumps is not function:
+            return _reduce
+        if known.pickled is BY_FUNCTIONS:
+            return _reduce
+        return known.pickled if kind is known.cls and kind not in copyreg.dispatch_table else None
+
+
+class _Reducers(dict[type, Callable[[Any], Any]]):
+    """The reducers that the C pickler asks for, once a class: the special one if there is one, else the usual one."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        found = self.find(kind)
-        if found is None:
-            raise KeyError(kind)
+        if issubclass(kind, type):
+            raise KeyError(kind)  # which leaves it to the pickler
+        if len(self) > _REMEMBERED:
+            self.clear()
+        found = self[kind] = _special[kind] or copyreg.dispatch_table.get(kind, _reduce_ex)
         return found
 
+    def clear(self) -> None:
+        """Ask for every class anew."""
+        super().clear()
+        _special.clear()
 
+
+_special = _SpecialReducers()
 _reducers = _Reducers()
 
 
@@ -206,3 +286,43 @@ class RegisteredPickler(pickle.Pickler):
     """The plain pickler with the functions of registered classes."""
 
     dispatch_table = _reducers
+
+    @staticmethod
+    def look_around() -> bool:
+        """Ask for every class anew: somebody may have told `copyreg` how to reduce one."""
+        _reducers.clear()
+        return True
+
+
+class LibraryPickler(pickle.Pickler):
+    """The plain pickler with functions for a few classes of packages that have been imported.
+
+    For as long as the user has registered nothing. It knows these few by a plain dictionary, which costs ordinary
+    classes next to nothing. What cannot be pickled at all is met by cloudpickle's pickler (`by_value`).
+    """
+
+    dispatch_table: dict[type, Callable[[Any], Any]] = {}  # noqa: RUF012 - asked for by the C pickler
+
+    @staticmethod
+    def look_around() -> bool:
+        """Take note of packages that have been imported meanwhile, and of what `copyreg` knows."""
+        table: dict[type, Callable[[Any], Any]] = {}
+        done = True
+        for toplevel in _PICKLED_ANEW:
+            module = sys.modules.get(toplevel)
+            if module is None:
+                continue
+            if getattr(module.__spec__, "_initializing", False):  # its classes may not be there yet
+                done = False
+                continue
+            _register_library(toplevel)
+            for cls, known in _known.items():
+                if known.pickled is not None and known.pickled is not BY_FUNCTIONS:
+                    table[cls] = known.pickled
+        table |= copyreg.dispatch_table
+        current = LibraryPickler.dispatch_table  # stays the same object, which picklers have
+        for cls in current.keys() - table.keys():
+            current.pop(cls, None)
+        current.update(table)
+        _reducers.clear()
+        return done

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from headrace.protocol.compression import MODULES, Compressor, installed
+from headrace.protocol.compression import MODULES, Compressor, brought, installed
 from headrace.protocol.frames import Frame
 
 #: Bytes of the longest frame that all of them take.
@@ -33,16 +33,30 @@ def _same(data: Frame) -> Frame:
     return data
 
 
-def _available() -> dict[str | bool | None, Compression]:
+class Compressions(dict[str | bool | None, Compression]):
+    """What frames can be compressed with, by name. What a user adds can be named in the configuration, too."""
+
+    def __setitem__(self, name: str | bool | None, compression: Compression) -> None:
+        super().__setitem__(name, compression)
+        if isinstance(name, str):
+            brought[name] = compression.compress, compression.decompress
+
+    def __delitem__(self, name: str | bool | None) -> None:
+        super().__delitem__(name)
+        if isinstance(name, str):
+            brought.pop(name, None)
+
+
+def _available() -> Compressions:
     """The compressions that are installed, by name; "auto" is the first of lz4 and zstd."""
-    found: dict[str | bool | None, Compression] = {None: Compression(None, _same, _same)}
-    found[False] = found["auto"] = found[None]
+    none = Compression(None, _same, _same)
+    found: dict[str | bool | None, Compression] = {None: none, False: none, "auto": none}
     found["zlib"] = Compression("zlib", zlib.compress, zlib.decompress)
     for name in reversed(MODULES):
         if installed(name):
             tool = Compressor(name)
             found[name] = found["auto"] = Compression(name, tool.compress_whole, tool.decompress_whole)
-    return found
+    return Compressions(found)
 
 
 #: Registry of what frames can be compressed with; a user may add to it.

@@ -144,3 +144,7 @@ def sizeof_serialize(obj: Serialize) -> int:
 def sizeof_serialized(obj: Serialized) -> int:
     """Bytes of memory that a serialized value takes."""
     return int(sizeof(obj.header)) + sum(memoryview(frame).nbytes for frame in obj.frames)
+
+
+sizeof.register(Serialize, sizeof_serialize)
+sizeof.register(Serialized, sizeof_serialized)

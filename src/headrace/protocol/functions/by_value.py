@@ -10,14 +10,14 @@ import functools
 import io
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cloudpickle
 
 from headrace.common.importing import import_from_outside
-from headrace.protocol.arrow import reduce_file_info
 from headrace.protocol.frames import BufferCallback
+from headrace.protocol.libraries.arrow import reduce_file_info
 
 from .by_reference import has_lost_its_name, is_by_reference, replaced_modules
 from .classes import note_pickled, set_changed_class_state, set_class_state
@@ -28,8 +28,8 @@ from .snapshots import CACHED_FUNCTION, SLOT_NAMES, attributes_of
 #: The code of all functions that `functools.singledispatch` makes.
 _DISPATCHER: types.CodeType = getattr(functools.singledispatch(len), "__code__")  # noqa: B009 - mypy does not know it
 
-#: Set once a class has functions of its own (`registered`): the reduction by these, or `NotImplemented`.
-reduce_registered: Callable[[Any], Any] | None = None
+#: Set once a class may have functions of its own (`registered`): by class, what reduces its instances, or None.
+registered: Mapping[type, Callable[[Any], Any] | None] | None = None
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -39,10 +39,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     _changes = False
 
     def reducer_override(self, value: Any) -> Any:
-        if reduce_registered is not None:
-            reduced = reduce_registered(value)
-            if reduced is not NotImplemented:
-                return reduced
+        if registered is not None:
+            special = registered[type(value)]
+            if special is not None:
+                return special(value)
         if type(value) is CACHED_FUNCTION:
             return NotImplemented if is_by_reference(value) else self._reduce_cached(value)
         if type(value) is types.FunctionType and value.__code__ is _DISPATCHER and not is_by_reference(value):
