@@ -11,7 +11,12 @@ DOCS ?= docs/_build
 DASK_TESTS = dask.array.tests dask.bag.tests dask.dataframe.tests dask.dataframe.dask_expr.tests \
 	dask.dataframe.dask_expr.io.tests dask.tests.test_delayed dask.tests.test_base dask.tests.test_graph_manipulation
 # fastapi: Prefect 3.8 passes arguments that later ones do not take.
-LIBRARIES = scikit-learn xarray xgboost lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue
+LIBRARIES = scikit-learn xarray xgboost lightgbm dask-ml dask-jobqueue prefect-dask 'fastapi<0.140' tpot fugue \
+	dask-cloudprovider dask-databricks dask-gateway dask-gateway-server dask-kubernetes dask-labextension \
+	dask-memusage dask-mpi mpi4py mpich dask-remote-jobqueue dask-yarn ipyparallel \
+	afar coffea cubed dask-glm dask-image featuretools rechunker stackstac streamz tsfresh
+# Tests of their own, from the installed packages.
+LIBRARY_TESTS = dask_labextension.tests dask_mpi.tests.test_execute dask_mpi.tests.test_initialize
 ROUNDS ?= 50
 SEEDS ?= 10000
 SECONDS ?= 1200
@@ -77,6 +82,8 @@ ecosystem: $(VENV)/.installed-test
 # Large (some 2 GB): not part of `make test`, which runs those of the examples whose libraries are small.
 libraries: .venv-libraries/.installed
 	.venv-libraries/bin/python -m pytest tests/libraries $(ARGS)
+	PATH="$(CURDIR)/.venv-libraries/bin:$$PATH" .venv-libraries/bin/python -m pytest -c /dev/null -p no:cacheprovider \
+		--rootdir /tmp --timeout 300 -q --tb=short --pyargs $(LIBRARY_TESTS)
 
 # Needs only msgspec; two processes.
 simulate: $(VENV)/.created
