@@ -66,6 +66,11 @@ def test_malformed_locations(location: str) -> None:
         parse_host_port(location)
 
 
+def test_a_location_may_have_a_scheme() -> None:
+    assert parse_host_port("tcp://127.0.0.1:80") == ("127.0.0.1", 80)
+    assert parse_host_port("tls://[::1]", 5) == ("::1", 5)
+
+
 def test_hosts() -> None:
     assert get_address_host("tcp://127.0.0.1:80") == "127.0.0.1"
     assert get_address_host("inproc://10.0.0.1/12/3") == "10.0.0.1"

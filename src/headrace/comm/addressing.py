@@ -44,16 +44,17 @@ def normalize_address(addr: str) -> str:
 
 
 def parse_host_port(address: str, default_port: int | None = None) -> tuple[str, int]:
-    """Host and port of an address; IPv6 hosts stand in brackets.
+    """Host and port of an address, whose scheme does not matter; IPv6 hosts stand in brackets.
 
-    >>> parse_host_port("[::1]:80")
-    ('::1', 80)
+    >>> parse_host_port("[::1]:80"), parse_host_port("tcp://127.0.0.1:80")
+    (('::1', 80), ('127.0.0.1', 80))
 
     Raises:
         ValueError: the address is malformed, or has no port and there is no default.
     """
     if isinstance(address, tuple):
         return address
+    address = address.rpartition("://")[2]
     host, port_text = address, ""
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
