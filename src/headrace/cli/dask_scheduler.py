@@ -97,7 +97,7 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
     """A scheduler that listens on the first free one of these ports.
 
     Raises:
-        OSError: none of the ports is free.
+        RuntimeError: none of the ports is free, or something else prevents the start.
     """
     from headrace import Scheduler
     from headrace.comm.addressing import has_port
@@ -107,8 +107,9 @@ async def _start(ports: list[int | None], keywords: dict[str, Any]) -> Any:
     for port in ports[:-1]:
         try:
             return await Scheduler(port=port, **keywords)
-        except OSError:
-            continue
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
     return await Scheduler(port=ports[-1], **keywords)
 
 
