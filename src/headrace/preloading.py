@@ -140,6 +140,16 @@ class PreloadManager(Sequence[Preload]):
     def __len__(self) -> int:
         return len(self._preloads)
 
+    async def load(self) -> None:
+        """Load all preloads that are not loaded yet.
+
+        Raises:
+            ImportError: a preload cannot be found.
+            Exception: a preload raised it during its import.
+        """
+        for preload in self._preloads:
+            await preload.load()
+
     async def start(self) -> None:
         """Load all preloads, and call their `dask_setup`s; one that fails is logged, and the others start all the same.
 
@@ -147,8 +157,7 @@ class PreloadManager(Sequence[Preload]):
             ImportError: a preload cannot be found; no `dask_setup` has been called then.
             Exception: a preload raised it during its import.
         """
-        for preload in self._preloads:
-            await preload.load()
+        await self.load()
         for preload in self._preloads:
             try:
                 await preload.start()

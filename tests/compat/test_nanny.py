@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 
-from headrace import Client, Nanny, Scheduler
+from headrace import Client, Nanny, NannyPlugin, Scheduler, Worker, WorkerPlugin
+from headrace.common.status import Status
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
 
@@ -85,3 +88,67 @@ async def test_a_worker_that_cannot_start() -> None:
     with pytest.raises((RuntimeError, OSError, TimeoutError)):
         await nanny
     assert not nanny.is_alive()
+
+
+@pytest.mark.slow
+@gen_cluster(nthreads=NONE, client=True)
+async def test_what_it_was_made_with(c: Client, s: Scheduler, tmp_path: Path) -> None:
+    dask.config.set({"headrace-test.kept": 1})
+    made = Nanny(
+        s.address,
+        nthreads=1,
+        resources={"GPU": 1},
+        preload="import os\n",
+        death_timeout="60s",
+        local_directory=str(tmp_path),
+        config={"headrace-test": {"new": 2}, "distributed.worker.lifetime.duration": "1 hour"},
+    )
+    async with made as nanny:
+        assert nanny.Worker is Worker
+        assert nanny.scheduler_addr == nanny.scheduler.address == s.address
+        assert (nanny.resources, nanny.preload, nanny.preload_argv) == ({"GPU": 1}, ["import os\n"], [])
+        assert (nanny.death_timeout, nanny.silence_logs, nanny.reconnect, nanny.validate) == (60, None, True, False)
+        assert nanny.local_directory == str(tmp_path)
+        assert os.path.dirname(nanny.worker_dir) == str(tmp_path)
+        assert nanny.worker_kwargs["nthreads"] == 1
+        assert nanny.pre_spawn_env["OMP_NUM_THREADS"] == "1"
+        assert len(nanny.preloads) == 0
+        assert nanny.monitor.recent()["memory"] > 0
+        assert nanny.config["headrace-test"] == {"kept": 1, "new": 2}
+
+        def look(dask_worker: Worker) -> Any:
+            return dask.config.get("headrace-test"), dask_worker.lifetime, dask.config.get("distributed.comm.timeouts")
+
+        assert await c.run(look) == {
+            nanny.worker_address: ({"kept": 1, "new": 2}, 3600, dask.config.get("distributed.comm.timeouts"))
+        }
+    assert nanny.process is nanny.pid is nanny.worker_address is nanny.worker_dir is None
+
+
+class _Breaks(NannyPlugin):
+    def __init__(self, hook: str) -> None:
+        self.name, self.hook = hook, hook
+
+    def setup(self, nanny: Nanny) -> None:
+        assert self.hook != "setup"
+
+    def teardown(self, nanny: Nanny) -> None:
+        assert self.hook != "teardown"
+
+
+class _ForWorkers(WorkerPlugin):
+    name = "for workers"
+
+
+@pytest.mark.slow
+@gen_cluster(nthreads=NONE, client=True)
+async def test_a_plugin_that_fails_is_logged(c: Client, s: Scheduler, caplog: pytest.LogCaptureFixture) -> None:
+    for hook in ("setup", "teardown"):
+        await c.register_plugin(_Breaks(hook))
+    async with Nanny(s.address, nthreads=1, plugins=[_ForWorkers()]) as nanny:
+        assert await c.submit(abs, -1) == 1
+        assert "for workers" not in nanny.plugins
+        assert await c.run(lambda dask_worker: "for workers" in dask_worker.plugins) == {nanny.worker_address: True}
+    assert nanny.status is Status.closed
+    for hook in ("setup", "teardown"):
+        assert f"Plugin {hook} failed in {hook}" in caplog.text

@@ -119,8 +119,8 @@ async def test_work_is_not_idleness(c: Client, s: Scheduler, a: Worker) -> None:
 @gen_cluster(nthreads=[("127.0.0.1", 1)])
 async def test_a_worker_leaves_at_the_end_of_its_lifetime(s: Scheduler, a: Worker) -> None:
     worker = await Worker(s.address, name="short", lifetime="100 ms", lifetime_stagger="20 ms")
-    assert worker.lifetime.seconds is not None
-    assert 0.08 <= worker.lifetime.seconds <= 0.12
+    assert worker.life.seconds is not None
+    assert 0.08 <= worker.life.seconds <= 0.12
     await worker.finished()
     assert worker.close_reason == "worker-lifetime-reached"
     assert "short" not in s.aliases
@@ -128,8 +128,8 @@ async def test_a_worker_leaves_at_the_end_of_its_lifetime(s: Scheduler, a: Worke
         {"distributed.worker.lifetime.duration": "1 hour", "distributed.worker.lifetime.restart": True}
     ):
         configured = Worker(s.address)
-    assert configured.lifetime.seconds == 3600
-    assert configured.lifetime.restart
+    assert configured.life.seconds == 3600
+    assert configured.life.restart
     with pytest.raises(ValueError, match="negative"):
         Worker(s.address, lifetime=-1)
 
@@ -170,7 +170,7 @@ def computed(path: str) -> int:
 
 
 def end_lifetime(dask_worker: Worker) -> None:
-    dask_worker.lifetime._over()
+    dask_worker.life._over()
 
 
 @gen_cluster(client=True, nthreads=[])

@@ -165,7 +165,7 @@ async def test_nanny_closes_with_its_worker(scheduler: Scheduler, tmp_path: Path
 
 async def test_nanny_needs_a_scheduler_that_processes_can_reach() -> None:
     async with Scheduler(protocol="inproc") as scheduler:
-        with pytest.raises(ValueError, match="inproc"):
+        with pytest.raises(RuntimeError, match="inproc"):
             await Nanny(scheduler.address)
 
 
@@ -195,8 +195,9 @@ async def test_what_keeps_a_process_from_being_started_is_what_is_raised(
     monkeypatch.chdir(gone)
     gone.rmdir()
     nanny = Nanny(scheduler.address, nthreads=1)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RuntimeError, match="Nanny failed to start") as failed:
         await nanny
+    assert isinstance(failed.value.__cause__, FileNotFoundError)
     assert not nanny.is_alive()
     await nanny.close()
     process = WorkerProcess({"scheduler_ip": scheduler.address})

@@ -19,7 +19,7 @@ import dask.config
 import pytest
 import yaml
 
-from headrace import Client, Scheduler, Worker, config
+from headrace import Client, Scheduler, Worker, config, graphics_cards
 from headrace.compat.utils.dashboard_links import format_dashboard_link
 from headrace.config import CommOptions
 from headrace.deploy.adaptive import Adaptive
@@ -28,6 +28,7 @@ from headrace.nanny.environment import inherited_configuration, process_environm
 from headrace.preloading import configured_preloads
 from headrace.rpc import rpc
 from headrace.security import Security
+from headrace.system_monitor import SystemMonitor
 from headrace.worker.memory.memory_options import MemoryOptions
 from headrace.worker.worker_options import WorkerOptions
 from tests.settings.test_comments import READ
@@ -208,9 +209,23 @@ def _locking() -> bool:
     return is_locking_enabled()
 
 
-async def _readings() -> Any:
-    async with Scheduler(host="127.0.0.1") as scheduler, Worker(scheduler.address) as worker:
-        return worker.measured._history.maxlen
+def _readings(what: str) -> Callable[[], Any]:
+    return lambda: getattr(SystemMonitor(), what)
+
+
+async def _seconds_between_readings() -> Any:
+    async with Scheduler(host="127.0.0.1", port=0) as scheduler:
+        assert scheduler.monitor.count == 1
+        return scheduler.periodic_callbacks["monitor"].callback_time
+
+
+async def _cards_are_read() -> bool:
+    read: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphics_cards, "_loaded", None)
+        patch.setattr(graphics_cards, "_load", lambda: read.append(True))
+        graphics_cards.init_once()
+    return bool(read)
 
 
 def _variable(name: str) -> Callable[[], str | None]:
@@ -368,7 +383,11 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     "distributed.admin.log-length": ("3", lambda: _kept_lines().records.maxlen, 3),
     "distributed.admin.log-format": ("%(message)s", lambda: _kept_lines()._formatter._fmt, "%(message)s"),
     "distributed.admin.low-level-log-length": ("13", lambda: _state().log_length, 13),
-    "distributed.admin.system-monitor.log-length": ("14", _readings, 14),
+    "distributed.admin.system-monitor.log-length": ("14", _readings("maxlen"), 14),
+    "distributed.admin.system-monitor.interval": ("70ms", _seconds_between_readings, 70),
+    "distributed.admin.system-monitor.disk": ("off", _readings("monitor_disk_io"), False),
+    "distributed.admin.system-monitor.host-cpu": ("on", _readings("monitor_host_cpu"), True),
+    "distributed.diagnostics.nvml": ("off", _cards_are_read, False),
     "distributed.admin.event-loop": ("asyncio", _kind_of_loop, "asyncio"),
 }
 

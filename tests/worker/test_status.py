@@ -27,9 +27,11 @@ def assign_in_task(status: Any) -> None:
     get_worker().status = status
 
 
-async def is_paused_and_goes_on(scheduler: Scheduler, worker: Worker, client: Client) -> None:
+async def is_paused_and_goes_on(
+    scheduler: Scheduler, worker: Worker, client: Client, status: Status = Status.paused
+) -> None:
     record = scheduler.workers[worker.address]
-    await async_poll_for(lambda: record.status is Status.paused and worker.status is Status.paused)
+    await async_poll_for(lambda: record.status is status and worker.status is status)
     assert not worker.state.running
     waits = client.submit(sum, [1, 2], pure=False)
     await async_poll_for(lambda: waits.key in scheduler.tasks)
@@ -55,6 +57,19 @@ async def test_is_assigned(way: str) -> None:
         elif way == "plugin":
             await client.register_plugin(Pauses())
         await is_paused_and_goes_on(scheduler, worker, client)
+
+
+async def test_one_that_is_about_to_leave_gets_no_tasks_either() -> None:
+    async with (
+        asyncio.timeout(20),
+        Scheduler(host="127.0.0.1", port=0, validate=True) as scheduler,
+        Worker(scheduler.address, nthreads=1, validate=True) as worker,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        worker.status = Status.closing_gracefully
+        await is_paused_and_goes_on(scheduler, worker, client, Status.closing_gracefully)
+        await worker.close_gracefully()
+        assert worker.status is Status.closed
 
 
 @pytest.mark.parametrize("status", ["paused", None, 1])

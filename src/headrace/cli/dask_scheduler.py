@@ -152,15 +152,16 @@ async def _start(ports: list[Any], keywords: dict[str, Any]) -> Any:
         ports: the values of `port` to try.
 
     Raises:
-        OSError: it can nowhere.
+        RuntimeError: it can nowhere, or something else prevents the start.
     """
     from headrace import Scheduler
 
     for port in ports[:-1]:
         try:
             return await Scheduler(port=port, **keywords)
-        except OSError:
-            continue
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
     return await Scheduler(port=ports[-1], **keywords)
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
+from headrace.containment import log_raised
 from headrace.exceptions import UnknownOperationError
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
+from headrace.rpc.server_life import scheduler_address_of
 from headrace.rpc.slow_waits import WAITS, say_if_slow
 
 if TYPE_CHECKING:
@@ -43,6 +45,18 @@ class Beginning:
         self.timeout: float = config.parse_seconds(death_timeout)
         self.preloads: PreloadManager = configured_preloads(nanny, "nanny", preload, preload_argv)
 
+    async def load_preloads(self) -> None:
+        """Import the preloads, one of which may say where the scheduler is.
+
+        Raises:
+            ImportError: one cannot be found.
+            ValueError: nothing has said where the scheduler is.
+        """
+        await self.preloads.load()
+        nanny = self._nanny
+        if not nanny.scheduler_address and self._scheduler_file is None:
+            nanny.scheduler_address = scheduler_address_of(None, None, None)
+
     async def find_scheduler(self) -> None:
         """Wait for the scheduler's file, if its address is to come from there."""
         nanny = self._nanny
@@ -53,7 +67,10 @@ class Beginning:
         """Run preloads, then install the plugins that all nannies are to have."""
         await self.preloads.start()
         for name, plugin in (await self._plugins()).items():
-            await self._nanny.plugin_add(plugin, name)
+            try:
+                await self._nanny.plugin_add(plugin, name)
+            except BaseException as raised:  # the other nannies have it by now, and this one's worker is wanted
+                log_raised(logger, raised, "Plugin %s failed in setup", name, awaited=True)
 
     async def _plugins(self) -> dict[str, Any]:
         nanny = self._nanny
@@ -63,7 +80,9 @@ class Beginning:
                     reply = await nanny.rpc.rpc(nanny.scheduler_address).register_nanny()
         except UnknownOperationError:  # the worker will say that this is no scheduler
             return {}
-        except OSError as error:
+        except TimeoutError as error:
             reason = str(error) or f"nothing answered within {self.timeout:g} s"
-            raise RuntimeError(f"no scheduler at {nanny.scheduler_address}: {reason}") from error
+            raise TimeoutError(f"no scheduler at {nanny.scheduler_address}: {reason}") from error
+        except OSError as error:
+            raise RuntimeError(f"no scheduler at {nanny.scheduler_address}: {error}") from error
         return dict(reply["nanny-plugins"])

@@ -19,19 +19,25 @@ SEED_VARIABLE = "PYTHONHASHSEED"
 HASH_SEED = "6640"
 
 
-def process_environment(extra: Mapping[str, Any] | None = None) -> dict[str, str]:
+def process_environment(
+    extra: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> dict[str, str]:
     """The variables that a worker's process starts with.
 
     In falling precedence: `extra` (None removes a variable), this process's own, `distributed.nanny.environ`, and
     `distributed.nanny.pre-spawn-environ` (which keeps numeric libraries from starting threads of their own). `hash` of
     texts is the same in all such processes.
+
+    Args:
+        extra: variables for this process alone.
+        settings: configuration that is laid over this process's; names may be dotted.
     """
     environ = config.variables("distributed.nanny.environ")
     chosen = {**{name: value for name, value in environ.items() if name not in os.environ}, **(extra or {})}
     environment: dict[str, Any] = {
         **config.variables("distributed.nanny.pre-spawn-environ"),
         **own_variables(),
-        INHERITED: inherited_configuration(chosen),
+        INHERITED: inherited_configuration(chosen, settings),
         **chosen,
     }
     environment[SEED_VARIABLE] = hash_seed(environment)
@@ -61,12 +67,13 @@ def interpreter_arguments() -> list[str]:
     return [argument for argument in arguments if argument not in ("-I", "-E")]
 
 
-def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
+def inherited_configuration(chosen: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None) -> str:
     """Configuration of this process as the environment variable that dask reads; what is not JSON is left out.
 
     Args:
         chosen: variables of the process that is started; what they say of the configuration (`DASK_...`) is put on top,
             since a process that was given its configuration need not look for them.
+        settings: laid over all that; names may be dotted.
     """
     import base64
     import json
@@ -80,10 +87,26 @@ def inherited_configuration(chosen: Mapping[str, Any] | None = None) -> str:
             continue
         values[name] = value
     values = config.with_a_cluster(values)
-    settings = {name: str(value) for name, value in (chosen or {}).items() if value is not None and name != INHERITED}
-    if any(name.startswith("DASK_") for name in settings):
-        values = dask_config.merge(values, dask_config.collect_env(settings))
+    said = {name: str(value) for name, value in (chosen or {}).items() if value is not None and name != INHERITED}
+    if any(name.startswith("DASK_") for name in said):
+        values = dask_config.merge(values, dask_config.collect_env(said))
+    if settings:
+        values = laid_over(values, settings)
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+def laid_over(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with some settings of one's own; sections are merged, and names may be dotted."""
+    import dask.config
+
+    result: dict[str, Any] = dask.config.merge(values)
+    for name, value in settings.items():
+        *above, last = name.split(".")
+        nested = {last: value}
+        for part in reversed(above):
+            nested = {part: nested}
+        dask.config.update(result, nested)
+    return result
 
 
 def module_path() -> list[str]:

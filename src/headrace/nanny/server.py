@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from headrace import config as config_of_process
 from headrace.comm import get_address_host
 from headrace.comm.addressing import address_from_user_args, parse_address
 from headrace.common.display.cluster_html import status_colour
@@ -58,17 +59,19 @@ class NannyServer(Node):
         scheduler_ip, scheduler_port, scheduler_file: as for Worker.
         worker_port: where the worker listens; 0 takes any free port.
         env: environment variables for the worker's process; None removes one.
-        config: configuration for the worker's process, in place of this one's.
+        config: configuration for the worker's process; laid over this one's.
         worker_class: class of the worker.
         host, port, interface, protocol: where the nanny listens; the worker uses the same but the port.
         memory_limit: as for Worker; a worker over the share `distributed.worker.memory.terminate` of it
             (`memory_terminate_fraction`) is killed and started again.
         preload_nanny, preload_nanny_argv: code to run as this starts and ends; without `_nanny`, the worker does.
+        plugins: nanny plugins to start with; others among them are the worker's.
         worker_kwargs: for the Worker.
 
     Raises:
-        RuntimeError: when started, if the worker did not start.
-        OSError: when started, if the address cannot be had.
+        ValueError: no scheduler is named, and there is no preload that could do so.
+        TimeoutError: when started, if the scheduler cannot be reached.
+        RuntimeError: when started, if the worker did not start, or for whatever else prevents the start: its cause.
     """
 
     def __init__(
@@ -105,7 +108,8 @@ class NannyServer(Node):
         plugins: Iterable[Any] = (),
         **worker_kwargs: Any,
     ) -> None:
-        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        follows = bool(preload_nanny or config_of_process.get("distributed.nanny.preload", None))
+        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file, follows)
         super().__init__("Nanny", {}, security, "distributed.nanny")
         self.server.add_operations("NannyServer", self._operations())
         silence(logger, silence_logs)
@@ -121,7 +125,10 @@ class NannyServer(Node):
         self.auto_restart = True
         self.process: WorkerProcess | None = None
         self.plugins: dict[str, Any] = {}
-        self._start_plugins = list(plugins)
+        given = list(plugins)
+        self._start_plugins = [plugin for plugin in given if self._is_for_nannies(plugin)]
+        if others := [plugin for plugin in given if not self._is_for_nannies(plugin)]:
+            worker_kwargs["plugins"] = others
         self._listen: Any = listen_address or {
             "host": host,
             "port": port or 0,
@@ -177,6 +184,10 @@ class NannyServer(Node):
             colour=status_colour(status),
         )
 
+    def _is_for_nannies(self, plugin: object) -> bool:
+        """Whether a plugin that the constructor was given is a nanny's, and not its worker's."""
+        return True
+
     def _operations(self) -> dict[str, Operation]:
         """The operations that others may ask for."""
         return {
@@ -195,6 +206,9 @@ class NannyServer(Node):
         }
 
     # Life
+
+    async def _prepare(self) -> None:
+        await self.beginning.load_preloads()
 
     async def _start(self) -> None:
         forkserver.keep()
@@ -315,9 +329,9 @@ class NannyServer(Node):
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 await self.instantiate()
-            except RuntimeError as error:
+            except (RuntimeError, TimeoutError) as error:
                 logger.error("Could not start the worker again: %s", error)
-                if isinstance(error.__cause__, TimeoutError):
+                if isinstance(error, TimeoutError):
                     self._close_soon(f"its scheduler is gone: {error}")
                     return
             else:
@@ -386,6 +400,7 @@ class NannyServer(Node):
         for name in list(self.plugins):
             await self.plugin_remove(name)
         await self.beginning.preloads.teardown()
+        self.process = None
 
     def _close_soon(self, reason: str) -> None:
         if self._closing is None:

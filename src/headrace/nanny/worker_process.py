@@ -21,6 +21,7 @@ from typing import Any
 
 from headrace.comm.forks import Kept, end_keeping, keep_from_children
 from headrace.common.status import Status
+from headrace.containment import described
 from headrace.directories import remove_leftover
 from headrace.protocol import Frames, dumps, loads_exception
 
@@ -51,7 +52,7 @@ class WorkerProcess:
         worker: class of the worker; Worker by default.
         env: environment variables for the process; None removes one.
         pre_spawn_env: likewise; `env` wins. All are set before the process starts.
-        config: configuration for the process, in place of this one's.
+        config: configuration for the process; laid over this one's.
         start_timeout: seconds that the start may take.
 
     Attributes:
@@ -65,6 +66,7 @@ class WorkerProcess:
 
     Raises:
         RuntimeError: when started, if the worker did not start; says why.
+        TimeoutError: when started, if the worker did not find its scheduler in time.
     """
 
     def __init__(
@@ -165,7 +167,8 @@ class WorkerProcess:
     def _spawn(self, loop: asyncio.AbstractEventLoop, may_fork: bool = True) -> None:
         options = self._encoded_options()
         options = len(options).to_bytes(8, "little") + options
-        arguments, environment, path = interpreter_arguments(), process_environment(self._environment()), module_path()
+        environment = process_environment(self._env, self._config)
+        arguments, path = interpreter_arguments(), module_path()
         replies, for_child = os.pipe()
         try:
             forked = forkserver.start(arguments, environment, path, for_child) if may_fork else None
@@ -206,16 +209,6 @@ class WorkerProcess:
             payload = cloudpickle.dumps((self._worker_class, options))
         return payload
 
-    def _environment(self) -> dict[str, Any]:
-        environment: dict[str, Any] = {}
-        if self._config is not None:
-            import dask.config
-
-            from headrace.config import INHERITED, with_a_cluster
-
-            environment[INHERITED] = dask.config.serialize(with_a_cluster(dict(self._config)))
-        return environment | dict(self._env or {})
-
     # What the child says, and its end
 
     def _read(self) -> None:
@@ -247,8 +240,11 @@ class WorkerProcess:
         if self._started is None or self._started.done():
             return
         cause = loads_exception(bytes.fromhex(reply["exception"]), reply["text"])
-        error = RuntimeError(f"the worker did not start: {type(cause).__name__}: {cause}")
-        error.__cause__ = cause
+        error: BaseException = cause
+        if type(cause) is not RuntimeError:  # one says by itself what did not start
+            kind = TimeoutError if isinstance(cause, TimeoutError) else RuntimeError
+            error = kind(f"the worker did not start: {described(cause)}")
+            error.__cause__ = cause
         self._started.set_exception(error)
 
     def _on_closed(self, reply: dict[str, Any]) -> None:
@@ -306,7 +302,8 @@ class WorkerProcess:
             if self.process.was_not_seen and self.exit_cause is None:
                 self.exit_cause = "its process ended, and nobody could see how"
         if not self._started.done():
-            self._started.set_exception(RuntimeError(f"the worker process ended with {described(code)} as it started"))
+            end = exit_in_words(code)
+            self._started.set_exception(RuntimeError(f"the worker process ended with {end} as it started"))
             self._started.exception()  # may have been given up on
         if not self._exited.done():
             self._exited.set_result(code)
@@ -409,7 +406,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def described(code: int) -> str:
+def exit_in_words(code: int) -> str:
     """An exit code in words."""
     if code >= 0:
         return f"exit code {code}"
@@ -429,4 +426,4 @@ REPLIES: dict[str, Callable[[WorkerProcess, dict[str, Any]], None]] = {
 
 def cause_of_death(code: int) -> str:
     """The cause of a process's death, in words."""
-    return f"it was killed by {described(code)}" if code < 0 else f"its process ended with {described(code)}"
+    return f"it was killed by {exit_in_words(code)}" if code < 0 else f"its process ended with {exit_in_words(code)}"

@@ -154,7 +154,11 @@ class Node:
 
     async def _begin(self) -> None:
         """Start for the first and only time; nobody else starts it meanwhile."""
+        await self._prepare()
         await self._start()
+
+    async def _prepare(self) -> None:
+        """Load users' code that belongs to this: before anything is opened, since it may say where what is."""
 
     async def _start(self) -> None:
         raise NotImplementedError
@@ -322,8 +326,11 @@ async def _log_failure(work: Coroutine[Any, Any, Any], handler: str) -> None:
         log_raised(logger, raised, "The handler %r of a stream failed", handler, awaited=True)
 
 
-def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:
+def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None, may_follow: bool = False) -> str:
     """The scheduler's address as the constructor's arguments give it; empty while its file is not there.
+
+    Args:
+        may_follow: a preload may still say it; then it is empty if nothing else does.
 
     Raises:
         ValueError: none of them does, or the file does not name one.
@@ -334,6 +341,8 @@ def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None) -> str:
     if ip is None:
         ip = _configured_address()
     if ip is None:
+        if may_follow:
+            return ""
         raise ValueError(
             "name the scheduler: its address (Worker('tcp://host:8786')), host and port, or scheduler_file=..."
         )

@@ -151,6 +151,9 @@ class SchedulerServer(Node):
         super()._block_operations()
         self.shell.refuse_pickles()
 
+    async def _prepare(self) -> None:
+        await self.parts.lifecycle.preloads.load()
+
     async def _start(self) -> None:
         """Listen, and start plugins."""
         self.shell.started = time.time()

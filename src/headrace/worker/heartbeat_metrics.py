@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from headrace import config
 from headrace.containment import log_raised
-from headrace.machine import process_memory
 
 if TYPE_CHECKING:
     from .server import WorkerServer
@@ -30,11 +27,7 @@ class Metrics:
 
     def __init__(self, worker: WorkerServer, custom: dict[str, Callable[[Any], Any]]) -> None:
         self._worker = worker
-        self._custom = custom
-        self._last = (time.monotonic(), time.process_time())
-        kept = int(config.get("distributed.admin.system-monitor.log-length"))
-        self._history: deque[tuple[float, float, int]] = deque(maxlen=kept)
-        self._count = 0
+        self.custom = custom
 
     def read(self) -> dict[str, Any]:
         """The current values: `cpu` in percent of one processor, memory in bytes, counts."""
@@ -47,7 +40,7 @@ class Metrics:
             flight=len(state.in_flight_tasks),
             memory=state.in_memory,
         )
-        now, cpu, memory = time.time(), self._cpu(), process_memory()
+        reading = worker.monitor.update()
         found: dict[str, Any] = {
             "task_counts": dict(tasks),
             "bandwidth": transfers.tell_bandwidth(),
@@ -65,13 +58,14 @@ class Metrics:
             "in_memory": state.in_memory,
             "in_flight": len(state.in_flight_tasks),
             "ready": len(state.ready),
-            "time": now,
-            "cpu": cpu,
-            "memory": memory,
         }
-        self._history.append((now, cpu, memory))
-        self._count += 1
-        for name, function in self._custom.items():
+        for name, value in reading.items():  # those of one kind, such as `host_net_io.read_bps`, go together
+            kind, _, which = name.partition(".")
+            if which:
+                found.setdefault(kind, {})[which] = value
+            else:
+                found[name] = value
+        for name, function in self.custom.items():
             try:
                 found[name] = function(worker)
             except BaseException as raised:
@@ -79,31 +73,22 @@ class Metrics:
         return found
 
     def recorded(self, recent: bool = False, start: int = 0) -> dict[str, Any]:
-        """Readings of processor and memory at the heartbeats so far.
+        """Readings of the system at the heartbeats so far.
 
         Args:
-            recent: only the latest.
+            recent: only the latest, and not in lists.
             start: leave out so many, counted from the worker's start: the `count` of an earlier answer.
 
         Returns:
-            `{"range_query": {name: readings}, "count": how many there were, "last_time": seconds}`
+            `{"range_query": {name: readings}, "count": how many there were, "last_time": monotonic seconds}`; for the
+            names see `SystemMonitor`.
         """
-        history = list(self._history)
-        skipped = max(0, start - (self._count - len(history)))
-        chosen = history[-1:] if recent else history[skipped:]
-        times, cpu, memory = ([each[column] for each in chosen] for column in range(3))
+        monitor = self._worker.monitor
         return {
-            "range_query": {"time": times, "cpu": cpu, "memory": memory},
-            "count": self._count,
-            "last_time": history[-1][0] if history else 0.0,
+            "range_query": monitor.recent() if recent else monitor.range_query(start),
+            "count": monitor.count,
+            "last_time": monitor.last_time,
         }
-
-    def _cpu(self) -> float:
-        now, used = time.monotonic(), time.process_time()
-        before, used_before = self._last
-        self._last = now, used
-        elapsed = now - before
-        return round(100 * (used - used_before) / elapsed, 1) if elapsed > 0 else 0.0
 
 
 def add_gpu_metrics() -> None:

@@ -36,6 +36,8 @@ class Lifetime:
     Attributes:
         seconds: how long the worker lives once it has started, the random part included; None for as long as it likes.
         restart: whether its nanny is to start another afterwards.
+        has_preloads: whether there are any.
+        preloads: those; None until they are loaded, or if there are none.
 
     Raises:
         ValueError: a time is not one, or negative.
@@ -53,18 +55,29 @@ class Lifetime:
         self.seconds = seconds
         self.restart = bool(chosen.get("lifetime_restart"))
         self._preload, self._preload_argv = chosen.get("preload"), chosen.get("preload_argv")
+        self.has_preloads = bool(self._preload)
         self.preloads: PreloadManager | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def start_preloads(self) -> None:
-        """Run the preloads' `dask_setup`s."""
+    async def load_preloads(self) -> None:
+        """Import the preloads.
+
+        Raises:
+            ImportError: one cannot be found.
+            Exception: one raised it during its import.
+        """
         if not self._preload:
             return
         from headrace.preloading import process_preloads
 
         worker = self._worker
         self.preloads = process_preloads(worker, self._preload, self._preload_argv, worker.local_directory)
-        await self.preloads.start()
+        await self.preloads.load()
+
+    async def start_preloads(self) -> None:
+        """Run the preloads' `dask_setup`s."""
+        if self.preloads is not None:
+            await self.preloads.start()
 
     @property
     def left(self) -> float | None:

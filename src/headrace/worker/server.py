@@ -36,6 +36,7 @@ from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node, scheduler_address_of
 from headrace.rpc.server_logs import silence
 from headrace.rpc.slow_waits import WAITS, say_if_slow
+from headrace.system_monitor import SystemMonitor
 
 from . import context, memory
 from .actors import ActorHost
@@ -68,8 +69,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("distributed.worker")
 
-#: Between these a worker may be switched by an assignment.
+#: Between these a worker may be switched by an assignment. In the last one, too, it starts no task, and gets none.
 _GOES_ON = (Status.running, Status.paused)
+_SWITCHES = (*_GOES_ON, Status.closing_gracefully)
 
 
 class WorkerServer(Node):
@@ -113,9 +115,10 @@ class WorkerServer(Node):
         options: what is otherwise read from the configuration.
 
     Raises:
-        ValueError: no scheduler is named.
+        ValueError: no scheduler is named, and there is no preload that could do so.
         TypeError: a keyword is unknown, or a value has the wrong type.
-        OSError: when started, if the scheduler cannot be reached or the port cannot be had.
+        TimeoutError: when started, if the scheduler cannot be reached.
+        RuntimeError: when started, for whatever else prevents that, such as a port that cannot be had: its cause.
     """
 
     _status = Status.created
@@ -179,11 +182,13 @@ class WorkerServer(Node):
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
             raise TypeError(f"Worker got an unexpected keyword argument {', '.join(map(repr, unknown))}")
-        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file)
+        options = options or WorkerOptions.from_config()
+        follows = bool(preload or options.life.get("preload"))
+        self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file, follows)
         self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")
         self.scheduler_connection_args = with_server_name(self.connection_args, scheduler_sni)
-        self.options = options = options or WorkerOptions.from_config()
+        self.options = options
         self.nthreads = int(nthreads or ncores or cpu_count())
         if self.nthreads < 1:
             raise ValueError(f"nthreads must be at least 1, not {nthreads}")
@@ -224,6 +229,7 @@ class WorkerServer(Node):
         self.task_logs = task_logs.TaskLogs.from_config()
         self.transfers = Transfers(self, options.incoming)
         self.actor_host = ActorHost(self)
+        self.monitor = SystemMonitor()
         self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})
         self.operations = Operations(self)
         self.server.add_operations("WorkerServer", self._operations())
@@ -241,7 +247,7 @@ class WorkerServer(Node):
         self.nanny_restarts = False
         #: why it leaves, once it does so gracefully; the scheduler, which lets it go, knows less
         self._leaving = ""
-        self.lifetime = Lifetime(self, options, life)
+        self.life = Lifetime(self, options, life)
         self.extensions: dict[str, Any] = {name: make(self) for name, make in (extensions or {}).items()}
 
     def __repr__(self) -> str:
@@ -277,6 +283,24 @@ class WorkerServer(Node):
         """Ask a peer for data that the core has decided to fetch."""
         self.run_in_background(self.transfers.fetch(request))
 
+    def note_received(self, who: str, sizes: dict[Key, int], nbytes: int, start: float, seconds: float) -> None:
+        """Data have come from a peer.
+
+        Args:
+            who: its address.
+            sizes, nbytes: bytes of each value, and of all.
+            start, seconds: when it began (seconds since the epoch), and how long it took.
+        """
+
+    def note_sent(self, who: str | None, keys: list[Key], nbytes: int, start: float, seconds: float) -> None:
+        """Data have gone out.
+
+        Args:
+            who: address of the worker that asked; None for a client.
+            nbytes: bytes of the values.
+            start, seconds: when it began (seconds since the epoch), and how long it took.
+        """
+
     # Life
 
     def _now_listens(self) -> None:
@@ -286,6 +310,12 @@ class WorkerServer(Node):
         """Ports of other services that run beside this worker, by name; a subclass may have some."""
         return {}
 
+    async def _prepare(self) -> None:
+        await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
+        await self.life.load_preloads()
+        if not self.scheduler_address and self.scheduler_file is None:
+            self.scheduler_address = scheduler_address_of(None, None, None)
+
     async def _start(self) -> None:
         timeout = self.death_timeout if self.death_timeout is not None else self.options.connect_timeout
         try:
@@ -294,10 +324,9 @@ class WorkerServer(Node):
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
                 self._now_listens()
-                await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
                 self.memory_manager.start(self.local_directory)
                 self._keep_results_in(self.memory_manager.data)
-                await self.lifetime.start_preloads()
+                await self.life.start_preloads()
                 grace = self.options.interrupt_grace
                 self.task_executor = TaskExecutor(self, self.nthreads, self._take_outcomes, self._executors, grace)
                 if self.options.profile_interval:
@@ -319,7 +348,7 @@ class WorkerServer(Node):
         self._status = Status.running
         if self._starts_paused:
             self.set_status(Status.paused)
-        self.lifetime.begin()
+        self.life.begin()
         logger.info("Worker at %s is registered with the scheduler at %s", self.address, self.scheduler_address)
 
     async def _listen_somewhere(self) -> None:
@@ -440,7 +469,7 @@ class WorkerServer(Node):
         self.close_reason = reason
         logger.info("Stopping worker at %s. Reason: %s", self.address_safe, reason)
         context.workers.discard(self)
-        await self.lifetime.end()
+        await self.life.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
         self.scattered.close()
@@ -474,9 +503,9 @@ class WorkerServer(Node):
             await self.finished()
             return
         logger.info("Closing worker gracefully: %s. Reason: %s", self.address, reason)
-        self.status = Status.closing_gracefully
+        self._status = Status.closing_gracefully  # the scheduler is asked to let it go, and its tasks end
         self._leaving = reason
-        self.nanny_restarts = self.lifetime.restart if restart is None else restart
+        self.nanny_restarts = self.life.restart if restart is None else restart
         remove = not self._asked_by_task()  # else the scheduler is to hear who is to blame
         with contextlib.suppress(OSError):
             await self.scheduler.retire_workers(workers=[self.address], close_workers=False, remove=remove)
@@ -583,7 +612,10 @@ class WorkerServer(Node):
 
     @property
     def status(self) -> Status:
-        """The worker's stage of life. Users assign `Status.paused`, and `Status.running` to go on."""
+        """The worker's stage of life.
+
+        Users assign `Status.paused` or `Status.closing_gracefully`, and `Status.running` to go on.
+        """
         return self._status
 
     @status.setter
@@ -592,23 +624,21 @@ class WorkerServer(Node):
             raise TypeError(f"a worker's status is a Status, such as Status.paused, not {status!r:.100}")
         if self._status is Status.starting and status in _GOES_ON:  # a plugin's or a preload's wish
             self._starts_paused = status is Status.paused
-        elif status not in _GOES_ON or not self._may_go_on():
+        elif status not in _SWITCHES or self._status not in _SWITCHES:
             self._status = status
+        elif self._leaving:
+            logger.info("Worker %s leaves, and cannot be %s any more", self.address_safe, status.name)
         elif self.loop is None or self.loop.runs_here:
             self.set_status(status)
         else:  # a task assigns it
             self.loop.asyncio_loop.call_soon_threadsafe(self.set_status, status)
 
-    def _may_go_on(self) -> bool:
-        """Whether it runs or pauses, or was retired by others and has not begun to leave."""
-        return self._status in _GOES_ON or (self._status is Status.closing_gracefully and not self._leaving)
-
     def set_status(self, status: Status) -> None:
-        """Pause or go on, and tell the scheduler. On the loop."""
-        if self.status is status or not self._may_go_on():
+        """Pause, go on, or be about to leave, and tell the scheduler. On the loop."""
+        if self._status is status or self._status not in _SWITCHES or self._leaving:
             return
         self._status = status
-        self.take(Pause() if status is Status.paused else Unpause())
+        self.take(Unpause() if status is Status.running else Pause())
         if self.batched_stream is not None:
             self.batched_stream.send(WorkerStatus(status.name))
 

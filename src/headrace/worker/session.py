@@ -67,12 +67,14 @@ class SchedulerSession:
 
     Attributes:
         scheduler_id: of the scheduler that it is, or was last, registered with.
+        latency: seconds from the last registration to the scheduler's answer; a guess before.
     """
 
     def __init__(self, worker: WorkerServer, reconnect: bool = True) -> None:
         self._worker = worker
         self.reconnect = reconnect
         self.scheduler_id: str | None = None
+        self.latency = 0.001
         self._interval = 0.0
 
     async def register(self, timeout: float) -> None:
@@ -89,8 +91,11 @@ class SchedulerSession:
         comm = await connect(worker.scheduler_address, timeout=timeout, **worker.scheduler_connection_args)
         comm.name = "Worker->Scheduler"
         held, status = self._held(), self._status()
+        request = await self._request(held, status)
+        asked = time.monotonic()
         try:
-            reply = await send_recv(comm, **await self._request(held, status))
+            reply = await send_recv(comm, **request)
+            self.latency = time.monotonic() - asked
             if reply["status"] != "OK":
                 raise ValueError(f"the scheduler at {worker.scheduler_address} refused this worker: {reply['message']}")
         except UnknownOperationError as error:
@@ -174,7 +179,7 @@ class SchedulerSession:
             "extra": await self.startup_information(),
             "scheduler_id": self.scheduler_id,
             "keys": held,
-            "lifetime": worker.lifetime.left,
+            "lifetime": worker.life.left,
             "scattered": worker.scattered.unsettled(held),
         }
 

@@ -12,7 +12,6 @@ from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.containment import contained, described, log_raised
 from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
-from headrace.machine import process_memory
 from headrace.protocol import Serialize, Serialized, unwrap
 from headrace.protocol.marks import SerializeBy
 from headrace.protocol.serialization_context import transfer_context
@@ -42,7 +41,7 @@ class Transfers:
 
     Attributes:
         incoming_limit: requests of others that are answered at a time; beyond it the answer is "busy".
-        outgoing_count, outgoing_total: answers under way, and so far.
+        outgoing_count, outgoing_total: answers under way, and so far; `outgoing_bytes` those under way have.
         bandwidth: bytes per second of late, from transfers that are large enough to tell; `measured` is their number.
         bandwidth_workers, bandwidth_types: of those since the last heartbeat, by peer and by type of what came, the sum
             of their speeds and how many there were.
@@ -53,6 +52,7 @@ class Transfers:
         self._worker = worker
         self.incoming_limit = incoming_limit
         self.outgoing_count = 0
+        self.outgoing_bytes = 0
         self.outgoing_total = 0
         self.bandwidth = float(config.parse_bytes(config.get("distributed.scheduler.bandwidth", 100_000_000)))
         self.bandwidth_workers: dict[str, tuple[float, int]] = {}
@@ -91,6 +91,7 @@ class Transfers:
         seconds = time.perf_counter() - start
         done.start, done.stop = began, began + seconds
         nbytes = sum(done.data.values())
+        worker.note_received(request.worker, done.data, nbytes, began, seconds)
         if nbytes > TELLING_BYTES:
             self._measure(request.worker, types, nbytes / seconds)
         worker.take(done)
@@ -230,6 +231,8 @@ class Transfers:
         spilled = values if type(values) is SpilledValues else None
         found: dict[Key, Any] = {}
         self.outgoing_count += 1
+        self.outgoing_bytes += nbytes
+        start, began = time.perf_counter(), time.time()
         try:
             if spilled is not None:
                 found = await self._pickled(spilled)
@@ -247,10 +250,12 @@ class Transfers:
             raise MessageTooLargeError(f"the result of the task {names} cannot be sent: {error}") from error
         finally:
             self.outgoing_count -= 1
+            self.outgoing_bytes -= nbytes
             if spilled is not None:
                 spilled.sent()
         self.outgoing_total += 1
         self.sent += nbytes
+        worker.note_sent(who, held, nbytes, began, time.perf_counter() - start)
         return NO_REPLY
 
     def _crowded(self, nbytes: int) -> bool:
@@ -259,7 +264,7 @@ class Transfers:
         limit = manager.memory_limit
         if not limit or nbytes < LARGE_FRACTION * limit:
             return False
-        return process_memory() + nbytes > limit * (manager.memory_pause_fraction or 1.0)
+        return manager.process_memory() + nbytes > limit * (manager.memory_pause_fraction or 1.0)
 
     async def _pickled(self, values: SpilledValues) -> dict[Key, Any]:
         """Values of which some lie on disk; these go as they are, and are read in a thread. Lost ones are left out.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 #: Keywords that are accepted and mean nothing here (yet), so that scripts keep working.
 IGNORED = frozenset(
     {
-        "loop", "service_ports", "service_kwargs",
+        "loop", "service_ports", "service_kwargs", "timeout",
     }
 )  # fmt: skip
 

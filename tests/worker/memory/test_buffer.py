@@ -19,9 +19,7 @@ from headrace.exceptions import DeserializationError
 from headrace.protocol import loads
 from headrace.testing.helpers.polling import poll_for
 from headrace.worker.memory import SpillBuffer, SpilledValues, UnreadableError
-from headrace.worker.memory import admission as admission_module
 from headrace.worker.memory import buffer as buffer_module
-from headrace.worker.memory import relief as monitor_module
 from headrace.worker.memory.admission import Admission
 from headrace.worker.memory.relief import Relief
 
@@ -469,14 +467,12 @@ def test_closing_ends_a_waiting_thread(tmp_path: Path, monkeypatch: pytest.Monke
     assert not thread.is_alive()
 
 
-def test_tasks_are_let_in_by_what_they_are_likely_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_let_in_by_what_they_are_likely_to_add(tmp_path: Path) -> None:
     process = 100 * KB
-    monkeypatch.setattr(admission_module, "process_memory", lambda: process)
-    monkeypatch.setattr(monitor_module, "process_memory", lambda: process)
     buffer = SpillBuffer(str(tmp_path / "storage"), target=100 * KB)
-    relief = Relief(200 * KB, 140 * KB, buffer)
+    relief = Relief(200 * KB, 140 * KB, buffer, lambda: process)
     buffer.watch_evictions(relief.before_eviction, relief.after_eviction)
-    admission = Admission(160 * KB, buffer, relief)
+    admission = Admission(160 * KB, buffer, relief, lambda: process)
     assert admission.wait(["unknown"]) == 0
     buffer["a"] = b"a" * 20 * KB
     buffer.tighten(True)

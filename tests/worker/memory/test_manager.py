@@ -19,7 +19,6 @@ from headrace.messages.worker import FreeKeys, ReleasedData, RescheduleTask, Tas
 from headrace.protocol import dumps
 from headrace.rpc import rpc
 from headrace.testing.helpers.polling import async_poll_for
-from headrace.worker import transfer
 from headrace.worker.memory import MemoryOptions, SpillBuffer, manager
 from tests.worker.fake import FakeScheduler
 
@@ -205,8 +204,8 @@ async def test_near_the_limit_large_values_are_given_away_one_at_a_time(
     scheduler: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = 0
-    monkeypatch.setattr(transfer, "process_memory", lambda: process)
     async with make(scheduler, tmp_path) as worker, rpc(worker.address) as peer:
+        monkeypatch.setattr(worker.monitor, "get_process_memory", lambda: process)
         worker.operations.update_data({"small": b"s", "large": bytes(LIMIT // 10)})
         for process, others, key, status in [
             (LIMIT, 0, "large", "OK"),
@@ -224,10 +223,10 @@ async def test_a_worker_pauses_and_resumes(
     scheduler: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     process = 100
-    monkeypatch.setattr(manager, "process_memory", lambda: process)
     worker = make(
         scheduler, tmp_path, memory_limit=1000, memory_pause_fraction=0.8, memory_monitor_interval="1ms", nthreads=1
     )
+    monkeypatch.setattr(worker.monitor, "get_process_memory", lambda: process)
     async with worker:
         scheduler.compute("a", "before", len, b"abc")
         await scheduler.finished("a", "before")
@@ -250,11 +249,10 @@ async def test_the_process_over_its_share_evicts(
     scheduler: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = 100
-    monkeypatch.setattr(manager, "process_memory", lambda: process)
-    monkeypatch.setattr("headrace.worker.memory.relief.process_memory", lambda: process)
     dropped: list[bool] = []
     monkeypatch.setattr(manager, "drop_kept", lambda: dropped.append(True))
     worker = make(scheduler, tmp_path, memory_spill_fraction=0.7, memory_monitor_interval="1ms")
+    monkeypatch.setattr(worker.monitor, "get_process_memory", lambda: process)
     async with worker:
         buffer = worker.memory_manager.buffer
         assert buffer is not None
@@ -276,8 +274,6 @@ async def test_a_users_mapping_that_can_evict(
     scheduler: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = 100
-    monkeypatch.setattr(manager, "process_memory", lambda: process)
-    monkeypatch.setattr("headrace.worker.memory.relief.process_memory", lambda: process)
     calls: list[int] = []
 
     class Mapping(dict[Any, Any]):
@@ -289,6 +285,7 @@ async def test_a_users_mapping_that_can_evict(
         scheduler, tmp_path, data=Mapping, memory_spill_fraction=0.7, memory_monitor_interval="1ms"
     ) as worker:
         assert type(worker.data) is Mapping
+        monkeypatch.setattr(worker.monitor, "get_process_memory", lambda: process)
         process = 900_000
         await async_poll_for(lambda: len(calls) >= 3, timeout=10)
         process = 100
@@ -344,3 +341,38 @@ def test_options_come_from_the_configuration() -> None:
     assert (options.target, options.spill, options.compression) == (0.6, False, None)
     assert MemoryOptions.from_config({"max_spill": "1 kB"}).max_spill == 1000
     assert dumps(options)
+
+
+async def test_what_is_changed_while_it_runs_counts(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    worker = make(scheduler, tmp_path, memory_pause_fraction=0.8, memory_monitor_interval="1ms")
+    worker.monitor.get_process_memory = lambda: LIMIT // 2  # type: ignore[method-assign]
+    async with worker:
+        scheduler.compute("a", "x", bytes, LIMIT // 10)
+        await scheduler.finished("a", "x")
+        assert worker.status is Status.running
+        worker.memory_manager.memory_pause_fraction = 0.4
+        assert (await scheduler.wait("a", WorkerStatus)).status == "paused"
+        worker.memory_manager.memory_pause_fraction = False
+        assert (await scheduler.wait("a", WorkerStatus)).status == "running"
+        assert not worker.data.slow  # type: ignore[attr-defined]
+        worker.memory_manager.memory_spill_fraction = 0.4
+        await async_poll_for(lambda: "x" in worker.data.slow, timeout=10)  # type: ignore[attr-defined]
+        assert not worker.data.fast  # type: ignore[attr-defined]
+
+
+class _Store(dict[Any, Any]):
+    def __init__(self, worker_local_directory: str, size: int) -> None:
+        super().__init__()
+        self.made = worker_local_directory, size
+
+
+async def test_a_class_for_results_is_told_the_directory(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    async with make(scheduler, tmp_path, data=(_Store, {"size": 3})) as worker:
+        assert worker.data.made == (worker.local_directory, 3)  # type: ignore[attr-defined]
+
+
+async def test_a_mapping_for_results_is_empty_at_first(scheduler: FakeScheduler, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be empty"):
+        make(scheduler, tmp_path, data={"x": 1})
+    with pytest.raises(RuntimeError, match="must be empty"):
+        await make(scheduler, tmp_path, data=lambda: {"x": 1})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -183,8 +182,7 @@ async def test_reading_from_disk_is_accounted_for(c: Any, s: Any, a: Any) -> Non
 @pytest.mark.slow
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, worker_kwargs={"memory_limit": "10 GB"})
 async def test_a_paused_worker_gets_no_tasks(c: Any, s: Any, a: Any, b: Any) -> None:
-    options = a.memory_manager.options
-    a.memory_manager.options = dataclasses.replace(options, pause=1e-6, spill=False)
+    a.memory_manager.memory_pause_fraction, a.memory_manager.memory_spill_fraction = 1e-6, False
     async with asyncio.timeout(20):
         while s.workers[a.address].status.name != "paused":
             await asyncio.sleep(0.01)
@@ -194,7 +192,7 @@ async def test_a_paused_worker_gets_no_tasks(c: Any, s: Any, a: Any, b: Any) -> 
         assert {future.key for future in futures} <= b.state.tasks.keys()
         assert not a.data
         assert restricted.status == "pending"
-        a.memory_manager.options = options
+        a.memory_manager.memory_pause_fraction = 0.8
         assert await restricted == "here"
         assert s.workers[a.address].status.name == "running"
 

@@ -9,18 +9,27 @@ import asyncio
 import inspect
 import logging
 import tempfile
+import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
+from headrace import config
 from headrace.comm import Comm, Listener
-from headrace.containment import log_raised
+from headrace.common.status import Status
+from headrace.containment import described, log_raised
 from headrace.exceptions import CommClosedError
+from headrace.rpc.loops.periodic import PeriodicCallback
 from headrace.rpc.server import Operation, takes_by_name
 from headrace.rpc.server_life import Node
+from headrace.system_monitor import SystemMonitor
 
 logger = logging.getLogger("distributed.core")
+
+#: Seconds by which a start may be late to say why it takes too long.
+LAST_WORDS_SECONDS = 0.5
 
 
 class DocumentedServer(Node):
@@ -46,11 +55,29 @@ class DocumentedServer(Node):
         self._files: tempfile.TemporaryDirectory[str] | None = None
         self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
+        self._thread = 0
 
     # Start and end
 
     async def _begin(self) -> None:
-        await self.start_unsafe()
+        self._thread = threading.get_ident()
+        await self._prepare()
+        seconds = self._may_start_for()
+        try:
+            # what has a limit of its own says what it waited for: let it speak first
+            async with asyncio.timeout(None if seconds is None else seconds + LAST_WORDS_SECONDS):
+                await self.start_unsafe()
+        except TimeoutError as error:
+            if str(error):
+                raise
+            within = "" if seconds is None else f" within {seconds:g} s"
+            raise TimeoutError(f"{type(self).__name__} did not start{within}") from error
+        except Exception as error:
+            raise RuntimeError(f"{type(self).__name__} failed to start: {described(error)}") from error
+
+    def _may_start_for(self) -> float | None:
+        """Seconds that a start may take; None for as long as it likes."""
+        return None
 
     async def _run_close(self, reason: str, options: dict[str, Any]) -> None:
         try:
@@ -61,7 +88,10 @@ class DocumentedServer(Node):
                 self._files.cleanup()
 
     async def start_unsafe(self) -> Self:
-        """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this."""
+        """Start; what a subclass that overrides this does beside is part of the start. Call `start`, not this.
+
+        What this raises reaches the caller of `start` as the cause of a RuntimeError; a TimeoutError as it is.
+        """
         await self._start()
         return self
 
@@ -182,6 +212,31 @@ class DocumentedServer(Node):
         }
 
     # Looking, and files
+
+    @cached_property
+    def monitor(self) -> SystemMonitor:
+        """Readings of this process and its machine, from the first use of this on.
+
+        They are made every `distributed.admin.system-monitor.interval` while the server runs; a worker makes its own
+        with each heartbeat.
+        """
+        monitor = SystemMonitor()
+        if self.is_running or self.status is Status.starting:
+            seconds = config.parse_seconds(config.get("distributed.admin.system-monitor.interval"))
+            callback = self.periodic_callbacks["monitor"] = PeriodicCallback(monitor.update, 1000 * seconds)
+            assert self.loop is not None
+            self.loop.add_callback(callback.start)
+        return monitor
+
+    @property
+    def digests(self) -> None:
+        """None: what `digest_metric` is told is summed up, and its distribution not kept."""
+        return None
+
+    @property
+    def thread_id(self) -> int:
+        """The thread of its event loop; 0 before it starts."""
+        return self._thread
 
     def digest_metric(self, name: Any, value: float) -> None:
         """Add a measurement to `digests_total` and `digests_max`."""

@@ -8,12 +8,13 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace.common.keys import Key
-from headrace.compat.core.server_members import DocumentedServer
+from headrace.common.keys import Key, from_wire
 from headrace.compat.worker_state_machine.documented_machine import WorkerState
+from headrace.preloading import PreloadManager
 from headrace.worker.operations import StoryLine
-from headrace.worker.server import WorkerServer
 from headrace.worker.state import TaskState
+
+from .measurements import Measurements
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ _FROM_STATE = frozenset(
 )
 
 
-class WorkerViews(WorkerServer, DocumentedServer):
+class WorkerViews(Measurements):
     """The documented attributes of a `Worker`.
 
     Attributes:
@@ -42,6 +43,35 @@ class WorkerViews(WorkerServer, DocumentedServer):
     """
 
     state: WorkerState
+
+    @property
+    def lifetime(self) -> float | None:
+        """Seconds that it lives once it has started; None for as long as it likes."""
+        return self.life.seconds
+
+    @property
+    def lifetime_restart(self) -> bool:
+        """Whether its nanny starts another worker at the end of its lifetime; may be changed."""
+        return self.life.restart
+
+    @lifetime_restart.setter
+    def lifetime_restart(self, restart: bool) -> None:
+        self.life.restart = bool(restart)
+
+    @property
+    def preloads(self) -> PreloadManager:
+        """Its preloads; empty before it starts."""
+        return self.life.preloads if self.life.preloads is not None else PreloadManager(())
+
+    @property
+    def active_keys(self) -> set[Key]:
+        """Keys of the tasks that run now."""
+        return {from_wire(key) for key in self.task_executor.executing(0)}
+
+    @property
+    def execution_state(self) -> dict[str, Any]:
+        """The scheduler's address, the loop and this worker, for whoever runs calls for it."""
+        return {"scheduler": self.scheduler_address, "ioloop": self.loop, "worker": self}
 
     @property
     def actors(self) -> dict[Key, Any]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from headrace import machine
 from headrace.common.keys import Key
-from headrace.machine import process_memory
 
 from .buffer import SpillBuffer
 from .relief import Relief
@@ -24,9 +24,17 @@ class Admission:
         ceiling: bytes that the process shall not exceed.
         buffer: what can be evicted.
         relief: has it evicted.
+        process_memory: gives the bytes that the process takes now.
     """
 
-    def __init__(self, ceiling: float, buffer: SpillBuffer, relief: Relief) -> None:
+    def __init__(
+        self,
+        ceiling: float,
+        buffer: SpillBuffer,
+        relief: Relief,
+        process_memory: Callable[[], int] = machine.process_memory,
+    ) -> None:
+        self._process_memory = process_memory
         self._ceiling = ceiling
         self._buffer = buffer
         self._relief = relief
@@ -58,7 +66,7 @@ class Admission:
 
     def _admit(self, need: int) -> int:
         with self._lock:
-            process = process_memory()
+            process = self._process_memory()
             # What those that run were expected to add and have not added yet.
             promised = sum(max(0, added - max(0, process - before)) for added, before in self._admitted.values())
             if process + promised + need > self._ceiling:

@@ -522,6 +522,8 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """The values that are on disk only."""
         return _Part(self, on_disk=True)
 
+    fast, slow = memory, disk  # the names of the parts by what they are like
+
     def is_on_disk(self, key: object) -> bool:
         """Whether a value is on disk and not in memory."""
         return key in self._files and key not in self._clean

@@ -17,7 +17,7 @@ from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import Key
 from headrace.common.status import Status
 from headrace.containment import log_raised
-from headrace.machine import parse_memory_limit, process_memory
+from headrace.machine import parse_memory_limit
 
 from .admission import Admission
 from .buffer import SpillBuffer, UnreadableError
@@ -48,7 +48,9 @@ class WorkerMemoryManager:
         keywords: the documented keywords, see `options.KEYWORDS`.
 
     Attributes:
-        memory_limit: in bytes; None for no limit.
+        memory_limit: in bytes; None for no limit. May be changed, like the fractions, if there was one first.
+        memory_target_fraction: share of the limit that results may take; it is read at the start.
+        memory_spill_fraction, memory_pause_fraction: shares of the limit that the process may take; False for all.
         data: where results are; made by `start`.
         buffer: the same if it spills, else None.
         store: puts a value whose size in bytes is known into `data`: `store(key, value, nbytes)`.
@@ -56,7 +58,7 @@ class WorkerMemoryManager:
         admission: lets tasks start while memory is short; None if there is nothing to decide.
 
     Raises:
-        ValueError: a limit or a fraction makes no sense.
+        ValueError: a limit or a fraction makes no sense, or `data` is a mapping that is not empty.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class WorkerMemoryManager:
         self.memory_pause_fraction = options.pause
         self.max_spill = options.max_spill
         self.memory_monitor_interval = options.monitor_interval
-        self._source = data
+        self._source = _empty(data) if isinstance(data, MutableMapping) else data
         self.data: MutableMapping[Key, Any] = {}
         self.buffer: SpillBuffer | None = None
         self.store: Callable[[Key, Any, int], None] = self._store_plainly
@@ -97,6 +99,7 @@ class WorkerMemoryManager:
 
         Raises:
             TypeError: the user's `data` is no mapping.
+            ValueError: it is not empty.
         """
         limit, options = self.memory_limit, self.options
         if self._source is not None:
@@ -116,18 +119,22 @@ class WorkerMemoryManager:
         if not limit:
             return
         bound_kept(int(KEPT_FRACTION * limit))
-        fraction = options.spill or options.pause
+        fraction = self.memory_spill_fraction or self.memory_pause_fraction
         if fraction:
-            self._relief = Relief(limit, fraction * limit, self.buffer)
+            self._relief = Relief(limit, fraction * limit, self.buffer, self.process_memory)
             if self.buffer is not None:
                 self.buffer.watch_evictions(self._relief.before_eviction, self._relief.after_eviction)
                 ceiling = min(limit * (options.pause or 1.0), limit * (options.spill or 1.0) + 0.1 * limit)
-                self.admission = Admission(ceiling, self.buffer, self._relief)
+                self.admission = Admission(ceiling, self.buffer, self._relief, self.process_memory)
 
     @property
     def monitored(self) -> bool:
         """Whether the process's memory has to be looked at."""
-        return bool(self.memory_limit and (self.options.spill or self.options.pause))
+        return bool(self.memory_limit and (self.memory_spill_fraction or self.memory_pause_fraction))
+
+    def process_memory(self) -> int:
+        """Bytes that the process takes now, by the worker's monitor."""
+        return self._worker.monitor.get_process_memory()
 
     def _store_plainly(self, key: Key, value: object, nbytes: int) -> None:
         self.data[key] = value
@@ -178,21 +185,24 @@ class WorkerMemoryManager:
 
     def look(self) -> None:
         """Compare the memory of the process with the limits, and have done what they ask for. On the loop."""
-        limit, options = self.memory_limit, self.options
-        fraction = options.spill or options.pause
-        if not limit or self._relief is None:
+        limit, target = self.memory_limit, self.memory_target_fraction
+        fraction = self.memory_spill_fraction or self.memory_pause_fraction
+        if not limit or not fraction or self._relief is None:
+            if limit and self._paused:  # pausing has been switched off
+                self._pause_or_resume(self.process_memory(), limit)
             return
-        process = process_memory()
-        if process > limit * (options.target or fraction):
+        self._relief.threshold = fraction * limit
+        process = self.process_memory()
+        if process > limit * (target or fraction):
             drop_kept()
         if self.buffer is not None:
-            near = process > limit * min(NEAR_FRACTION, options.target or fraction)
+            near = process > limit * min(NEAR_FRACTION, target or fraction)
             self.buffer.tighten(near or self.buffer.spilled_total.memory > 0)
         if process > self._relief.threshold:
             self._relieve(process)
         elif self.buffer is not None and self.buffer.pressed and self._relief.reached(process):
             self.buffer.press(False)
-        if options.pause:
+        if self.memory_pause_fraction or self._paused:
             self._pause_or_resume(process, limit)
 
     def wait_for_room(self, dependencies: Iterable[Key] | None) -> int:
@@ -211,16 +221,18 @@ class WorkerMemoryManager:
     def _relieve(self, process: int) -> None:
         assert self._relief is not None
         buffer = self.buffer
-        if buffer is not None and self.options.spill and buffer.evictable_bytes:
+        spills = self.memory_spill_fraction
+        if buffer is not None and spills and buffer.evictable_bytes:
             self._relief.aim(process, self._relief.threshold)
         elif self._background is None or self._background.done():
-            evict = getattr(self.data, "evict", None) if buffer is None and self.options.spill else None
-            work = _evict_from(evict, self._relief) if callable(evict) else self._relief.reclaim
+            evict = getattr(self.data, "evict", None) if buffer is None and spills else None
+            work = self._evict_from(evict, self._relief) if callable(evict) else self._relief.reclaim
             self._background = asyncio.get_running_loop().run_in_executor(None, work)
 
     def _pause_or_resume(self, process: int, limit: int) -> None:
         worker, share = self._worker, process / limit
-        if share > self.options.pause:
+        pause = self.memory_pause_fraction
+        if pause and share > pause:
             if worker.status is Status.running:
                 logger.warning(
                     "Worker is at %.0f%% memory usage. Pausing worker.  Process memory: %s -- Worker memory limit: %s",
@@ -240,6 +252,18 @@ class WorkerMemoryManager:
                     bytes_in_words(limit),
                 )
                 worker.set_status(Status.running)
+
+    def _evict_from(self, evict: Callable[[], Any], relief: Relief) -> Callable[[], None]:
+        """Evicting from a user's mapping that offers it, until the process is small enough."""
+
+        def work() -> None:
+            while self.process_memory() > relief.threshold:
+                freed = evict()
+                if not isinstance(freed, (int, float)) or freed < 0:
+                    relief.reclaim()
+                    return
+
+        return work
 
     async def close(self) -> None:
         """Drop all values; waits for what is being written."""
@@ -266,16 +290,26 @@ def _made(source: Any, directory: str) -> MutableMapping[Key, Any]:
 
     Raises:
         TypeError: that is no mapping.
+        ValueError: there is something in it.
     """
     if callable(source):
         takes_directory = "worker_local_directory" in _parameters(source)
         source = source(worker_local_directory=directory) if takes_directory else source()
     elif isinstance(source, tuple):
         function, keywords = source
+        keywords = dict(keywords)
+        if "worker_local_directory" in _parameters(function):
+            keywords.setdefault("worker_local_directory", directory)
         source = function(**keywords)
     if not isinstance(source, MutableMapping):
         raise TypeError(f"data must be a mutable mapping, or make one, not {type(source).__name__}")
-    return source
+    return _empty(source)
+
+
+def _empty(data: MutableMapping[Key, Any]) -> MutableMapping[Key, Any]:
+    if data:
+        raise ValueError(f"data must be empty at first: what is in it ({len(data)} values) would be nobody's")
+    return data
 
 
 def _parameters(function: Any) -> Iterable[str]:
@@ -283,16 +317,3 @@ def _parameters(function: Any) -> Iterable[str]:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return ()
-
-
-def _evict_from(evict: Callable[[], Any], relief: Relief) -> Callable[[], None]:
-    """Evicting from a user's mapping that offers it, until the process is small enough."""
-
-    def work() -> None:
-        while process_memory() > relief.threshold:
-            freed = evict()
-            if not isinstance(freed, (int, float)) or freed < 0:
-                relief.reclaim()
-                return
-
-    return work

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
+from headrace import machine
 from headrace.common.display.units import bytes_in_words
-from headrace.machine import process_memory
 
 from .buffer import SpillBuffer
 from .spilled_sizes import Reclaim
@@ -29,9 +30,17 @@ class Relief:
         limit: what the worker may take.
         threshold: where to go below.
         buffer: what to evict from; None if results are kept elsewhere.
+        process_memory: gives the bytes that the process takes now.
     """
 
-    def __init__(self, limit: int, threshold: float, buffer: SpillBuffer | None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        threshold: float,
+        buffer: SpillBuffer | None,
+        process_memory: Callable[[], int] = machine.process_memory,
+    ) -> None:
+        self._process_memory = process_memory
         self.limit = limit
         self.threshold = threshold
         self._buffer = buffer
@@ -66,7 +75,7 @@ class Relief:
         """See first what the allocator can give back: that is quicker than writing."""
         assert self._buffer is not None
         if self._buffer.pressed and self._reclaim.trim():
-            process = process_memory()
+            process = self._process_memory()
             if process <= self._goal:
                 self._buffer.press(False)
             else:
@@ -88,7 +97,7 @@ class Relief:
             self.reclaim()
         else:
             self._reclaim.trim(wait=True)  # else what was freed would not be seen, and too much evicted
-        process = process_memory()
+        process = self._process_memory()
         if self.reached(process):
             self._buffer.press(False)
         else:
@@ -97,11 +106,11 @@ class Relief:
     def reclaim(self) -> None:
         """Nothing can be evicted: find what nobody uses."""
         self._reclaim.trim()
-        if process_memory() <= self.threshold:
+        if self._process_memory() <= self.threshold:
             return
         if self._reclaim.collect():
             self._reclaim.trim()
-        process, now = process_memory(), time.monotonic()
+        process, now = self._process_memory(), time.monotonic()
         if process > self.threshold and now >= self._warn_at:
             self._warn_at = now + WARN_EVERY
             managed = self._buffer.memory_bytes if self._buffer is not None else 0

@@ -1,0 +1,101 @@
+"""What a Worker tells of its transfers, its tasks and its machine, by the documented names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from headrace import Client, Scheduler, Worker
+from headrace.testing.clusters import gen_cluster
+from headrace.testing.helpers.polling import async_poll_for
+from tests.gate import Gate, hold
+
+TWO = [("127.0.0.1", 1)] * 2
+
+
+@gen_cluster(nthreads=TWO, client=True)
+async def test_transfers_are_logged_at_both_ends(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    x = c.submit(bytes, 2_000_000, key="x", workers=[a.address])
+    await c.submit(len, x, workers=[b.address])
+    await async_poll_for(lambda: a.transfer_outgoing_log and b.transfer_incoming_log, timeout=10)
+    (sent,), (received,) = a.transfer_outgoing_log, b.transfer_incoming_log
+    assert (sent["who"], received["who"]) == (b.address, a.address)
+    size = s.tasks["x"].nbytes
+    for transfer in (sent, received):
+        assert transfer["keys"] == {"x": size}
+        assert transfer["total"] == size
+        assert transfer["start"] <= transfer["middle"] <= transfer["stop"]
+        assert transfer["duration"] == pytest.approx(transfer["stop"] - transfer["start"], abs=1e-3)
+        assert transfer["bandwidth"] == pytest.approx(size / transfer["duration"])
+    assert "compressed" in sent
+    assert "compressed" not in received
+    assert (a.transfer_outgoing_count, a.transfer_outgoing_count_total) == (0, 1)
+    assert (a.transfer_outgoing_bytes, a.transfer_outgoing_bytes_total) == (0, size)
+    assert b.digests_total["transfer-duration"] > 0
+    assert b.digests is None
+    b.transfer_incoming_log.clear()
+    assert not b.transfer_incoming_log
+
+
+@gen_cluster(nthreads=TWO, client=True, worker_kwargs={"heartbeat_interval": "1 hour"})
+async def test_bandwidth_by_peer_and_type(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    assert b.bandwidth == 100e6
+    x = c.submit(bytes, 2_000_000, workers=[a.address])
+    await c.submit(len, x, workers=[b.address])
+    total, count = b.bandwidth_workers[a.address]
+    assert count == 1
+    assert b.bandwidth_types == {"bytes": (total, 1)}
+    assert b.bandwidth_workers["nobody"] == (0, 0)
+    assert b.bandwidth == pytest.approx(100e6 + 0.05 * (total - 100e6))
+    b.bandwidth = 5
+    assert b.bandwidth == 5
+
+
+@gen_cluster(nthreads=TWO, client=True, worker_kwargs={"metrics": {"mine": repr}})
+async def test_what_runs_now(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    Gate.close()
+    f = c.submit(hold, key="f", workers=[a.address])
+    await async_poll_for(Gate.entered.is_set, timeout=15)
+    assert a.active_keys == {"f"}
+    assert not b.active_keys
+    Gate.opened.set()
+    await f
+    await async_poll_for(lambda: not a.active_keys, timeout=10)
+    assert a.execution_state["worker"] is a
+    assert a.execution_state["scheduler"] == s.address
+    assert a.metrics == {"mine": repr}
+    assert a.latency > 0
+    assert a.scheduler_delay == 0
+    assert a.thread_id == b.thread_id == s.thread_id
+    a.transfer_outgoing_count_limit = 3
+    assert a.transfers.incoming_limit == 3
+
+
+@gen_cluster(nthreads=TWO, client=True)
+async def test_readings_of_the_machine(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    told: dict[str, Any] = await s.get_worker_monitor_info()
+    assert told.keys() == {a.address, b.address}
+    readings = told[a.address]["range_query"]
+    assert {"cpu", "memory", "time", "num_fds", "host_net_io.read_bps", "host_disk_io.write_bps"} <= readings.keys()
+    assert {len(values) for values in readings.values()} == {told[a.address]["count"]}
+    assert told[a.address]["last_time"] <= a.monitor.last_time
+    recent = a.get_monitor_info(recent=True)["range_query"]
+    assert recent == a.monitor.recent()
+    metrics = await a.get_metrics()
+    assert metrics["host_net_io"].keys() == {"read_bps", "write_bps"}
+    assert metrics["num_fds"] > 0
+    assert s.monitor.count == 1
+    assert s.monitor is s.monitor
+
+
+@gen_cluster(nthreads=[("127.0.0.1", 1)], worker_kwargs={"lifetime": "1 hour", "lifetime_restart": True})
+async def test_a_lifetime_is_a_number(s: Scheduler, w: Worker) -> None:
+    assert w.lifetime == 3600
+    assert w.lifetime_restart is True
+    w.lifetime_restart = False
+    assert w.life.restart is False
+    async with Worker(s.address, host="127.0.0.1") as other:
+        assert other.lifetime is None
+        assert other.lifetime_restart is False
+        assert len(other.preloads) == 0
