@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace import cluster_dump
+from headrace.common.facade import names_before
+
+__getattr__ = names_before(__name__, "headrace.cluster_dump")
 
 DEFAULT_CLUSTER_DUMP_FORMAT: Literal["msgpack", "yaml"] = "msgpack"
 DEFAULT_CLUSTER_DUMP_EXCLUDE = frozenset({"run_spec"})

@@ -18,7 +18,10 @@ from headrace.comm.addressing import (
     uri_from_host_port,
 )
 from headrace.comm.registry import get_backend
+from headrace.common.facade import names_before
 from headrace.compat.core.addresses import addr_from_args
+
+__getattr__ = names_before(__name__, "headrace.comm.addressing")
 
 __all__ = [
     "addr_from_args",

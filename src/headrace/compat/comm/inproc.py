@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from headrace.comm import inproc
 from headrace.comm.inproc import InProc, InProcBackend, InProcConnector, InProcListener
+from headrace.common.facade import names_before
+
+__getattr__ = names_before(__name__, "headrace.comm.inproc")
 
 
 def new_address() -> str:

@@ -12,11 +12,14 @@ from headrace.comm.tcp import SocketConnector as TCPConnector
 from headrace.comm.tcp import SocketListener as TCPListener
 from headrace.comm.tcp import TCPBackend
 from headrace.comm.tls import TLSBackend, TLSConnector, TLSListener
+from headrace.common.facade import names_before
 from headrace.config import CommOptions
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 from headrace.machine import system_memory_limit
 
 from .stream_transport import StreamTransport
+
+__getattr__ = names_before(__name__, "headrace.comm.tcp")
 
 #: Bytes that a stream may hold which has not sent, or not been read.
 MAX_BUFFER_SIZE = system_memory_limit() / 2
