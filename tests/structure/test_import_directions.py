@@ -54,7 +54,7 @@ ALLOWED_LAZY: dict[tuple[str, str], str] = {
     ("headrace.client.client", "headrace.deploy"): "a Client without an address starts a LocalCluster",
     ("headrace.nanny.forking", "headrace"): "a fork server has imported the public Worker before it copies itself",
     ("headrace.nanny.worker_child", "headrace"): "the child process makes the public Worker",
-    ("headrace.worker.server", "headrace.client"): "tasks use a client of their worker's scheduler",
+    ("headrace.worker.task_clients", "headrace.client"): "tasks use a client of their worker's scheduler",
 }
 
 #: Modules below `headrace.compat` that may name it, as text: they answer for public names and paths.

@@ -166,7 +166,7 @@ def worker_client(timeout: float | str | None = None, separate_thread: bool = Tr
     """
     worker = get_worker()
     client = worker.get_client(timeout=timeout)
-    worker.log_client("worker-client", client, timeout)
+    worker.task_clients.log("worker-client", client, timeout)
     seceded = separate_thread and _seceded()
     try:
         yield client

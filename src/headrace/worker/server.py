@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from headrace import config
 from headrace.comm import get_address_host
 from headrace.comm.addressing import addresses_from_user_args, facing_address, full_contact_address, parse_address
 from headrace.common.hooks import hook_of
@@ -51,6 +49,7 @@ from .session import SchedulerSession
 from .state.core import WorkerCore
 from .state.effects import GatherData, TaskRun
 from .state.events import Pause, SetResources, Unpause
+from .task_clients import TaskClients
 from .transfer import Transfers
 from .worker_card import worker_html
 from .worker_options import (
@@ -64,7 +63,6 @@ from .worker_options import (
 )
 
 if TYPE_CHECKING:
-    from headrace.client import Client
     from headrace.security import Security
 
 logger = logging.getLogger("distributed.worker")
@@ -237,8 +235,7 @@ class WorkerServer(Node):
         self.batched_stream: Stream | None = None
         self.session = SchedulerSession(self, reconnect)
         self.scattered = Scattered(self)
-        self._clients: dict[str, Any] = {}
-        self._client_lock = threading.Lock()
+        self.task_clients = TaskClients(self)
         self.close_reason = ""
         #: what it dies of, if it closes although nobody who may ask for that has
         self.death_cause = ""
@@ -475,10 +472,7 @@ class WorkerServer(Node):
         self.scattered.close()
         self._send_event(WorkerEvent([self.address], {"action": "closing-worker", "reason": reason}))
         await self.session.close()
-        clients, self._clients = list(self._clients.values()), {}
-        for client in clients:
-            with contextlib.suppress(Exception):
-                await client._close()
+        await self.task_clients.close()
         await self.actor_host.close()
         await self.transfers.close()
         executor = getattr(self, "task_executor", None)
@@ -670,44 +664,7 @@ class WorkerServer(Node):
         Raises:
             OSError: it cannot connect within `timeout`.
         """
-        from headrace.client import Client
-        from headrace.client.current import global_client
-
-        asynchronous = self.loop is not None and self.loop.runs_here
-        present = global_client()
-        if present is not None and self.serves(present) and present.asynchronous == asynchronous:
-            self.log_client("worker-get-client", present, timeout)
-            return present
-        kind = "asynchronous" if asynchronous else "synchronous"
-        with self._client_lock:
-            client = self._clients.get(kind)
-            if client is None or client.status in ("closing", "closed"):
-                client = self._clients[kind] = Client(
-                    self.scheduler_address,
-                    loop=self.loop,
-                    security=self.security,
-                    set_as_default=present is None and not asynchronous,
-                    asynchronous=asynchronous,
-                    direct_to_workers=True,
-                    name="worker",
-                    **({} if timeout is None else {"timeout": timeout}),
-                )
-        self.log_client("worker-get-client", client, timeout)
-        return client
-
-    def log_client(self, topic: str, client: Any, timeout: float | str | None) -> None:
-        """Log that a task has asked for a client."""
-        given = config.get("distributed.comm.timeouts.connect") if timeout is None else timeout
-        seconds = config.parse_seconds(given)
-        self.log_event(topic, {"client": client.id, "timeout": seconds})
-
-    def serves(self, client: Client) -> bool:
-        """Whether a client is one of this worker's scheduler, which may have several addresses."""
-        session = client.session
-        return bool(
-            session.address == self.scheduler_address
-            or (self.session.scheduler_id is not None and session.scheduler_id == self.session.scheduler_id)
-        )
+        return self.task_clients.get(timeout)
 
     def get_current_task(self) -> Any:
         """The key of the calling task.

@@ -282,7 +282,7 @@ class DataMethods(ClientBase):
         if timeout is no_default:
             timeout = self._timeout
         here = worker_here() if workers is None else None
-        if here is not None and not (here.serves(self) and here.status.name == "running"):
+        if here is not None and not (here.task_clients.serve(self) and here.status.name == "running"):
             here = None
         seconds = seconds_of(timeout)
         return self.sync(
