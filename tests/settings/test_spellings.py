@@ -500,9 +500,9 @@ def test_a_process_that_is_given_its_settings_by_variables() -> None:
     assert said.stdout.split() == ["77.0", "False", "77.0"]
 
 
-def test_defaults_are_read_whatever_the_locale_makes_of_files() -> None:
+def test_defaults_are_read_whatever_the_locale_makes_of_files(tmp_path: Path) -> None:
     code = "from headrace import config; print(config.get('distributed.worker.memory.rebalance.measure'))"
-    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "DASK_CONFIG": "", "HOME": str(tmp_path)}
     said = subprocess.run([sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True, text=True)
     assert (said.returncode, said.stdout) == (0, "optimistic\n"), said.stderr
 
