@@ -8,7 +8,7 @@ from dask.sizeof import sizeof
 
 from headrace.containment import contained
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("distributed.sizeof")
 
 __all__ = ["safe_sizeof", "sizeof"]
 
@@ -24,5 +24,8 @@ def safe_sizeof(obj: object, default_size: float = 1e6) -> int:
         return int(sizeof(obj))
     except BaseException as raised:
         raised = contained(raised)
-        logger.warning("Sizeof calculation failed. Defaulting to %s bytes", int(default_size), exc_info=True)
+        kind = type(obj).__qualname__
+        logger.warning(
+            "The size of a %s cannot be told; it is taken for %s bytes", kind, int(default_size), exc_info=raised
+        )
         return int(default_size)

@@ -470,7 +470,8 @@ class WorkerServer(Node):
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
         self.scattered.close()
-        self._send_event(WorkerEvent([self.address], {"action": "closing-worker", "reason": reason}))
+        if self.batched_stream is not None:
+            self._send_event(WorkerEvent([self.address], {"action": "closing-worker", "reason": reason}))
         await self.session.close()
         await self.task_clients.close()
         await self.actor_host.close()
