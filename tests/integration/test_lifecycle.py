@@ -219,10 +219,16 @@ class Beating:
         self.heard.append(args)
         return {"said": 1}
 
+    async def close(self) -> None:
+        self.heard.append("closed")
+
 
 class Broken:
     def __init__(self, server: Any) -> None:
         pass
+
+    def close(self) -> None:
+        raise ValueError("broken at its end")
 
     def heartbeat(self) -> None:
         raise ValueError("broken extension")
@@ -230,13 +236,14 @@ class Broken:
 
 @gen_cluster(nthreads=[], scheduler_kwargs={"extensions": {"beating": Beating}})
 async def test_extensions(s: Scheduler) -> None:
-    async with Worker(s.address, extensions={"beating": Beating, "broken": Broken}) as worker:
+    async with Worker(s.address, extensions={"broken": Broken, "beating": Beating}) as worker:
         extension = s.extensions["beating"]
         assert extension.server is s
         assert worker.extensions["beating"].server is worker
         await async_poll_for(lambda: bool(extension.heard), timeout=10)
         state, said = extension.heard[0]
         assert (state.address, said) == (worker.address, {"said": 1})
+    assert worker.extensions["beating"].heard[-1] == "closed"
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], config={"distributed.scheduler.no-workers-timeout": "200 ms"})

@@ -236,6 +236,14 @@ class Operations:
                 return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}
 
+    async def close_extensions(self) -> None:
+        """Call `close` of the extensions that have it; one that fails is logged and does not stop the others."""
+        for name, extension in list(self._worker.extensions.items()):
+            try:
+                await _call_hook(extension, "close")
+            except BaseException as raised:
+                log_raised(logger, raised, "The extension %s failed in close", name, awaited=True)
+
     def upload_file(self, filename: str, data: object, load: bool = True) -> dict[str, Any]:
         """Write a file into the local directory and, with `load`, import it (a module, egg or zip) anew.
 

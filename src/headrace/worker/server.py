@@ -91,7 +91,7 @@ class WorkerServer(Node):
         lifetime: seconds, or text, after which this closes gracefully; `lifetime_stagger` is a random part of it, more
             or less, and with `lifetime_restart` its nanny starts another.
         preload, preload_argv: code to run as this starts and ends (see `headrace.preloading`).
-        extensions: {name: class}; each is made with the worker as its argument.
+        extensions: {name: class}; each is made with the worker as its argument, and its `close` called at the end.
         memory_limit: bytes, text such as "5 GB", "auto" for its share of the machine, 0 for no limit.
         data: mapping to keep results in, a function that makes one, or `(function, keywords)`.
         memory_target_fraction, memory_spill_fraction, memory_pause_fraction, max_spill, memory_monitor_interval: as in
@@ -469,6 +469,7 @@ class WorkerServer(Node):
         await self.life.end()
         for name in list(self.plugins):
             await self.operations.plugin_remove(name)
+        await self.operations.close_extensions()
         self.scattered.close()
         if self.batched_stream is not None:
             self._send_event(WorkerEvent([self.address], {"action": "closing-worker", "reason": reason}))
