@@ -11,7 +11,7 @@ from typing import Any
 import dask
 import pytest
 
-from headrace import Client, Nanny, Scheduler, Worker
+from headrace import Client, Nanny, Scheduler, Status, Worker
 from headrace.exceptions import NoValidWorkerError, NoWorkerError
 from headrace.rpc import slow_waits
 from headrace.testing.clusters import gen_cluster, gen_test
@@ -232,6 +232,20 @@ class Broken:
 
     def heartbeat(self) -> None:
         raise ValueError("broken extension")
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "inproc"])
+async def test_the_scheduler_is_closed_after_shutdown(protocol: str) -> None:
+    host = {"host": "127.0.0.1"} if protocol == "tcp" else {}
+    async with (
+        Scheduler(protocol=protocol, port=0, dashboard_address=None, **host) as scheduler,
+        Worker(scheduler.address) as worker,
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        assert await client.submit(inc, 1) == 2
+        await client.shutdown()
+        assert scheduler.status is Status.closed
+        await worker.finished()
 
 
 @gen_cluster(nthreads=[], scheduler_kwargs={"extensions": {"beating": Beating}})

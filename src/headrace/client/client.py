@@ -29,7 +29,7 @@ from headrace.containment import log_raised
 from headrace.messages.base import HandlerMessage, as_message
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
-from headrace.rpc import IOLoop, LoopRunner, sync
+from headrace.rpc import IOLoop, LoopRunner, send_recv, sync
 from headrace.security import Security
 
 from . import dask_settings
@@ -57,6 +57,9 @@ from .presentation.client_card import client_html, client_text
 register_defaults()  # whoever has `Client` may ask dask for our settings before there is a client
 
 logger = logging.getLogger("distributed.client")
+
+#: Longest time in seconds that `shutdown` waits for the scheduler's end.
+SHUTDOWN_SECONDS = 30
 
 #: Clients that are open, to be closed when the interpreter ends.
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -499,8 +502,15 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         await self._close()
 
     async def _terminate_scheduler(self) -> None:
-        with contextlib.suppress(OSError):
-            await self.scheduler.call("terminate", reply=False)
+        """Have the scheduler close, and wait until it has: closing its connections is the last that it does."""
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                comm = await self.scheduler.live_comm()
+                try:
+                    await send_recv(comm, op="terminate", reply=False)
+                    await comm.read()
+                finally:
+                    comm.abort()
 
     def __del__(self) -> None:
         # An unfinished `__init__` leaves no session; the loop's thread is a daemon.
