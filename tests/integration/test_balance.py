@@ -208,7 +208,7 @@ async def test_a_recipient_that_goes_meanwhile_is_replaced(c: Any, s: Any, a: An
 
 @gen_cluster(client=True, nthreads=FOUR[:2])
 async def test_workers_and_names_are_not_both_taken(c: Any, s: Any, a: Any, b: Any) -> None:
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(TypeError, match="not both"):
         await s.retire_workers([a.address], names=[0])
 
 

@@ -49,8 +49,14 @@ class Inspection:
     async def get_worker_logs(
         self, n: int | None = None, workers: Iterable[str] | None = None, nanny: bool = False
     ) -> dict[str, Any]:
-        """The latest lines of the logs of workers (with `nanny`, of their nannies), by the worker's address."""
+        """The latest lines of the logs of workers (with `nanny`, of their nannies), by the worker's address.
+
+        Raises:
+            UnknownWorkerError: there is no such worker.
+        """
         request = {"op": "get_logs", "n": n}
+        if workers is not None:
+            workers = self.cluster.directory.addresses_of(workers)
         return dict(await self.cluster.broadcast(request, workers=workers, nanny=nanny, on_error="ignore"))
 
     def get_task_status(self, keys: Iterable[Any]) -> dict[Any, str | None]:

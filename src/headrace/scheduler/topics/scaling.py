@@ -178,11 +178,10 @@ class Scaling:
         self, workers: Iterable[str] | None, names: Iterable[Any] | None, options: dict[str, Any]
     ) -> list[WorkerState]:
         if names is not None and workers is not None:
-            raise TypeError("names and workers are mutually exclusive")
+            raise TypeError("name the workers to retire by addresses (workers) or by names, not both")
         if options and not (names is None and workers is None):
-            raise TypeError(
-                f"names and workers are mutually exclusive with parameters for workers_to_close(): {options}"
-            )
+            how = ", ".join(sorted(options))
+            raise TypeError(f"name the workers to retire (workers, names), or say how to choose them ({how}), not both")
         if names is not None:
             wanted = {str(name) for name in names}
             addresses = [address for name, address in self.core.aliases.items() if str(name) in wanted]
