@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.config
+import os
+import site
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -55,9 +58,24 @@ def initialize_where_configured() -> None:
     Raises:
         RuntimeError, ValueError, FileNotFoundError: as for `initialize_logging`.
     """
+    if "dask" not in sys.modules and not _anything_is_configured():
+        return  # importing dask, to be told that nothing is, would take longest of all
     config = configured_logging()
     if any(config.values()):
         initialize_logging(config)
+
+
+def _anything_is_configured() -> bool:
+    """Whether dask would find any settings of the user's: in variables of the environment, or in files."""
+    if any(name.startswith("DASK_") for name in os.environ):
+        return True
+    folders = ["/etc/dask", os.path.expanduser("~/.config/dask")]
+    folders += [os.path.join(prefix, "etc", "dask") for prefix in {sys.prefix, *site.PREFIXES}]
+    for folder in folders:
+        with contextlib.suppress(OSError):  # most are not there; one that may not be read has nothing to say
+            if any(name.endswith((".yaml", ".yml", ".json")) for name in os.listdir(folder)):
+                return True
+    return False
 
 
 def _section(config: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copyreg
 import enum
+import gc
 import importlib
 import subprocess
 import sys
+import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -488,3 +491,21 @@ def test_the_pickler_keeps_what_copyreg_knows() -> None:
         assert loads(dumps([Odd(), Human]))[0] == 3
     finally:
         del copyreg.dispatch_table[Odd]
+
+
+def test_nothing_is_kept_of_a_value_that_cannot_be_pickled() -> None:
+    class Open:
+        """Stands for a connection: part of the value is seen before the lock ends it."""
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    plain.dumps(numpy.zeros(3))  # the thread's pickler is there, and is used again
+    value = Open()
+    reference = weakref.ref(value)
+    with pytest.raises(SerializationError):
+        plain.dumps([value])
+    del value
+    gc.collect()
+    assert reference() is None
+    assert plain.loads(plain.dumps([1, numpy.ones(2)]))[0] == 1

@@ -84,10 +84,15 @@ def use_pickler(kind: type[pickle.Pickler], look_around: Callable[[], bool]) -> 
             kept = KeptPickler(kind)
         if kept.in_use or kept.kind is not kind:  # pickling may come here again
             kept = KeptPickler(kind)
-        kept.in_use = True  # for good, if it fails half way
+        kept.in_use = True
         callbacks = kept.callbacks
         callbacks.append(buffer_callback)
-        kept.dump(value)
+        try:
+            kept.dump(value)
+        except BaseException:  # it holds the part of the value that it has seen
+            if getattr(_local, "kept", None) is kept:
+                del _local.kept
+            raise
         callbacks.clear()
         file = kept.file
         data = file.getvalue()
