@@ -160,7 +160,7 @@ async def test_a_worker_that_leaves_on_purpose_is_not_restarted(scheduler: Sched
     async def leave_gracefully(dask_worker: Any) -> None:
         import asyncio
 
-        dask_worker._leaving = asyncio.ensure_future(dask_worker.close_gracefully())
+        dask_worker.task_that_leaves = asyncio.ensure_future(dask_worker.close_gracefully())
 
     async with rpc(nanny.worker_address) as proxy:  # type: ignore[arg-type]
         await proxy.run(function=Serialize(leave_gracefully))
