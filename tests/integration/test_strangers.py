@@ -199,8 +199,10 @@ async def fails_naming(address: str, cause: str) -> None:
         lambda: Worker(address, death_timeout=0.3),
     ):
         async with asyncio.timeout(PATIENCE):
-            with pytest.raises((OSError, ValueError)) as caught:
+            with pytest.raises((OSError, ValueError, RuntimeError)) as caught:
                 await make()
+        if type(caught.value) is RuntimeError:
+            assert isinstance(caught.value.__cause__, (OSError, ValueError))
         assert address.partition("//")[2].partition(":")[0] in str(caught.value)
         assert re.search(cause, str(caught.value))
 
@@ -273,8 +275,8 @@ async def test_other_version(served: Served, caplog: pytest.LogCaptureFixture) -
     output, _ = await process.communicate()
     lines = output.decode().splitlines()
     assert len(lines) == 2
-    for line in lines:
-        assert re.match("ProtocolVersionError .*version 1 .*version 999 .*install the same version", line)
+    for line, beginning in zip(lines, ("", "RuntimeError Worker failed to start: "), strict=True):
+        assert re.match(f"{beginning}ProtocolVersionError.*version 1 .*version 999 .*install the same version", line)
     assert len(caplog.records) in (1, 2)  # within a second of another, a line is left for the next one
     for record in caplog.records:
         assert re.search("version 999 .*version 1 .*install the same version", record.getMessage())

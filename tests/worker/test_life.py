@@ -273,7 +273,7 @@ async def test_identity_and_friends(scheduler: FakeScheduler, worker: Worker) ->
         identity = await proxy.identity()
         assert identity["type"] == "Worker"
         assert identity["address"] == worker.address
-        assert (await proxy.versions())["packages"]["python"] == ".".join(map(str, sys.version_info[:3]))
+        assert (await proxy.versions())["packages"]["python"] == ".".join(map(str, sys.version_info))
         logging.getLogger("distributed.worker").warning("a line")
         assert ("WARNING", "a line") in [(level, text.split(" - ")[-1]) for level, text in await proxy.get_logs()]
         scheduler.compute("a", "x", int, 1)

@@ -60,7 +60,7 @@ class PluginRegistry:
             if idempotent:
                 return
             warnings.warn(
-                f"Scheduler already contains a plugin with name {name}; it is replaced", UserWarning, stacklevel=3
+                f"a scheduler plugin named {name!r} was there already, and is replaced", UserWarning, stacklevel=3
             )
         self.plugins[name] = plugin
         self._observe()
@@ -72,9 +72,7 @@ class PluginRegistry:
             ValueError: there is none of that name.
         """
         if name not in self.plugins:
-            raise BadRequestError(
-                f"Could not find plugin {name!r} among the current scheduler plugins; there are {sorted(self.plugins)}"
-            )
+            raise BadRequestError(f"there is no scheduler plugin named {name!r}; there are {sorted(self.plugins)}")
         del self.plugins[name]
         self._observe()
 

@@ -184,7 +184,7 @@ async def test_registering_again(c: Client, s: Scheduler, a: Worker) -> None:
         await c.unregister_worker_plugin("once")
     await c.register_plugin(Recorder())
     first = s.plugins["recorder"]
-    with pytest.warns(UserWarning, match="already contains a plugin with name recorder"):
+    with pytest.warns(UserWarning, match="named 'recorder' was there already"):
         await c.register_plugin(Recorder())
     assert s.plugins["recorder"] is not first
     assert first.heard[-1] == ("close",)
@@ -201,7 +201,7 @@ async def test_a_plugin_takes_the_place_of_one_of_its_name(s: Scheduler) -> None
     s.add_plugin(first)
     s.add_plugin(second, idempotent=True)
     assert s.plugins["recorder"] is first
-    with pytest.warns(UserWarning, match="already contains a plugin with name recorder"):
+    with pytest.warns(UserWarning, match="named 'recorder' was there already"):
         s.add_plugin(second)
     assert s.plugins["recorder"] is second
     s.log_event("mine", 1)

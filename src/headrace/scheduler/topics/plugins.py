@@ -80,7 +80,7 @@ class PluginRequests:
         """Take a plugin from every worker; returns their answers by address."""
         if name not in self.shell.worker_plugins:
             raise BadRequestError(
-                f"The worker plugin {name} does not exist; there are {sorted(self.shell.worker_plugins)}"
+                f"there is no worker plugin named {name!r}; there are {sorted(self.shell.worker_plugins)}"
             )
         del self.shell.worker_plugins[name]
         return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}))
@@ -100,7 +100,7 @@ class PluginRequests:
         """Take a plugin from every nanny; returns their answers by the workers' addresses."""
         if name not in self.shell.nanny_plugins:
             raise BadRequestError(
-                f"The nanny plugin {name} does not exist; there are {sorted(self.shell.nanny_plugins)}"
+                f"there is no nanny plugin named {name!r}; there are {sorted(self.shell.nanny_plugins)}"
             )
         del self.shell.nanny_plugins[name]
         return dict(await self.cluster.broadcast({"op": "plugin_remove", "name": name}, nanny=True))
