@@ -143,7 +143,7 @@ async def test_nanny_starts_a_dead_worker_again(scheduler: Scheduler, tmp_path: 
         assert scheduler.workers[address].nanny == nanny.address
         os.kill(pid, signal.SIGKILL)
         await until(lambda: nanny.pid != pid and nanny.worker_address in scheduler.workers)
-        assert address not in scheduler.workers
+        await until(lambda: address not in scheduler.workers)
         assert await call(nanny.address, os.getpid) == os.getpid()
         assert await nanny.restart() == "OK"
         await until(lambda: nanny.worker_address in scheduler.workers)

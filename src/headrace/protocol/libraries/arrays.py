@@ -6,6 +6,7 @@ numpy pickles what has no gaps without a copy. All else it writes out into the p
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pickle import PickleBuffer
 from typing import Any
@@ -17,15 +18,19 @@ from headrace.protocol.frames import Frame
 from . import LibraryClass
 from .picklable import dump_pickle, load_pickle
 
+with warnings.catch_warnings():  # numpy warns of its end where it is named
+    warnings.simplefilter("ignore", DeprecationWarning)
+    _CHARARRAY: type = np.char.chararray
+
 #: Subclasses that are views of an ordinary array, and nothing more.
 _VIEWS: dict[str, type] = {
     "matrix": np.matrix,
     "recarray": np.recarray,
-    "chararray": np.char.chararray,
+    "chararray": _CHARARRAY,
     "memmap": np.ndarray,  # it has no file where it arrives
     "ndarray": np.ndarray,
 }
-_NAMES = {np.matrix: "matrix", np.recarray: "recarray", np.char.chararray: "chararray", np.memmap: "memmap"}
+_NAMES = {np.matrix: "matrix", np.recarray: "recarray", _CHARARRAY: "chararray", np.memmap: "memmap"}
 
 
 def classes(toplevel: str) -> Iterator[LibraryClass]:
