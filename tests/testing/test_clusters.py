@@ -242,6 +242,8 @@ def test_a_process_left_behind_is_found_and_ended() -> None:
         process.start()
     assert process.pid is not None
     assert not psutil.pid_exists(process.pid)
+    assert (process.exitcode, process.is_alive()) == (-signal.SIGTERM, False)
+    assert process not in multiprocessing.active_children()
 
 
 def test_the_helpers_of_multiprocessing_may_stay() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import sys
 import threading
 import time
@@ -52,17 +53,39 @@ def check_process_leak(check: bool = True, check_timeout: float = 40, term_timeo
     yield
     kept = before | server_pids() | _helpers_of_multiprocessing()
     leaked = [child for child in psutil.Process().children() if child.pid not in kept]
-    _, leaked = psutil.wait_procs(leaked, timeout=check_timeout if check else 0)
+    leaked = _wait_for(leaked, check_timeout if check else 0)
     described = [_describe(child) for child in leaked]
     for child in leaked:
         with contextlib.suppress(psutil.Error):
             child.terminate()
-    _, leaked = psutil.wait_procs(leaked, timeout=term_timeout)
+    leaked = _wait_for(leaked, term_timeout)
     for child in leaked:
         with contextlib.suppress(psutil.Error):
             child.kill()
+    _wait_for(leaked, _GRACE)
     if check and described:
         raise AssertionError(f"processes were left behind: {described}")
+
+
+def _wait_for(processes: list[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait for the end of child processes, at most `timeout` seconds; returns those that still run.
+
+    How one of `multiprocessing` ended is left for that to ask. It could never learn it otherwise, and would take the
+    process for one that runs.
+    """
+    deadline = time.monotonic() + timeout
+    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    multiprocessing.active_children()
+    psutil.wait_procs([process for process in processes if process not in running], timeout=0)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _helpers_of_multiprocessing() -> set[int]:
