@@ -12,6 +12,7 @@ import asyncio
 import logging
 import signal
 import threading
+from collections.abc import Awaitable
 from types import TracebackType
 
 from headrace.exceptions import TaskCancelled, UserCodeError
@@ -137,6 +138,14 @@ def log_raised(
         let_pass(failure)
         _log_plainly(logger, message, error)
     return error
+
+
+async def log_failure_of(logger: logging.Logger, work: Awaitable[object], message: str, *args: object) -> None:
+    """Await users' code for which nobody else waits; what it raises is logged, as `log_raised` does."""
+    try:
+        await work
+    except BaseException as raised:
+        log_raised(logger, raised, message, *args, awaited=True)
 
 
 def _log_plainly(logger: logging.Logger, message: str, error: Exception) -> None:

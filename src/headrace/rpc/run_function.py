@@ -6,12 +6,11 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any
 
 from headrace.common.callables import has_arg
-from headrace.containment import can_be_raised, described, let_pass, log_raised, traceback_of
+from headrace.containment import can_be_raised, described, let_pass, log_failure_of, traceback_of
 from headrace.protocol import Frames, Serialize, dumps_exception, loads, unwrap
 from headrace.protocol.marks import Serialized
 
@@ -40,7 +39,8 @@ async def run_function(node: Node, function: object, args: object, kwargs: objec
         result = called(*positional, **keywords)
         if inspect.isawaitable(result):
             if not wait:
-                node.run_in_background(_log_errors(result))
+                text = "A function that was run without waiting has failed"
+                node.run_in_background(log_failure_of(logger, result, text))
                 return None
             result = await result
     except BaseException as error:  # not even sys.exit() in the function ends this server
@@ -84,13 +84,6 @@ def error_reply(error: BaseException) -> dict[str, Any]:
         "traceback_text": dumped.traceback_text,
         "text": dumped.exception_text,
     }
-
-
-async def _log_errors(awaitable: Awaitable[object]) -> None:
-    try:
-        await awaitable
-    except BaseException as error:
-        log_raised(logger, error, "A function that was run without waiting has failed", awaited=True)
 
 
 def users_part(traceback: TracebackType | None) -> TracebackType | None:

@@ -12,7 +12,7 @@ from headrace import config
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.comm.addressing import ports_of
 from headrace.common.status import Status
-from headrace.containment import log_raised
+from headrace.containment import log_failure_of, log_raised
 from headrace.messages.base import HandlerMessage
 from headrace.security import Security
 
@@ -237,12 +237,13 @@ class Node:
             text = "No handler for the stream's operation %.100r"
             self.server.complaints.say("a stream's operation", source, text, message.handler)
             return
+        failed = "The handler %r of a stream failed"
         try:
             result = handler(**{**more, **message.arguments})
             if asyncio.iscoroutine(result):
-                self.run_in_background(_log_failure(result, message.handler))
+                self.run_in_background(log_failure_of(logger, result, failed, message.handler))
         except BaseException as raised:
-            log_raised(logger, raised, "The handler %r of a stream failed", message.handler)
+            log_raised(logger, raised, failed, message.handler)
 
     def run_detached(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine that outlives the closing of this: the closing itself, asked for from within."""
@@ -317,13 +318,6 @@ class Node:
     def echo(self, data: Any = None) -> Any:
         """Give back what came; for tests of the connection."""
         return data
-
-
-async def _log_failure(work: Coroutine[Any, Any, Any], handler: str) -> None:
-    try:
-        await work
-    except BaseException as raised:
-        log_raised(logger, raised, "The handler %r of a stream failed", handler, awaited=True)
 
 
 def scheduler_address_of(ip: Any, port: Any, scheduler_file: str | None, may_follow: bool = False) -> str:

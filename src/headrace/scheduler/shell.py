@@ -16,7 +16,7 @@ from headrace import clock, config
 from headrace.comm import Comm
 from headrace.common.hooks import hook_of
 from headrace.common.status import Status
-from headrace.containment import log_raised
+from headrace.containment import log_failure_of, log_raised
 from headrace.exceptions import BadRequestError
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import ClientEvent
@@ -257,7 +257,9 @@ class Shell:
                 log_raised(logger, raised, "Plugin %s failed in %s", name, hook)
             else:
                 if inspect.iscoroutine(result):
-                    running.append(self.run_in_background(_log_errors(result, name, hook)))
+                    running.append(
+                        self.run_in_background(log_failure_of(logger, result, "Plugin %s failed in %s", name, hook))
+                    )
         return running
 
     def call_extensions(self, hook: str, *args: object) -> None:
@@ -301,10 +303,3 @@ class HasShell(Protocol):
 def shell_of(scheduler: HasShell | Shell) -> Shell:
     """The shell of a scheduler; documented classes of extensions and plugins may be made with either."""
     return scheduler if isinstance(scheduler, Shell) else scheduler.shell
-
-
-async def _log_errors(coroutine: Coroutine[Any, Any, Any], name: str, hook: str) -> None:
-    try:
-        await coroutine
-    except BaseException as raised:
-        log_raised(logger, raised, "Plugin %s failed in %s", name, hook, awaited=True)
