@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace import cluster_dump
+from headrace.cluster_dump import load_cluster_dump
 from headrace.common.facade import names_before
 
 __getattr__ = names_before(__name__, "headrace.cluster_dump")
@@ -49,20 +50,6 @@ async def write_state(
     path = cluster_dump.path_of(url, format)
     state = await get_state()
     await asyncio.to_thread(cluster_dump.write_state, state, path, format, **storage_options)
-
-
-def load_cluster_dump(url: str | os.PathLike[str], **kwargs: Any) -> dict[str, Any]:
-    """Read a dump back.
-
-    Args:
-        url: path or URL, with its suffix.
-        kwargs: for `fsspec.open`.
-
-    Raises:
-        ValueError: the name does not end in a suffix of dumps.
-        OSError: the file cannot be read.
-    """
-    return cluster_dump.load_cluster_dump(url, **kwargs)
 
 
 class DumpArtefact(Mapping[str, Any]):
