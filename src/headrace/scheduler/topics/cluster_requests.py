@@ -119,6 +119,16 @@ class ClusterRequests:
                 found[name] = dumps_exception(failure).exception
         return found
 
+    async def ask(self, request: dict[str, Any], workers: Iterable[str] | None, nanny: bool = False) -> dict[str, Any]:
+        """Answers of the workers that can be reached, of these or of all, by address; see `broadcast`.
+
+        Raises:
+            UnknownWorkerError: there is no such worker.
+        """
+        if workers is not None:
+            workers = self.directory.addresses_of(workers)
+        return await self.broadcast(request, workers=workers, nanny=nanny, on_error="ignore")
+
     async def _answer_broadcast(self, **request: Any) -> dict[str, Any]:
         """`broadcast` for somebody elsewhere, whom exceptions reach as payloads that can always be opened."""
         found = await self.broadcast(**request)

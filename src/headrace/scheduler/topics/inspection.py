@@ -55,9 +55,7 @@ class Inspection:
             UnknownWorkerError: there is no such worker.
         """
         request = {"op": "get_logs", "n": n}
-        if workers is not None:
-            workers = self.cluster.directory.addresses_of(workers)
-        return dict(await self.cluster.broadcast(request, workers=workers, nanny=nanny, on_error="ignore"))
+        return await self.cluster.ask(request, workers, nanny)
 
     def get_task_status(self, keys: Iterable[Any]) -> dict[Any, str | None]:
         """{key: state}, `None` where the key is unknown."""

@@ -60,18 +60,8 @@ class Profiles:
         if scheduler:
             return await loop.run_in_executor(None, self._loop_profile, threading.get_ident(), start, stop)
         request = {"op": "profile", "start": start, "stop": stop, "key": key, "server": server}
-        profiles = await self._ask(request, workers)
+        profiles = await self.cluster.ask(request, workers)
         return await loop.run_in_executor(None, partial(merge, *profiles.values())) if merge_workers else profiles
-
-    async def _ask(self, request: dict[str, Any], workers: Iterable[str] | None) -> dict[str, Any]:
-        """Answers of these workers, or all, by address; those that cannot be reached are left out.
-
-        Raises:
-            UnknownWorkerError: there is no such worker.
-        """
-        if workers is not None:
-            workers = self.cluster.directory.addresses_of(workers)
-        return await self.cluster.broadcast(request, workers=workers, on_error="ignore")
 
     def _loop_profile(self, thread: int, start: float | None, stop: float | None) -> dict[str, Any]:
         if self._loop_watcher is None:
@@ -105,7 +95,7 @@ class Profiles:
         default = config.get("distributed.worker.profile.cycle")
         cycle = config.parse_seconds(default if profile_cycle_interval is None else profile_cycle_interval)
         request = {"op": "profile_metadata", "start": start, "stop": stop}
-        found = (await self._ask(request, workers)).values()
+        found = (await self.cluster.ask(request, workers)).values()
         prefixes = {prefix for each in found for prefix in each["keys"]}
         return {
             "counts": _by_cycle([each["counts"] for each in found], cycle),
