@@ -128,10 +128,7 @@ def ports_to_try(protocols: list[str], port: str | None, host: str) -> list[Any]
         return [[_one_port(each) for each in listed]]
     choices = parse_ports(port)
     if choices == [None] and not has_port(host):
-        choices = [
-            DEFAULT_PORT,
-            0,
-        ]  # another program may have the default port; one that the user asked for must be had
+        choices = [DEFAULT_PORT, 0]  # another program may have the default port; what the user asked for must be had
     if len(protocols) > 1:
         first = next((place for place, name in enumerate(protocols) if name != "inproc"), 0)
         return [[choice if place == first else 0 for place in range(len(protocols))] for choice in choices]

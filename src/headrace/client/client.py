@@ -197,7 +197,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             )
         if hasattr(address, "address") and isinstance(getattr(address, "address", None), str):
             return normalize_address(address.address)
-        if hasattr(address, "scheduler_address") and not isinstance(address, type):
+        if hasattr(address, "scheduler_address"):
             _check_open(address)
             self.cluster = address
             return None

@@ -45,9 +45,8 @@ def place(state: SchedulerCore, task: TaskState, recommendations: Recommendation
     if task.options is not NO_OPTIONS:
         candidates = restricted_workers(state, task)
         if task.options.actor and candidates is None:
-            candidates = list(
-                state.running
-            )  # wherever its data are: it stays for long, and will have a thread to itself
+            # wherever its data are: it stays for long, and will have a thread to itself
+            candidates = list(state.running)
     if state.staying:
         candidates = candidates_among(state, task, candidates)
     if candidates is None:
