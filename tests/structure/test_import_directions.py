@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy",),
-    ("headrace.extensions", "headrace.diagnostics"),
+    ("headrace.extensions", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading", "headrace.system_monitor"),
     ("headrace.rpc",),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.security",),
     ("headrace.machine", "headrace.profile", "headrace.cluster_dump", "headrace.directories"),
     ("headrace.graphics_cards",),
-    ("headrace.clock", "headrace.containment"),
+    ("headrace.clock", "headrace.containment", "headrace.dashboard_links"),
     ("headrace.logging_setup",),
     ("headrace.config", "headrace.private_directories"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),
