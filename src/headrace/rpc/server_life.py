@@ -76,7 +76,7 @@ class Node:
         self.stream_handlers: dict[str, Callable[..., Any]] = {}
         self.loop: IOLoop | None = IOLoop.current(instance=False)
         self._log_lines = LogLines(log_of)
-        self._ticks = Ticks(kind)
+        self.ticks = Ticks(kind)
         self._finished: asyncio.Event | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -109,7 +109,7 @@ class Node:
             self.loop = IOLoop.current()
             self._finished = asyncio.Event()
             self._log_lines.start()
-            self._ticks.start()
+            self.ticks.start()
             self._block_operations()
             self._starting = asyncio.ensure_future(self._begin())
         starting = self._starting
@@ -199,7 +199,7 @@ class Node:
             await self.server.close_comms()
         finally:
             self._log_lines.stop()
-            self._ticks.stop()
+            self.ticks.stop()
             self.status = Status.failed if failed else Status.closed
             assert self._finished is not None
             self._finished.set()
