@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy",),
-    ("headrace.extensions", "headrace.diagnostics"),
+    ("headrace.extensions", "headrace.diagnostics", "headrace.http"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading", "headrace.system_monitor"),
     ("headrace.rpc",),

@@ -26,7 +26,7 @@ def heartbeat_interval(n: int) -> float:
 
 
 def following_interval(kept: float, n: int) -> float:
-    """Seconds that `n` workers are to keep which keep `kept` now: the same, unless it is too far from what it should be.
+    """Seconds that `n` workers are to keep which keep `kept` now: the same, unless that is far from what it should be.
 
     It is made shorter only when it would be right for a quarter more workers than there are, so that it does not go up
     and down with each that comes and goes.
