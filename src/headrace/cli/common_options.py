@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
@@ -40,14 +40,27 @@ def security(role: str, ca_file: str | None, certificate: str | None, key: str |
 
 
 def dashboard_options(default_address: str) -> Callable[[F], F]:
-    """Add the options about the dashboard, which headrace does not have: they are accepted and make no difference."""
+    """Add the options --dashboard-address, --dashboard/--no-dashboard and --dashboard-prefix to a command.
+
+    Args:
+        default_address: where HTTP is served unless the user says otherwise.
+    """
 
     def decorate(command: F) -> F:
         for option in (
-            click.option("--dashboard-prefix", type=str, default="", hidden=True),
-            click.option("--dashboard/--no-dashboard", default=True, help="Accepted: there is no dashboard"),
+            click.option("--dashboard-prefix", type=str, default="", help="Path under which HTTP is served as well"),
             click.option(
-                "--dashboard-address", type=str, default=default_address, help="Accepted: there is no dashboard"
+                "--dashboard/--no-dashboard",
+                default=True,
+                help="Serve pages for people by HTTP; without, /health and /metrics are served alone",
+            ),
+            click.option(
+                "--dashboard-address",
+                type=str,
+                default=default_address,
+                show_default=True,
+                callback=_check_place,
+                help="Where HTTP is served: a port, ':PORT' or 'HOST:PORT', several with commas",
             ),
         ):
             command = option(command)
@@ -56,12 +69,27 @@ def dashboard_options(default_address: str) -> Callable[[F], F]:
     return decorate
 
 
-def note_ignored(context: click.Context, names: tuple[str, ...]) -> None:
-    """Log those of the named options that were given, and make no difference."""
+def _check_place(context: click.Context, option: click.Parameter, text: str) -> str:
+    from headrace.http.http_places import places_of
+
+    try:
+        places_of(text, 0)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
+def dashboard_keywords(address: str, pages: bool, prefix: str) -> dict[str, Any]:
+    """The keywords of a Scheduler, Worker or Nanny for the values of the options that `dashboard_options` adds."""
+    return {"dashboard_address": address, "dashboard": pages, "http_prefix": prefix or "/"}
+
+
+def note_ignored(context: click.Context, names: Iterable[str]) -> None:
+    """Log those of the named options that were given, and have no meaning any more."""
     given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        logging.getLogger("distributed").info("There is no dashboard: %s makes no difference", options)
+        logging.getLogger("distributed").info("Out of date, and left out: %s", options)
 
 
 def preload_options(*names: str) -> Callable[[F], F]:

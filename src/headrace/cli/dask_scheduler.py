@@ -12,6 +12,7 @@ from headrace.comm.addressing import has_port
 from .common_options import (
     PRELOADING,
     check_preload_arguments,
+    dashboard_keywords,
     dashboard_options,
     note_ignored,
     parse_ports,
@@ -26,8 +27,8 @@ from .process_life import pid_file, serve, start_logging
 #: makes many records that live long and hold no cycles: the default thresholds cost it as much as its work.
 GC_THRESHOLDS = (100_000, 50, 100)
 DEFAULT_PORT = 8786
-#: Options that make no difference, because there is no dashboard.
-IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix", "show", "use_xheaders")
+#: Options of earlier times that are taken and make no difference.
+IGNORED = ("show", "use_xheaders")
 
 
 @click.command(name="scheduler", context_settings=PRELOADING)
@@ -67,6 +68,9 @@ def scheduler(
     idle_timeout: str | None,
     preload: tuple[str, ...],
     preload_argv: tuple[str, ...],
+    dashboard_address: str,
+    dashboard: bool,
+    dashboard_prefix: str,
     **ignored: object,
 ) -> None:
     """Launch a scheduler. PRELOAD_ARGV are for the scripts that --preload names."""
@@ -88,6 +92,7 @@ def scheduler(
         "idle_timeout": idle_timeout,
         "preload": list(preload) or None,
         "preload_argv": list(preload_argv),
+        **dashboard_keywords(dashboard_address, dashboard, dashboard_prefix),
     }
 
     async def start() -> list[Any]:

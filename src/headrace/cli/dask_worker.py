@@ -20,8 +20,8 @@ from .common_options import (
     PRELOADING,
     announce_worker,
     check_preload_arguments,
+    dashboard_keywords,
     dashboard_options,
-    note_ignored,
     parse_ports,
     parse_resources,
     preload_options,
@@ -34,8 +34,6 @@ from .process_life import pid_file, serve, start_logging
 
 #: Class of workers by default, by its documented name.
 WORKER_CLASS = "dask.distributed.Worker"
-#: Options that make no difference, because there is no dashboard.
-IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
 
 
 @click.command(name="worker", context_settings=PRELOADING)
@@ -105,7 +103,6 @@ def worker(
     _check_time("--death-timeout", death_timeout)
     specifications = plan_workers({**given, "preload": list(preload) or None, "preload_argv": list(preload_argv)})
     start_logging()
-    note_ignored(context, IGNORED)
     nanny = given["nanny"]
     if not nanny:
         tune_allocator()
@@ -154,6 +151,7 @@ def plan_workers(given: dict[str, Any]) -> list[dict[str, Any]]:
     keywords["resources"] = parse_resources(given["resources"])
     keywords["security"] = _security(given)
     keywords.update(_where(given))
+    keywords.update(dashboard_keywords(given["dashboard_address"], given["dashboard"], given["dashboard_prefix"]))
     if given["worker_class"] != WORKER_CLASS:
         keywords["worker_class"] = given["worker_class"]
     if given["preload_nanny"]:

@@ -26,6 +26,7 @@ from headrace.common.importing import BY_VALUE, import_late
 from headrace.config import get as config_get
 from headrace.config import parse_seconds, register_defaults
 from headrace.containment import log_raised
+from headrace.dashboard_links import link_of
 from headrace.messages.base import HandlerMessage, as_message
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
@@ -336,10 +337,12 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         return self.id
 
     @property
-    def dashboard_link(self) -> str:
-        """The address of the dashboard; empty when the scheduler has none."""
+    def dashboard_link(self) -> str | None:
+        """The address of the dashboard by `distributed.dashboard.link`; None if there is none, or no scheduler."""
         link = getattr(self.cluster, "dashboard_link", None)
-        return str(link) if link else ""
+        if link is not None:
+            return str(link)
+        return link_of(self.session.identity) if self.status == "running" else None
 
     def _send_to_scheduler(self, message: dict[str, Any]) -> None:
         """Send `{"op": …}` with keywords to the function of that name in the scheduler's `stream_handlers`."""

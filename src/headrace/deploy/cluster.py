@@ -23,6 +23,7 @@ from dask.utils import format_bytes
 from headrace.common.display.notebook import is_kernel, widgets_module
 from headrace.common.status import Status
 from headrace.config import parse_seconds
+from headrace.dashboard_links import link_of
 from headrace.exceptions import WorkerStartTimeoutError
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
@@ -356,8 +357,14 @@ class Cluster(SyncMethodMixin):
 
     @property
     def dashboard_link(self) -> str:
-        """The dashboard's address: empty, as there is none."""
-        return ""
+        """The dashboard's address by `distributed.dashboard.link`; empty while there is no dashboard."""
+        if self._is_local:
+            if not self.scheduler.is_running:
+                return ""
+            info = self.scheduler.identity(n_workers=0)
+        else:
+            info = self._last_info
+        return link_of(info) or ""
 
     def get_client(self) -> Any:
         """The default client if it is of this cluster, or else a new one, which is the default from then on.

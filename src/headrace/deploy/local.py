@@ -48,8 +48,11 @@ class LocalCluster(SpecCluster):
             memory is split evenly between `n_workers`.
         blocked_handlers: operations that the scheduler refuses, such as "run_function".
         scheduler_sync_interval: see `Cluster`.
-        start, ip, dashboard_address, worker_dashboard_address, services, worker_services, service_kwargs: accepted for
-            compatibility.
+        dashboard_address: where the scheduler serves HTTP: a port, ":8787", "host:8787", several with commas; None for
+            not at all. A port alone means this machine only, unless `host` says otherwise.
+        worker_dashboard_address: the same of each worker, such as ":0".
+        services, worker_services, service_kwargs: see `Scheduler` and `Worker`.
+        start, ip: accepted for compatibility.
 
     Attributes:
         workers: Nannies, or, with `processes=False`, Workers, by name.
@@ -110,6 +113,7 @@ class LocalCluster(SpecCluster):
             "nthreads": threads,
             "silence_logs": log_level(silence_logs),
             **where,
+            **_given(dashboard_address=worker_dashboard_address, services=worker_services),
             **worker_kwargs,
             "memory_limit": share_of_memory(worker_kwargs.get("memory_limit", "auto"), count, threads),
         }
@@ -118,7 +122,14 @@ class LocalCluster(SpecCluster):
             allow_reading(os.getpid())
             worker_kwargs["env"] = {**(worker_kwargs.get("env") or {}), READER: str(os.getpid())}
         worker = {"cls": cls, "options": worker_kwargs}
-        scheduler = {**where, "port": scheduler_port, "blocked_handlers": blocked_handlers, **(scheduler_kwargs or {})}
+        scheduler = {
+            **where,
+            "port": scheduler_port,
+            "blocked_handlers": blocked_handlers,
+            "dashboard_address": dashboard_address,
+            **_given(services=services, service_kwargs=service_kwargs),
+            **(scheduler_kwargs or {}),
+        }
         super().__init__(
             workers=dict.fromkeys(range(count), worker),
             scheduler=default_scheduler(scheduler),
@@ -138,6 +149,11 @@ class LocalCluster(SpecCluster):
             NotImplementedError: always.
         """
         raise NotImplementedError("start_worker is gone: use cluster.scale(n)")
+
+
+def _given(**keywords: object) -> dict[str, Any]:
+    """Those of the keywords that have a value."""
+    return {name: value for name, value in keywords.items() if value is not None}
 
 
 def _security(given: Security | dict[str, Any] | bool | None) -> Security:

@@ -160,7 +160,7 @@ class SpecCluster(Cluster):
         super().__init__(
             asynchronous=asynchronous, loop=loop, name=name, scheduler_sync_interval=scheduler_sync_interval
         )
-        self.scheduler_spec = dict(scheduler) if scheduler else default_scheduler()
+        self.scheduler_spec = dict(scheduler) if scheduler else default_scheduler({"dashboard": True})
         self.worker_spec: dict[Any, dict[str, Any]] = dict(workers or {})
         self.new_spec = dict(worker) if worker else None
         for what, spec in {"scheduler": self.scheduler_spec, "worker": self.new_spec, **self.worker_spec}.items():

@@ -176,7 +176,7 @@ def SubprocessCluster(
         host: address that the scheduler listens on; this machine alone by default.
         scheduler_port: port that the scheduler listens on; 0 for any free one.
         scheduler_kwargs: more keywords of the Scheduler.
-        dashboard_address: accepted for compatibility.
+        dashboard_address: where the scheduler serves HTTP: ":8787", "host:8787"; None for not at all.
         worker_class: class of the workers, by its dotted name.
         n_workers, threads_per_worker: as for LocalCluster.
         worker_kwargs: more keywords of each worker.
@@ -193,6 +193,7 @@ def SubprocessCluster(
     scheduler_options = {
         "host": "127.0.0.1" if host is None else host,
         "port": scheduler_port,
+        "dashboard_address": dashboard_address,
         **(scheduler_kwargs or {}),
     }
     return SpecCluster(

@@ -228,6 +228,8 @@ class NannyServer(Node):
                     "start the Scheduler with protocol='tcp', or use Worker"
                 )
             await self._listen_somewhere(peer)
+        if self._worker_kwargs.get("dashboard_address") is not None:
+            self._open_http(config_of_process.get("distributed.nanny.http.address", ":0"))
         for plugin in self._start_plugins:
             await self.plugin_add(plugin)
         await self.beginning.prepare()

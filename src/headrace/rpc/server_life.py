@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from importlib import import_module
 from typing import Any, Self
 
 from headrace import config
@@ -40,6 +41,7 @@ class Node:
     Attributes:
         status: where it is in its life.
         rpc: calls other servers: `await node.rpc(address).identity()`.
+        http_server: what answers HTTP, a `headrace.http.http_server.HttpServer`; None if nothing does.
         stream_handlers: functions that take messages of plugins' and extensions' own, by name.
         loop: facade of the event loop it runs on; until it starts, of the one that it was made on (None if on none).
     """
@@ -74,6 +76,7 @@ class Node:
         )
         self.periodic_callbacks: dict[str, PeriodicCallback] = {}
         self.stream_handlers: dict[str, Callable[..., Any]] = {}
+        self.http_server: Any = None
         self.loop: IOLoop | None = IOLoop.current(instance=False)
         self._log_lines = LogLines(log_of)
         self.ticks = Ticks(kind)
@@ -152,6 +155,29 @@ class Node:
         listed = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         raise OSError(f"Could not listen at any of the ports {listed}: {failure}") from failure
 
+    def _open_http(
+        self, address: object, *, pages: bool = False, prefix: str | None = "/", default_port: int = 0, tls: Any = None
+    ) -> None:
+        """Listen for HTTP, if an address is given or pages are wanted.
+
+        Args:
+            address: see `headrace.http.http_places.places_of`; None for the default, if pages are wanted.
+            pages: whether there are pages for people.
+            prefix: path before all others.
+            default_port: if the address names none.
+            tls: an `ssl.SSLContext` for https; None for what is configured.
+
+        Raises:
+            ValueError: the address, or a setting, is malformed.
+            OSError: there is no port to be had.
+        """
+        if address is None and not pages:
+            return
+        http = import_module("headrace.http.http_server")  # stands above; servers without HTTP do not load it
+        made = http.HttpServer(self, prefix=prefix, pages=pages, tls=tls or http.configured_tls())
+        made.listen(True if address is None else address, default_port)
+        self.http_server = made
+
     async def _begin(self) -> None:
         """Start for the first and only time; nobody else starts it meanwhile."""
         await self._prepare()
@@ -190,6 +216,8 @@ class Node:
             for callback in self.periodic_callbacks.values():
                 callback.stop()
             self.server.stop_listening()
+            if self.http_server is not None:
+                self.http_server.stop()
             await self._close(reason=reason, **options)
             for task in list(self._background):
                 task.cancel()
@@ -197,6 +225,8 @@ class Node:
                 await asyncio.wait(list(self._background), timeout=1)
             await self.rpc.close()
             await self.server.close_comms()
+            if self.http_server is not None:
+                await self.http_server.close()
         finally:
             self._log_lines.stop()
             self.ticks.stop()

@@ -32,6 +32,9 @@ from .state.core import SchedulerCore
 from .state.state_options import StateOptions
 from .topics.lifecycle import actor_payload, too_large_payload
 
+#: Where a scheduler serves HTTP unless told otherwise.
+DASHBOARD_PORT = 8787
+
 #: The extensions of every scheduler, by name: the path of the class, since they stand above this layer.
 EXTENSIONS = {
     "semaphores": "headrace.extensions.semaphores.scheduler:SemaphoreExtension",
@@ -80,7 +83,7 @@ class SchedulerServer(Node):
         contact_address: the address that workers and clients are told, if not the one listened on.
         extensions: {name: class}, each made with this object; by default those in `EXTENSIONS`, made with the shell.
         allowed_failures, validate, worker_ttl, scheduler_file, idle_timeout, preload, preload_argv, security, plugins,
-            blocked_handlers: see `headrace.Scheduler`.
+            blocked_handlers, dashboard_address, dashboard, http_prefix: see `headrace.Scheduler`.
     """
 
     #: The extensions that a scheduler has by default; the public class has documented classes for some of them.
@@ -102,6 +105,9 @@ class SchedulerServer(Node):
         preload_argv: Iterable[Any] | None = (),
         plugins: Iterable[object] = (),
         blocked_handlers: list[str] | None = None,
+        dashboard_address: object = None,
+        dashboard: bool | None = None,
+        http_prefix: str | None = "/",
     ) -> None:
         super().__init__("Scheduler", {}, security, "distributed.scheduler", deserialize=False)
         self.blocked_handlers = blocked_handlers
@@ -110,6 +116,7 @@ class SchedulerServer(Node):
         self.shell = shell = Shell(self, self.core)
         self._start_plugins = list(plugins)
         self._listen = dict(listen)
+        self._http: dict[str, Any] = {"address": dashboard_address, "dashboard": dashboard, "prefix": http_prefix}
         self.parts = SchedulerParts(
             shell,
             worker_ttl=worker_ttl,
@@ -170,6 +177,8 @@ class SchedulerServer(Node):
                 extension.scheduler_started()
         await self.parts.lifecycle.begin_life()
         logger.info("Scheduler at: %s", self.address)
+        if self.http_server is not None:
+            logger.info("%s", self.http_server.announcement)
 
     async def _open(self) -> None:
         """Be reachable from now on."""
@@ -177,6 +186,9 @@ class SchedulerServer(Node):
             await self.server.listen(address)
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
+        address, pages = self._http["address"], self._http["dashboard"]
+        pages = address is not None if pages is None else bool(pages)
+        self._open_http(address, pages=pages, prefix=self._http["prefix"], default_port=DASHBOARD_PORT)
 
     async def close(self, timeout: float | None = None, reason: str = "unknown", **options: object) -> str:
         """Close; waits for a close that is under way. Returns "OK".

@@ -91,7 +91,15 @@ async def start_cluster(
     """
     worker_class: Callable[..., headrace.Worker | headrace.Nanny] = Worker or headrace.Worker
     scheduler = await headrace.Scheduler(
-        **{"validate": True, "security": security, "port": 0, "host": scheduler_addr, **(scheduler_kwargs or {})}
+        **{
+            "validate": True,
+            "security": security,
+            "port": 0,
+            "host": scheduler_addr,
+            "dashboard": False,
+            "dashboard_address": ":0",
+            **(scheduler_kwargs or {}),
+        }
     )
     workers = [
         worker_class(
@@ -102,6 +110,7 @@ async def start_cluster(
                 "security": security,
                 "validate": True,
                 "host": host,
+                "dashboard_address": ":0",
                 **(worker_kwargs or {}),
                 **(own[0] if own else {}),
             },

@@ -108,7 +108,10 @@ class WorkerServer(Node):
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.
         WorkerStateClass: class of the documented state machine, for the public Worker.
-        dashboard_address, dashboard, http_prefix, low_level_profiler: accepted for compatibility.
+        dashboard_address: where to serve HTTP (health, metrics): a port, ":8788", "host:8788"; None for not at all.
+        dashboard: serve HTTP also if no address is given.
+        http_prefix: path before those of HTTP.
+        low_level_profiler: accepted for compatibility.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
@@ -197,6 +200,7 @@ class WorkerServer(Node):
         )
         self.memory_limit = self.memory_manager.memory_limit
         self.contact_address = contact_address
+        self._http: dict[str, Any] = {"address": dashboard_address, "pages": bool(dashboard), "prefix": http_prefix}
         self.death_timeout = seconds_of(death_timeout)
         self.heartbeat_interval = None if heartbeat_interval == HEARTBEAT else seconds_of(heartbeat_interval)
         self.service_specs = dict(services or {})
@@ -305,7 +309,7 @@ class WorkerServer(Node):
 
     def other_ports(self) -> dict[str, int]:
         """Ports of other services that run beside this worker, by name; a subclass may have some."""
-        return {}
+        return {} if self.http_server is None else {"dashboard": self.http_server.port}
 
     async def _prepare(self) -> None:
         await memory.off_the_loop(self._make_directory)  # may find much that dead workers left
@@ -320,6 +324,7 @@ class WorkerServer(Node):
                 if not self.scheduler_address:
                     self.scheduler_address = await wait_for_scheduler_file(str(self.scheduler_file), 0.9 * timeout)
                 await self._listen_somewhere()
+                self._open_http(**self._http)
                 self._now_listens()
                 self.memory_manager.start(self.local_directory)
                 self._keep_results_in(self.memory_manager.data)

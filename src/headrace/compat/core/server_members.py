@@ -11,7 +11,7 @@ import logging
 import tempfile
 import threading
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -104,6 +104,33 @@ class DocumentedServer(Node):
         for callback in self.periodic_callbacks.values():
             if not callback.is_running():
                 callback.start()
+
+    def _open_http(self, address: object, **options: Any) -> None:
+        super()._open_http(address, **options)
+        if self.http_server is not None:
+            self.services["dashboard"] = self.http_server
+
+    def start_http_server(
+        self, routes: Iterable[Any], dashboard_address: object, default_port: int = 0, ssl_options: Any = None
+    ) -> None:
+        """Listen for HTTP, beside where this does already, and answer further routes.
+
+        Args:
+            routes: `(pattern, class, keywords)` each, of classes below `distributed.http.utils.RequestHandler`.
+            dashboard_address: a port, ":port", "host:port" or several of these.
+            default_port: if the address names none.
+            ssl_options: an `ssl.SSLContext`, for a server that did not listen for HTTP yet.
+
+        Raises:
+            TypeError, ValueError: a route or the address is malformed.
+            OSError: there is no port to be had.
+        """
+        if self.http_server is None:
+            where = ":0" if dashboard_address is None else dashboard_address
+            self._open_http(where, default_port=default_port, tls=ssl_options)
+        else:
+            self.http_server.listen(True if dashboard_address is None else dashboard_address, default_port)
+        self.http_server.add_routes(routes)
 
     def start_services(self, default_listen_ip: str) -> None:
         """Make the services of `service_specs` and have them listen.

@@ -235,6 +235,9 @@ class Scheduler(SchedulerState):
             preload_argv=preload_argv,
             plugins=plugins,
             blocked_handlers=blocked_handlers,
+            dashboard_address=dashboard_address,
+            dashboard=dashboard,
+            http_prefix=http_prefix,
         )
         self.name = self.id
         self.rpc.timeout = timeout

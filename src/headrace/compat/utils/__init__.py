@@ -19,6 +19,7 @@ from headrace.common.callables import (
 from headrace.common.display.notebook import is_kernel
 from headrace.common.display.text_table import asciitable
 from headrace.common.keys import key_group as key_split_group
+from headrace.dashboard_links import format_dashboard_link
 from headrace.deploy.foldable_logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
 from headrace.rpc.files import import_file
@@ -40,7 +41,6 @@ from .commands import (
     get_fileno_limit,
     open_port,
 )
-from .dashboard_links import format_dashboard_link
 from .deadlines import Deadline, EmptyContext, warn_on_duration
 from .describing import (
     TupleComparable,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from headrace.config import get
 
@@ -26,3 +28,17 @@ def format_dashboard_link(host: str, port: int | str) -> str:
         raise KeyError(
             f"the template {template!r} of distributed.dashboard.link names {error}, which is no environment variable"
         ) from None
+
+
+def link_of(identity: Mapping[str, Any]) -> str | None:
+    """The address of a scheduler's dashboard, or None if it has none.
+
+    Args:
+        identity: the scheduler's description of itself.
+    """
+    port = (identity.get("services") or {}).get("dashboard")
+    if not port:
+        return None
+    scheme, _, location = str(identity.get("address", "")).partition("://")
+    host = "localhost" if scheme == "inproc" else location.rpartition(":")[0].strip("[]")
+    return format_dashboard_link(host or "localhost", port)

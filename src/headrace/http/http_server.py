@@ -1,0 +1,299 @@
+"""The HTTP server of a scheduler, worker or nanny. Until somebody connects it is a listening socket and nothing else.
+
+At the first connection, which waits in the kernel's queue meanwhile, a thread imports aiohttp and the routes; then
+aiohttp's server takes the sockets over. It runs on the loop of its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import warnings
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from headrace import config
+from headrace.comm import get_address_host
+from headrace.comm.addressing import unparse_host_port
+from headrace.containment import log_raised
+from headrace.dashboard_links import format_dashboard_link
+
+from .http_limits import HttpLimits
+from .http_places import EVERYWHERE, bound_sockets, places_of
+from .route_tables import Route, check_modules, configured_modules, route_of, table_of
+
+if TYPE_CHECKING:
+    from .open_connections import OpenConnections
+    from .request_dispatch import Dispatcher
+
+#: Seconds that callers have, once the server closes, to get what they are being answered.
+CLOSE_SECONDS = 2.0
+
+
+def configured_tls() -> ssl.SSLContext | None:
+    """The TLS settings of HTTP servers by `distributed.scheduler.dashboard.tls`; None if no certificate is configured.
+
+    Raises:
+        ValueError: a file cannot be read as what it should be; the message names the key and the file.
+    """
+    files = {
+        name: config.get(f"distributed.scheduler.dashboard.tls.{name}", None) for name in ("ca-file", "cert", "key")
+    }
+    if not files["cert"]:
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(str(files["cert"]), str(files["key"]) if files["key"] else None)
+        if files["ca-file"]:
+            context.load_verify_locations(str(files["ca-file"]))  # the chain above the certificate
+    except (OSError, ssl.SSLError) as error:
+        named = ", ".join(f"{name}: {path}" for name, path in files.items() if path)
+        raise ValueError(f"distributed.scheduler.dashboard.tls: the files cannot be used ({named}): {error}") from error
+    return context
+
+
+class HttpServer:
+    """Listens for HTTP, and answers.
+
+    Args:
+        owner: the Scheduler, Worker or Nanny.
+        prefix: path under which pages are served, beside the root.
+        pages: whether there are pages for people; without, what machines ask for stays.
+        modules: names of modules of routes; None for those of the configuration.
+        limits: what requests may take.
+        tls: for https.
+
+    Attributes:
+        port: of the first place; 0 before it listens.
+        address: host of the first place, "" for all interfaces.
+        prefix: without slashes around it.
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        *,
+        prefix: str | None = "/",
+        pages: bool = True,
+        modules: Iterable[str] | None = None,
+        limits: HttpLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        kind = str(owner.kind).lower()
+        self.owner = owner
+        self.prefix = str(prefix or "").strip("/")
+        self.pages = pages
+        self.modules = list(configured_modules(kind, pages) if modules is None else modules)
+        self.limits = limits or HttpLimits()
+        self.tls = tls
+        self.port = 0
+        self.address = ""
+        self.logger = logging.getLogger(f"distributed.{kind}")
+        #: routes that were added by `add_routes`
+        self._added: list[Route] = []
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._waking: asyncio.Task[None] | None = None
+        self._aiohttp_server: Any = None
+        self._dispatcher: Dispatcher | None = None
+        self._connections: OpenConnections | None = None
+        check_modules(self.modules)
+
+    @property
+    def scheme(self) -> str:
+        """ "http" or "https"."""
+        return "https" if self.tls is not None else "http"
+
+    @property
+    def announcement(self) -> str:
+        """A line for the log: where it listens, and for whom."""
+        everywhere = any(host in EVERYWHERE for host, _ in self.places)
+        host = get_address_host(self.owner.address) if everywhere else self.places[0][0]
+        if self.pages:
+            line = f"  dashboard at: {format_dashboard_link(host, self.port)}"
+        else:
+            line = f"  HTTP at: {self.scheme}://{unparse_host_port(host, self.port)}"
+        return f"{line} (on all interfaces)" if everywhere else line
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Host and port of each socket that listens."""
+        return [each.getsockname()[:2] for each in self._sockets]
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether somebody has connected, so that aiohttp is loaded."""
+        return bool(self._servers)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that are answered, as patterns, in alphabetical order; none before somebody has connected."""
+        table = self._dispatcher.table if self._dispatcher is not None else []
+        return sorted({f"/{self.prefix}/{route.shown}".replace("//", "/") for route in table})
+
+    def listen(self, given: Any = True, default_port: int = 0) -> None:
+        """Listen, beside where it does already.
+
+        Where a place's port is taken, another is, and the log says so.
+
+        Args:
+            given: as `places_of` takes it.
+            default_port: where `given` names no port.
+
+        Raises:
+            ValueError: `given` is malformed.
+            OSError: the host is none of this machine's, or there is no free port.
+        """
+        own_host = host_beside(self.owner)
+        for place in places_of(given, default_port):
+            sockets, taken = bound_sockets(place, own_host)
+            host = own_host if place.host is None else place.host
+            port = sockets[0].getsockname()[1]
+            if taken:
+                asked = place.ports[0] if len(place.ports) == 1 else f"{place.ports[0]}-{place.ports[-1]}"
+                warnings.warn(
+                    f"Port {asked} cannot be had for HTTP ({taken}); perhaps another cluster runs here. The "
+                    f"{str(self.owner.kind).lower()} serves it at port {port} instead",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            if not self._sockets:
+                self.port, self.address = port, "" if host in EVERYWHERE else host
+            self._sockets += sockets
+            loop = asyncio.get_running_loop()
+            for each in sockets:
+                loop.add_reader(each.fileno(), self._wake)
+
+    def add_routes(self, entries: Iterable[Any]) -> None:
+        """Answer further routes from now on.
+
+        Args:
+            entries: `(pattern, handler class, keywords)` each.
+
+        Raises:
+            TypeError, ValueError: as of `routes_of_module`.
+        """
+        added = [route_of(entry, "start_http_server") for entry in entries]
+        self._added += added
+        if self._dispatcher is not None:
+            self._dispatcher.table += added
+
+    # From the first connection on
+
+    def _wake(self) -> None:
+        """Somebody connects for the first time."""
+        self._stop_waiting()
+        self._waking = asyncio.ensure_future(self._serve())
+
+    def _stop_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            if each.fileno() >= 0:
+                loop.remove_reader(each.fileno())
+
+    async def _serve(self) -> None:
+        try:
+            make = await asyncio.to_thread(self._load)
+            for each in self._sockets:
+                options: dict[str, Any] = {"ssl": self.tls, "ssl_handshake_timeout": 10} if self.tls else {}
+                self._servers.append(await asyncio.get_running_loop().create_server(make(), sock=each, **options))
+        except Exception as error:
+            log_raised(self.logger, error, "HTTP cannot be served at port %s", self.port)
+            self._close_sockets()
+
+    def _load(self) -> Any:
+        """Import what serves, in a thread; return what makes the factory of connections, on the loop."""
+        aiohttp_web = import_module("aiohttp.web")
+        dispatch = import_module("headrace.http.request_dispatch")
+        watch = import_module("headrace.http.open_connections")
+        table = table_of(self.modules)
+
+        def make() -> Any:
+            if self._dispatcher is None:
+                loop, limits = asyncio.get_running_loop(), self.limits
+                dispatcher = dispatch.Dispatcher(self.owner, table + self._added, self.prefix, limits, self.logger)
+                self._dispatcher = dispatcher
+                self._aiohttp_server = aiohttp_web.Server(dispatcher.answer, handler_cancellation=True)
+                self._connections = watch.OpenConnections(limits, dispatcher.sockets.__contains__)
+                self._factory_options = {
+                    "loop": loop,
+                    "keepalive_timeout": limits.idle_seconds,
+                    "logger": _FaultsOfCallers(dispatcher.complaints),
+                    "access_log": None,
+                    "max_line_size": limits.line_bytes,
+                    "max_field_size": limits.line_bytes,
+                    "max_headers": limits.headers,
+                    "lingering_time": 1.0,
+                    "auto_decompress": False,
+                }
+            return lambda: watch.WatchedConnection(self._aiohttp_server, self._connections, **self._factory_options)
+
+        return make
+
+    # The end
+
+    def stop(self) -> None:
+        """Accept no more connections. (`close` ends those that there are.)"""
+        for server in self._servers:
+            server.close()
+        if not self._servers:
+            if self._waking is not None:
+                self._waking.cancel()
+            else:
+                self._stop_waiting()
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+    async def close(self) -> None:
+        """Accept no more connections, and end those that there are once they have their answers."""
+        self.stop()
+        if self._waking is not None:
+            await asyncio.wait([self._waking])
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            sockets = list(dispatcher.sockets.values())
+            await asyncio.gather(*[each.close(code=1001, drain=False) for each in sockets], return_exceptions=True)
+            self._aiohttp_server.pre_shutdown()
+            await self._aiohttp_server.shutdown(CLOSE_SECONDS)
+            assert self._connections is not None
+            self._connections.abort_all()
+        self._close_sockets()
+
+
+def host_beside(owner: Any) -> str:
+    """The host at which a server listens itself, "" for all interfaces; loopback if it does within its process only."""
+    try:
+        address = str(owner.listen_address)
+        if address.startswith("inproc://"):
+            return "127.0.0.1"
+        host = get_address_host(address)
+    except ValueError:
+        return "127.0.0.1"
+    return "" if host in EVERYWHERE else host
+
+
+class _FaultsOfCallers:
+    """A logger for aiohttp, which logs each malformed request with a trace: here it gets a line a second at most."""
+
+    def __init__(self, complaints: Any) -> None:
+        self._complaints = complaints
+
+    def exception(self, text: str, *args: object, exc_info: Any = None, **_: object) -> None:
+        """Log that a request was malformed."""
+        where = str(args[0]) if args else "?"
+        about = getattr(exc_info, "message", None) or type(exc_info).__name__
+        first = str(about).strip().splitlines() or ["malformed"]
+        self._complaints.say("a malformed request", where, "HTTP: a malformed request from %s: %.200s", where, first[0])
+
+    error = warning = exception
+
+    def debug(self, *_: object, **__: object) -> None:
+        """Log nothing: aiohttp tells of each caller that went away."""
+
+    info = debug

@@ -1,0 +1,220 @@
+"""From a request to its answer: finds the route, checks what any request must keep to, calls the handler.
+
+Faults of the caller are answered with a sentence and a 4xx; faults of a handler with 500 and one log line. Works on
+aiohttp's low-level server, and is imported at the first connection, with aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from headrace.comm.complaints import Complaints
+from headrace.containment import contained
+
+from .cross_site import READING, is_cross_site
+from .http_limits import HttpLimits
+from .request_handler import VERBS, HttpError, HttpRequest, RequestHandler, SocketHandler
+from .route_tables import Route
+
+#: Set on every answer: what it says is not to be guessed at, and is not to be kept.
+COMMON_HEADERS = {
+    "Server": "headrace",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+    "Referrer-Policy": "same-origin",
+}
+
+
+class Dispatcher:
+    """Answers the requests of one server.
+
+    Args:
+        owner: the Scheduler, Worker or Nanny.
+        table: routes; the first that matches answers.
+        prefix: path, without slashes around it, that requests may have before them, or not.
+        limits: what a request may take.
+        logger: for faults of handlers.
+    """
+
+    def __init__(
+        self, owner: Any, table: Sequence[Route], prefix: str, limits: HttpLimits, logger: logging.Logger
+    ) -> None:
+        self.owner = owner
+        self.table = list(table)
+        self.prefix = prefix
+        self.limits = limits
+        self.complaints = Complaints(logger)
+        #: connections that have become WebSockets
+        self.sockets: dict[Any, web.WebSocketResponse] = {}
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request of aiohttp's server."""
+        try:
+            return await self._answer(request)
+        except HttpError as error:
+            return _error(request, error.status, error.reason, error.headers)
+        except TimeoutError:
+            seconds = self.limits.request_seconds
+            return _error(request, 408, f"the request was not here, or not answered, within {seconds:g} s")
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except BaseException as raised:
+            raised = contained(raised, awaited=True)
+            self._complain(request, raised)
+            return _error(request, 500, f"{type(raised).__name__} while answering; the log of the {self._kind} has it")
+
+    @property
+    def _kind(self) -> str:
+        return str(getattr(self.owner, "kind", "server")).lower()
+
+    def _complain(self, request: web.BaseRequest, error: BaseException) -> None:
+        where = request.remote or "?"
+        text = "HTTP: %s %.200s from %s failed"
+        self.complaints.say(
+            "a request", where, text, request.method, request.raw_path, where, level=logging.ERROR, error=error
+        )
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw_path, _, query = request.raw_path.partition("?")
+        if "://" in raw_path[:8]:  # as proxies are asked
+            raw_path = "/" + raw_path.split("/", 3)[3] if raw_path.count("/") >= 3 else "/"
+        if not raw_path.startswith("/"):
+            raise HttpError(400, f"a path begins with a slash, not like {raw_path[:100]!r}")
+        found = self._route_of(raw_path)
+        if found is None:
+            raise HttpError(404, f"there is nothing at {raw_path[:200]}; /sitemap.json lists what there is")
+        route, groups = found
+        verbs = list(route.handler.verbs())
+        if issubclass(route.handler, SocketHandler):
+            verbs.append("GET")
+        if request.method not in verbs:
+            allowed = ", ".join(dict.fromkeys(verbs))
+            known = request.method in VERBS
+            raise HttpError(
+                405 if known else 501, f"{request.method[:20]} is not answered here, but {allowed}", {"Allow": allowed}
+            )
+        headers = request.headers
+        changes = request.method not in READING
+        if changes and not route.handler.accepts_cross_site and is_cross_site(headers, request.host):
+            raise HttpError(403, "pages of other web sites may not do this")
+        async with asyncio.timeout(self.limits.request_seconds):
+            body = await self._body(request)
+        told = HttpRequest(
+            request.method, raw_path, query, headers, body, request.remote or "", request.scheme, request.host, request
+        )
+        handler = route.handler(self.owner, told, f"/{self.prefix}" if self.prefix else "")
+        _initialize(handler, route.keywords)
+        if isinstance(handler, SocketHandler):
+            return await self._talk(handler, request)
+        async with asyncio.timeout(handler_seconds(handler, self.limits)):
+            await self._call(handler, groups)
+        return self._response(handler)
+
+    def _route_of(self, raw_path: str) -> tuple[Route, list[str]] | None:
+        """The first route that matches a path, with or without the prefix, and the text of its pattern's groups."""
+        path = raw_path.lstrip("/")
+        candidates = [path]
+        if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
+            candidates.insert(0, path.removeprefix(self.prefix).lstrip("/"))
+        for candidate in candidates:
+            plain = unquote(candidate)
+            for route in self.table:
+                # patterns are written for plain characters, and groups may hold quoted slashes
+                match = route.pattern.fullmatch(candidate) or route.pattern.fullmatch(plain)
+                if match is not None:
+                    return route, [unquote(group or "") for group in match.groups()]
+        return None
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        if request.method in READING:
+            return b""
+        most = self.limits.body_bytes
+        length = request.content_length
+        if length is not None and length > most:
+            raise HttpError(413, f"a body may have {most} bytes, not {length}", {"Connection": "close"})
+        pieces, size = [], 0
+        async for piece in request.content.iter_chunked(1 << 16):
+            size += len(piece)
+            if size > most:
+                raise HttpError(413, f"a body may have {most} bytes", {"Connection": "close"})
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _call(self, handler: RequestHandler, groups: list[str]) -> None:
+        verb = handler.request.method.lower()
+        function = getattr(handler, verb, None) or (handler.get if verb == "head" else None)  # type: ignore[attr-defined]
+        for step in (handler.prepare, function):
+            if step is None or handler.finished:
+                continue
+            result = step(*(groups if step is function else ()))
+            if inspect.isawaitable(result):
+                result = await result
+            if step is function and not handler.chunks and isinstance(result, str | bytes | dict):
+                handler.write(result)
+
+    def _response(self, handler: RequestHandler) -> web.Response:
+        response = web.Response(status=handler.status, body=b"".join(handler.chunks))
+        for name, value in COMMON_HEADERS.items():
+            response.headers[name] = value
+        has_type = any(name.lower() == "content-type" for name, _ in handler.headers)
+        if not has_type:
+            response.headers["Content-Type"] = "text/html; charset=utf-8"
+        for name in {name.lower() for name, _ in handler.headers}:
+            response.headers.popall(name, None)
+        for name, value in handler.headers:
+            response.headers.add(name, value)
+        if len(handler.chunks) and sum(map(len, handler.chunks)) > self.limits.compress_from:
+            response.enable_compression()
+        return response
+
+    async def _talk(self, handler: SocketHandler, request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse(
+            heartbeat=self.limits.socket_ping_seconds, max_msg_size=self.limits.body_bytes, timeout=5.0
+        )
+        if not socket.can_prepare(request).ok:
+            raise HttpError(426, "this is a WebSocket: connect by ws://", {"Upgrade": "websocket"})
+        if not handler.accepts_cross_site and is_cross_site(request.headers, request.host):
+            raise HttpError(403, "pages of other web sites may not connect here")
+        await socket.prepare(request)
+        self.sockets[request.protocol] = socket
+        try:
+            await handler.talk(socket)
+        finally:
+            self.sockets.pop(request.protocol, None)
+            if not socket.closed:
+                await socket.close()
+        return socket
+
+
+def handler_seconds(handler: RequestHandler, limits: HttpLimits) -> float:
+    """Seconds that a handler may take; its class may say so by `seconds`."""
+    return float(getattr(handler, "seconds", limits.request_seconds))
+
+
+def _initialize(handler: RequestHandler, keywords: dict[str, Any]) -> None:
+    """Call a handler's `initialize`; users' classes need not take the server."""
+    try:
+        parameters = inspect.signature(handler.initialize).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()  # type: ignore[assignment]
+    takes = any(each.name == "dask_server" or each.kind is each.VAR_KEYWORD for each in parameters)
+    handler.initialize(**({"dask_server": handler.server} if takes else {}), **keywords)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _error(request: web.BaseRequest, status: int, reason: str, headers: dict[str, str] | None = None) -> web.Response:
+    text = _CONTROL.sub(" ", reason) or "error"
+    response = web.Response(status=status, text=f"{status}: {text}\n", headers={**COMMON_HEADERS, **(headers or {})})
+    if status in (408, 413) or (headers or {}).get("Connection") == "close":
+        response.force_close()
+    return response

@@ -1,0 +1,1 @@
+"""What schedulers, workers and nannies answer by HTTP; one module for each documented module of routes."""

@@ -1,0 +1,7 @@
+"""`/` and `/status`: what a person sees first."""
+
+from __future__ import annotations
+
+from headrace.http.request_handler import Routes
+
+routes: Routes = []

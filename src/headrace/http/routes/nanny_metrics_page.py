@@ -1,0 +1,7 @@
+"""`/metrics` of a nanny."""
+
+from __future__ import annotations
+
+from headrace.http.request_handler import Routes
+
+routes: Routes = []

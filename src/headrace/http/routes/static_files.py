@@ -1,0 +1,7 @@
+"""`/statics/...`: files that pages need."""
+
+from __future__ import annotations
+
+from headrace.http.request_handler import Routes
+
+routes: Routes = []
