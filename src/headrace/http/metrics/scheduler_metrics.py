@@ -12,7 +12,7 @@ from .exposition import Exposition
 from .extension_families import EXTENSION_TABLE, extension_families
 from .families import Described, Family
 from .server_families import server_families, server_table
-from .task_families import TASK_TABLE, running_seconds, task_families
+from .task_families import TASK_TABLE, seconds_spent, task_families
 from .text_formats import PLAIN
 from .workers_together import ask_workers, join, render
 
@@ -43,12 +43,13 @@ class SchedulerMetrics:
         """
         return self._exposition.text(accept)
 
-    async def text_with_workers(self, timeout: float = 5.0) -> tuple[bytes, str]:
+    async def text_with_workers(self, accept: str = "", timeout: float = 5.0) -> tuple[bytes, str]:
         """The same as plain text, with the metrics of all workers, which have their address in a label `worker`.
 
         Workers that do not answer in time are left out, and counted in `scheduler_workers_not_scraped`.
 
         Args:
+            accept: the header `Accept` of the request, whatever it asks for; see `WorkerMetrics.text`.
             timeout: seconds that the workers have, all together.
         """
         addresses = list(self._shell.core.workers)
@@ -63,15 +64,10 @@ class SchedulerMetrics:
 
     def _families(self) -> Iterator[Family]:
         shell, catalogue = self._shell, self._exposition.catalogue
-        now = shell.now()
-        yield from cluster_families(catalogue, shell, now, self._busy_seconds())
-        yield from task_families(catalogue, shell.core, now)
+        now, spent = shell.now(), seconds_spent(shell.core)
+        # what runs may be lost with its worker, and nevertheless counters do not fall
+        self._busy = max(self._busy, spent.busy)
+        yield from cluster_families(catalogue, shell, now, self._busy)
+        yield from task_families(catalogue, shell.core, now, spent)
         yield from extension_families(catalogue, shell)
         yield from server_families(catalogue, "scheduler", shell.facade)
-
-    def _busy_seconds(self) -> float:
-        """Seconds of computing so far; they never fall, though a task that runs may be lost with its worker."""
-        core = self._shell.core
-        ended = sum(prefix.seconds_spent.get("compute", 0.0) for prefix in core.tasks.prefixes.values())
-        self._busy = max(self._busy, ended + sum(running_seconds(core).values()))
-        return self._busy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.records.tasks import TaskState
@@ -84,11 +85,40 @@ TASK_TABLE = (
 )
 
 
-def task_families(catalogue: Catalogue, core: SchedulerCore, now: float) -> Iterator[Family]:
+class SecondsSpent(NamedTuple):
+    """Seconds that workers have spent on tasks, by prefix.
+
+    Attributes:
+        ended: by action, on tasks that have ended.
+        running: on those that run now, as of the workers' last heartbeats.
+    """
+
+    ended: dict[str, dict[str, float]]
+    running: dict[str, float]
+
+    @property
+    def busy(self) -> float:
+        """Seconds of computing, all together."""
+        return sum([spent.get("compute", 0.0) for spent in self.ended.values()]) + sum(self.running.values())
+
+
+def seconds_spent(core: SchedulerCore) -> SecondsSpent:
+    """The seconds of now."""
+    running: dict[str, float] = {}
+    for worker in core.workers.values():
+        for task, seconds in worker.executing.items():
+            if task in worker.processing:
+                name = task.group.prefix.name
+                running[name] = running.get(name, 0.0) + seconds
+    return SecondsSpent({name: prefix.seconds_spent for name, prefix in core.tasks.prefixes.items()}, running)
+
+
+def task_families(catalogue: Catalogue, core: SchedulerCore, now: float, spent: SecondsSpent) -> Iterator[Family]:
     """The values of now; costs in proportion to prefixes and groups, not to tasks.
 
     Args:
         now: by the clock that is never set.
+        spent: what `seconds_spent` gives.
     """
     present = dict.fromkeys(STATES, 0)
     totals: list[Row] = []
@@ -107,9 +137,9 @@ def task_families(catalogue: Catalogue, core: SchedulerCore, now: float) -> Iter
         counts = prefix.state_counts
         forgotten += counts["forgotten"]
         totals += [((name, state), count) for state, count in counts.items() if count]
-        spent = prefix.seconds_spent
-        compute.append((label, spent.get("compute", 0.0)))
-        transfer.append((label, spent.get("transfer", 0.0)))
+        ended = spent.ended[name]
+        compute.append((label, ended.get("compute", 0.0)))
+        transfer.append((label, ended.get("transfer", 0.0)))
         suspicious.append((label, prefix.suspicious))
         recomputed.append((label, prefix.recomputed))
         nbytes.append((label, prefix.nbytes_total))
@@ -121,8 +151,7 @@ def task_families(catalogue: Catalogue, core: SchedulerCore, now: float) -> Iter
     yield family("scheduler_tasks_suspicious_total", suspicious)
     yield family("scheduler_tasks_compute_seconds_total", compute)
     yield family("scheduler_tasks_transfer_seconds_total", transfer)
-    running = [((name,), seconds) for name, seconds in running_seconds(core).items()]
-    yield family("scheduler_tasks_running_seconds", running)
+    yield family("scheduler_tasks_running_seconds", [((name,), seconds) for name, seconds in spent.running.items()])
     yield family("scheduler_tasks_recomputed_total", recomputed)
     yield family("scheduler_tasks_output_bytes", nbytes)
     yield family("scheduler_prefix_state_totals_total", totals)
@@ -130,17 +159,6 @@ def task_families(catalogue: Catalogue, core: SchedulerCore, now: float) -> Iter
     yield family("scheduler_unrunnable_tasks", counted)
     yield family("scheduler_unrunnable_seconds", waited)
     yield family("scheduler_occupancy_seconds", [((), max(0.0, core.total_occupancy))])
-
-
-def running_seconds(core: SchedulerCore) -> dict[str, float]:
-    """Seconds so far of the tasks that run now, by prefix, as of the workers' last heartbeats."""
-    found: dict[str, float] = {}
-    for worker in core.workers.values():
-        for task, seconds in worker.executing.items():
-            if task in worker.processing:
-                name = task.group.prefix.name
-                found[name] = found.get(name, 0.0) + seconds
-    return found
 
 
 def _unrunnable(core: SchedulerCore, now: float) -> tuple[list[Row], list[Row]]:

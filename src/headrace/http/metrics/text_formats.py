@@ -30,23 +30,27 @@ def wants_open_metrics(accept: str) -> bool:
 def as_text(families: Iterable[Family], open_metrics: bool = False) -> str:
     """Write families down; without the mark at the end that OpenMetrics asks for."""
     lines: list[str] = []
+    escaped = _Escaped()
     for family in families:
         start = family.name
         name = start.removesuffix("_total") if open_metrics else start
         text = family.text.translate(_TEXT if open_metrics else _PLAIN_TEXT)
         lines.append(f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n")
         labels = family.labels
-        for values, value in family.rows:
-            number = repr(float(value))
-            if number.isalpha() or number == "-inf":
-                number = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[number]
-            if labels:
-                pairs = [f'{label}="{_escaped(of)}"' for label, of in zip(labels, values, strict=True)]
-                lines.append(f"{start}{{{','.join(pairs)}}} {number}\n")
-            else:
-                lines.append(f"{start} {number}\n")
+        if not labels:
+            lines += [f"{start} {float(value)}\n" for _, value in family.rows]
+        elif len(labels) == 1:  # nearly all rows of large families
+            start = f'{start}{{{labels[0]}="'
+            lines += [f'{start}{escaped[of]}"}} {float(value)}\n' for (of,), value in family.rows]
+        else:
+            form = start + "{" + ",".join([f'{label}="%s"' for label in labels]) + "} %s\n"
+            lines += [form % (*[escaped[of] for of in values], float(value)) for values, value in family.rows]
     return "".join(lines)
 
 
-def _escaped(text: str) -> str:
-    return text.translate(_TEXT) if "\\" in text or '"' in text or "\n" in text else text
+class _Escaped(dict[str, str]):
+    """Values of labels as they are written, which the families of one kind have in common."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = written = text.translate(_TEXT)
+        return written

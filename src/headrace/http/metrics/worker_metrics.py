@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from headrace.common.status import Status
-from headrace.rpc.server import Operation
 from headrace.worker.server import WorkerServer
 from headrace.worker.state.core import WorkerCore
 
 from .exposition import Exposition
 from .families import Described, Family, Row
 from .server_families import server_families, server_table
-from .workers_together import OPERATION
 
 _ACTIVITY = ("activity",)
 
@@ -64,7 +63,7 @@ WORKER_TABLE = (
 
 
 class WorkerMetrics:
-    """Gives the text of a worker's metrics, and has the worker tell them to its scheduler when that asks.
+    """Gives the text of a worker's metrics.
 
     Args:
         worker: whose.
@@ -72,13 +71,8 @@ class WorkerMetrics:
 
     def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
-        self._began = time.monotonic()
         self._computed = 0.0
         self._exposition = Exposition(self._families, WORKER_TABLE, open_metrics=False)
-        if OPERATION not in worker.server.operations:
-            worker.server.add_operations(
-                type(self).__name__, {OPERATION: Operation(self._exposition.plain, repeatable=True)}
-            )
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """The text of now, and its type. On the worker's loop.
@@ -89,9 +83,15 @@ class WorkerMetrics:
         """
         return self._exposition.text(accept)
 
+    def plain(self) -> list[Any]:
+        """The same of lists, texts and numbers; see `Exposition.plain`."""
+        return self._exposition.plain()
+
     def _families(self) -> Iterator[Family]:
         worker, core, transfers = self._worker, self._worker.core, self._worker.transfers
         buffer = worker.memory_manager.buffer
+        executor = getattr(worker, "task_executor", None)
+        age = time.monotonic() - executor.began if executor is not None else 0.0
         states = task_states(core, buffer.disk_count if buffer is not None else 0)
         family = self._exposition.catalogue.family
         yield family("worker_tasks", [((state,), count) for state, count in states.items()])
@@ -100,7 +100,7 @@ class WorkerMetrics:
             "worker_tasks_failed_total": core.failed_count,
             "worker_compute_seconds_total": self._compute_seconds(),
             "worker_threads": worker.nthreads,
-            "worker_thread_seconds_total": worker.nthreads * (time.monotonic() - self._began),
+            "worker_thread_seconds_total": worker.nthreads * age,
             "worker_paused": worker.status is Status.paused,
             "worker_latency_seconds": worker.session.latency,
             "worker_memory_limit_bytes": worker.memory_manager.memory_limit or 0,

@@ -222,7 +222,7 @@ class TaskPrefix(TaskCollection):
     @property
     def recomputed(self) -> int:
         """How often a result came that had been computed before, of forgotten tasks as well."""
-        return self._past_recomputed + sum(group.recomputed for group in self.groups)
+        return self._past_recomputed + sum([group.recomputed for group in self.groups])
 
     def add_group(self, tg: TaskGroup) -> None:
         """Count a group among this prefix's."""
