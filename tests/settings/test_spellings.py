@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from headrace import Client, Scheduler, Worker, config, graphics_cards
-from headrace.compat.utils.dashboard_links import format_dashboard_link
+from headrace.dashboard_links import format_dashboard_link
 from headrace.config import CommOptions
 from headrace.deploy.adaptive import Adaptive
 from headrace.exceptions import UnknownOperationError
