@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from headrace import Client, Scheduler, Worker, config, graphics_cards
-from headrace.dashboard_links import format_dashboard_link
 from headrace.config import CommOptions
+from headrace.dashboard_links import format_dashboard_link
 from headrace.deploy.adaptive import Adaptive
 from headrace.exceptions import UnknownOperationError
 from headrace.nanny.environment import inherited_configuration, process_environment
