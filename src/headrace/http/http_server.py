@@ -19,7 +19,7 @@ from headrace import config
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
 from headrace.containment import log_raised
-from headrace.dashboard_links import format_dashboard_link
+from headrace.rpc.dashboard_links import format_dashboard_link
 
 from .http_limits import HttpLimits
 from .http_places import EVERYWHERE, bound_sockets, places_of
@@ -33,15 +33,20 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 2.0
 
 
+def configured_tls_files() -> dict[str, str | None]:
+    """The files by `distributed.scheduler.dashboard.tls`, by the names "ca-file", "cert" and "key"."""
+    return {
+        name: config.get(f"distributed.scheduler.dashboard.tls.{name}", None) for name in ("ca-file", "cert", "key")
+    }
+
+
 def configured_tls() -> ssl.SSLContext | None:
     """The TLS settings of HTTP servers by `distributed.scheduler.dashboard.tls`; None if no certificate is configured.
 
     Raises:
         ValueError: a file cannot be read as what it should be; the message names the key and the file.
     """
-    files = {
-        name: config.get(f"distributed.scheduler.dashboard.tls.{name}", None) for name in ("ca-file", "cert", "key")
-    }
+    files = configured_tls_files()
     if not files["cert"]:
         return None
     try:
