@@ -31,7 +31,7 @@ class Scraped:
             for sample in family.samples:
                 self.samples[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         return self.samples[name, tuple(sorted(labels.items()))]
 
     def rows(self, name: str) -> list[dict[str, Any]]:

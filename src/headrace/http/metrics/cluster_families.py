@@ -9,7 +9,7 @@ from headrace.common.status import Status
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.balance.scaling import target_workers
 
-from .families import Catalogue, Described, Family
+from .metric_families import Catalogue, Described, MetricFamily
 
 CLUSTER_TABLE = (
     Described("scheduler_clients", "gauge", "Clients that are connected"),
@@ -71,7 +71,7 @@ def worker_states(shell: Shell) -> dict[str, int]:
     }
 
 
-def cluster_families(catalogue: Catalogue, shell: Shell, now: float, busy: float) -> Iterator[Family]:
+def cluster_families(catalogue: Catalogue, shell: Shell, now: float, busy: float) -> Iterator[MetricFamily]:
     """The values of now.
 
     Args:

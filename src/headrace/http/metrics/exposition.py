@@ -9,7 +9,7 @@ from typing import Any
 from headrace import config
 from headrace.containment import log_raised
 
-from .families import Catalogue, Described, Family
+from .metric_families import Catalogue, Described, MetricFamily
 from .text_formats import OPEN_METRICS, PLAIN, as_text, wants_open_metrics
 
 logger = logging.getLogger("distributed.http")
@@ -34,7 +34,7 @@ class Exposition:
     """
 
     def __init__(
-        self, families: Callable[[], Iterable[Family]], *tables: Iterable[Described], open_metrics: bool = True
+        self, families: Callable[[], Iterable[MetricFamily]], *tables: Iterable[Described], open_metrics: bool = True
     ) -> None:
         namespace = str(config.get("distributed.dashboard.prometheus.namespace", "dask") or "")
         self.catalogue = Catalogue(namespace, *tables)
@@ -52,7 +52,7 @@ class Exposition:
         text = as_text(own, open_metrics) + _text_of_process(self.catalogue, open_metrics)
         return text.encode(), OPEN_METRICS if open_metrics else PLAIN
 
-    def plain(self, more: Iterable[Family] = ()) -> list[Any]:
+    def plain(self, more: Iterable[MetricFamily] = ()) -> list[Any]:
         """All families as lists, texts and numbers, to be sent: name, kind, text, and a list of samples.
 
         A sample is a list of its name, the dictionary of its labels, and its value.

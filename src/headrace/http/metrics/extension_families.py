@@ -8,7 +8,7 @@ from typing import Any
 from headrace.scheduler.shell import Shell
 from headrace.scheduler.state.balance.stealing import EVEN_LEVEL, LAST_LEVEL
 
-from .families import Catalogue, Described, Family
+from .metric_families import Catalogue, Described, MetricFamily
 
 _NAME = ("name",)
 _COST = ("cost_multiplier",)
@@ -46,7 +46,7 @@ EXTENSION_TABLE = (
 )
 
 
-def extension_families(catalogue: Catalogue, shell: Shell) -> Iterator[Family]:
+def extension_families(catalogue: Catalogue, shell: Shell) -> Iterator[MetricFamily]:
     """The values of now."""
     family = catalogue.family
     kept = _semaphores(shell)

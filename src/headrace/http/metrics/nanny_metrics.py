@@ -8,7 +8,7 @@ from headrace.machine import process_memory
 from headrace.nanny.server import NannyServer
 
 from .exposition import Exposition
-from .families import Described, Family
+from .metric_families import Described, MetricFamily
 from .server_families import server_families, server_table
 
 NANNY_TABLE = (
@@ -48,7 +48,7 @@ class NannyMetrics:
         """
         return self._exposition.text(accept)
 
-    def _families(self) -> Iterator[Family]:
+    def _families(self) -> Iterator[MetricFamily]:
         nanny, family = self._nanny, self._exposition.catalogue.family
         alive = nanny.is_alive()
         yield family("nanny_worker_alive", [((), alive)])

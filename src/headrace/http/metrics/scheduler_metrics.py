@@ -10,7 +10,7 @@ from headrace.scheduler.shell import HasShell
 from .cluster_families import CLUSTER_TABLE, cluster_families
 from .exposition import Exposition
 from .extension_families import EXTENSION_TABLE, extension_families
-from .families import Described, Family
+from .metric_families import Described, MetricFamily
 from .server_families import server_families, server_table
 from .task_families import TASK_TABLE, seconds_spent, task_families
 from .text_formats import PLAIN
@@ -62,7 +62,7 @@ class SchedulerMetrics:
         text = await loop.run_in_executor(None, lambda: render(join(own, answers)))
         return text, PLAIN
 
-    def _families(self) -> Iterator[Family]:
+    def _families(self) -> Iterator[MetricFamily]:
         shell, catalogue = self._shell, self._exposition.catalogue
         now, spent = shell.now(), seconds_spent(shell.core)
         # what runs may be lost with its worker, and nevertheless counters do not fall

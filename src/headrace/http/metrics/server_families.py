@@ -8,7 +8,7 @@ from headrace.rpc.handler_times import HandlerTimes
 from headrace.rpc.server_life import Node
 
 from .collector_pauses import collector_seconds
-from .families import Catalogue, Described, Family, Row
+from .metric_families import Catalogue, Described, MetricFamily, Row
 
 
 def server_table(kind: str) -> tuple[Described, ...]:
@@ -35,7 +35,7 @@ def server_table(kind: str) -> tuple[Described, ...]:
     )
 
 
-def server_families(catalogue: Catalogue, kind: str, node: Node) -> Iterator[Family]:
+def server_families(catalogue: Catalogue, kind: str, node: Node) -> Iterator[MetricFamily]:
     """The values of one server."""
     ticks = node.ticks
     yield catalogue.family(f"{kind}_tick_count_total", [((), ticks.count)])

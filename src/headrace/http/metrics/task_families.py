@@ -9,7 +9,7 @@ from typing import NamedTuple
 from headrace.scheduler.state.core import SchedulerCore
 from headrace.scheduler.state.records.tasks import TaskState
 
-from .families import Catalogue, Described, Family, Row
+from .metric_families import Catalogue, Described, MetricFamily, Row
 
 #: The states of tasks on record, as documented.
 STATES = ("waiting", "no-worker", "released", "queued", "erred", "memory", "processing")
@@ -113,7 +113,7 @@ def seconds_spent(core: SchedulerCore) -> SecondsSpent:
     return SecondsSpent({name: prefix.seconds_spent for name, prefix in core.tasks.prefixes.items()}, running)
 
 
-def task_families(catalogue: Catalogue, core: SchedulerCore, now: float, spent: SecondsSpent) -> Iterator[Family]:
+def task_families(catalogue: Catalogue, core: SchedulerCore, now: float, spent: SecondsSpent) -> Iterator[MetricFamily]:
     """The values of now; costs in proportion to prefixes and groups, not to tasks.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .families import Family
+from .metric_families import MetricFamily
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -27,7 +27,7 @@ def wants_open_metrics(accept: str) -> bool:
     return False
 
 
-def as_text(families: Iterable[Family], open_metrics: bool = False) -> str:
+def as_text(families: Iterable[MetricFamily], open_metrics: bool = False) -> str:
     """Write families down; without the mark at the end that OpenMetrics asks for."""
     lines: list[str] = []
     escaped = _Escaped()

@@ -12,7 +12,7 @@ from headrace.worker.server import WorkerServer
 from headrace.worker.state.core import WorkerCore
 
 from .exposition import Exposition
-from .families import Described, Family, Row
+from .metric_families import Described, MetricFamily, Row
 from .server_families import server_families, server_table
 
 _ACTIVITY = ("activity",)
@@ -87,7 +87,7 @@ class WorkerMetrics:
         """The same of lists, texts and numbers; see `Exposition.plain`."""
         return self._exposition.plain()
 
-    def _families(self) -> Iterator[Family]:
+    def _families(self) -> Iterator[MetricFamily]:
         worker, core, transfers = self._worker, self._worker.core, self._worker.transfers
         buffer = worker.memory_manager.buffer
         executor = getattr(worker, "task_executor", None)

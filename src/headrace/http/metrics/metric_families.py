@@ -29,7 +29,7 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """A family with its values.
 
     Attributes:
@@ -61,11 +61,11 @@ class Catalogue:
         self.described: Mapping[str, Described] = {entry.name: entry for table in tables for entry in table}
         self.names = frozenset(self._prefix + name for name in self.described)
 
-    def family(self, name: str, rows: Iterable[Row]) -> Family:
+    def family(self, name: str, rows: Iterable[Row]) -> MetricFamily:
         """A family of the tables with the values of now.
 
         Raises:
             KeyError: the tables do not have it.
         """
         entry = self.described[name]
-        return Family(self._prefix + name, entry.kind, entry.text, entry.labels, rows)
+        return MetricFamily(self._prefix + name, entry.kind, entry.text, entry.labels, rows)
