@@ -44,6 +44,7 @@ from .loading import load_call
 from .result_sizes import nbytes_of, type_name_of
 from .run_spec import by_user_key, resolve
 from .threads import TaskPool, note_end
+from .weak_results import SUSPECTS, refers_weakly
 
 if TYPE_CHECKING:
     from headrace.messages.base import Payload
@@ -322,6 +323,7 @@ class TaskExecutor:
             except Exception as error:
                 raise _cannot_load(run, self._worker.address, error) from error
             values = run.values
+            call = function, args, kwargs
             if values is not None:
                 if type(values) is SpilledValues:
                     values = _load(run, values)
@@ -340,8 +342,11 @@ class TaskExecutor:
             self._open.remove(run)  # from here on nothing interrupts; a KeyError says that something has
             inside = False
             if type(value) is CoroutineType:
+                run.call = call
                 self._put(value, run, start)
             else:
+                if type(value) in SUSPECTS and refers_weakly(value):
+                    self._memory.keep_call(run.key, call)
                 self._succeed(run, value, start, get_ident())
         except BaseException as error:
             if inside:
@@ -514,6 +519,8 @@ class TaskExecutor:
             watch = run.watch
             if watch is None or watch.error is None:
                 try:
+                    if type(value) in SUSPECTS and refers_weakly(value):
+                        self._memory.keep_call(run.key, run.call)
                     self._succeed(run, value, start, 0)
                 except BaseException as error:  # the value's class fails
                     self._fail(run, error, start, traceback_of(error))
