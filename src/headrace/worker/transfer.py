@@ -11,8 +11,9 @@ from headrace import config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.containment import contained, described, log_raised
-from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
+from headrace.exceptions import MessageTooLargeError, SerializationError
 from headrace.protocol import Serialize, Serialized, unwrap
+from headrace.protocol.load_errors import loading_error
 from headrace.protocol.marks import SerializeBy
 from headrace.protocol.serialization_context import transfer_context
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
@@ -155,9 +156,10 @@ class Transfers:
         return GatherDone(address, nbytes, broken)
 
     def _unloadable(self, key: Key, address: str, cause: Exception) -> ExecuteFailed:
-        error = DeserializationError(
+        error = loading_error(
             f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
-            f"{self._worker.address}: {described(cause)}"
+            f"{self._worker.address}: {described(cause)}",
+            cause,
         )
         error.__cause__ = cause
         now = time.time()

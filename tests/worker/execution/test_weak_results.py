@@ -7,7 +7,7 @@ import gc
 import os
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_a_coroutines_result_refers_weakly_to_an_argument(client: Client) -> Non
 class Counted:
     """Counts its instances in this process."""
 
-    alive: weakref.WeakSet[Counted] = weakref.WeakSet()
+    alive: ClassVar[weakref.WeakSet[Counted]] = weakref.WeakSet()
 
     def __init__(self) -> None:
         Counted.alive.add(self)
