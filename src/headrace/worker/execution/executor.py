@@ -54,6 +54,8 @@ logger = logging.getLogger("distributed.worker")
 
 #: Results whose pickle is longer do not ride on the answer to the scheduler, in bytes.
 RESULT_RIDES = 8 * 1024
+#: Executors that every worker has beside its pool: one thread for what may take long, and the thread of actors.
+BESIDE = ("offload", "actor")
 #: Results that are pickled also for a scheduler in this process: nobody can tell, and bytes are not the garbage
 #: collector's business.
 _PICKLED = frozenset({type(None), bool, int, float, str})
@@ -145,15 +147,15 @@ class TaskExecutor:
     def _submit_elsewhere(self, run: TaskRun) -> None:
         name = run.annotations.get("executor", "default")
         executor = self.executors.get(name)
-        if executor is None and name == "offload":  # one thread beside the pool's
-            executor = self.executors[name] = ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")
+        if executor is None and name in BESIDE:
+            executor = self.all_executors()[name]
         try:
             if executor is self.pool:
                 self.pool.feed(run)
             elif executor is None:
                 raise ValueError(
                     f"Invalid executor {name!r} for the task {from_wire(run.key)!r}; the worker at "
-                    f"{self._worker.address} has {sorted({*self.executors, 'offload'})}"
+                    f"{self._worker.address} has {sorted({*self.executors, *BESIDE})}"
                 )
             elif isinstance(executor, ProcessPoolExecutor) or "Process" in type(executor).__name__:
                 if isinstance(run.values, SpilledValues):
@@ -164,6 +166,15 @@ class TaskExecutor:
                 executor.submit(self._run, run)
         except BaseException as error:  # of an executor of the user's
             self._fail(run, error, time.monotonic(), None)
+
+    def all_executors(self) -> dict[str, Executor]:
+        """The executors by name, with those that every worker has but makes only when they are asked for."""
+        executors = self.executors
+        if "offload" not in executors:
+            executors["offload"] = ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")
+        if "actor" not in executors:
+            executors["actor"] = self._worker.actor_host.pool
+        return executors
 
     def _load_and_submit(self, run: TaskRun, executor: Executor) -> None:
         """Read from disk what a task needs that runs in another process; in a thread."""
