@@ -108,12 +108,14 @@ class WorkerServer(Node):
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.
         WorkerStateClass: class of the documented state machine, for the public Worker.
+        serializers, deserializers: names of the families by which values from other workers are to come, in order of
+            preference, and of those that are taken; by default all are.
         dashboard_address, dashboard, http_prefix, low_level_profiler: accepted for compatibility.
         security: certificates for TLS.
         options: what is otherwise read from the configuration.
 
     Raises:
-        ValueError: no scheduler is named, and there is no preload that could do so.
+        ValueError: no scheduler is named, and there is no preload that could do so; or a family is not known here.
         TypeError: a keyword is unknown, or a value has the wrong type.
         TimeoutError: when started, if the scheduler cannot be reached.
         RuntimeError: when started, for whatever else prevents that, such as a port that cannot be had: its cause.
@@ -176,6 +178,7 @@ class WorkerServer(Node):
             "preload": preload,
             "preload_argv": preload_argv,
         }
+        families = ignored.pop("serializers", None), ignored.pop("deserializers", None)
         memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
@@ -226,6 +229,7 @@ class WorkerServer(Node):
         self._start_plugins = list(plugins)
         self.task_logs = task_logs.TaskLogs.from_config()
         self.transfers = Transfers(self, options.incoming)
+        self.transfers.choose_families(*families)
         self.actor_host = ActorHost(self)
         self.monitor = SystemMonitor()
         self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})
