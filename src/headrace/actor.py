@@ -138,7 +138,12 @@ class ActorFuture(BaseActorFuture[T]):
             from headrace.config import parse_seconds
 
             timeout = parse_seconds(timeout)
-        return self._future.result(timeout)
+        try:
+            return self._future.result(timeout)
+        except TimeoutError:
+            if timeout is None or self._future.done():  # the method's own
+                raise
+        raise TimeoutError(f"timed out after {timeout:g} s: the call of the actor goes on")
 
     def _set_result(self, result: T) -> None:
         self._future.set_result(result)

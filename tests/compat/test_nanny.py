@@ -49,11 +49,11 @@ async def test_kill_and_instantiate(c: Client, s: Scheduler) -> None:
         await nanny.kill()
         assert not nanny.is_alive()
         await async_poll_for(lambda: not s.workers, 15)
-        assert await nanny.instantiate() == "running"
+        assert await nanny.instantiate() is Status.running
         assert nanny.is_alive()
         assert nanny.pid != first
         assert nanny.worker_address in s.workers, "known when instantiate returns"
-        assert await nanny.instantiate() == "running", "there is one already"
+        assert await nanny.instantiate() is Status.running, "there is one already"
 
 
 @gen_cluster(nthreads=NONE, client=True)

@@ -31,6 +31,8 @@ async def test_what_is_read(c: Client, s: Scheduler, a: Worker) -> None:
     assert s.local_directory == s.local_directory
     assert await c.submit(inc, 1) == 2
     assert s.generation >= 1
+    assert s.proc.pid == os.getpid()
+    assert s.jupyter is False
     assert public.logger.name == "distributed.scheduler"  # type: ignore[attr-defined]
     assert "no-worker" in public.ALL_TASK_STATES  # type: ignore[attr-defined]
     assert public.DEFAULT_EXTENSIONS.keys() <= s.extensions.keys()  # type: ignore[attr-defined]

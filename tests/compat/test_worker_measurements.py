@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import dask
 import pytest
 
 from headrace import Client, Scheduler, Worker
@@ -99,3 +101,26 @@ async def test_a_lifetime_is_a_number(s: Scheduler, w: Worker) -> None:
         assert other.lifetime is None
         assert other.lifetime_restart is False
         assert len(other.preloads) == 0
+
+
+def thread_name() -> str:
+    return threading.current_thread().name
+
+
+class Place:
+    """An actor that says where it runs."""
+
+    def name(self) -> str:
+        return thread_name()
+
+
+@gen_cluster(nthreads=TWO, client=True)
+async def test_executors_that_every_worker_has(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    assert a.low_level_profiler is False
+    assert set(a.executors) == {"default", "offload", "actor"}
+    a.executors["mine"] = a.executors["offload"]
+    with dask.annotate(executor="mine", workers=a.address):
+        assert "Offload" in await c.submit(thread_name)
+    place = await c.submit(Place, actor=True, workers=b.address)
+    with dask.annotate(executor="actor", workers=b.address):
+        assert await c.submit(thread_name) == await place.name()

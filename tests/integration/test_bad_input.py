@@ -224,6 +224,10 @@ async def test_value_that_cannot_be_unpickled(served: Served) -> None:
         async with Worker(served.scheduler.address, nthreads=1) as other:
             with pytest.raises(DeserializationError, match=r"value of 'strange', which came from .* cannot be loaded"):
                 await client.submit(type, future, workers=[other.address])
+            with pytest.raises(ValueError, match="refused"):  # what unpickling raises
+                await client.submit(type, future, workers=[other.address], pure=False)
+        with pytest.raises(ValueError, match="refused"):
+            await future
     with pytest.raises(
         DeserializationError, match=r"arguments of the task 'inc-.*cannot be loaded on the worker at tcp:"
     ):

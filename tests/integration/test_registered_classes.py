@@ -15,6 +15,7 @@ from headrace.deploy import LocalCluster
 from headrace.exceptions import DeserializationError
 from headrace.protocol import dumps
 from headrace.protocol.families import families, register_serialization_family
+from headrace.protocol.registered import dask_deserialize, dask_serialize
 
 MODULE = '''
 from distributed.protocol import dask_deserialize, dask_serialize
@@ -137,6 +138,7 @@ async def test_a_client_chooses_families(contexts: list[Any]) -> None:
         assert contexts[-1]["recipient"]["address"]
         for direct in (True, False):
             future = await client.scatter([Part(2)], direct=direct, hash=False)
+            assert all(context["sender"] and context["recipient"] for context in contexts)
             (back,) = await client.gather(future, direct=direct)
             assert back.number == 2
         parts = await client.gather(client.map(lambda number: {"part": [Part(number)]}, range(3)))
@@ -156,9 +158,63 @@ async def test_a_client_refuses_pickles() -> None:
             await client.submit(lambda: object())
 
 
-def test_unknown_families_are_refused() -> None:
-    with pytest.raises(ValueError, match="no family of serializers is called 'nonsense'"):
-        Client("tcp://127.0.0.1:1", serializers=["nonsense"])
+async def test_workers_choose_families_for_what_comes_from_others(contexts: list[Any]) -> None:
+    chosen: dict[str, Any] = {"host": "127.0.0.1", "serializers": ["parts", "pickle"]}
+    async with (
+        Scheduler(dashboard_address=":0", host="127.0.0.1") as scheduler,
+        Worker(scheduler.address, name="a", **chosen) as a,
+        Worker(scheduler.address, name="b", **chosen) as b,
+        Worker(scheduler.address, name="c", **chosen, deserializers=["msgpack"]),
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        part = client.submit(lambda: Part(3), workers="a")
+        assert await client.submit(lambda part: part.number, part, workers="b") == 3
+        assert contexts[-1]["sender"]["address"] == a.address
+        assert contexts[-1]["recipient"]["address"] != a.address
+        assert b.address in (await client.who_has(part))[part.key]
+        with pytest.raises(TypeError, match="serialized with parts but only able"):
+            await client.submit(lambda part: part.number, part, workers="c")
+        with pytest.raises(TypeError, match=r"cannot be sent|Could not serialize"):  # the client's answer is a pickle
+            await part
+
+
+class Told:
+    """Has functions of its own, one of which asks for whom it works."""
+
+    context: Any = None
+
+
+async def test_registered_functions_learn_for_whom_they_work() -> None:
+    seen: list[Any] = []
+
+    @dask_serialize.register(Told)
+    def dump(told: Told, context: Any = None) -> Any:
+        seen.append(context)
+        return {}, []
+
+    dask_deserialize.register(Told, lambda header, frames: Told())
+    async with (
+        Scheduler(dashboard_address=":0", host="127.0.0.1") as scheduler,
+        Worker(scheduler.address, host="127.0.0.1", name="a") as a,
+        Worker(scheduler.address, host="127.0.0.1", name="b"),
+        Client(scheduler.address, asynchronous=True) as client,
+    ):
+        told = await client.scatter(Told(), workers=["a"])
+        assert seen[-1]["recipient"]["address"] == a.address
+        seen.clear()
+        assert await client.submit(lambda told: 1, told, workers="b") == 1
+        assert seen[-1]["sender"]["address"] == a.address
+        assert seen[-1]["recipient"]["address"]
+        large = client.submit(lambda told: [told, bytes(20_000)], told, workers="a")
+        assert type((await large)[0]) is Told
+        assert seen[-1]["sender"]["address"] == a.address
+
+
+@pytest.mark.parametrize("kind", [Client, Worker])
+def test_unknown_families_are_refused(kind: Any) -> None:
+    for keyword in ("serializers", "deserializers"):
+        with pytest.raises(ValueError, match="no family of serializers is called 'nonsense'"):
+            kind("tcp://127.0.0.1:1", **{keyword: ["nonsense"]})
 
 
 def test_what_is_registered_elsewhere_does_not_matter_to_plain_values() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from headrace import Nanny, Scheduler, Worker
 from headrace.client import Client, FutureCancelledError
+from headrace.common.status import Status
 from headrace.exceptions import KilledWorker
 from headrace.protocol import Serialize
 from headrace.rpc import rpc
@@ -148,7 +149,7 @@ async def test_kill_and_instantiate(scheduler: Scheduler, nanny: Nanny) -> None:
     await nanny.kill()
     assert not nanny.is_alive()
     await until(lambda: not scheduler.workers)
-    assert await nanny.instantiate() == "running"
+    assert await nanny.instantiate() is Status.running
     assert nanny.pid != pid
     assert nanny.worker_address in scheduler.workers
     os.kill(nanny.pid, signal.SIGKILL)  # type: ignore[arg-type]

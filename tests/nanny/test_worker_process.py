@@ -85,6 +85,13 @@ async def test_a_start_that_fails_says_why(scheduler: Scheduler) -> None:
         await WorkerProcess({"scheduler_ip": scheduler.address, "bogus": 1})
     with pytest.raises(RuntimeError, match="as it started"):
         await WorkerProcess({"scheduler_ip": scheduler.address}, worker=Suicide)
+    with pytest.raises(TimeoutError, match="the worker did not start: TimeoutError: of its own"):
+        await WorkerProcess({"scheduler_ip": scheduler.address}, worker=Late)
+
+
+class Late:
+    def __init__(self, **options: Any) -> None:
+        raise TimeoutError("of its own")
 
 
 class Suicide:

@@ -274,7 +274,7 @@ def test_functions_that_want_it_learn_for_whom_they_work() -> None:
         dumps(Human("Ada"))
     dumps(Human("Ada"))
     serialize(Human("Ada"), context={"mine": 1})
-    assert seen[0]["recipient"] == {"address": "tcp://b:2"}
+    assert seen[0]["recipient"]["address"] == "tcp://b:2"
     assert "recipient" not in seen[1]
     assert seen[2] == {"mine": 1}
 

@@ -31,6 +31,10 @@ class FutureCancelledError(CancelledError):
         return f"{text}\n{self.msg}" if self.msg else text
 
 
+class LostFutureError(FutureCancelledError, KeyError):
+    """A task is to be run again, but its future was cancelled or released: nobody knows the task any more."""
+
+
 class CancelledFuturesGroup(NamedTuple):
     """Futures that were cancelled for the same reason."""
 

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dask._task_spec import TaskRef
 
 from headrace.common.keys import Key, from_wire, to_wire
+from headrace.containment import described
 from headrace.exceptions import DeserializationError
 from headrace.protocol import loads, loads_exception, loads_traceback
+from headrace.protocol.load_errors import loading_error
 
 from .current import client_for_future
 from .errors import FutureCancelledError, FuturesCancelledError
@@ -76,10 +78,10 @@ def kept(value: Any, client: ClientBase) -> Any:
 
 
 def cannot_load(key: Key, error: BaseException) -> DeserializationError:
-    """The error to raise when a result has come but cannot be unpickled."""
+    """The error to raise when a result has come but cannot be unpickled; of the class of `error` as well."""
     hint = "; its module must be installed here as well" if isinstance(error, ModuleNotFoundError) else ""
-    return DeserializationError(
-        f"the result of the task {from_wire(key)!r} cannot be loaded here: {type(error).__name__}: {error}{hint}"
+    return loading_error(
+        f"the result of the task {from_wire(key)!r} cannot be loaded here: {described(error)}{hint}", error
     )
 
 

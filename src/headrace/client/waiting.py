@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED
+from concurrent.futures import Future as ConcurrentFuture
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +24,14 @@ from headrace.rpc import IOLoop
 from .api.data import timed_out
 from .current import default_client
 from .errors import FutureCancelledError, FuturesCancelledError
-from .future import Future, load_error, load_result
+from .future import Future, load_error, load_result, refuse_cancelled
 from .state import FutureState
+from .waiting_in_tasks import LOOK
 
 if TYPE_CHECKING:
+    from headrace.actor import BaseActorFuture
+
     from .client import Client
-from .waiting_in_tasks import LOOK
 
 
 class DoneAndNotDoneFutures(NamedTuple):
@@ -42,7 +46,18 @@ def futures_of(o: Any, client: Client | None = None) -> list[Future[Any]]:
 
     Args:
         client: binds futures that have no client yet.
+
+    Raises:
+        FuturesCancelledError: a client was named, and some of the futures were cancelled.
     """
+    found = find_futures(o, client)
+    if client is not None:
+        refuse_cancelled([future._bound() for future in found])
+    return found
+
+
+def find_futures(o: Any, client: Client | None = None) -> list[Future[Any]]:
+    """The same as `futures_of`, cancelled futures among them."""
     found: dict[Future[Any], None] = {}
     stack = [o]
     while stack:
@@ -94,7 +109,7 @@ def wait(fs: object, timeout: float | str | None = None, return_when: str = ALL_
             "timeout= must be seconds, or text such as '10s': give wait several futures as one list, wait([x, y])"
         )
     seconds = None if timeout is None else parse_seconds(timeout)
-    futures = futures_of(fs)
+    futures = find_futures(fs)
     client = futures[0].client if futures else default_client()
     states = [future._bound() for future in futures]
     count = 1 if return_when == FIRST_COMPLETED else None
@@ -134,7 +149,7 @@ def fire_and_forget(obj: object) -> None:
         obj: futures, in nested containers or collections.
     """
     by_client: dict[Client, list[Key]] = {}
-    for future in futures_of(obj):
+    for future in find_futures(obj):
         future.client.outbox.check_open()
         by_client.setdefault(future.client, []).append(future._bound().key)
     for client, keys in by_client.items():
@@ -144,6 +159,8 @@ def fire_and_forget(obj: object) -> None:
 
 class as_completed:
     """Iterates over futures as they complete; more can be added meanwhile. Works in `for` and `async for`.
+
+    What calls of actors' methods return (`ActorFuture`) counts as a future here, too.
 
     Args:
         futures: the first of them.
@@ -155,13 +172,13 @@ class as_completed:
 
     def __init__(
         self,
-        futures: Iterable[Future[Any]] | None = None,
+        futures: Iterable[Future[Any] | BaseActorFuture[Any]] | None = None,
         loop: IOLoop | asyncio.AbstractEventLoop | None = None,
         with_results: bool = False,
         raise_errors: bool = True,
         timeout: float | str | None = None,
     ) -> None:
-        self.futures: defaultdict[Future[Any], int] = defaultdict(int)
+        self.futures: defaultdict[Any, int] = defaultdict(int)
         self.queue: SimpleQueue[Any] = SimpleQueue()
         self.lock = threading.Lock()
         self.with_results = with_results
@@ -192,7 +209,7 @@ class as_completed:
         """Notified whenever a future completes."""
         return self._condition
 
-    def add(self, future: Future[Any]) -> None:
+    def add(self, future: Future[Any] | BaseActorFuture[Any]) -> None:
         """Watch one more future.
 
         Raises:
@@ -200,7 +217,7 @@ class as_completed:
         """
         self.update((future,))
 
-    def update(self, futures: Iterable[Future[Any]]) -> None:
+    def update(self, futures: Iterable[Future[Any] | BaseActorFuture[Any]]) -> None:
         """Watch more futures.
 
         Raises:
@@ -208,14 +225,23 @@ class as_completed:
         """
         futures = list(futures)
         for future in futures:
-            if not isinstance(future, Future):
+            if not isinstance(future, Future) and not _is_of_actor(future):
                 raise TypeError(f"Input must be a future, got {future!r}")
+        done_at_once = [future for future in futures if future.__hash__ is None]  # an actor's, of one beside it
+        futures = [future for future in futures if future.__hash__ is not None]
         with self.lock:
             for future in futures:
                 self.futures[future] += 1
             generation = self._generation
+            for future in done_at_once:
+                self.queue.put((future, (future.result(), None)))
+            if done_at_once:
+                self._condition.notify_all()
         for future in futures:
-            self._watch(future, generation)
+            if isinstance(future, Future):
+                self._watch(future, generation)
+            else:
+                self._watch_call(future, generation)
 
     def _watch(self, future: Future[Any], generation: int) -> None:
         client, state = future.client, future._bound()
@@ -229,6 +255,13 @@ class as_completed:
         if not client.held.add_waiter(state, done):
             done(state)
 
+    def _watch_call(self, future: Any, generation: int) -> None:
+        def done(call: ConcurrentFuture[Any]) -> None:
+            error = call.exception()
+            self._complete(future, generation, (None if error else call.result(), error))
+
+        future._future.add_done_callback(done)
+
     async def _fetch(self, future: Future[Any], generation: int) -> None:
         result: tuple[Any, BaseException | None]
         try:
@@ -237,7 +270,7 @@ class as_completed:
             result = (None, error)
         self._complete(future, generation, result)
 
-    def _complete(self, future: Future[Any], generation: int, result: tuple[Any, BaseException | None] | None) -> None:
+    def _complete(self, future: Any, generation: int, result: tuple[Any, BaseException | None] | None) -> None:
         with self.lock:
             if generation != self._generation or not self.futures.get(future):
                 return  # cleared meanwhile
@@ -345,17 +378,20 @@ class as_completed:
             except StopIteration:
                 return
 
-    def _finish(self, item: tuple[Future[Any], Any]) -> Any:
+    def _finish(self, item: tuple[Any, Any]) -> Any:
         """The item to yield for a completed future."""
         future, fetched = item
         if not self.with_results:
             return future
-        state = future._bound()
-        if fetched is not None and fetched[1] is None:
-            return future, fetched[0]
-        if fetched is None and state.status == "finished" and state.result is not None:
-            return future, load_result(state, future.client)
-        error = fetched[1] if fetched is not None else load_error(state)
+        if fetched is not None:
+            value, error = fetched
+            if error is None:
+                return future, value
+        else:
+            state = future._bound()
+            if state.status == "finished" and state.result is not None:
+                return future, load_result(state, future.client)
+            error = load_error(state)
         if self.raise_errors and not isinstance(error, FutureCancelledError):
             try:
                 raise error
@@ -370,6 +406,11 @@ class as_completed:
 
     def _timed_out(self) -> TimeoutError:
         return timed_out(self._timeout)
+
+
+def _is_of_actor(future: object) -> bool:
+    module = sys.modules.get("headrace.actor")  # not loaded where no actor was ever made
+    return module is not None and isinstance(future, module.BaseActorFuture)
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

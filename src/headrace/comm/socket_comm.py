@@ -26,6 +26,7 @@ from headrace.protocol.codec import StreamCodec, decode, encode
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
 from headrace.protocol.marks import mark_by_families, open_by_families
+from headrace.protocol.serialization_context import is_wanted, serialization_context
 
 from .complaints import Complaints
 from .connections import Arrivals, Comm, OnBatch, OnClose
@@ -512,7 +513,13 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     async def write(self, msg: object, serializers: Iterable[str] | None = None, on_error: str | None = None) -> None:
         """Send a message, and wait while too many bytes are unsent."""
-        self.send(msg if serializers is None else mark_by_families(msg, serializers))
+        if serializers is not None:
+            msg = mark_by_families(msg, serializers)
+        if is_wanted():
+            with serialization_context(self.local_address, self.peer_address):
+                self.send(msg)
+        else:
+            self.send(msg)
         returned = None if self._memory is None or self._paused & _UNREAD else self._memory.drain
         for drain in (self._drain, returned):
             if drain is not None:

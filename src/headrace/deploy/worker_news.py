@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from headrace.common.status import Status
 from headrace.diagnostics.plugin import SchedulerPlugin
 from headrace.rpc import rpc
 
@@ -26,6 +27,7 @@ class TakesPlugins(Protocol):
 
     workers: Any
     plugins: Any
+    status: Any
 
     def add_plugin(self, plugin: object, *, name: str) -> object: ...
     def remove_plugin(self, name: str) -> object: ...
@@ -64,7 +66,7 @@ class LocalNews(SchedulerPlugin):
             self._came(worker, record.identity())
 
     def remove_worker(self, scheduler: object, worker: str, **kwargs: object) -> None:
-        if worker in self._names:
+        if worker in self._names and self._scheduler.status is Status.running:  # not since the scheduler closes
             self._left(worker, self._names.pop(worker))
 
 

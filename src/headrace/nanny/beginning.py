@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
-from headrace.containment import log_raised
 from headrace.exceptions import UnknownOperationError
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
@@ -67,10 +66,7 @@ class Beginning:
         """Run preloads, then install the plugins that all nannies are to have."""
         await self.preloads.start()
         for name, plugin in (await self._plugins()).items():
-            try:
-                await self._nanny.plugin_add(plugin, name)
-            except BaseException as raised:  # the other nannies have it by now, and this one's worker is wanted
-                log_raised(logger, raised, "Plugin %s failed in setup", name, awaited=True)
+            await self._nanny.plugin_add(plugin, name)  # logs a failure: the other nannies have it by now
 
     async def _plugins(self) -> dict[str, Any]:
         nanny = self._nanny

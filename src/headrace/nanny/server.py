@@ -195,7 +195,7 @@ class NannyServer(Node):
     def _operations(self) -> dict[str, Operation]:
         """The operations that others may ask for."""
         return {
-            "instantiate": Operation(self.instantiate),
+            "instantiate": Operation(self._instantiate_request),
             "kill": Operation(self._kill_request),
             "restart": Operation(self.restart),
             "get_logs": Operation(self.get_logs),
@@ -247,11 +247,14 @@ class NannyServer(Node):
 
         await self._listen_at_first(ports, addresses)
 
-    async def instantiate(self) -> str:
-        """Start the worker; returns "running" when it is registered with the scheduler."""
+    async def _instantiate_request(self) -> str:
+        return (await self.instantiate()).name
+
+    async def instantiate(self) -> Status:
+        """Start the worker; returns `Status.running` when it is registered with the scheduler."""
         async with self._lock:
             if self.process is not None and self.process.is_alive():
-                return self.process.status.name
+                return self.process.status
             self.auto_restart = self.status is not Status.closing_gracefully
             loop = asyncio.get_running_loop()
             process = self.process = WorkerProcess(
@@ -263,7 +266,7 @@ class NannyServer(Node):
             self._born = loop.time()
             self.starts += 1
             await process
-            return process.status.name
+            return process.status
 
     def _on_exit(self, code: int) -> None:
         """The worker's process has ended."""
@@ -465,12 +468,18 @@ class NannyServer(Node):
         return await run_function(self, function, args, kwargs, wait)
 
     async def plugin_add(self, plugin: object, name: str | None = None) -> dict[str, Any]:
-        """Install a nanny plugin; the worker starts again if the plugin wants that."""
-        plugin = opened(plugin)
+        """Install a nanny plugin; the worker starts again if the plugin wants that. Its failure is the answer."""
+        try:
+            await self._install(opened(plugin), name)
+        except BaseException as raised:
+            return error_reply(log_raised(logger, raised, "Plugin %s failed in setup", name or "?", awaited=True))
+        return {"status": "OK"}
+
+    async def _install(self, plugin: Any, name: str | None) -> None:
         name = name or getattr(plugin, "name", None) or f"{type(plugin).__name__}-{id(plugin):x}"
         if name in self.plugins:
             if getattr(plugin, "idempotent", False):
-                return {"status": "OK"}
+                return
             await self.plugin_remove(name)
         self.plugins[name] = plugin
         logger.info("Starting Nanny plugin %s", name)
@@ -479,12 +488,13 @@ class NannyServer(Node):
             await result
         if getattr(plugin, "restart", False) and self.is_alive():
             await self.restart(reason=f"plugin {name} was installed")
-        return {"status": "OK"}
 
     async def plugin_remove(self, name: str) -> dict[str, Any]:
-        """Remove a nanny plugin."""
-        plugin = self.plugins.pop(name, None)
-        if plugin is not None and hasattr(plugin, "teardown"):
+        """Remove a nanny plugin; that there is none, or that it fails, is the answer."""
+        if name not in self.plugins:
+            return error_reply(KeyError(f"there is no nanny plugin named {name!r}; there are {sorted(self.plugins)}"))
+        plugin = self.plugins.pop(name)
+        if hasattr(plugin, "teardown"):
             try:
                 result = plugin.teardown(nanny=self)
                 if inspect.isawaitable(result):

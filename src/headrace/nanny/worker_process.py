@@ -155,10 +155,12 @@ class WorkerProcess:
             self.status = Status.closed
             raise
         try:
-            async with asyncio.timeout(self.start_timeout):
+            async with asyncio.timeout(self.start_timeout) as limit:
                 await self._started
         except TimeoutError:
             await self._terminate()
+            if not limit.expired():  # the worker's own, of its `death_timeout`
+                raise
             raise RuntimeError(f"the worker process did not start its worker in {self.start_timeout:g} s") from None
         except BaseException:
             await self._terminate()

@@ -30,6 +30,7 @@ from .registered import (
     frame_to_pickle,
     load_registered,
 )
+from .serialization_context import want_context
 from .unpickling import Unpickler, raise_contained, unpickle
 
 Header = dict[str, Any]
@@ -73,7 +74,26 @@ def register_serialization_family(
             is to be left to the next family.
         loads: called with these two; returns the value.
     """
-    families[name] = Family(dumps, loads, has_keyword(dumps, "context") if dumps is not None else None)
+    takes_context = has_keyword(dumps, "context") if dumps is not None else None
+    families[name] = Family(dumps, loads, takes_context)
+    if takes_context and name not in _OURS:
+        want_context()
+
+
+def known_families(names: Iterable[str]) -> list[str]:
+    """A list of these names of families.
+
+    Raises:
+        ValueError: one is not registered in this process.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name not in families:
+            raise ValueError(
+                f"no family of serializers is called {name!r} in this process; known are {sorted(families)}. "
+                "Register it with distributed.protocol.register_serialization_family, here and on the workers"
+            )
+    return names
 
 
 def serialize(

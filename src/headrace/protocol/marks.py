@@ -13,6 +13,7 @@ from headrace.exceptions import DeserializationError
 
 from .frames import Frame, Frames
 from .pickling import dumps, loads
+from .serialization_context import current_context
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class SerializeBy(Serialize):
         """The value as it travels."""
         from .families import dumps_by_family
 
-        return dumps_by_family(self.value, self.serializers, self.context)
+        return dumps_by_family(self.value, self.serializers, self.context or current_context())
 
 
 class ToPickle(Serialize, Generic[T]):

@@ -25,7 +25,7 @@ from .frames import Frame
 from .functions import by_value
 from .libraries import BY_FUNCTIONS, LIBRARIES, ON_DEVICES, LibraryClass
 from .pickling import type_name
-from .serialization_context import current_context
+from .serialization_context import current_context, want_context
 
 #: What is pickled otherwise even if someone registers a base of it, since pickles are made of these.
 _NEVER = (type, type(len), type(lambda: None), BaseException)
@@ -75,6 +75,10 @@ class Registry(Dispatch):  # type: ignore[misc]
 
     def register(self, type: type | tuple[type, ...], func: Callable[..., Any] | None = None) -> Any:
         """Use a function for instances of a class (or of each of a tuple of classes); also as a decorator."""
+        if func is None:
+            return partial(self.register, type)
+        if has_keyword(func, "context"):
+            want_context()
         done = super().register(type, func)
         self._changed()
         return done

@@ -12,6 +12,21 @@ _context: ContextVar[dict[str, Any] | None] = ContextVar("serialization_context"
 _default: dict[str, Any] = {"compression": None, "pickle-protocol": 5, "python": tuple(sys.version_info[:3])}
 
 
+#: Whether a function was registered that has a parameter `context`: until then, nobody finds out for whom.
+_wanted = False
+
+
+def want_context() -> None:
+    """A function of the user's has a parameter `context`."""
+    global _wanted
+    _wanted = True
+
+
+def is_wanted() -> bool:
+    """Whether whoever sends is to say between whom: a function may ask."""
+    return _wanted
+
+
 def current_context() -> dict[str, Any]:
     """Properties of the transfer, as far as they are known."""
     return _context.get() or dict(_default)
@@ -19,7 +34,8 @@ def current_context() -> dict[str, Any]:
 
 def transfer_context(sender: str | None, recipient: str | None) -> dict[str, Any]:
     """Properties of a transfer between two addresses."""
-    return {**_default, "sender": {"address": sender}, "recipient": {"address": recipient}}
+    ends = {"sender": {**_default, "address": sender}, "recipient": {**_default, "address": recipient}}
+    return {**_default, **ends}
 
 
 @contextmanager

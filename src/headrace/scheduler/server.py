@@ -219,10 +219,27 @@ class SchedulerServer(Node):
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
         for plugin in list(shell.plugins.values()):
             await _call(plugin, "close")
+        await self._tell_plugins_who_is_gone()
         self.parts.profiles.end_watching()
         shell.delay_timer.cancel()
         shell.departed.cancel()
         await self.parts.lifecycle.end_life()
+
+    async def _tell_plugins_who_is_gone(self) -> None:
+        """Call the plugins' hooks for the workers and clients that were there when the scheduler closed.
+
+        The records stay: nobody is left for whom work would be placed anew.
+        """
+        shell, told = self.shell, []
+        stimulus_id = f"scheduler-close-{time.time()}"
+        for address in self.core.workers:
+            told += shell.notify_plugins(
+                "remove_worker", scheduler=shell.facade, worker=address, stimulus_id=stimulus_id
+            )
+        for client in self.core.clients:
+            told += shell.notify_plugins("remove_client", scheduler=shell.facade, client=client)
+        if told:
+            await asyncio.wait(told)
 
     @property
     def address(self) -> str:

@@ -172,11 +172,16 @@ class ActorHost:
         if self._closed:
             job.settle(None, LostActorError(f"the worker at {self._worker.address_safe} is closing"))
             return
+        self.pool.feed(job)
+
+    @property
+    def pool(self) -> TaskPool:
+        """The thread in which actors run; made when it is first needed."""
         if self._pool is None:
             self._pool = TaskPool(
                 1, self._run, name=f"Headrace-Actors-{self._worker.name}", initializer=self._start_thread
             )
-        self._pool.feed(job)
+        return self._pool
 
     def _start_thread(self) -> None:
         thread_state.execution_state = {"worker": self._worker}

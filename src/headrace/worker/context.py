@@ -59,21 +59,21 @@ workers: WeakSet[WorkerServer] = WeakSet()
 
 
 def get_worker() -> WorkerServer:
-    """The worker that runs the calling task.
+    """The worker that runs the calling task, or the calling method of an actor.
 
     Raises:
-        ValueError: not called from a task, and there is no worker in this process.
+        ValueError: called from elsewhere: a thread that a task started, a plugin, a function for `Client.run`.
     """
     state = getattr(thread_state, "execution_state", None)
     if state:
         return state["worker"]  # type: ignore[no-any-return]
     context = running.get()
-    if context is not None:
+    if context is not None and context[1] is not None:
         return context[0]
-    for worker in list(workers):
-        if worker.is_running:
-            return worker
-    raise ValueError("No worker found: get_worker() works inside tasks and in processes that run a Worker")
+    raise ValueError(
+        "No worker found: get_worker() works inside tasks and actors; a function for Client.run may take a parameter "
+        "dask_worker, and a plugin is given its worker"
+    )
 
 
 def get_current_task() -> Any:

@@ -235,15 +235,18 @@ class Operations:
         worker.watch_transitions()
 
     async def plugin_remove(self, name: str) -> dict[str, Any]:
-        """Remove a plugin."""
+        """Remove a plugin; that there is none, or that it fails, is the answer."""
         worker = self._worker
-        plugin = worker.plugins.pop(name, None)
+        if name not in worker.plugins:
+            return error_reply(
+                KeyError(f"there is no worker plugin named {name!r}; there are {sorted(worker.plugins)}")
+            )
+        plugin = worker.plugins.pop(name)
         worker.watch_transitions()
-        if plugin is not None:
-            try:
-                await _call_hook(plugin, "teardown", worker=worker)
-            except BaseException as raised:
-                return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
+        try:
+            await _call_hook(plugin, "teardown", worker=worker)
+        except BaseException as raised:
+            return error_reply(log_raised(logger, raised, "Plugin %s failed in teardown", name, awaited=True))
         return {"status": "OK"}
 
     async def close_extensions(self) -> None:

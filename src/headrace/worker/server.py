@@ -108,6 +108,8 @@ class WorkerServer(Node):
         transition_counter_max: fail after so many transitions of tasks (for tests that look for endless ones).
         scheduler_sni: name that a TLS scheduler is expected under.
         WorkerStateClass: class of the documented state machine, for the public Worker.
+        serializers, deserializers: names of the families by which values from other workers are to come, in order of
+            preference, and of those that are taken; by default all are.
         dashboard_address: where to serve HTTP (health, metrics): a port, ":8788", "host:8788"; None for not at all.
         dashboard: serve HTTP also if no address is given.
         http_prefix: path before those of HTTP.
@@ -116,7 +118,7 @@ class WorkerServer(Node):
         options: what is otherwise read from the configuration.
 
     Raises:
-        ValueError: no scheduler is named, and there is no preload that could do so.
+        ValueError: no scheduler is named, and there is no preload that could do so; or a family is not known here.
         TypeError: a keyword is unknown, or a value has the wrong type.
         TimeoutError: when started, if the scheduler cannot be reached.
         RuntimeError: when started, for whatever else prevents that, such as a port that cannot be had: its cause.
@@ -179,6 +181,7 @@ class WorkerServer(Node):
             "preload": preload,
             "preload_argv": preload_argv,
         }
+        families = ignored.pop("serializers", None), ignored.pop("deserializers", None)
         memory_keywords = {name: ignored.pop(name) for name in memory.KEYWORDS if name in ignored}
         unknown = sorted(ignored.keys() - IGNORED)
         if unknown:
@@ -230,6 +233,7 @@ class WorkerServer(Node):
         self._start_plugins = list(plugins)
         self.task_logs = task_logs.TaskLogs.from_config()
         self.transfers = Transfers(self, options.incoming)
+        self.transfers.choose_families(*families)
         self.actor_host = ActorHost(self)
         self.monitor = SystemMonitor()
         self.measured = Metrics(self, {**DEFAULT_METRICS, **metrics})

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.containment import contained, described, log_raised
-from headrace.exceptions import DeserializationError, MessageTooLargeError, SerializationError
+from headrace.exceptions import MessageTooLargeError, SerializationError
 from headrace.protocol import Serialize, Serialized, unwrap
-from headrace.protocol.marks import SerializeBy
+from headrace.protocol.families import known_families
+from headrace.protocol.load_errors import loading_error
+from headrace.protocol.marks import SerializeBy, open_by_families
 from headrace.protocol.serialization_context import transfer_context
 from headrace.rpc import NO_REPLY, ConnectionPool, PatientCalls
 
@@ -60,8 +63,23 @@ class Transfers:
         self.measured = 0
         self.sent = 0
         self.received = 0
+        self._serializers: list[str] | None = None
+        self._deserializers: list[str] | None = None
         self.pool = ConnectionPool(deserialize=False, connection_args=worker.connection_args)
         self.calls = PatientCalls(self.pool)
+
+    def choose_families(self, serializers: Iterable[str] | None, deserializers: Iterable[str] | None) -> None:
+        """Have values from peers serialized by certain families.
+
+        Args:
+            serializers: names of the families by which peers are to serialize, in order of preference.
+            deserializers: of those from which values are taken; by default the same.
+
+        Raises:
+            ValueError: a family that is not registered in this process.
+        """
+        self._serializers = None if serializers is None else known_families(serializers)
+        self._deserializers = self._serializers if deserializers is None else known_families(deserializers)
 
     # what we fetch
 
@@ -121,7 +139,8 @@ class Transfers:
     async def _request(self, address: str, keys: list[Key]) -> dict[str, Any]:
         """A peer's reply; with `broken` for the values that it could not pickle."""
         try:
-            return dict(await self.calls.call(address, "get_data", keys=keys, who=self._worker.address))
+            wanted = {} if self._serializers is None else {"serializers": self._serializers}
+            return dict(await self.calls.call(address, "get_data", keys=keys, who=self._worker.address, **wanted))
         except OSError:
             raise
         except Exception as error:
@@ -143,7 +162,7 @@ class Transfers:
         broken: dict[Key, ExecuteFailed] = {}
         for key, value in data.items():
             try:
-                value = unwrap(value)
+                value = unwrap(value) if self._deserializers is None else open_by_families(value, self._deserializers)
                 size = nbytes_of(value)
                 self._worker.memory_manager.store(key, value, size)
             except BaseException as raised:
@@ -155,9 +174,10 @@ class Transfers:
         return GatherDone(address, nbytes, broken)
 
     def _unloadable(self, key: Key, address: str, cause: Exception) -> ExecuteFailed:
-        error = DeserializationError(
+        error = loading_error(
             f"the value of {from_wire(key)!r}, which came from {address}, cannot be loaded on the worker at "
-            f"{self._worker.address}: {described(cause)}"
+            f"{self._worker.address}: {described(cause)}",
+            cause,
         )
         error.__cause__ = cause
         now = time.time()

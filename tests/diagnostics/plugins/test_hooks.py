@@ -354,3 +354,74 @@ async def test_a_nanny_that_comes_later_has_the_plugins_before_its_worker(c: Cli
         assert "nanny-recorder" in nanny.plugins
         await c.unregister_worker_plugin("nanny-recorder", nanny=True)
         assert nanny.torn_down
+
+
+class BrokenOnWorker(WorkerPlugin):
+    name = "broken"
+
+    def setup(self, worker: Worker) -> None:
+        raise ZeroDivisionError("in setup")
+
+    def teardown(self, worker: Worker) -> None:
+        raise ZeroDivisionError("in teardown")
+
+
+class BrokenOnNanny(NannyPlugin):
+    name = "broken"
+
+    def setup(self, nanny: Nanny) -> None:
+        raise ZeroDivisionError("in setup")
+
+    def teardown(self, nanny: Nanny) -> None:
+        raise ZeroDivisionError("in teardown")
+
+
+@gen_cluster(nthreads=[("127.0.0.1", 1)])
+async def test_what_fails_in_adding_and_removing_a_plugin_is_the_answer(s: Scheduler, a: Worker) -> None:
+    nanny = Nanny(s.address)
+    places: list[tuple[Any, Any, Any]] = [
+        (a, OfAWorkerByName(), BrokenOnWorker()),
+        (nanny, OfANannyByName(), BrokenOnNanny()),
+    ]
+    for place, sound, broken in places:
+        assert await place.plugin_add(sound) == {"status": "OK"}
+        assert await place.plugin_add(sound, name="by-name") == {"status": "OK"}
+        assert await place.plugin_remove("by-name") == {"status": "OK"}
+        unknown = await place.plugin_remove("by-name")
+        assert unknown["status"] == "error"
+        assert "there is no" in unknown["exception_text"]
+        for failed in (await place.plugin_add(broken), await place.plugin_remove("broken")):
+            assert failed["status"] == "error"
+            assert "ZeroDivisionError" in failed["exception_text"]
+        assert "broken" not in place.plugins
+
+
+class UntilTheEnd(SchedulerPlugin):
+    """Remembers in which order it hears of the end."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def before_close(self) -> None:
+        self.heard.append("before_close")
+
+    async def close(self) -> None:
+        self.heard.append("close")
+
+    async def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        self.heard.append(worker)
+
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        self.heard.append(client)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1), ("127.0.0.1", 1)])
+async def test_plugins_hear_of_workers_and_clients_that_the_closing_scheduler_leaves(
+    c: Client, s: Scheduler, a: Worker, b: Worker
+) -> None:
+    plugin = UntilTheEnd()
+    s.add_plugin(plugin)
+    await s.close()
+    assert plugin.heard[:2] == ["before_close", "close"]
+    assert sorted(plugin.heard[2:]) == sorted([c.id, a.address, b.address])

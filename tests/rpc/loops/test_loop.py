@@ -304,3 +304,23 @@ async def test_failures_of_a_callback_are_logged_once_a_second(caplog: pytest.Lo
             await asyncio.sleep(0)
     callback.stop()
     assert re.search(r"\(\d+ more like this before\)", caplog.records[-1].getMessage())
+
+
+def test_facades_of_one_loop_are_equal(loop: IOLoop) -> None:
+    class Foreign:
+        """Has what an IOLoop of tornado has."""
+
+        asyncio_loop = loop.asyncio_loop
+
+    twin = IOLoop(loop.asyncio_loop)
+    assert twin is not loop
+    assert twin == loop
+    assert hash(twin) == hash(loop)
+    assert loop == Foreign()
+    assert Foreign() == loop
+    other = IOLoop()
+    try:
+        assert other != loop
+        assert loop != "no loop"
+    finally:
+        other.asyncio_loop.close()

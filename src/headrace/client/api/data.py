@@ -486,9 +486,9 @@ class DataMethods(ClientBase):
             raise KeyError(f"Could not rebalance keys: {reply.get('keys')}")
 
     def _futures_in(self, value: object) -> list[Future[Any]]:
-        from ..waiting import futures_of
+        from ..waiting import find_futures
 
-        return futures_of(value, client=self._whole_client)
+        return find_futures(value, self._whole_client)
 
     def _futures_of_graph(self, dsk: Any) -> list[Future[Any]]:
         from ..waiting import futures_of

@@ -162,10 +162,13 @@ class InfoMethods(ClientBase):
 
         Args:
             futures, keys: which tasks; all by default.
+
+        Raises:
+            FuturesCancelledError: some of the futures were cancelled.
         """
         wire = [to_wire(key) for key in keys or ()]
         if futures is not None:
-            wire += [future._bound().key for future in self._whole_client._futures_in(futures)]
+            wire += [future._bound().key for future in self._whole_client.futures_of(futures)]
         return self.sync(self._call_stack, wire if wire or futures is not None or keys is not None else None)
 
     async def _call_stack(self, keys: list[Key] | None) -> dict[str, dict[Any, list[str]]]:

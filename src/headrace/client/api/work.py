@@ -19,7 +19,8 @@ from headrace.messages.base import NO_OPTIONS, Payload, TaskOptions
 from headrace.messages.client import LOST_DEPENDENCIES, SubmitGraph
 from headrace.protocol import Frames, dumps, hand_over
 
-from ..future import Future
+from ..errors import LostFutureError
+from ..future import Future, refuse_cancelled
 from ..link.held_keys import release_messages
 from ..packing.arguments import Walker
 from ..packing.calls import (
@@ -174,12 +175,17 @@ class WorkMethods(ClientBase):
             One future per call, in order.
 
         Raises:
-            TypeError: `func` is not callable; all inputs are iterators or queues; a key is not allowed.
+            TypeError: `func` is not callable; there is no iterable, or all are iterators or queues; a key is of a type
+                that is not allowed.
             ValueError: `key` is a list and has fewer entries than there are calls.
             SerializationError: (a TypeError) the function or an argument cannot be pickled; names it.
         """
         if not callable(func):
             raise TypeError("First input to map must be a callable function")
+        if not iterables:
+            raise TypeError(
+                "map needs at least one iterable, whose elements func is called with; use submit for one call"
+            )
         refuse_iterators(iterables)
         actor = actor or actors
         around = dask.get_annotations()
@@ -448,18 +454,32 @@ class WorkMethods(ClientBase):
 
         Args:
             futures: in nested containers or collections.
+
+        Raises:
+            LostFutureError: (a KeyError) one of them was cancelled or released, so that its task is not known any more.
         """
         return self.sync(self._retry, futures, asynchronous=asynchronous)
 
     async def _retry(self, futures: object) -> None:
-        keys = {future._bound().key: None for future in self._whole_client._futures_in(futures)}
+        keys: dict[Key, None] = {}
+        for future in self._whole_client._futures_in(futures):
+            state = future._bound()
+            if state.status == "cancelled":
+                raise LostFutureError(future.key, state.reason)
+            keys[state.key] = None
         await self._call("retry", keys=list(keys), client=self.id)
         # That they are pending again comes on the stream, before how they end; this reply may come after both.
         await self.held.barrier()
 
     def futures_of(self, futures: object) -> list[Future[Any]]:
-        """The futures in nested containers and collections; see `headrace.client.futures_of`."""
-        return self._whole_client._futures_in(futures)
+        """The futures in nested containers and collections; see `headrace.client.futures_of`.
+
+        Raises:
+            FuturesCancelledError: some of them were cancelled.
+        """
+        found = self._whole_client._futures_in(futures)
+        refuse_cancelled([future._bound() for future in found])
+        return found
 
     @property
     def futures(self) -> dict[Key, Any]:

@@ -12,7 +12,7 @@ from headrace.client.state import ClientCore
 from headrace.messages import ToClient
 from headrace.messages.client import KeyInMemory
 from headrace.protocol import Serialized
-from headrace.protocol.families import families, loads_by_family
+from headrace.protocol.families import known_families, loads_by_family
 from headrace.protocol.marks import SerializeBy
 from headrace.rpc import ConnectionPool, PatientCalls
 
@@ -39,8 +39,8 @@ class ChosenFamilies:
     """
 
     def __init__(self, serializers: Iterable[str] | None, deserializers: Iterable[str] | None) -> None:
-        self.serializers = _known(("dask", "pickle") if serializers is None else serializers)
-        self.deserializers = _known(self.serializers if deserializers is None else deserializers)
+        self.serializers = known_families(("dask", "pickle") if serializers is None else serializers)
+        self.deserializers = known_families(self.serializers if deserializers is None else deserializers)
         self._pool: ConnectionPool | None = None
         self._calls: PatientCalls | None = None
 
@@ -72,14 +72,3 @@ class ChosenFamilies:
         if self._pool is not None:
             await self._pool.close()
             self._pool = self._calls = None
-
-
-def _known(names: Iterable[str]) -> list[str]:
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in families:
-            raise ValueError(
-                f"no family of serializers is called {name!r} in this process; known are {sorted(families)}. "
-                "Register it with distributed.protocol.register_serialization_family, here and on the workers"
-            )
-    return names

@@ -240,11 +240,19 @@ class Scheduler(SchedulerState):
             http_prefix=http_prefix,
         )
         self.name = self.id
+        self.jupyter = jupyter
         self.rpc.timeout = timeout
         self.service_specs, self.service_kwargs = dict(services or {}), dict(service_kwargs or {})
         self.shell.service_ports = lambda: self.service_ports
         self.limit_transitions(transition_counter_max)
         self.server.operations.update(given_as_they_ask(self, self.server.operations))
+
+    @property
+    def proc(self) -> Any:
+        """This process, as `psutil.Process`."""
+        import psutil
+
+        return psutil.Process()
 
     def _prepare_parts(self) -> None:
         """Have the parts call the methods of a user's subclass in place of their own, also for requests."""

@@ -16,6 +16,7 @@ from headrace import Nanny, Worker
 from headrace.comm import Comm
 from headrace.comm.connections import OnBatch, OnClose
 from headrace.common.keys import Key, to_wire
+from headrace.common.status import Status
 from headrace.diagnostics.plugin import WorkerPlugin
 from headrace.exceptions import CommClosedError
 from headrace.rpc import Stream
@@ -103,7 +104,7 @@ class BlockedInstantiateNanny(Nanny):
     in_instantiate = _event()
     wait_instantiate = _event()
 
-    async def instantiate(self) -> str:
+    async def instantiate(self) -> Status:
         self.in_instantiate.set()
         await self.wait_instantiate.wait()
         return await super().instantiate()

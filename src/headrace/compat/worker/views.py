@@ -89,14 +89,19 @@ class WorkerViews(Measurements):
         return self.local_directory
 
     @property
+    def low_level_profiler(self) -> bool:
+        """Whether frames of C are sampled, too: they never are."""
+        return False
+
+    @property
     def executor(self) -> Executor:
         """The executor in which tasks run by default."""
         return self.task_executor.executors["default"]
 
     @property
     def executors(self) -> dict[str, Executor]:
-        """The executors in which tasks run, by name."""
-        return self.task_executor.executors
+        """The executors in which tasks run, by name; more may be put in."""
+        return self.task_executor.all_executors()
 
     @property
     def client(self) -> Any:

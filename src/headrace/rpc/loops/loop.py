@@ -84,6 +84,14 @@ class IOLoop:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._known.setdefault(id(self.asyncio_loop), self)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are facades of one loop; a `tornado.ioloop.IOLoop` is one, too."""
+        loop = getattr(other, "asyncio_loop", None)
+        return NotImplemented if loop is None else loop is self.asyncio_loop
+
+    def __hash__(self) -> int:
+        return hash(self.asyncio_loop)
+
     @classmethod
     def current(cls, instance: bool = True) -> IOLoop | None:
         """The facade of the running loop; with a false `instance`, None where no loop runs.

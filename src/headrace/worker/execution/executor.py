@@ -44,6 +44,7 @@ from .loading import load_call
 from .result_sizes import nbytes_of, type_name_of
 from .run_spec import by_user_key, resolve
 from .threads import TaskPool, note_end
+from .weak_results import SUSPECTS, refers_weakly
 
 if TYPE_CHECKING:
     from headrace.messages.base import Payload
@@ -53,6 +54,8 @@ logger = logging.getLogger("distributed.worker")
 
 #: Results whose pickle is longer do not ride on the answer to the scheduler, in bytes.
 RESULT_RIDES = 8 * 1024
+#: Executors that every worker has beside its pool: one thread for what may take long, and the thread of actors.
+BESIDE = ("offload", "actor")
 #: Results that are pickled also for a scheduler in this process: nobody can tell, and bytes are not the garbage
 #: collector's business.
 _PICKLED = frozenset({type(None), bool, int, float, str})
@@ -146,15 +149,15 @@ class TaskExecutor:
     def _submit_elsewhere(self, run: TaskRun) -> None:
         name = run.annotations.get("executor", "default")
         executor = self.executors.get(name)
-        if executor is None and name == "offload":  # one thread beside the pool's
-            executor = self.executors[name] = ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")
+        if executor is None and name in BESIDE:
+            executor = self.all_executors()[name]
         try:
             if executor is self.pool:
                 self.pool.feed(run)
             elif executor is None:
                 raise ValueError(
                     f"Invalid executor {name!r} for the task {from_wire(run.key)!r}; the worker at "
-                    f"{self._worker.address} has {sorted({*self.executors, 'offload'})}"
+                    f"{self._worker.address} has {sorted({*self.executors, *BESIDE})}"
                 )
             elif isinstance(executor, ProcessPoolExecutor) or "Process" in type(executor).__name__:
                 if isinstance(run.values, SpilledValues):
@@ -165,6 +168,15 @@ class TaskExecutor:
                 executor.submit(self._run, run)
         except BaseException as error:  # of an executor of the user's
             self._fail(run, error, time.monotonic(), None)
+
+    def all_executors(self) -> dict[str, Executor]:
+        """The executors by name, with those that every worker has but makes only when they are asked for."""
+        executors = self.executors
+        if "offload" not in executors:
+            executors["offload"] = ThreadPoolExecutor(1, thread_name_prefix="Headrace-Offload")
+        if "actor" not in executors:
+            executors["actor"] = self._worker.actor_host.pool
+        return executors
 
     def _load_and_submit(self, run: TaskRun, executor: Executor) -> None:
         """Read from disk what a task needs that runs in another process; in a thread."""
@@ -324,6 +336,7 @@ class TaskExecutor:
             except Exception as error:
                 raise _cannot_load(run, self._worker.address, error) from error
             values = run.values
+            call = function, args, kwargs
             if values is not None:
                 if type(values) is SpilledValues:
                     values = _load(run, values)
@@ -342,8 +355,11 @@ class TaskExecutor:
             self._open.remove(run)  # from here on nothing interrupts; a KeyError says that something has
             inside = False
             if type(value) is CoroutineType:
+                run.call = call
                 self._put(value, run, start)
             else:
+                if type(value) in SUSPECTS and refers_weakly(value):
+                    self._memory.keep_call(run.key, call)
                 self._succeed(run, value, start, get_ident())
         except BaseException as error:
             if inside:
@@ -516,6 +532,8 @@ class TaskExecutor:
             watch = run.watch
             if watch is None or watch.error is None:
                 try:
+                    if type(value) in SUSPECTS and refers_weakly(value):
+                        self._memory.keep_call(run.key, run.call)
                     self._succeed(run, value, start, 0)
                 except BaseException as error:  # the value's class fails
                     self._fail(run, error, start, traceback_of(error))

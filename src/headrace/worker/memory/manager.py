@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm.frame_memory import bound_kept, drop_kept
@@ -88,6 +88,8 @@ class WorkerMemoryManager:
         self._relief: Relief | None = None
         self._paused = False
         self._background: asyncio.Future[None] | None = None
+        #: by key, what was loaded for the calls whose results refer to it weakly
+        self._calls: dict[Key, object] = {}
         #: what could not be read back once
         self._lost: set[Key] = set()
 
@@ -143,8 +145,11 @@ class WorkerMemoryManager:
         data = self.data
         return {key: data[key] for key in keys}
 
-    def drop(self, keys: Iterable[Key]) -> None:
+    def drop(self, keys: Collection[Key]) -> None:
         """Drop values; those that are not there are no matter."""
+        if self._calls:
+            for key in keys:
+                self._calls.pop(key, None)
         if self.buffer is not None:
             self.buffer.drop_all(keys)
             return
@@ -155,6 +160,10 @@ class WorkerMemoryManager:
                     del data[key]
             except BaseException as raised:  # the user's mapping fails; the worker goes on
                 log_raised(logger, raised, "The value of %r could not be dropped", key)
+
+    def keep_call(self, key: Key, call: object) -> None:
+        """Keep what a task was called with until its result is dropped, which refers to it weakly. In any thread."""
+        self._calls[key] = call
 
     def give_up(self, error: UnreadableError) -> list[Key] | None:
         """Drop a value that cannot be read back, so that it is had anew. On the loop.
@@ -269,6 +278,7 @@ class WorkerMemoryManager:
         """Drop all values; waits for what is being written."""
         if self._background is not None:
             await asyncio.wait([self._background])
+        self._calls.clear()
         if self.buffer is not None:
             await off_the_loop(self.buffer.close)
         else:

@@ -30,6 +30,7 @@ class TaskRun:
         started: the shell's: when a thread took it, in seconds by the monotonic clock; 0 until then.
         thread: the shell's: which one; 0 until then.
         loading: the shell's: when it began and ended to read values from disk; None if it had not to.
+        call: the shell's: what was loaded for a coroutine that runs: function, arguments and named arguments.
         watch: the shell's: what it may be interrupted for; None for nothing so far.
     """
 
@@ -37,6 +38,7 @@ class TaskRun:
         "actor",
         "annotations",
         "arguments",
+        "call",
         "dependencies",
         "function",
         "key",
@@ -60,6 +62,7 @@ class TaskRun:
         self.started = 0.0
         self.thread = 0
         self.loading: tuple[float, float] | None = None
+        self.call: object = None
         self.watch: Any = None
 
 
