@@ -176,12 +176,9 @@ def _tell_worker(label: Hashable, value: float, unit: str) -> None:
     """Have the worker of the task that runs here, if one does, note a measurement; others pay nothing."""
     worker, key = worker_here(), key_here()
     if worker is not None and key is not None:
-        from .spans import SpansWorkerExtension
-
-        extension = worker.extensions.get("spans")
-        if extension is None:
-            extension = worker.extensions.setdefault("spans", SpansWorkerExtension(worker))
-        extension.note(key, label, value, unit)
+        task = worker.core.tasks.get(key)
+        annotations = task.annotations if task is not None else {}
+        worker.activities.measure(worker.task_executor.run_of(key), key, annotations, (label, value, unit))
 
 
 def _on_this_loop(callback: Callback) -> Callback:

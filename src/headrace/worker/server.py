@@ -37,6 +37,7 @@ from headrace.rpc.slow_waits import WAITS, say_if_slow
 from headrace.system_monitor import SystemMonitor
 
 from . import context, memory
+from .activity_totals import ActivityTotals
 from .actors import ActorHost
 from .execution import task_logs
 from .execution.executor import TaskExecutor
@@ -232,6 +233,7 @@ class WorkerServer(Node):
         self.plugins: dict[str, Any] = {}
         self._start_plugins = list(plugins)
         self.task_logs = task_logs.TaskLogs.from_config()
+        self.activities = ActivityTotals()
         self.transfers = Transfers(self, options.incoming)
         self.transfers.choose_families(*families)
         self.actor_host = ActorHost(self)

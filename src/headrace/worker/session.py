@@ -273,6 +273,8 @@ class SchedulerSession:
             message = WorkerHeartbeat(now, worker.measured.read(), executing)
             if worker.extensions:
                 message.extensions = heard_from(worker.extensions)
+            if news := worker.activities.take_news():
+                message.extensions = {**message.extensions, "spans": news}
             worker.batched_stream.send(message)
             worker.transfers.bandwidth_told()
 

@@ -40,7 +40,7 @@ class DocumentedServer(Node):
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
-        digests_total, digests_max: sums and maxima of what `digest_metric` was told, by name.
+        digests_max: maxima of what `digest_metric` was told, by name.
     """
 
     #: where it listens unless told otherwise; an empty host means all interfaces
@@ -53,7 +53,6 @@ class DocumentedServer(Node):
         self.service_specs: dict[Any, Any] = {}
         self.service_kwargs: dict[Any, dict[str, Any]] = {}
         self._files: tempfile.TemporaryDirectory[str] | None = None
-        self.digests_total: defaultdict[Any, float] = defaultdict(float)
         self.digests_max: dict[Any, float] = {}
         self._thread = 0
 
@@ -259,6 +258,16 @@ class DocumentedServer(Node):
     def digests(self) -> None:
         """None: what `digest_metric` is told is summed up, and its distribution not kept."""
         return None
+
+    @cached_property
+    def digests_total(self) -> defaultdict[Any, float]:
+        """Sums of what `digest_metric` was told, by name."""
+        return defaultdict(float)
+
+    @cached_property
+    def digests_total_since_heartbeat(self) -> dict[Any, float]:
+        """Empty: only workers have heartbeats."""
+        return defaultdict(float)
 
     @property
     def thread_id(self) -> int:

@@ -158,7 +158,7 @@ class SchedulerState(SchedulerServer, DocumentedServer):
 
     @property
     def cumulative_worker_metrics(self) -> dict[tuple[Any, ...], float]:
-        """What tasks have measured with `distributed.metrics.context_meter`: ("execute", prefix, label, unit)."""
+        """What workers have spent on activities: see `SpansSchedulerExtension`."""
         metrics: dict[tuple[Any, ...], float] = self.shell.extensions["spans"].cumulative_worker_metrics
         return metrics
 

@@ -35,6 +35,21 @@ class Measurements(WorkerServer, DocumentedServer):
         """
         return deque(maxlen=LOG_LENGTH)
 
+    @property
+    def digests_total(self) -> defaultdict[Any, float]:  # type: ignore[override]
+        """Sums of what it spends on activities (see `ActivityTotals`), and of what `digest_metric` was told."""
+        return self.activities.totals
+
+    @property
+    def digests_total_since_heartbeat(self) -> dict[Any, float]:  # type: ignore[override]
+        """What has come to `digests_total` since the last heartbeat; of runs without the spans."""
+        return self.activities.since_heartbeat
+
+    def digest_metric(self, name: Any, value: float) -> None:
+        """Add a measurement to `digests_total` and `digests_max`; the scheduler is told with the next heartbeat."""
+        self.activities.add(name, value)
+        self.digests_max[name] = max(value, self.digests_max.get(name, value))
+
     def _may_start_for(self) -> float | None:
         return self.death_timeout
 

@@ -90,7 +90,7 @@ class Span:
         self._metadata = SpanMetadata()
         self._code: dict[tuple[Any, ...], None] = {}
         self._threads = total_nthreads_history
-        #: what its tasks have measured themselves, by ("execute", prefix, label, unit)
+        #: what workers have spent on its tasks, by ("execute", prefix, activity, unit)
         self.measured: dict[tuple[Any, ...], float] = defaultdict(float)
 
     def __repr__(self) -> str:
@@ -203,24 +203,18 @@ class Span:
 
     @property
     def cumulative_worker_metrics(self) -> dict[tuple[Any, ...], float]:
-        """Seconds by ("execute", prefix, action, "seconds"), its children's included.
+        """What workers have spent on its tasks, by ("execute", prefix, activity, unit), its children's included.
 
-        What tasks have measured themselves with `distributed.metrics.context_meter` is among them, by its label and
-        unit; seconds of it are not counted as "compute" again.
+        Workers tell it with their heartbeats. Among the activities are "thread-cpu" and "thread-noncpu", and what tasks
+        have measured themselves with `distributed.metrics.context_meter`; seconds of that are in none of the others.
+        Seconds that the threads of the cluster had beside are those of the prefix "N/A".
         """
         totals: dict[tuple[Any, ...], float] = defaultdict(float)
-        for group in self.traverse_groups():
-            for action, seconds in group.all_durations.items():
-                totals["execute", group.prefix.name, action, "seconds"] += seconds
         for each in self.traverse_spans():
             for name, value in each.measured.items():
                 totals[name] += value
-                computing = (*name[:2], "compute", "seconds")
-                if name[-1] == "seconds" and computing in totals:
-                    totals[computing] = max(0.0, totals[computing] - value)
         used = sum(value for name, value in totals.items() if name[-1] == "seconds")
-        if (possible := self.active_cpu_seconds) > used:
-            totals["execute", "N/A", "idle or other spans", "seconds"] = possible - used
+        totals["execute", "N/A", "idle or other spans", "seconds"] = max(0.0, self.active_cpu_seconds - used)
         return dict(totals)
 
     @property

@@ -13,11 +13,15 @@ from typing import Any
 
 from headrace import config
 from headrace.common.keys import key_prefix
+from headrace.common.spending import name_of
 from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.records.groups import TaskGroup
 from headrace.scheduler.state.records.tasks import TaskState
 
 from .records import Span, SpanMetadata
+
+#: Names of which sums are kept; beyond it the oldest are given up (a program may make up names without end).
+MOST_NAMES = 10_000
 
 
 class SpansSchedulerExtension:
@@ -28,7 +32,8 @@ class SpansSchedulerExtension:
 
     Attributes:
         scheduler: the public Scheduler.
-        cumulative_worker_metrics: what all tasks have measured themselves, by ("execute", prefix, label, unit).
+        cumulative_worker_metrics: what all workers have told of their activities: of tasks by ("execute", prefix,
+            activity, unit), of transfers by ("gather-dep" or "get-data", activity, unit), and so on.
     """
 
     def __init__(self, scheduler: HasShell | Shell) -> None:
@@ -38,7 +43,7 @@ class SpansSchedulerExtension:
         self._spans: dict[str, Span] = {}
         self._root_spans: list[Span] = []
         self._defaults: dict[str, Span] = {}
-        self.cumulative_worker_metrics: dict[tuple[Any, ...], float] = defaultdict(float)
+        self.cumulative_worker_metrics: dict[Any, float] = defaultdict(float)
         self._shell.core.span_observer = self._observe
 
     def _threads(self) -> list[tuple[float, int]]:
@@ -128,17 +133,28 @@ class SpansSchedulerExtension:
         return added
 
     def heartbeat(self, ws: object, data: Iterable[Any]) -> None:
-        """Add up what tasks on a worker have measured: [id of the span or None, group, label's parts, unit, sum]."""
+        """Add up what a worker has told of its activities.
+
+        Args:
+            data: [id of the span or None, group, activity, unit, sum] of runs; [name, sum] of all else.
+        """
         if not data:
             return
         self._find_defaults()
-        for span_id, group_name, parts, unit, value in data:
-            name = ("execute", key_prefix(group_name), *parts, unit)
-            self.cumulative_worker_metrics[name] += value
+        totals = self.cumulative_worker_metrics
+        for told in data:
+            if len(told) == 2:
+                totals[name_of(told[0])] += told[1]
+                continue
+            span_id, group_name, activity, unit, value = told
+            name = ("execute", key_prefix(group_name), name_of(activity), unit)
+            totals[name] += value
             group = self._shell.core.tasks.groups.get(group_name)
             span = self._spans.get(span_id or (group.span_id if group is not None else None) or "")
             if span is not None:
                 span.measured[name] += value
+        while len(totals) > MOST_NAMES:
+            del totals[next(iter(totals))]
 
     def _ensure(self, annotation: Any) -> Span | None:
         """The innermost span of an annotation, made with those around it; None if that is not one."""

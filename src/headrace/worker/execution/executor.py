@@ -10,24 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import get_ident
+from time import monotonic, thread_time
+from time import time as now_of_day
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import Key, from_wire, to_wire
 from headrace.common.retry_policy import matches, policy_of
 from headrace.containment import contained, described, traceback_of
-from headrace.exceptions import DeserializationError, Reschedule, SerializationError
+from headrace.exceptions import DeserializationError, Reschedule, SerializationError, TaskCancelled
 from headrace.protocol import Held, dumps, dumps_exception, loads_function
 from headrace.rpc.run_function import users_part
 from headrace.worker.context import origin, running, thread_state
 from headrace.worker.memory import SpilledValues, UnreadableError
-from headrace.worker.state.effects import TaskRun
+from headrace.worker.state.effects import COUNTED, SAMPLED, TIMED, TaskRun
 from headrace.worker.state.events import (
     DataDropped,
     ExecuteDone,
@@ -38,6 +39,7 @@ from headrace.worker.state.events import (
     ShellEvent,
 )
 
+from ..activity_totals import GroupSums
 from .failures import log_failure
 from .interrupts import Interrupts
 from .loading import load_call
@@ -97,6 +99,7 @@ class TaskExecutor:
         self._context = copy_context()
         self._woken = False
         self._closed = False
+        self._nthreads = nthreads
         self._done: deque[tuple[Any, Any, Any]] = deque()
         #: runs handed out that have not been reported
         self._runs: dict[Key, TaskRun] = {}
@@ -116,6 +119,7 @@ class TaskExecutor:
         self._open = self.interrupts.open
         self._memory = worker.memory_manager
         self._buffer = worker.memory_manager.buffer
+        self._activities = worker.activities
         #: the scheduler is too: results need not be pickled for it
         self._in_process = worker.scheduler_address.startswith("inproc://")
         self.executors = dict(executors)
@@ -127,13 +131,16 @@ class TaskExecutor:
         """Run tasks. On the loop."""
         feed = self.pool.feed
         plain = self._default is self.pool
+        runs[0].timed = max(SAMPLED, runs[0].timed)
         for run in runs:
             self._runs[run.key] = run
+            if run.timed == TIMED:
+                run.submitted = monotonic() if len(self._runs) <= self._nthreads else 0.0
             if run.dependencies is not None:
                 try:
                     run.values = self._memory.values_of(run.dependencies)
                 except BaseException as error:  # the user's mapping fails
-                    self._fail(run, error, time.monotonic(), None)
+                    self._fail(run, error, monotonic(), None)
                     continue
             self._unstarted.add(run)
             if plain and not run.annotations:
@@ -167,7 +174,7 @@ class TaskExecutor:
             else:
                 executor.submit(self._run, run)
         except BaseException as error:  # of an executor of the user's
-            self._fail(run, error, time.monotonic(), None)
+            self._fail(run, error, monotonic(), None)
 
     def all_executors(self) -> dict[str, Executor]:
         """The executors by name, with those that every worker has but makes only when they are asked for."""
@@ -185,12 +192,13 @@ class TaskExecutor:
             run.values = _load(run, run.values)
             self._submit_pickled(run, executor)
         except BaseException as error:
-            self._fail(run, error, time.monotonic(), traceback_of(error))
+            self._fail(run, error, monotonic(), traceback_of(error))
 
     def _submit_pickled(self, run: TaskRun, executor: Executor) -> None:
         if not self._claim(run):  # recalled
             return
-        run.started = start = time.monotonic()
+        run.started = start = monotonic()
+        run.timed = run.timed or COUNTED
         future = executor.submit(call_pickled, run.function, run.arguments, run.values)
 
         def report(future: Future[Any]) -> None:
@@ -326,9 +334,12 @@ class TaskExecutor:
 
     def _perform(self, run: TaskRun, local: Any) -> None:
         """Call the function, and report the outcome."""
-        run.started = local.start_time = start = time.monotonic()
+        run.started = local.start_time = start = monotonic()
         run.thread = thread = get_ident()
         local.key = self.keys_by_thread[thread] = run.key
+        timed = run.timed >= SAMPLED
+        if timed:
+            run.cpu = -thread_time()
         inside = False
         try:
             try:
@@ -340,7 +351,9 @@ class TaskExecutor:
             if values is not None:
                 if type(values) is SpilledValues:
                     values = _load(run, values)
-                    local.start_time = start = time.monotonic()
+                    local.start_time = start = monotonic()
+                    if timed:
+                        run.cpu = -thread_time()
                 named = by_user_key(values)
                 args = resolve(args, named)
                 if kwargs:
@@ -354,13 +367,16 @@ class TaskExecutor:
             value = function(*args, **kwargs)
             self._open.remove(run)  # from here on nothing interrupts; a KeyError says that something has
             inside = False
+            if timed:
+                run.cpu += thread_time()
             if type(value) is CoroutineType:
                 run.call = call
+                run.timed = run.timed or COUNTED
                 self._put(value, run, start)
             else:
                 if type(value) in SUSPECTS and refers_weakly(value):
                     self._memory.keep_call(run.key, call)
-                self._succeed(run, value, start, get_ident())
+                self._succeed(run, value, start, thread)
         except BaseException as error:
             if inside:
                 try:
@@ -384,8 +400,8 @@ class TaskExecutor:
 
     def _succeed(self, run: TaskRun, value: object, start: float, thread: int) -> None:
         """Report a result; `start` by the monotonic clock."""
-        stop = time.time()
-        began = stop - (time.monotonic() - start)
+        stop = now_of_day()
+        began = stop - (monotonic() - start)
         if run.actor:
             kind = type_name_of(value)
             value = self._worker.actor_host.install(run.key, value)
@@ -467,6 +483,9 @@ class TaskExecutor:
             return
         events: list[ShellEvent] = []
         done, store, runs = self._done, self._memory.store, self._runs
+        activities, now = self._activities, now_of_day()
+        head: str | None = None
+        sums: GroupSums | None = None
         while done:
             value, event, start = done.popleft()
             if start is not None:
@@ -490,14 +509,41 @@ class TaskExecutor:
                 log_failure(event, runs.get(event.key))
             if type(event) is not ExecuteSeceded:
                 run = runs.pop(event.key, None)
-                if run is not None and run.watch is not None:
-                    self.interrupts.forget(run)
+                if run is not None:
+                    if run.watch is not None:
+                        self.interrupts.forget(run)
+                    if type(event) is not ExecuteDone:
+                        self._note_bad_end(run, event)
+                    elif run.timed:
+                        self._note_end(run, event, now)
+                    else:
+                        key = event.key
+                        if sums is None or type(key) is not str or key[:-33] != head:
+                            head, sums = activities.group_of(key)
+                        sums.short += event.stop - event.start
             events.append(event)
         value = None
         if events:
             self._on_events(events)
             if self._waiting:
                 self._tell_waiting(events)
+
+    def _note_end(self, run: TaskRun, event: ExecuteDone, now: float) -> None:
+        seconds = event.stop - event.start
+        task = self._worker.core.tasks.get(event.key)
+        if task is not None and task.state == "cancelled":
+            self._activities.ended_badly(run, "cancelled", seconds)
+        else:
+            self._activities.ran(run, seconds, event.thread, now - event.stop)
+
+    def _note_bad_end(self, run: TaskRun, event: ShellEvent) -> None:
+        failed = type(event) is ExecuteFailed and not (run.watch and isinstance(run.watch.error, TaskCancelled))
+        seconds = monotonic() - run.started if run.started else 0.0
+        self._activities.ended_badly(run, "failed" if failed else "cancelled", seconds)
+
+    def run_of(self, key: Key) -> TaskRun | None:
+        """The run of a task that was handed out and has not been reported; from any thread."""
+        return self._runs.get(key)
 
     def _tell_waiting(self, events: list[ShellEvent]) -> None:
         for event in events:
@@ -576,7 +622,8 @@ def _load(run: TaskRun, values: SpilledValues) -> dict[Key, Any]:
     Raises:
         UnreadableError: that does not work.
     """
-    start = time.monotonic()
+    start = monotonic()
+    run.loaded, run.spent = values.weight(), values.spent
     loaded = values.load()
     run.loading = _span(start)
     return loaded
@@ -584,8 +631,8 @@ def _load(run: TaskRun, values: SpilledValues) -> dict[Key, Any]:
 
 def _span(start: float) -> tuple[float, float]:
     """When something began, by the monotonic clock, and now, as times of day that are as far apart as it took."""
-    stop = time.time()
-    return (stop - (time.monotonic() - start) if start else stop), stop
+    stop = now_of_day()
+    return (stop - (monotonic() - start) if start else stop), stop
 
 
 def _join(pool: TaskPool, timeout: float) -> None:

@@ -29,7 +29,9 @@ def load_call(function: Payload, arguments: Payload) -> tuple[Any, tuple[Any, ..
         Exception: whatever unpickling raises, also when it was tried again with no other retry beside it.
     """
     try:
-        return _load(function, arguments)
+        called = loads_function(function)
+        args, kwargs = loads(arguments)
+        return called, args, kwargs
     except ModuleNotFoundError:
         raise
     except (ImportError, KeyError, AttributeError, RuntimeError) as error:

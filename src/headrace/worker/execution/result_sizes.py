@@ -25,6 +25,8 @@ _type_names: dict[type, str] = {}
 def nbytes_of(value: object) -> int:
     """Bytes that a value takes in memory, as `dask.sizeof` sees it; never raises."""
     try:
+        if type(value) in _PLAIN:
+            return _getsizeof(value)
         return _nbytes_of(value)
     except BaseException as raised:  # lists in lists in lists …; or the value's class fails
         let_pass(raised)

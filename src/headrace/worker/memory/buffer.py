@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from headrace.common.keys import Key, from_wire
+from headrace.common.spending import Spent, add_to
 from headrace.containment import contained, described
 from headrace.exceptions import DeserializationError
 from headrace.protocol import Frames
@@ -55,6 +56,10 @@ class SpillBuffer(MutableMapping[Key, Any]):
     Attributes:
         crowded: whether threads that are about to add to memory should call `wait_for_room`.
         tight: whether they have to look at the process's memory as well (`admission`).
+        cumulative_metrics: what was spent so far, by (activity, unit): `serialize`, `compress`, `decompress` and
+            `deserialize` in seconds; `disk-write` and `disk-read` in seconds, count and bytes; `memory-read`, of values
+            that are large enough to be spilled, in count and bytes.
+        on_spill: called in the spiller's thread with what writing one value took.
     """
 
     def __init__(
@@ -86,6 +91,8 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._clean: set[Key] = set()
         #: values that are on disk only, as long as somebody else has them in memory
         self._alive: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()
+        self.cumulative_metrics: Spent = {}
+        self.on_spill: Callable[[Spent], None] | None = None
         self._memory_bytes = 0
         self._evictable_bytes = 0
         self._disk_bytes = 0
@@ -177,11 +184,15 @@ class SpillBuffer(MutableMapping[Key, Any]):
             return found
         on_disk: dict[Key, StoredFile] = {}
         with self._lock:
+            nbytes = 0
             for key in larger:
                 value = self._find(key)
                 if value is _ABSENT:
                     on_disk[key] = self._files[key]
+                else:
+                    nbytes += self._weights[key]
                 found[key] = value
+            self._note_found(len(larger) - len(on_disk), nbytes)
         return SpilledValues(found, self, on_disk) if on_disk else found
 
     def __contains__(self, key: object) -> bool:
@@ -192,6 +203,12 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     def __len__(self) -> int:
         return len(self._small) + len(self._weights)
+
+    def _note_found(self, count: int, nbytes: int) -> None:
+        """Values were found in memory. With the lock."""
+        if count:
+            add_to(self.cumulative_metrics, "memory-read", "count", count)
+            add_to(self.cumulative_metrics, "memory-read", "bytes", nbytes)
 
     def _find(self, key: Key) -> Any:
         """A value that is in memory, or `_ABSENT`. With the lock."""
@@ -261,16 +278,18 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 raise KeyError(key)
             value = self._find(key)
             if value is not _ABSENT:
+                self._note_found(1, self._weights[key])
                 return value
             stored = self._files[key]
         return self.read(key, stored, wait=False)
 
-    def read(self, key: Key, stored: StoredFile, wait: bool = True) -> Any:
+    def read(self, key: Key, stored: StoredFile, wait: bool = True, spent: Spent | None = None) -> Any:
         """Read a value back, and keep it in memory if it fits.
 
         Args:
             stored: its file.
             wait: until other values have made room for it.
+            spent: what that takes is added to it.
 
         Raises:
             OSError, DeserializationError: it cannot be read; names the key.
@@ -283,7 +302,9 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 with self._lock:
                     value = self._find(key) if self._files.get(key) is stored else _ABSENT
                 if value is _ABSENT:
-                    value = self._read(key, stored)
+                    own: Spent = {}
+                    value = self._read(key, stored, own)
+                    self._note_spent(own, spent)
                     self._promote(key, stored, value, weight)
         finally:
             self.give_back(weight)
@@ -302,9 +323,16 @@ class SpillBuffer(MutableMapping[Key, Any]):
             self._reserved -= nbytes
             self._room.notify_all()
 
-    def _read(self, key: Key, stored: StoredFile) -> Any:
+    def _note_spent(self, spent: Spent, *others: Spent | None) -> None:
+        """Add what reading or writing took to `cumulative_metrics`, and to others' sums."""
+        with self._lock:
+            for sums in (self.cumulative_metrics, *others):
+                for (activity, unit), value in spent.items() if sums is not None else ():
+                    add_to(sums, activity, unit, value)
+
+    def _read(self, key: Key, stored: StoredFile, spent: Spent) -> Any:
         try:
-            return self.storage.read(stored)
+            return self.storage.read(stored, spent)
         except OSError as error:
             raise OSError(
                 error.errno, f"the value of {from_wire(key)!r} was spilled to {stored.path} and cannot be read: {error}"
@@ -331,6 +359,10 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """A value that is on disk only can be had from memory while others use it. With the lock."""
         with contextlib.suppress(TypeError):  # cannot be referred to weakly
             self._alive[key] = value
+
+    def weight_of(self, keys: Iterable[Key]) -> int:
+        """Bytes that values take in memory, as far as they are here."""
+        return sum([self._weights.get(key, 0) for key in keys])
 
     def wait_for_room(self) -> None:
         """Wait, in a thread that is about to add to memory, until the spiller has made room or cannot make any."""
@@ -387,7 +419,11 @@ class SpillBuffer(MutableMapping[Key, Any]):
             if key in self._clean:
                 self._to_disk(key, value, weight)
                 return weight
-        stored = self._write(key, value)
+        spent: Spent = {}
+        stored = self._write(key, value, spent)
+        self._note_spent(spent)
+        if self.on_spill is not None:
+            self.on_spill(spent)
         if stored is None:
             return 0
         with self._lock:
@@ -409,10 +445,10 @@ class SpillBuffer(MutableMapping[Key, Any]):
         self._remember(key, value)
         self._note_room()
 
-    def _write(self, key: Key, value: object) -> StoredFile | None:
+    def _write(self, key: Key, value: object, spent: Spent) -> StoredFile | None:
         """Write a value to a new file; None if it has to stay in memory."""
         try:
-            encoded = self.storage.encode(value)
+            encoded = self.storage.encode(value, spent)
         except BaseException as raised:
             reason = described(contained(raised))
             logger.warning("The value of %r cannot be spilled and stays in memory: %s", from_wire(key), reason)
@@ -428,20 +464,20 @@ class SpillBuffer(MutableMapping[Key, Any]):
                 self._give_up(f"{self._disk_bytes} of the {self.max_spill:g} bytes of max-spill are taken")
                 return None
         try:
-            stored = self._write_file(encoded)
+            stored = self._write_file(encoded, spent)
         except OSError as error:
             self._give_up(str(error))
             return None
         self._disk_full_logged = False
         return stored
 
-    def _write_file(self, encoded: Encoded) -> StoredFile:
+    def _write_file(self, encoded: Encoded, spent: Spent) -> StoredFile:
         try:
-            return self.storage.write(encoded)
+            return self.storage.write(encoded, spent)
         except OSError:
             if not self._drop_copies():
                 raise
-        return self.storage.write(encoded)
+        return self.storage.write(encoded, spent)
 
     def _drop_copies(self) -> bool:
         """Remove the files of values that are in memory as well; returns whether there were any."""
@@ -556,13 +592,22 @@ class UnreadableError(OSError):
 
 
 class SpilledValues(dict[Key, Any]):
-    """Values for a task, some of which are still to be read from disk."""
+    """Values for a task, some of which are still to be read from disk.
+
+    Attributes:
+        spent: what reading them took, by (activity, unit).
+    """
 
     def __init__(self, values: dict[Key, Any], buffer: SpillBuffer, on_disk: dict[Key, StoredFile]) -> None:
         super().__init__(values)
         self._buffer = buffer
         self.on_disk = on_disk
+        self.spent: Spent = {}
         self._reserved = 0
+
+    def weight(self) -> tuple[int, int]:
+        """How many of the values are on disk, and how many bytes of memory they take."""
+        return len(self.on_disk), self._buffer.weight_of(self.on_disk)
 
     def load(self) -> dict[Key, Any]:
         """Read what is missing, in this thread; returns all values.
@@ -574,7 +619,7 @@ class SpilledValues(dict[Key, Any]):
         self.clear()
         for key, stored in self.on_disk.items():
             try:
-                values[key] = self._buffer.read(key, stored)
+                values[key] = self._buffer.read(key, stored, spent=self.spent)
             except (OSError, DeserializationError) as error:
                 raise UnreadableError(str(error), key, stored) from error
         self.on_disk = {}
@@ -589,8 +634,9 @@ class SpilledValues(dict[Key, Any]):
         unreadable = []
         for key, stored in self.on_disk.items():
             self._buffer.reserve(stored.nbytes)
+            spent: Spent = {}
             try:
-                found[key] = self._buffer.storage.read_frames(stored)
+                found[key] = self._buffer.storage.read_frames(stored, spent)
             except Exception as cause:
                 what = f"the value of {from_wire(key)!r} was spilled to {stored.path} and cannot be read: {cause}"
                 error = UnreadableError(what, key, stored)
@@ -598,6 +644,7 @@ class SpilledValues(dict[Key, Any]):
                 unreadable.append(error)
                 self._buffer.give_back(stored.nbytes)
             else:
+                self._buffer._note_spent(spent, self.spent)
                 self._reserved += stored.nbytes
         return found, unreadable
 

@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace.comm.frame_memory import bound_kept, drop_kept
@@ -116,6 +117,7 @@ class WorkerMemoryManager:
                 options.compression,
                 slack=max(0.0, between / 2),
             )
+            self.buffer.on_spill = partial(self._worker.activities.add_all, "memory-monitor")
             self.store = self.buffer.store
             self.values_of = self.buffer.values_of
         if not limit:

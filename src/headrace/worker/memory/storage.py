@@ -11,9 +11,11 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from time import perf_counter
+from typing import Any, BinaryIO, Self
 
 from headrace.comm.frame_memory import allocate
+from headrace.common.spending import Spent, spend
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame
@@ -115,28 +117,39 @@ class Storage:
         offered = offered_compression(compression)
         self._compressor = Compressor(offered.split(",")[0]) if offered else None
 
-    def encode(self, value: object) -> Encoded:
+    def encode(self, value: object, spent: Spent | None = None) -> Encoded:
         """Pickle and compress.
+
+        Args:
+            spent: `serialize` and `compress` are added to it.
 
         Raises:
             SerializationError: it cannot be pickled.
         """
+        start = perf_counter()
         pieces, buffers = dumps_in_pieces(value)
+        spend(spent, "serialize", perf_counter() - start)
         frames = [*pieces, *buffers]
         if self._compressor is None:
             return Encoded(frames, None, len(pieces))
         cut = Cut(frames)
+        start = perf_counter()
         compressed, flags = self._compressor.compress_frames(cut.parts)
+        spend(spent, "compress", perf_counter() - start)
         if flags is None:
             return Encoded(frames, None, len(pieces))
         return Encoded(compressed, flags, len(pieces), cut)
 
-    def write(self, encoded: Encoded) -> StoredFile:
+    def write(self, encoded: Encoded, spent: Spent | None = None) -> StoredFile:
         """Put a value into a new file.
+
+        Args:
+            spent: `disk-write` is added to it.
 
         Raises:
             OSError: it could not be written; nothing is left of it.
         """
+        start = perf_counter()
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         path = os.path.join(self.directory, f"{next(self._numbers)}")
         try:
@@ -148,25 +161,32 @@ class Storage:
                 os.unlink(path)
             raise
         encoded.parts = []
+        spend(spent, "disk-write", perf_counter() - start, encoded.nbytes)
         return StoredFile(path, encoded, self._remove)
 
-    def read_frames(self, stored: StoredFile) -> Frames:
+    def read_frames(self, stored: StoredFile, spent: Spent | None = None) -> Frames:
         """The payload as `headrace.protocol.dumps` makes it, still pickled.
+
+        Args:
+            spent: `disk-read` and `decompress` are added to it.
 
         Raises:
             OSError: it cannot be read, or is not what was written.
         """
         encoded = stored.encoded
-        with open(stored.path, "rb", buffering=0) as file:
+        with _Reading(stored, spent) as file:
             if encoded.flags is None:
                 lengths = [sum(encoded.lengths[: encoded.pickles]), *encoded.lengths[encoded.pickles :]]
-                return Frames([_read(file, length) for length in lengths])
+                return Frames([file.read(length) for length in lengths])
             frames = list(self._frames(file, encoded, 0, len(encoded.sizes)))
         pickle = frames[0] if encoded.pickles == 1 else b"".join(frames[: encoded.pickles])
         return Frames([pickle, *frames[encoded.pickles :]])
 
-    def read(self, stored: StoredFile) -> Any:
+    def read(self, stored: StoredFile, spent: Spent | None = None) -> Any:
         """The value.
+
+        Args:
+            spent: `disk-read`, `decompress` and `deserialize` are added to it.
 
         Raises:
             OSError: it cannot be read.
@@ -174,15 +194,22 @@ class Storage:
         """
         encoded = stored.encoded
         if encoded.flags is None and sum(encoded.lengths[: encoded.pickles]) <= IN_PIECES_BYTES:
-            frames = self.read_frames(stored).frames
-            return unpickle(frames[0], frames[1:])
-        with open(stored.path, "rb", buffering=0) as file:
+            frames = self.read_frames(stored, spent).frames
+            start = perf_counter()
+            value = unpickle(frames[0], frames[1:])
+            spend(spent, "deserialize", perf_counter() - start)
+            return value
+        with _Reading(stored, spent) as file:
             file.seek(sum(encoded.lengths[: sum(encoded.counts[: encoded.pickles])]))
             buffers = list(self._frames(file, encoded, encoded.pickles, len(encoded.sizes)))
             file.seek(0)
-            return unpickle_pieces(self._frames(file, encoded, 0, encoded.pickles), buffers)
+            start, before = perf_counter(), file.seconds + file.decompressing
+            value = unpickle_pieces(self._frames(file, encoded, 0, encoded.pickles), buffers)
+            reading = file.seconds + file.decompressing - before
+            spend(spent, "deserialize", max(0.0, perf_counter() - start - reading))
+            return value
 
-    def _frames(self, file: BinaryIO, encoded: Encoded, first: int, end: int) -> Iterator[Frame]:
+    def _frames(self, file: _Reading, encoded: Encoded, first: int, end: int) -> Iterator[Frame]:
         """Some frames, as they were before compression, from the file's position on, one at a time."""
         position = sum(encoded.counts[:first])
         for size, count in zip(encoded.sizes[first:end], encoded.counts[first:end], strict=True):
@@ -197,12 +224,56 @@ class Storage:
                 yield memory
             position += count
 
-    def _part(self, file: BinaryIO, encoded: Encoded, position: int) -> Frame:
-        part = _read(file, encoded.lengths[position])
+    def _part(self, file: _Reading, encoded: Encoded, position: int) -> Frame:
+        part = file.read(encoded.lengths[position])
         if encoded.flags is None or not encoded.flags[position]:
             return part
         assert self._compressor is not None
-        return self._compressor.decompress(part, PART_BYTES)
+        start = perf_counter()
+        part = self._compressor.decompress(part, PART_BYTES)
+        file.decompressing += perf_counter() - start
+        return part
+
+
+class _Reading:
+    """A file that is being read, and the seconds that this takes; at its end they are added to what is spent.
+
+    Attributes:
+        seconds, decompressing: so far.
+    """
+
+    def __init__(self, stored: StoredFile, spent: Spent | None) -> None:
+        self._stored = stored
+        self._spent = spent
+        self.seconds = self.decompressing = 0.0
+
+    def __enter__(self) -> Self:
+        start = perf_counter()
+        self._file = open(self._stored.path, "rb", buffering=0)
+        self.seconds += perf_counter() - start
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            spend(self._spent, "disk-read", self.seconds, self._stored.nbytes)
+            if self._stored.encoded.flags is not None:
+                spend(self._spent, "decompress", self.decompressing)
+
+    def seek(self, position: int) -> None:
+        """Go on reading elsewhere."""
+        self._file.seek(position)
+
+    def read(self, length: int) -> Frame:
+        """So many bytes.
+
+        Raises:
+            OSError: there are fewer.
+        """
+        start = perf_counter()
+        frame = _read(self._file, length)
+        self.seconds += perf_counter() - start
+        return frame
 
 
 def write_all(file: BinaryIO, frame: Frame) -> None:

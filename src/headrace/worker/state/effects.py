@@ -11,9 +11,16 @@ from typing import Any
 import msgspec
 
 from headrace.common.keys import Key
+from headrace.common.spending import Spent
 from headrace.messages.base import Payload
 
 from .tasks import TaskState
+
+#: Of tasks that are expected to take less, only samples are measured closely: measuring takes a microsecond.
+SHORT_SECONDS = 0.001
+#: How closely a run is measured: by its seconds alone; with what it was given; with its use of the processor, which
+#: stands for that of others; with that, and with how long it waited.
+UNTIMED, COUNTED, SAMPLED, TIMED = range(4)
 
 
 class TaskRun:
@@ -31,6 +38,13 @@ class TaskRun:
         thread: the shell's: which one; 0 until then.
         loading: the shell's: when it began and ended to read values from disk; None if it had not to.
         call: the shell's: what was loaded for a coroutine that runs: function, arguments and named arguments.
+        loaded, spent: the shell's, if it had: how many values and bytes, and what that took, by (activity, unit).
+        needed_bytes: size of the dependencies' values; unset without.
+        timed: how closely the run is measured: `UNTIMED`, `COUNTED`, `SAMPLED` or `TIMED`.
+        submitted: the shell's, for those that are `TIMED`: when it was handed out to a free thread, by the monotonic
+            clock; 0 if none was free.
+        cpu: the shell's, for those that are `SAMPLED` or `TIMED`: seconds of the processor that the function took.
+        measures: the shell's: (label, value, unit) of what the task has measured itself; unset for nothing.
         watch: the shell's: what it may be interrupted for; None for nothing so far.
     """
 
@@ -39,22 +53,38 @@ class TaskRun:
         "annotations",
         "arguments",
         "call",
+        "cpu",
         "dependencies",
         "function",
         "key",
+        "loaded",
         "loading",
+        "measures",
+        "needed_bytes",
         "report",
+        "spent",
         "started",
+        "submitted",
         "thread",
+        "timed",
         "values",
         "watch",
     )
+
+    cpu: float
+    loaded: tuple[int, int]
+    measures: list[tuple[Any, float, str]]
+    needed_bytes: int
+    spent: Spent
+    submitted: float
 
     def __init__(self, task: TaskState) -> None:
         self.key = task.key
         self.function: Payload = task.function
         self.arguments: Payload = task.arguments
-        self.dependencies = [dependency.key for dependency in task.dependencies] if task.dependencies else None
+        self.dependencies: list[Key] | None = None
+        if task.dependencies:
+            self._note_needed(task.dependencies)
         self.report = task.report
         self.annotations = task.annotations
         self.actor = task.actor
@@ -64,6 +94,18 @@ class TaskRun:
         self.loading: tuple[float, float] | None = None
         self.call: object = None
         self.watch: Any = None
+        self.timed = UNTIMED
+        if not 0.0 <= task.expected < SHORT_SECONDS:
+            self.timed = TIMED
+        elif task.dependencies or task.annotations:
+            self.timed = COUNTED
+
+    def _note_needed(self, dependencies: set[TaskState]) -> None:
+        keys, nbytes = [], 0
+        for dependency in dependencies:
+            keys.append(dependency.key)
+            nbytes += dependency.nbytes
+        self.dependencies, self.needed_bytes = keys, nbytes
 
 
 class GatherData(msgspec.Struct, gc=False):
