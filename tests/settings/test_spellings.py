@@ -21,7 +21,6 @@ import yaml
 
 from headrace import Client, Scheduler, Worker, config, graphics_cards
 from headrace.config import CommOptions
-from headrace.dashboard_links import format_dashboard_link
 from headrace.deploy.adaptive import Adaptive
 from headrace.exceptions import UnknownOperationError
 from headrace.http.http_server import configured_tls_files

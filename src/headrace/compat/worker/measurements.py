@@ -36,12 +36,12 @@ class Measurements(WorkerServer, DocumentedServer):
         return deque(maxlen=LOG_LENGTH)
 
     @property
-    def digests_total(self) -> defaultdict[Any, float]:  # type: ignore[override]
+    def digests_total(self) -> defaultdict[Any, float]:
         """Sums of what it spends on activities (see `ActivityTotals`), and of what `digest_metric` was told."""
         return self.activities.totals
 
     @property
-    def digests_total_since_heartbeat(self) -> dict[Any, float]:  # type: ignore[override]
+    def digests_total_since_heartbeat(self) -> dict[Any, float]:
         """What has come to `digests_total` since the last heartbeat; of runs without the spans."""
         return self.activities.since_heartbeat
 

@@ -91,7 +91,7 @@ class TaskExecutor:
     ) -> None:
         self._worker = worker
         #: when it was made, by the monotonic clock
-        self.began = time.monotonic()
+        self.began = monotonic()
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
         self._wake = self._loop.call_soon_threadsafe
