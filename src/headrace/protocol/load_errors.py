@@ -60,7 +60,7 @@ def rebuild(cause: type[BaseException], message: str, attributes: dict[str, Any]
     kind = _kinds.get(cause)
     if kind is None:
         kind = _kinds[cause] = type(cause.__name__, (_LoadingError, cause), {"__module__": cause.__module__})
-    built_in = next(base for base in cause.__mro__ if base.__module__ == "builtins")
+    built_in: Any = next(base for base in cause.__mro__ if base.__module__ == "builtins")
     error: DeserializationError = built_in.__new__(kind, message)  # the class's own constructor may take anything
     for name, value in attributes.items():
         setattr(error, name, value)
