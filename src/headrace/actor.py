@@ -399,7 +399,7 @@ class Channel:
         try:
             if pool is None:
                 raise OSError("its client is closed")
-            comm = await pool.connect(self.address, timeout=CONNECT_SECONDS)
+            comm = await pool.connect(self.address, timeout=CONNECT_SECONDS, retry_refused=False)
             comm.name = "Actors"
             await send_recv(comm, op="actors")
         except BaseException as error:

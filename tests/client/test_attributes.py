@@ -59,3 +59,9 @@ async def test_nested_metadata_take_the_place_of_a_value(client: Client, s: Sche
     await client.set_metadata("a", 1)
     await client.set_metadata(["a", "b", "c"], 2)
     assert await client.get_metadata("a") == {"b": {"c": 2}}
+
+
+def test_keywords_of_a_cluster_are_refused_where_a_scheduler_is_named() -> None:
+    for kind in (TypeError, ValueError):
+        with pytest.raises(kind, match=r"Unexpected keyword arguments: \['n_workers', 'nonsense'\]"):
+            Client("tcp://127.0.0.1:1", n_workers=1, nonsense=2)

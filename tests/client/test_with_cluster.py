@@ -377,3 +377,22 @@ async def test_whether_others_may_run_a_task_is_yes_or_no(client: Client, how: A
     ):
         with pytest.raises(TypeError, match="must be True or False"):
             work()
+
+
+async def test_a_task_gathers_what_its_worker_has_as_it_is(client: Client) -> None:
+    def gather(large: bytes) -> tuple[bool, bool]:
+        here = get_client()
+        value = Unpicklable()
+        future = here.scatter(value)
+        elsewhere = here.submit(bytes, 20_000, pure=False)
+        return here.gather(future) is value, here.gather([future, elsewhere]) == [value, bytes(20_000)]
+
+    async def gather_too() -> bool:
+        here = get_client()
+        value = Unpicklable()
+        (future,) = await here.scatter([value])
+        return (await here.gather([future]))[0] is value
+
+    for address in client.scheduler_info()["workers"]:
+        assert await client.submit(gather, bytes(10), workers=address, pure=False) == (True, True)
+        assert await client.submit(gather_too, workers=address, pure=False)

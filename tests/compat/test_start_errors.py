@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from headrace import Nanny, Scheduler, Worker, WorkerPlugin
+from headrace import Nanny, Scheduler, SchedulerPlugin, Worker, WorkerPlugin
 from headrace.common.status import Status
 from headrace.compat.core import Server
 from headrace.testing.clusters import gen_cluster
+from headrace.testing.helpers.polling import async_poll_for
 
 NONE: list[Any] = []
 
@@ -122,3 +123,49 @@ async def test_nothing_says_where_the_scheduler_is() -> None:
         await Worker(preload="import os\n")
     with pytest.raises(ValueError, match="name the scheduler"):
         await Nanny(preload_nanny="import os\n")
+
+
+class _Gate(SchedulerPlugin):
+    """Holds up the registration of workers."""
+
+    name = "gate"
+
+    def __init__(self) -> None:
+        self.entered, self.opened = asyncio.Event(), asyncio.Event()
+
+    async def add_worker(self, scheduler: Scheduler, worker: str) -> None:  # type: ignore[override]
+        self.entered.set()
+        await self.opened.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Worker, Nanny])
+async def test_what_is_closed_while_it_registers_leaves_nothing_behind(kind: type[Worker | Nanny]) -> None:
+    gate = _Gate()
+    async with Scheduler(host="127.0.0.1", dashboard_address=":0", plugins=[gate]) as scheduler:
+        server = kind(scheduler.address, host="127.0.0.1", nthreads=1)
+        starting = asyncio.ensure_future(server.start())
+        await gate.entered.wait()
+        closing = asyncio.ensure_future(server.close())
+        with pytest.raises(RuntimeError, match=f"this {kind.__name__} was closed while it started"):
+            await starting
+        gate.opened.set()
+        await closing
+        assert server.status is Status.closed
+        await async_poll_for(lambda: not scheduler.workers, timeout=20)
+        with pytest.raises(RuntimeError, match="has been closed and cannot be started again"):
+            await server
+
+
+async def test_a_server_that_is_closed_at_the_beginning_of_its_start_stays_closed() -> None:
+    async with Scheduler(host="127.0.0.1", dashboard_address=":0") as scheduler:
+        for turns in range(6):
+            worker = Worker(scheduler.address, host="127.0.0.1", nthreads=1)
+            starting = asyncio.ensure_future(worker.start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await worker.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                await starting
+            assert worker.status is Status.closed
+        await async_poll_for(lambda: not scheduler.workers, timeout=20)

@@ -44,6 +44,7 @@ from .api.info import InfoMethods
 from .api.memory_manager_handle import AMMClientProxy
 from .api.task_inspection import LookMethods
 from .current import context_client, current_client, default_client, forget, remember
+from .errors import UnexpectedKeywordError
 from .link.client_session import ClientSession
 from .link.fetch_lanes import Lanes
 from .link.held_keys import HeldKeys
@@ -89,7 +90,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     Raises:
         OSError: no scheduler at the address in time; names the address.
-        TypeError: a keyword that is unknown where an address is given.
+        UnexpectedKeywordError: (a TypeError and ValueError) a keyword that is unknown where an address is given.
         ValueError: a family of serializers that is not registered here.
     """
 
@@ -185,7 +186,7 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
             if address is None:
                 return None
         if kwargs:
-            raise TypeError(f"Unexpected keyword arguments: {sorted(kwargs)} (a scheduler was named)")
+            raise UnexpectedKeywordError(f"Unexpected keyword arguments: {sorted(kwargs)} (a scheduler was named)")
         if address is None:
             return None
         if isinstance(address, (tuple, list)) and len(address) == 2:

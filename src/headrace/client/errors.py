@@ -71,5 +71,9 @@ class ClosedClientError(Exception):
     """The client is closed and cannot do this any more."""
 
 
+class UnexpectedKeywordError(TypeError, ValueError):
+    """A client was given keywords of a cluster, which it is not to start."""
+
+
 class AllExit(Exception):
     """Stops waiting for a group of things as soon as one of them decides the outcome."""

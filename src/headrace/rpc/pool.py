@@ -265,19 +265,27 @@ class PooledRPCCall(_Calls):
         addr: the server's address.
         pool: lends the comms.
         serializers, deserializers: accepted for compatibility.
+        retry_refused: see `headrace.comm.connect`.
 
     Attributes:
         address, addr: the server's address as others are told; its owner may set it to another than calls go to.
     """
 
     def __init__(
-        self, addr: str, pool: ConnectionPool, serializers: object = None, deserializers: object = None
+        self,
+        addr: str,
+        pool: ConnectionPool,
+        serializers: object = None,
+        deserializers: object = None,
+        *,
+        retry_refused: bool = True,
     ) -> None:
         self.address = self.addr = self._reached = normalize_address(addr)
         self.pool = pool
+        self._retry_refused = retry_refused
 
     async def live_comm(self) -> Comm:
-        return await self.pool.connect(self._reached)
+        return await self.pool.connect(self._reached, retry_refused=self._retry_refused)
 
     def _give_back(self, comm: Comm) -> None:
         self.pool.reuse(self._reached, comm)

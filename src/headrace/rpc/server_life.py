@@ -27,6 +27,9 @@ from .server_logs import LogLines
 
 logger = logging.getLogger("distributed.core")
 
+#: Seconds that users' code in a start has to end when its server is closed meanwhile.
+STOP_STARTING_SECONDS = 5.0
+
 
 class Node:
     """A server with a life. Subclasses give `_start` and `_close`.
@@ -102,7 +105,7 @@ class Node:
         """Start, if that has not been done; whoever else awaits it meanwhile waits for the same start.
 
         Raises:
-            RuntimeError: it has been closed.
+            RuntimeError: it has been closed, or is closed meanwhile.
             Exception: whatever prevented the start; it is closed then.
         """
         if self.status in (Status.closing, Status.closed, Status.failed):
@@ -122,6 +125,9 @@ class Node:
             if not starting.done():  # the caller gave up
                 starting.cancel()
                 await asyncio.wait([starting])
+            elif starting.cancelled():
+                await self._shut("it was closed as it started", {})
+                raise RuntimeError(f"this {self.kind} was closed while it started") from error
             await self._shut(f"it did not start: {type(error).__name__}", {"failed": True})
             raise
         return self
@@ -212,6 +218,10 @@ class Node:
 
     async def _run_close(self, reason: str, options: dict[str, Any]) -> None:
         failed = options.pop("failed", False)
+        starting = self._starting
+        if starting is not None and not starting.done():  # it would go on with what is being closed
+            starting.cancel()
+            await asyncio.wait([starting], timeout=STOP_STARTING_SECONDS)
         try:
             for callback in self.periodic_callbacks.values():
                 callback.stop()

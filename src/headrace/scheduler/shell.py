@@ -182,8 +182,8 @@ class Shell:
         return opened(value)
 
     def worker_rpc(self, address: str) -> PooledRPCCall:
-        """A worker's operations, as methods."""
-        return self.rpc.rpc(address)
+        """A worker's or nanny's operations, as methods. It has listened: where nothing does any more, it is dead."""
+        return PooledRPCCall(address, self.rpc, retry_refused=False)
 
     async def refuse(self, comm: Comm, kind: str, refusal: Exception) -> None:
         """Tell the worker or client that wanted to register why it cannot, and the log."""

@@ -80,6 +80,7 @@ class DataMethods(ClientBase):
         while True:
             self.held.wait(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
+            missing = self._take_from_here(missing, results)
             if not missing:
                 return _shape(futures, results)
             results.update(self.sync(self._fetch, missing, direct, asynchronous=False))
@@ -92,9 +93,21 @@ class DataMethods(ClientBase):
         while True:
             await self.held.wait_async(states, error_stops=errors == "raise")
             missing = _take_results(self, states, results, errors)
+            missing = self._take_from_here(missing, results)
             if not missing:
                 return _shape(futures, results)
             results.update(await self._fetch(missing, direct))
+
+    def _take_from_here(self, states: list[FutureState], results: dict[Key, Any]) -> list[FutureState]:
+        """In a task, take results that its worker has in memory, as they are; returns what is to be fetched."""
+        worker = worker_here() if states else None
+        if worker is None or self._families is not None or not worker.task_clients.serve(self):
+            return states
+        found = worker.memory_manager.in_memory([state.key for state in states if state.status == "finished"])
+        if "headrace.actor" in sys.modules:
+            found = {key: kept(value, self) for key, value in found.items()}
+        results.update(found)
+        return [state for state in states if state.key not in found]
 
     def _states_of(self, wanted: list[Future[Any]]) -> list[FutureState]:
         """The records of futures of this client, which may have been released.

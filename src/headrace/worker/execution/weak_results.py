@@ -41,4 +41,4 @@ def refers_weakly(value: Any) -> bool:
         value = value.values()
     elif kind not in _SEQUENCES:
         return False
-    return len(value) <= _SMALL and any(type(item) in _WEAK for item in value)
+    return len(value) <= _SMALL and not _WEAK.isdisjoint(map(type, value))

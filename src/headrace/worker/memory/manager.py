@@ -17,7 +17,7 @@ from headrace.comm.frame_memory import bound_kept, drop_kept
 from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import Key
 from headrace.common.status import Status
-from headrace.containment import log_raised
+from headrace.containment import let_pass, log_raised
 from headrace.machine import parse_memory_limit
 
 from .admission import Admission
@@ -146,6 +146,18 @@ class WorkerMemoryManager:
     def _values_of(self, keys: Iterable[Key]) -> dict[Key, Any]:
         data = self.data
         return {key: data[key] for key in keys}
+
+    def in_memory(self, keys: Iterable[Key]) -> dict[Key, Any]:
+        """Those of these values that are here and need not be read from disk; in any thread."""
+        data = self.data if self.buffer is None else self.buffer.memory
+        found = {}
+        for key in keys:
+            try:
+                if key in data:
+                    found[key] = data[key]
+            except Exception as raised:  # dropped meanwhile, or the user's mapping fails: it is fetched, or that told
+                let_pass(raised)
+        return found
 
     def drop(self, keys: Collection[Key]) -> None:
         """Drop values; those that are not there are no matter."""
