@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 import yaml
 from dask.distributed import Client, Nanny, Scheduler, Semaphore, Worker
@@ -63,8 +64,11 @@ class Prometheus:
         self.port = port
 
     async def get(self, path: str) -> Any:
-        answer = await ask(self.port, path)
-        return json.loads(answer.body)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}") as answer,
+        ):
+            return await answer.json()
 
     async def query(self, expression: str) -> list[Any]:
         answer = await self.get(f"/api/v1/query?query={quote(expression)}")
@@ -96,9 +100,7 @@ async def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> AsyncIterat
         "--log.level=warn",
     ]
     with (directory / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=log, stderr=log, env={**os.environ, "TZ": "UTC"}
-        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
         while True:
             assert process.returncode is None, (directory / "log").read_text()
