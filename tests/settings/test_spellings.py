@@ -71,6 +71,12 @@ def _retry() -> Any:
     return RetryOptions.from_config()
 
 
+def _a_metric() -> str:
+    from headrace.http.metrics import SchedulerMetrics
+
+    return SchedulerMetrics(Scheduler(host="127.0.0.1"))._exposition.catalogue.family("scheduler_clients", []).name
+
+
 def _ticks() -> Any:
     from headrace.rpc.loops.ticks import TickOptions
 
@@ -389,6 +395,7 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     ),
     "distributed.diagnostics.computations.ignore-files": ("['mine']", lambda: _pattern("ignore-files"), "(?:mine)"),
     "distributed.diagnostics.erred-tasks.max-history": ("6", lambda: _state().erred_kept, 6),
+    "distributed.dashboard.prometheus.namespace": ("mine", lambda: _a_metric().partition("_")[0], "mine"),
     "distributed.dashboard.link": ("{host}!", lambda: format_dashboard_link("h", 1), "h!"),
     "distributed.admin.large-graph-warning-threshold": ("1kB", _graph_limit, 1000),
     "distributed.admin.tick.interval": ("1s", lambda: _ticks().interval, 1),

@@ -136,7 +136,8 @@ def task_families(catalogue: Catalogue, core: SchedulerCore, now: float, spent: 
         label = (name,)
         counts = prefix.state_counts
         forgotten += counts["forgotten"]
-        totals += [((name, state), count) for state, count in counts.items() if count]
+        # failures are told before the first, which else no rate would show
+        totals += [((name, state), count) for state, count in counts.items() if count or state == "erred"]
         ended = spent.ended[name]
         compute.append((label, ended.get("compute", 0.0)))
         transfer.append((label, ended.get("transfer", 0.0)))
