@@ -55,6 +55,8 @@ class Ticks:
         self._name = name
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._late = 0.0
+        self._count = 0
         self._silent_until = 0.0
 
     def start(self) -> None:
@@ -68,6 +70,13 @@ class Ticks:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def mean_interval(self) -> float:
+        """Seconds between two ticks on the average, since somebody asked last; as configured before the first."""
+        late, count = self._late, self._count
+        self._late, self._count = 0.0, 0
+        return self.options.interval + (late / count if count else 0.0)
+
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + self.options.interval
         self._timer = loop.call_at(self._due, self._tick, loop)
@@ -75,6 +84,8 @@ class Ticks:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         late = now - self._due
+        self._late += max(0.0, late)
+        self._count += 1
         if late >= self.options.limit and now >= self._silent_until:
             self._silent_until = now + self.options.cycle
             logger.warning(

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from headrace.common.keys import Key, from_wire
-from headrace.common.spending import Spent, add_to
 from headrace.containment import contained, described
 from headrace.exceptions import DeserializationError
+from headrace.messages.spending import Spent, add_to
 from headrace.protocol import Frames
 
 from ..execution.result_sizes import nbytes_of
@@ -327,8 +327,9 @@ class SpillBuffer(MutableMapping[Key, Any]):
         """Add what reading or writing took to `cumulative_metrics`, and to others' sums."""
         with self._lock:
             for sums in (self.cumulative_metrics, *others):
-                for (activity, unit), value in spent.items() if sums is not None else ():
-                    add_to(sums, activity, unit, value)
+                if sums is not None:
+                    for (activity, unit), value in spent.items():
+                        add_to(sums, activity, unit, value)
 
     def _read(self, key: Key, stored: StoredFile, spent: Spent) -> Any:
         try:
