@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headrace import Client, span
+from headrace import Client, span, wait
 from headrace.compat.metrics import context_meter
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
@@ -32,16 +32,29 @@ async def test_a_task_in_a_span(c: Client, s: Any, a: Any) -> None:
     await c.submit(measured, key="measured-2")
     await a.heartbeat()
     total = s.cumulative_worker_metrics
-    await async_poll_for(lambda: total.get(("execute", "measured", "disk", "read", "bytes")) == 20, timeout=10)
+    await async_poll_for(lambda: total.get(("execute", "measured", ("disk", "read"), "bytes")) == 20, timeout=10)
     extension = s.extensions["spans"]
     (default,) = [each for each in extension.spans.values() if each.name == ("default",)]
     for each in (extension.spans[number], default):
         found = each.cumulative_worker_metrics
         assert found[FINE] >= 0.02
-        assert found["execute", "measured", "disk", "read", "bytes"] == 10
-        assert found["execute", "measured", "compute", "seconds"] < each.all_durations["compute"]
+        assert found["execute", "measured", ("disk", "read"), "bytes"] == 10
+        assert found["execute", "measured", "thread-noncpu", "seconds"] < each.all_durations["compute"]
         assert not any("secret" in name for name in found)
     assert total[FINE] >= 0.04
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_what_is_measured_is_told_once_a_run_has_ended(c: Client, s: Any, a: Any) -> None:
+    def failing() -> None:
+        context_meter.digest_metric("wait", 1, "seconds")
+        context_meter.digest_metric("read", 10, "bytes")
+        raise ValueError("no")
+
+    await wait(c.submit(failing, key="failing-1"))
+    await a.heartbeat()
+    told = {name: value for name, value in s.cumulative_worker_metrics.items() if name[0] == "execute"}
+    assert told.keys() == {("execute", "failing", "read", "bytes"), ("execute", "failing", "failed", "seconds")}
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
@@ -59,6 +72,15 @@ async def test_a_coroutine(c: Client, s: Any, a: Any) -> None:
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
-async def test_a_worker_whose_tasks_measure_nothing_says_nothing(c: Client, s: Any, a: Any) -> None:
-    await c.submit(abs, -1)
-    assert "spans" not in a.extensions
+async def test_actors_measure_for_themselves(c: Client, s: Any, a: Any) -> None:
+    class Measuring:
+        def read(self) -> None:
+            context_meter.digest_metric("read", 10, "bytes")
+
+    with span("acting") as number:
+        actor = await c.submit(Measuring, actor=True, key="actor-1")
+    await actor.read()
+    await a.heartbeat()
+    name = ("execute", "actor", "read", "bytes")
+    assert s.cumulative_worker_metrics[name] == 10
+    assert s.extensions["spans"].spans[number].cumulative_worker_metrics[name] == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import dask
@@ -64,7 +65,10 @@ async def test_groups_and_figures(c: Client, s: Any, a: Any, b: Any) -> None:
     assert top.annotation == {"name": ("outer",), "ids": (outer,)}
     assert below.annotation == {"name": ("outer", "inner"), "ids": (outer, inner)}
     assert s.task_groups["second"].span_id == inner
-    assert ("execute", "first", "compute", "seconds") in top.cumulative_worker_metrics
+    await asyncio.gather(a.heartbeat(), b.heartbeat())
+    for prefix in ("first", "second"):
+        assert ("execute", prefix, "thread-cpu", "seconds") in top.cumulative_worker_metrics
+    assert ("execute", "first", "thread-cpu", "seconds") not in below.cumulative_worker_metrics
     assert top.nthreads_intervals[0][2] == s.total_nthreads
     assert top.active_cpu_seconds > 0
 

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeAlias
 from headrace.config import CommOptions, parse_seconds
 from headrace.containment import log_raised
 from headrace.exceptions import CommClosedError, ConnectTimeoutError, FatalCommClosedError
+from headrace.messages.spending import Spent
 
 from .addressing import normalize_address, parse_address
 from .registry import Connector, get_backend
@@ -72,6 +73,8 @@ class Comm(ABC):
         deserialize: True to have `read` load the pickles in messages, False to get them as `Serialized`, None to get
             everything as it came.
         name: free text that shows in the repr.
+        spent: while somebody wants to know, what sending takes is added to this: `serialize` and `compress` in seconds,
+            and `sent` in bytes, as they travel; not every transport does that.
         when_closed: called on the loop once the connection has ended, whichever side ended it; for the handler of a
             request that waits and so does not read.
     """
@@ -81,6 +84,7 @@ class Comm(ABC):
     peer_info: dict[str, Any] = {}  # noqa: RUF012 - only ever replaced
     deserialize: bool | None = True
     name: str | None = None
+    spent: Spent | None = None
     when_closed: Callable[[], object] | None = None
     _written: WrittenStream | None = None
 

@@ -10,10 +10,12 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from headrace.clock import measured
 from headrace.common.tracebacks import without_frames
 from headrace.containment import contained
 from headrace.exceptions import (
@@ -22,6 +24,7 @@ from headrace.exceptions import (
     MalformedDataError,
     ProtocolVersionError,
 )
+from headrace.messages.spending import add_to
 from headrace.protocol.codec import StreamCodec, decode, encode
 from headrace.protocol.compression import Compressor, choose_compression, offered_compression
 from headrace.protocol.frames import Frame
@@ -480,7 +483,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if self._closed:
             raise self._closed_error()
         codec = self._codec
-        frames = encode(message) if codec is None else codec.encode(message)
+        if self.spent is None:
+            frames = encode(message) if codec is None else codec.encode(message)
+        else:
+            frames = measured(self.spent, "serialize", partial(encode if codec is None else codec.encode, message))
         large = self._large
         if len(frames) > FREE_FRAMES:
             check_count(frames)
@@ -492,7 +498,10 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         else:
             large = 0
         if self._compressor is not None:
-            frames, lengths = compressed(self._compressor, frames)
+            compress = partial(compressed, self._compressor, frames)
+            frames, lengths = compress() if self.spent is None else measured(self.spent, "compress", compress)
+        if self.spent is not None:
+            add_to(self.spent, "sent", "bytes", sum(map(len, frames)))
         if large and self._memory is not None and self._waiting_packets is None and len(frames) <= FREE_FRAMES:
             if not self._paused & _UNREAD and self._memory.should_wait(frames):
                 self._wait_for_answer(self._memory, frames, lengths)

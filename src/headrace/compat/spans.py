@@ -1,7 +1,7 @@
 """`distributed.spans`.
 
-What workers spend on tasks reaches the scheduler with their heartbeats (`headrace.worker.activity_totals`); the worker's
-half of spans is there for its name.
+What workers spend on tasks reaches the scheduler with their heartbeats (`headrace.worker.activity_totals`); the
+worker's half of spans is there for its name.
 """
 
 from __future__ import annotations

@@ -129,6 +129,8 @@ class RequestServer:
         self._addresses = ("", "")
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
+        #: called with the name of each operation that is asked for, if there is one of that name
+        self.on_operation: Callable[[str], object] | None = None
         self.complaints = Complaints(logger)
         self.times = HandlerTimes()
         #: why operations are refused, by operation
@@ -313,6 +315,8 @@ class RequestServer:
             if reply:
                 await self._answer(comm, error_message(unknown), op)
             return None
+        if self.on_operation is not None:
+            self.on_operation(op)
         # a caller that names families of serializers is answered by them, whether the handler cares or not
         serializers = request.get("serializers")
         asked = time.perf_counter()

@@ -89,6 +89,10 @@ class Node:
         self._background: set[asyncio.Task[Any]] = set()
         self._detached: set[asyncio.Task[Any]] = set()
 
+    def loop_interval(self) -> float:
+        """Seconds between two ticks of its event loop on the average, since the last call: more if it is busy."""
+        return self._ticks.mean_interval
+
     def __getstate__(self) -> Any:
         raise TypeError(f"a {self.kind} cannot be pickled: send its address")
 

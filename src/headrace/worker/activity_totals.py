@@ -1,7 +1,7 @@
-"""Sums of what a worker spends its time on, by activity: runs of tasks, transfers, reading and writing of spilled values.
+"""Sums of what a worker spends its time on, by activity: runs of tasks, transfers, reading and writing of spilled data.
 
-A short task costs one addition, on the loop, to the sums of its group. What those mean is worked out when somebody asks:
-at a heartbeat, or when `totals` is looked at.
+A short task costs one addition, on the loop, to the sums of its group. What those mean is worked out when somebody
+asks: at a heartbeat, or when `totals` is looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from headrace.common.keys import Key, key_group, key_prefix
-from headrace.common.spending import Spent, wire_name
+from headrace.messages.spending import Spent, wire_name
 
 from .state.effects import COUNTED, SAMPLED, TIMED, TaskRun
 
@@ -29,8 +29,8 @@ class GroupSums:
         span_id: of the span that the tasks are annotated with; None without one.
         group: name of the group.
         short: seconds of runs whose use of the processor was not measured.
-        sampled, cpu: seconds of runs of which it was, and what they had of the processor; without seconds that the tasks
-            have measured themselves.
+        sampled, cpu: seconds of runs of which it was, and what they had of the processor; without seconds that the
+            tasks have measured themselves.
         elsewhere: seconds of runs on the loop and in other processes.
         reads, read_bytes: values from memory that runs were given.
     """
@@ -76,16 +76,20 @@ class ActivityTotals:
     Seconds of a context add up to the time that was spent in it, so that inner activities are not counted twice.
 
     Activities of "execute": `memory-read` (count, bytes), `disk-read` (seconds, count, bytes), `decompress`,
-    `deserialize`: what a run needed; `thread-cpu`, `thread-noncpu`: within the function, in a thread (the second also on
-    the loop or in another process); `executor`: before a free thread had begun; `other`: on the way back; `failed`,
+    `deserialize`: what a run needed; `thread-cpu`, `thread-noncpu`: within the function, in a thread (the second also
+    on the loop or in another process); `executor`: before a free thread had begun; `other`: on the way back; `failed`,
     `cancelled`: all of a run that ended so; and whatever tasks have measured themselves.
+
+    "gather-dep" is what comes from peers: `network`, `deserialize`, `other`, and all of what was answered `busy` or has
+    `failed`. "get-data" is what others are given: `memory-read`, `disk-read`, `decompress`, `serialize`, `compress`,
+    `network`. "memory-monitor" is what is spilled: `serialize`, `compress`, `disk-write`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._totals: defaultdict[Any, float] = defaultdict(float)
-        self._news: defaultdict[Any, float] = defaultdict(float)
-        self._runs: defaultdict[tuple[str | None, str, Hashable, str], float] = defaultdict(float)
+        self._totals: defaultdict[Any, float] = defaultdict(int)
+        self._news: defaultdict[Any, float] = defaultdict(int)
+        self._runs: defaultdict[tuple[str | None, str, Hashable, str], float] = defaultdict(int)
         self._groups: dict[tuple[str | None, Key], GroupSums] = {}
         self._plain: dict[str, GroupSums] = {}
 
@@ -229,7 +233,7 @@ class ActivityTotals:
         """What has come since the last heartbeat; runs by ("execute", prefix, activity, unit)."""
         with self._lock:
             self._fold()
-            found = defaultdict(float, self._news)
+            found: defaultdict[Any, float] = defaultdict(int, self._news)
             for (_, group, activity, unit), value in self._runs.items():
                 found["execute", key_prefix(group), activity, unit] += value
         return found
@@ -243,8 +247,8 @@ class ActivityTotals:
         """
         with self._lock:
             self._fold()
-            runs, self._runs = self._runs, defaultdict(float)
-            news, self._news = self._news, defaultdict(float)
+            runs, self._runs = self._runs, defaultdict(int)
+            news, self._news = self._news, defaultdict(int)
             if len(self._plain) + len(self._groups) > MOST_GROUPS:
                 self._plain.clear()
                 self._groups.clear()

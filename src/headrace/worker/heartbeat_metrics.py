@@ -54,6 +54,7 @@ class Metrics:
                 "outgoing_count_total": transfers.outgoing_total,
                 "outgoing_bytes_total": transfers.sent,
             },
+            "event_loop_interval": worker.loop_interval(),
             "executing": state.executing_count,
             "in_memory": state.in_memory,
             "in_flight": len(state.in_flight_tasks),

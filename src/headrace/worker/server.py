@@ -299,12 +299,14 @@ class WorkerServer(Node):
             start, seconds: when it began (seconds since the epoch), and how long it took.
         """
 
-    def note_sent(self, who: str | None, keys: list[Key], nbytes: int, start: float, seconds: float) -> None:
+    def note_sent(
+        self, who: str | None, keys: list[Key], nbytes: int, start: float, seconds: float, travelled: int
+    ) -> None:
         """Data have gone out.
 
         Args:
             who: address of the worker that asked; None for a client.
-            nbytes: bytes of the values.
+            nbytes: bytes of the values; `travelled`: of their pickles, compressed if they were.
             start, seconds: when it began (seconds since the epoch), and how long it took.
         """
 

@@ -97,6 +97,7 @@ class SchedulerSession:
         try:
             reply = await send_recv(comm, **request)
             self.latency = time.monotonic() - asked
+            worker.activities.add("latency", self.latency)
             if reply["status"] != "OK":
                 raise ValueError(f"the scheduler at {worker.scheduler_address} refused this worker: {reply['message']}")
         except UnknownOperationError as error:
@@ -268,15 +269,19 @@ class SchedulerSession:
         """Tell the scheduler that the worker is alive."""
         worker = self._worker
         if worker.batched_stream is not None:
-            now = time.time()
-            executing = worker.task_executor.executing(time.monotonic())
-            message = WorkerHeartbeat(now, worker.measured.read(), executing)
-            if worker.extensions:
-                message.extensions = heard_from(worker.extensions)
-            if news := worker.activities.take_news():
-                message.extensions = {**message.extensions, "spans": news}
-            worker.batched_stream.send(message)
-            worker.transfers.bandwidth_told()
+            worker.batched_stream.send(self.news())
+
+    def news(self) -> WorkerHeartbeat:
+        """A heartbeat with all that the scheduler has not been told; whoever asks for it must send it."""
+        worker = self._worker
+        executing = worker.task_executor.executing(time.monotonic())
+        message = WorkerHeartbeat(time.time(), worker.measured.read(), executing)
+        if worker.extensions:
+            message.extensions = heard_from(worker.extensions)
+        if spent := worker.activities.take_news():
+            message.extensions = {**message.extensions, "spans": spent}
+        worker.transfers.bandwidth_told()
+        return message
 
     def find_missing(self) -> None:
         """Have the scheduler asked for who holds what is nowhere to be found."""

@@ -6,13 +6,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headrace import config
+from headrace.clock import measured
 from headrace.comm import Comm
 from headrace.common.keys import Key, from_wire
 from headrace.containment import contained, described, log_raised
 from headrace.exceptions import MessageTooLargeError, SerializationError
+from headrace.messages.spending import Spent, spend
 from headrace.protocol import Serialize, Serialized, unwrap
 from headrace.protocol.families import known_families
 from headrace.protocol.load_errors import loading_error
@@ -88,14 +91,18 @@ class Transfers:
         worker = self._worker
         start, began = time.perf_counter(), time.time()
         types: set[str] = set()
+        spent: Spent = {}
         try:
             reply = await self._request(request.worker, request.keys)
+            spend(spent, "network", time.perf_counter() - start)
             if reply["status"] == "busy":
+                self._note_gather({}, "busy", start)
                 worker.take(GatherBusy(request.worker))
                 return
-            done = await self._store(request.worker, reply["data"], types)
+            done = await self._store(request.worker, reply["data"], types, spent)
         except OSError as error:
             logger.info("Could not fetch data from %s: %s", request.worker, error)
+            self._note_gather({}, "failed", start)
             worker.take(GatherFailed(request.worker))
             return
         except BaseException as raised:  # without an answer, nothing would be asked of that peer any more
@@ -109,10 +116,16 @@ class Transfers:
         seconds = time.perf_counter() - start
         done.start, done.stop = began, began + seconds
         nbytes = sum(done.data.values())
+        self._note_gather(spent, "other", start)
         worker.note_received(request.worker, done.data, nbytes, began, seconds)
         if nbytes > TELLING_BYTES:
             self._measure(request.worker, types, nbytes / seconds)
         worker.take(done)
+
+    def _note_gather(self, spent: Spent, rest: str, start: float) -> None:
+        """Count what fetching has taken since `start`; the seconds that are not among `spent` as `rest`."""
+        spend(spent, rest, max(0.0, time.perf_counter() - start - sum(spent.values())))
+        self._worker.activities.add_all("gather-dep", spent)
 
     def _measure(self, peer: str, types: set[str], speed: float) -> None:
         """Note the speed of a transfer, in bytes per second; by type if all that came is of one (documented policy)."""
@@ -156,13 +169,16 @@ class Transfers:
             joined["broken"].update(reply.get("broken", {}))
         return joined
 
-    async def _store(self, address: str, data: dict[Key, Any], types: set[str]) -> GatherDone:
+    def _opened(self, value: object) -> Any:
+        return unwrap(value) if self._deserializers is None else open_by_families(value, self._deserializers)
+
+    async def _store(self, address: str, data: dict[Key, Any], types: set[str], spent: Spent) -> GatherDone:
         """Unpickle and keep what came, and add the names of its types; what cannot be unpickled is reported as such."""
         nbytes: dict[Key, int] = {}
         broken: dict[Key, ExecuteFailed] = {}
         for key, value in data.items():
             try:
-                value = unwrap(value) if self._deserializers is None else open_by_families(value, self._deserializers)
+                value = measured(spent, "deserialize", partial(self._opened, value))
                 size = nbytes_of(value)
                 self._worker.memory_manager.store(key, value, size)
             except BaseException as raised:
@@ -210,7 +226,7 @@ class Transfers:
                 break
             answers = await asyncio.gather(*[self._ask(address, keys) for address, keys in by_holder.items()])
             for address, data in zip(by_holder, answers, strict=True):
-                done = await self._store(address, data, set())
+                done = await self._store(address, data, set(), {})
                 stored |= done.data
                 for key in done.data:
                     left.pop(key, None)
@@ -249,10 +265,12 @@ class Transfers:
             return {"status": "busy"}
         values = worker.memory_manager.values_of(held)
         spilled = values if type(values) is SpilledValues else None
+        on_disk = (0, 0) if spilled is None else spilled.weight()
         found: dict[Key, Any] = {}
         self.outgoing_count += 1
         self.outgoing_bytes += nbytes
         start, began = time.perf_counter(), time.time()
+        spent: Spent = {}
         try:
             if spilled is not None:
                 found = await self._pickled(spilled)
@@ -262,21 +280,45 @@ class Transfers:
             if serializers is not None:
                 context = transfer_context(worker.address, comm.peer_address)
                 found = {key: SerializeBy(value.load(), serializers, context) for key, value in found.items()}
+            written = time.perf_counter()
+            comm.spent = spent
             await comm.write({"status": "OK", "data": found})  # here, so that the limit covers the sending
+            spend(spent, "network", max(0.0, time.perf_counter() - written - _seconds(spent)))
         except SerializationError as error:
             raise self._cannot_send(found, error) from error
         except MessageTooLargeError as error:
             names = ", ".join(repr(from_wire(key)) for key in list(found)[:5])
             raise MessageTooLargeError(f"the result of the task {names} cannot be sent: {error}") from error
         finally:
+            comm.spent = None
             self.outgoing_count -= 1
             self.outgoing_bytes -= nbytes
             if spilled is not None:
                 spilled.sent()
         self.outgoing_total += 1
         self.sent += nbytes
-        worker.note_sent(who, held, nbytes, began, time.perf_counter() - start)
+        travelled = int(spent.pop(("sent", "bytes"), nbytes))
+        self._note_read(held, nbytes, spilled, on_disk, spent)
+        worker.note_sent(who, held, nbytes, began, time.perf_counter() - start, travelled)
         return NO_REPLY
+
+    def _note_read(
+        self, keys: list[Key], nbytes: int, spilled: SpilledValues | None, on_disk: tuple[int, int], spent: Spent
+    ) -> None:
+        """Count what serving values has taken.
+
+        Args:
+            keys, nbytes: what was served.
+            spilled, on_disk: if some of it lay on disk, how many values and bytes.
+            spent: beside reading.
+        """
+        activities = self._worker.activities
+        count, nbytes = len(keys) - on_disk[0], nbytes - on_disk[1]
+        if spilled is not None:
+            activities.add_all("get-data", spilled.spent)
+        if count:
+            activities.add_all("get-data", {("memory-read", "count"): count, ("memory-read", "bytes"): nbytes})
+        activities.add_all("get-data", spent)
 
     def _crowded(self, nbytes: int) -> bool:
         """Whether pickling so much may take the process over its limit; such answers are given one at a time."""
@@ -318,6 +360,10 @@ class Transfers:
     async def close(self) -> None:
         """Close the connections to peers."""
         await self.pool.close()
+
+
+def _seconds(spent: Spent) -> float:
+    return sum([value for (_, unit), value in spent.items() if unit == "seconds"])
 
 
 def _add(sums: dict[str, tuple[float, int]], name: str, speed: float) -> None:

@@ -67,11 +67,11 @@ class Gate:
         self.thread = 0
         original = buffer.storage.write
 
-        def write(encoded: Any) -> Any:
+        def write(encoded: Any, spent: Any) -> Any:
             self.thread = threading.get_ident()
             self.reached.set()
             assert self.opened.wait(10)
-            return original(encoded)
+            return original(encoded, spent)
 
         monkeypatch.setattr(buffer.storage, "write", write)
 
@@ -287,11 +287,11 @@ def test_a_full_disk_is_no_crash(
     full = True
     original = buffer.storage.write
 
-    def write(encoded: Any) -> Any:
+    def write(encoded: Any, spent: Any) -> Any:
         attempts.append(encoded.nbytes)
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return original(encoded)
+        return original(encoded, spent)
 
     monkeypatch.setattr(buffer.storage, "write", write)
     with caplog.at_level(logging.WARNING, "distributed.worker"):
@@ -335,10 +335,10 @@ def test_a_disk_that_is_full_of_copies_is_made_free(buffer: SpillBuffer, monkeyp
     assert len(files(buffer)) == 1
     original = buffer.storage.write
 
-    def write(encoded: Any) -> Any:
+    def write(encoded: Any, spent: Any) -> Any:
         if files(buffer):
             raise OSError(errno.ENOSPC, "full")
-        return original(encoded)
+        return original(encoded, spent)
 
     monkeypatch.setattr(buffer.storage, "write", write)
     buffer["b"] = b"b" * 5 * KB

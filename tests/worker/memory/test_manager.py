@@ -108,9 +108,9 @@ async def test_peers_get_what_lies_on_disk_as_it_is(
         threads: list[int] = []
         original = buffer.storage.read_frames
 
-        def read_frames(stored: Any) -> Any:
+        def read_frames(stored: Any, spent: Any) -> Any:
             threads.append(threading.get_ident())
-            return original(stored)
+            return original(stored, spent)
 
         monkeypatch.setattr(buffer.storage, "read_frames", read_frames)
         async with rpc(worker.address) as proxy:

@@ -19,6 +19,7 @@ from typing import Any, Self
 from headrace import config
 from headrace.comm import Comm, Listener
 from headrace.common.status import Status
+from headrace.compat.counter import Counter
 from headrace.containment import described, log_raised
 from headrace.exceptions import CommClosedError
 from headrace.rpc.loops.periodic import PeriodicCallback
@@ -40,6 +41,7 @@ class DocumentedServer(Node):
         services: what `start_services` has started, by name.
         service_specs: `{name: class}` or `{(name, port): class}`, each with keywords in `service_kwargs[name]`: made
             with the server as its argument and told where to `listen`.
+        counters: "op" counts the operations that it was asked for; more may be put in.
         digests_max: maxima of what `digest_metric` was told, by name.
     """
 
@@ -55,6 +57,8 @@ class DocumentedServer(Node):
         self._files: tempfile.TemporaryDirectory[str] | None = None
         self.digests_max: dict[Any, float] = {}
         self._thread = 0
+        self.counters: defaultdict[str, Counter] = defaultdict(Counter)
+        self.server.on_operation = self.counters["op"].add
 
     # Start and end
 

@@ -31,7 +31,8 @@ class Measurements(WorkerServer, DocumentedServer):
     def transfer_outgoing_log(self) -> deque[dict[str, Any]]:
         """The latest transfers of values from this worker, oldest first: as those to it, with `who` None for a client.
 
-        `compressed` is the same as `total`: a connection does not tell how much less it has sent.
+        `compressed` are the bytes that have travelled, with what says what they are; those of `total` within one
+        process, or over a transport of one's own.
         """
         return deque(maxlen=LOG_LENGTH)
 
@@ -60,12 +61,14 @@ class Measurements(WorkerServer, DocumentedServer):
         self.digest_metric("transfer-bandwidth", transfer["bandwidth"])
         self.digest_metric("transfer-duration", seconds)
 
-    def note_sent(self, who: str | None, keys: list[Key], nbytes: int, start: float, seconds: float) -> None:
+    def note_sent(
+        self, who: str | None, keys: list[Key], nbytes: int, start: float, seconds: float, travelled: int
+    ) -> None:
         """Enter a transfer into `transfer_outgoing_log`."""
         tasks = self.core.tasks
         sizes = {from_wire(key): tasks[key].get_nbytes() for key in keys if key in tasks}
         transfer = _transfer(who, sizes, nbytes, start, seconds)
-        transfer["compressed"] = nbytes
+        transfer["compressed"] = travelled
         self.transfer_outgoing_log.append(transfer)
 
     @property

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Collection, Iterable
 from typing import Any
 
@@ -24,6 +25,8 @@ from headrace.worker.transfer import BUSY_PAUSE
 from .live_events import take_documented
 from .profile_methods import ProfileMethods
 from .views import WorkerViews
+
+logger = logging.getLogger("distributed.worker")
 
 
 class WorkerMethods(WorkerViews, ProfileMethods):
@@ -140,8 +143,20 @@ class WorkerMethods(WorkerViews, ProfileMethods):
         self.run_in_background(self.rpc(address).call(request.pop("op"), reply=False, **request))
 
     async def heartbeat(self) -> None:
-        """Tell the scheduler that this worker is alive."""
-        self.session.heartbeat()
+        """Tell the scheduler that this worker is alive, how it is and what it has done; returns when it knows."""
+        if self.batched_stream is None:
+            return
+        news = self.session.news()
+        try:
+            await self.scheduler.heartbeat_worker(
+                address=self.address,
+                now=news.now,
+                metrics=news.metrics,
+                executing=news.executing,
+                extensions=news.extensions,
+            )
+        except OSError as error:  # the stream breaks as well, and it registers anew
+            logger.info("The scheduler could not be told that %s lives: %s", self.address, error)
 
     # Requests
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from headrace import config
 from headrace.common.keys import key_prefix
-from headrace.common.spending import name_of
+from headrace.messages.spending import name_of
 from headrace.scheduler.shell import HasShell, Shell, shell_of
 from headrace.scheduler.state.records.groups import TaskGroup
 from headrace.scheduler.state.records.tasks import TaskState

@@ -64,6 +64,8 @@ class Ticks:
         self._name = name
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._late = 0.0
+        self._count = 0
         self._silent_until = 0.0
         self._interval = self.options.interval
         self._latest = 0.0
@@ -102,6 +104,13 @@ class Ticks:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def mean_interval(self) -> float:
+        """Seconds between two ticks on the average, since somebody asked last; as configured before the first."""
+        late, count = self._late, self._count
+        self._late, self._count = 0.0, 0
+        return self.options.interval + (late / count if count else 0.0)
+
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + self._interval
         self._timer = loop.call_at(self._due, self._tick, loop)
@@ -110,6 +119,8 @@ class Ticks:
         now = loop.time()
         late = now - self._due
         self.count += 1
+        self._count += 1
+        self._late += max(0.0, late)
         if late > self._latest:
             self._latest = late
         if 0 < self.options.limit <= late and now >= self._silent_until:

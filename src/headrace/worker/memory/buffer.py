@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from headrace.common.keys import Key, from_wire
-from headrace.common.spending import Spent, add_to
 from headrace.containment import contained, described
 from headrace.exceptions import DeserializationError
+from headrace.messages.spending import Spent, add_to
 from headrace.protocol import Frames
 
 from ..execution.result_sizes import nbytes_of

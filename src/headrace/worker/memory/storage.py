@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, BinaryIO, Self
 
 from headrace.comm.frame_memory import allocate
-from headrace.common.spending import Spent, spend
+from headrace.messages.spending import Spent, spend
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame

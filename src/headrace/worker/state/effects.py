@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from headrace.common.keys import Key
-from headrace.common.spending import Spent
 from headrace.messages.base import Payload
+from headrace.messages.spending import Spent
 
 from .tasks import TaskState
 
