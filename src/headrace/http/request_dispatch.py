@@ -7,6 +7,7 @@ aiohttp's low-level server, and is imported at the first connection, with aiohtt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import re
@@ -15,13 +16,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from headrace.comm.complaints import Complaints
 from headrace.containment import contained
 
 from .cross_site import READING, is_cross_site
 from .http_limits import HttpLimits
-from .request_handler import VERBS, HttpError, HttpRequest, RequestHandler, SocketHandler
+from .request_handler import VERBS, BodyStream, HttpError, HttpRequest, RequestHandler, SocketHandler
 from .route_tables import Route
 
 #: Set on every answer: what it says is not to be guessed at, and is not to be kept.
@@ -116,7 +118,23 @@ class Dispatcher:
             return await self._talk(handler, request)
         async with asyncio.timeout(handler_seconds(handler, self.limits)):
             await self._call(handler, groups)
+        if handler.stream is not None:
+            async with contextlib.aclosing(handler.stream):
+                return await self._streamed(handler, request, handler.stream)
         return self._response(handler)
+
+    async def _streamed(
+        self, handler: RequestHandler, request: web.BaseRequest, stream: BodyStream
+    ) -> web.StreamResponse:
+        """Send an answer piece by piece, as its handler gives them and the caller takes them."""
+        response = web.StreamResponse(status=handler.status, headers=CIMultiDict(COMMON_HEADERS))
+        _set_headers(response, handler.headers)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for piece in stream:
+                await response.write(piece)
+        await response.write_eof()
+        return response
 
     def _route_of(self, raw_path: str) -> tuple[Route, list[str]] | None:
         """The first route that matches a path, with or without the prefix, and the text of its pattern's groups."""
@@ -167,10 +185,7 @@ class Dispatcher:
         has_type = any(name.lower() == "content-type" for name, _ in handler.headers)
         if not has_type:
             response.headers["Content-Type"] = "text/html; charset=utf-8"
-        for name in {name.lower() for name, _ in handler.headers}:
-            response.headers.popall(name, None)
-        for name, value in handler.headers:
-            response.headers.add(name, value)
+        _set_headers(response, handler.headers)
         if len(handler.chunks) and sum(map(len, handler.chunks)) > self.limits.compress_from:
             response.enable_compression()
         return response
@@ -197,6 +212,14 @@ class Dispatcher:
 def handler_seconds(handler: RequestHandler, limits: HttpLimits) -> float:
     """Seconds that a handler may take; its class may say so by `seconds`."""
     return float(getattr(handler, "seconds", limits.request_seconds))
+
+
+def _set_headers(response: web.StreamResponse, headers: Sequence[tuple[str, str]]) -> None:
+    """Set an answer's headers in place of those that it has by these names."""
+    for name in {name.lower() for name, _ in headers}:
+        response.headers.popall(name, None)
+    for name, value in headers:
+        response.headers.add(name, value)
 
 
 def _initialize(handler: RequestHandler, keywords: dict[str, Any]) -> None:
