@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -256,12 +258,39 @@ def test_tls(tmp_path: Path) -> None:
             assert worker.stop() == 0
 
 
-def test_options_about_the_dashboard_are_named_in_the_log() -> None:
-    with Program(*SCHEDULER, "--dashboard-address", ":9999", "--no-dashboard") as scheduler:
-        line = scheduler.line("no dashboard")
-        assert "--dashboard-address, --dashboard " in line
-        scheduler.line("Scheduler at:")
+def http_port(program: Program, words: str) -> int:
+    """The port in the line of the log that has these words."""
+    found = re.search(r"https?://[^ /]*:(\d+)", program.line(words))
+    assert found is not None
+    return int(found[1])
+
+
+def answer(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        return str(reply.read().decode())
+
+
+def test_without_a_dashboard_health_stays_as_charts_of_helm_have_it() -> None:
+    with Program(*SCHEDULER, "--dashboard-address", ":0", "--no-dashboard", "--show") as scheduler:
+        assert "--show" in scheduler.line("Out of date")
+        address = scheduler.line("Scheduler at:").split()[-1]
+        assert answer(http_port(scheduler, "HTTP at:"), "/health") == "ok"
+        options = ("--nthreads", "1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0", "--host", "127.0.0.1")
+        with Program("worker", address, *options) as worker, Client(address) as client:
+            worker.line("Registered with scheduler at:")
+            ((_, info),) = client.scheduler_info()["workers"].items()
+            assert answer(info["services"]["dashboard"], "/health") == "ok"
+            assert worker.stop() == 0
         assert scheduler.stop(signal.SIGINT) == 0
+
+
+def test_the_dashboards_address_prefix_and_mistakes_in_it() -> None:
+    with Program(*SCHEDULER, "--dashboard-address", "127.0.0.1:0", "--dashboard-prefix", "/a/b") as scheduler:
+        port = http_port(scheduler, "dashboard at:")
+        assert answer(port, "/a/b/health") == answer(port, "/health") == "ok"
+        assert scheduler.stop(signal.SIGINT) == 0
+    with Program(*SCHEDULER, "--dashboard-address", "foo:bar") as scheduler:
+        assert "'foo:bar'" in scheduler.line("Invalid value")
 
 
 def test_logging_as_a_file_configures_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

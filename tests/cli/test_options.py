@@ -39,6 +39,9 @@ def test_defaults() -> None:
         "nthreads": 3,
         "memory_limit": "auto",
         "preload_argv": [],
+        "dashboard_address": ":0",
+        "dashboard": True,
+        "http_prefix": "/",
     }
 
 

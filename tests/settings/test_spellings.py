@@ -20,13 +20,15 @@ import pytest
 import yaml
 
 from headrace import Client, Scheduler, Worker, config, graphics_cards
-from headrace.compat.utils.dashboard_links import format_dashboard_link
 from headrace.config import CommOptions
 from headrace.deploy.adaptive import Adaptive
 from headrace.exceptions import UnknownOperationError
+from headrace.http.http_server import configured_tls_files
+from headrace.http.route_tables import configured_modules
 from headrace.nanny.environment import inherited_configuration, process_environment
 from headrace.preloading import configured_preloads
 from headrace.rpc import rpc
+from headrace.rpc.dashboard_links import format_dashboard_link
 from headrace.security import Security
 from headrace.system_monitor import SystemMonitor
 from headrace.worker.memory.memory_options import MemoryOptions
@@ -268,6 +270,19 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     },
     f"{S}.validate": ("true", lambda: _state().validate, True),
     f"{S}.dashboard.tasks.task-stream-length": ("12", _stream_length, 12),
+    **{
+        f"{S}.dashboard.tls.{name}": (
+            f"{name}.pem",
+            lambda name=name: configured_tls_files()[name],
+            f"{name}.pem",
+        )
+        for name in ("ca-file", "key")
+    },
+    **{
+        f"distributed.{kind}.http.routes": ("mine", lambda kind=kind: configured_modules(kind, False), ["mine"])
+        for kind in ("scheduler", "worker", "nanny")
+    },
+    "distributed.nanny.http.address": (":1", lambda: config.get("distributed.nanny.http.address"), ":1"),
     f"{S}.dashboard.tls.cert": ("c.pem", lambda: format_dashboard_link("h", 1)[:5], "https"),
     f"{S}.locks.lease-validation-interval": ("3s", lambda: _leases().interval, 3),
     f"{S}.locks.lease-timeout": ("4s", lambda: _leases().core.timeout, 4),

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.security",),
     ("headrace.machine", "headrace.profile", "headrace.cluster_dump", "headrace.directories"),
     ("headrace.graphics_cards",),
-    ("headrace.clock", "headrace.containment", "headrace.dashboard_links"),
+    ("headrace.clock", "headrace.containment"),
     ("headrace.logging_setup",),
     ("headrace.config", "headrace.private_directories"),
     ("headrace.scheduler.state", "headrace.worker.state", "headrace.client.state"),

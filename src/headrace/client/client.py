@@ -26,11 +26,11 @@ from headrace.common.importing import BY_VALUE, import_late
 from headrace.config import get as config_get
 from headrace.config import parse_seconds, register_defaults
 from headrace.containment import log_raised
-from headrace.dashboard_links import link_of
 from headrace.messages.base import HandlerMessage, as_message
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, send_recv, sync
+from headrace.rpc.dashboard_links import link_of
 from headrace.security import Security
 
 from . import dask_settings

@@ -23,9 +23,9 @@ from dask.utils import format_bytes
 from headrace.common.display.notebook import is_kernel, widgets_module
 from headrace.common.status import Status
 from headrace.config import parse_seconds
-from headrace.dashboard_links import link_of
 from headrace.exceptions import WorkerStartTimeoutError
 from headrace.rpc import IOLoop, LoopRunner, PeriodicCallback, rpc, sync
+from headrace.rpc.dashboard_links import link_of
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 from headrace.security import Security
 

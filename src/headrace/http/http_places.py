@@ -76,7 +76,7 @@ def _place_of(part: Any, default_port: int) -> Place:
     if text.startswith("["):  # an IPv6 address
         host, bracket, ports = text[1:].partition("]")
         if not bracket or (ports and not ports.startswith(":")):
-            raise ValueError(f"an IPv6 address is written like '[::1]:8787', not {part!r}")
+            raise ValueError(f"a dashboard address with IPv6 is written like '[::1]:8787', not {part!r}")
         ports = ports[1:]
     elif text.count(":") > 2 and not text.startswith(":"):
         host, ports = text, ""

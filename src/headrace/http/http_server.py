@@ -19,7 +19,7 @@ from headrace import config
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
 from headrace.containment import log_raised
-from headrace.dashboard_links import format_dashboard_link
+from headrace.rpc.dashboard_links import format_dashboard_link
 
 from .http_limits import HttpLimits
 from .http_places import EVERYWHERE, bound_sockets, places_of
@@ -33,15 +33,20 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 2.0
 
 
+def configured_tls_files() -> dict[str, str | None]:
+    """The files by `distributed.scheduler.dashboard.tls`, by the names "ca-file", "cert" and "key"."""
+    return {
+        name: config.get(f"distributed.scheduler.dashboard.tls.{name}", None) for name in ("ca-file", "cert", "key")
+    }
+
+
 def configured_tls() -> ssl.SSLContext | None:
     """The TLS settings of HTTP servers by `distributed.scheduler.dashboard.tls`; None if no certificate is configured.
 
     Raises:
         ValueError: a file cannot be read as what it should be; the message names the key and the file.
     """
-    files = {
-        name: config.get(f"distributed.scheduler.dashboard.tls.{name}", None) for name in ("ca-file", "cert", "key")
-    }
+    files = configured_tls_files()
     if not files["cert"]:
         return None
     try:
@@ -69,6 +74,7 @@ class HttpServer:
     Attributes:
         port: of the first place; 0 before it listens.
         address: host of the first place, "" for all interfaces.
+        places: host and port of each socket that listens.
         prefix: without slashes around it.
     """
 
@@ -84,19 +90,23 @@ class HttpServer:
     ) -> None:
         kind = str(owner.kind).lower()
         self.owner = owner
+        #: the metrics of the owner, from the first scrape on
+        self.metrics: Any = None
         self.prefix = str(prefix or "").strip("/")
         self.pages = pages
         self.modules = list(configured_modules(kind, pages) if modules is None else modules)
         self.limits = limits or HttpLimits()
         self.tls = tls
         self.port = 0
+        self.places: list[tuple[str, int]] = []
         self.address = ""
         self.logger = logging.getLogger(f"distributed.{kind}")
         #: routes that were added by `add_routes`
         self._added: list[Route] = []
-        self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
-        self._waking: asyncio.Task[None] | None = None
+        #: sockets at which nobody has connected yet, and the tasks that open them to aiohttp
+        self._waiting: list[socket.socket] = []
+        self._waking: set[asyncio.Task[None]] = set()
         self._aiohttp_server: Any = None
         self._dispatcher: Dispatcher | None = None
         self._connections: OpenConnections | None = None
@@ -117,11 +127,6 @@ class HttpServer:
         else:
             line = f"  HTTP at: {self.scheme}://{unparse_host_port(host, self.port)}"
         return f"{line} (on all interfaces)" if everywhere else line
-
-    @property
-    def places(self) -> list[tuple[str, int]]:
-        """Host and port of each socket that listens."""
-        return [each.getsockname()[:2] for each in self._sockets]
 
     @property
     def is_awake(self) -> bool:
@@ -160,9 +165,10 @@ class HttpServer:
                     UserWarning,
                     stacklevel=2,
                 )
-            if not self._sockets:
+            if not self.places:
                 self.port, self.address = port, "" if host in EVERYWHERE else host
-            self._sockets += sockets
+            self.places += [each.getsockname()[:2] for each in sockets]
+            self._waiting += sockets
             loop = asyncio.get_running_loop()
             for each in sockets:
                 loop.add_reader(each.fileno(), self._wake)
@@ -184,25 +190,33 @@ class HttpServer:
     # From the first connection on
 
     def _wake(self) -> None:
-        """Somebody connects for the first time."""
-        self._stop_waiting()
-        self._waking = asyncio.ensure_future(self._serve())
+        """Somebody connects to a socket for the first time."""
+        waiting = self._stop_waiting()
+        task = asyncio.ensure_future(self._serve(waiting))
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
 
-    def _stop_waiting(self) -> None:
+    def _stop_waiting(self) -> list[socket.socket]:
+        """Wait for first connections no more; returns the sockets at which that was done."""
+        waiting, self._waiting = self._waiting, []
         loop = asyncio.get_running_loop()
-        for each in self._sockets:
-            if each.fileno() >= 0:
-                loop.remove_reader(each.fileno())
+        for each in waiting:
+            loop.remove_reader(each.fileno())
+        return waiting
 
-    async def _serve(self) -> None:
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
         try:
             make = await asyncio.to_thread(self._load)
-            for each in self._sockets:
+            for each in sockets:
                 options: dict[str, Any] = {"ssl": self.tls, "ssl_handshake_timeout": 10} if self.tls else {}
-                self._servers.append(await asyncio.get_running_loop().create_server(make(), sock=each, **options))
-        except Exception as error:
+                self._servers.append(await loop.create_server(make(), sock=each, **options))
+        except BaseException as error:
+            for each in sockets:
+                each.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             log_raised(self.logger, error, "HTTP cannot be served at port %s", self.port)
-            self._close_sockets()
 
     def _load(self) -> Any:
         """Import what serves, in a thread; return what makes the factory of connections, on the loop."""
@@ -237,24 +251,19 @@ class HttpServer:
 
     def stop(self) -> None:
         """Accept no more connections. (`close` ends those that there are.)"""
+        for task in self._waking:
+            task.cancel()
         for server in self._servers:
             server.close()
-        if not self._servers:
-            if self._waking is not None:
-                self._waking.cancel()
-            else:
-                self._stop_waiting()
-            self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        for each in self._sockets:
+        for each in self._stop_waiting():
             each.close()
 
     async def close(self) -> None:
         """Accept no more connections, and end those that there are once they have their answers."""
         self.stop()
-        if self._waking is not None:
-            await asyncio.wait([self._waking])
+        if self._waking:
+            await asyncio.wait(list(self._waking))
+            self.stop()  # what a task that could not be cancelled any more has opened
         dispatcher = self._dispatcher
         if dispatcher is not None:
             sockets = list(dispatcher.sockets.values())
@@ -263,7 +272,6 @@ class HttpServer:
             await self._aiohttp_server.shutdown(CLOSE_SECONDS)
             assert self._connections is not None
             self._connections.abort_all()
-        self._close_sockets()
 
 
 def host_beside(owner: Any) -> str:

@@ -17,7 +17,7 @@ from .http_limits import HttpLimits
 LOOK_SECONDS = 5.0
 
 
-class _Seen:
+class _LatestLook:
     """What was seen of a connection at the latest look: bytes unsent, and since when they are as many."""
 
     __slots__ = ("since", "unsent")
@@ -60,7 +60,7 @@ class OpenConnections:
     def __init__(self, limits: HttpLimits, is_socket: Callable[[Any], bool]) -> None:
         self.limits = limits
         self._is_socket = is_socket
-        self._open: dict[WatchedConnection, _Seen] = {}
+        self._open: dict[WatchedConnection, _LatestLook] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class OpenConnections:
 
     def add(self, connection: WatchedConnection) -> None:
         """Note a new connection; close the oldest if there are too many."""
-        self._open[connection] = _Seen()
+        self._open[connection] = _LatestLook()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
         if len(self._open) > self.limits.connections:

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -63,9 +63,6 @@ class Dispatcher:
             return await self._answer(request)
         except HttpError as error:
             return _error(request, error.status, error.reason, error.headers)
-        except TimeoutError:
-            seconds = self.limits.request_seconds
-            return _error(request, 408, f"the request was not here, or not answered, within {seconds:g} s")
         except (asyncio.CancelledError, ConnectionError):
             raise
         except BaseException as raised:
@@ -107,7 +104,8 @@ class Dispatcher:
         changes = request.method not in READING
         if changes and not route.handler.accepts_cross_site and is_cross_site(headers, request.host):
             raise HttpError(403, "pages of other web sites may not do this")
-        async with asyncio.timeout(self.limits.request_seconds):
+        seconds = self.limits.request_seconds
+        async with _in_time(seconds, HttpError(408, f"the body was not here within {seconds:g} s")):
             body = await self._body(request)
         told = HttpRequest(
             request.method, raw_path, query, headers, body, request.remote or "", request.scheme, request.host, request
@@ -116,7 +114,8 @@ class Dispatcher:
         _initialize(handler, route.keywords)
         if isinstance(handler, SocketHandler):
             return await self._talk(handler, request)
-        async with asyncio.timeout(handler_seconds(handler, self.limits)):
+        seconds = handler_seconds(handler, self.limits)
+        async with _in_time(seconds, HttpError(504, f"this could not be answered within {seconds:g} s")):
             await self._call(handler, groups)
         if handler.stream is not None:
             async with contextlib.aclosing(handler.stream):
@@ -207,6 +206,19 @@ class Dispatcher:
             if not socket.closed:
                 await socket.close()
         return socket
+
+
+@contextlib.asynccontextmanager
+async def _in_time(seconds: float, failure: HttpError) -> AsyncIterator[None]:
+    """Do what is inside within some seconds, or raise the error."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise failure from None
+        raise
 
 
 def handler_seconds(handler: RequestHandler, limits: HttpLimits) -> float:

@@ -29,6 +29,12 @@ OWN_ROUTES = {
     "distributed.http.worker.prometheus": "headrace.http.routes.worker_metrics_page",
     "distributed.http.nanny.prometheus": "headrace.http.routes.nanny_metrics_page",
 }
+#: The settings that list the modules, by kind of server.
+ROUTES_KEYS = {
+    "scheduler": "distributed.scheduler.http.routes",
+    "worker": "distributed.worker.http.routes",
+    "nanny": "distributed.nanny.http.routes",
+}
 #: Name of the module with the page that people see first.
 FRONT_PAGE = "distributed.http.scheduler.missing_bokeh"
 #: Module of the routes that a server has without being told.
@@ -61,12 +67,7 @@ def configured_modules(kind: str, pages: bool) -> list[str]:
         kind: "scheduler", "worker" or "nanny".
         pages: whether pages for people are among them; without, only what machines ask for.
     """
-    listed = config.get(f"distributed.{kind}.http.routes", None)
-    if isinstance(listed, str):
-        listed = [listed]
-    if listed is not None and not isinstance(listed, list | tuple):
-        raise ValueError(f"distributed.{kind}.http.routes is a list of modules' names, not {listed!r}")
-    modules = [*map(str, listed or ())]
+    modules = config.texts(ROUTES_KEYS[kind])
     if kind == "scheduler" and pages:
         modules.append(FRONT_PAGE)
     return modules

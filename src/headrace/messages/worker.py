@@ -128,6 +128,12 @@ class Retired(Message):
     """This worker's data is with others; it is given nothing more, and stays until it is closed or goes on."""
 
 
+class HeartbeatInterval(Message):
+    """Seconds from one heartbeat to the next from now on; the number of workers has changed much."""
+
+    seconds: float
+
+
 class TaskFinished(Message):
     """A task has a result, kept here.
 
@@ -283,5 +289,6 @@ ToWorker: TypeAlias = (
     | InterruptTasks
     | CloseWorker
     | Retired
+    | HeartbeatInterval
     | HandlerMessage
 )

@@ -76,5 +76,6 @@ class NannyMemoryManager:
             f"over {100 * self.memory_terminate_fraction:.0f} % of its memory limit: "
             f"the process took {memory / 2**20:.0f} MiB of {self.memory_limit / 2**20:.0f} MiB"
         )
+        process.killed_for_memory = True
         logger.warning("Worker %s (pid %s) is %s; killing it", process.address, pid, process.exit_cause)
         process.kill_now()

@@ -34,6 +34,7 @@ from .worker_process import (
     LONGEST_PAUSE,
     WorkerProcess,
     cause_of_death,
+    kind_of_end,
 )
 
 logger = logging.getLogger("distributed.nanny")
@@ -158,6 +159,9 @@ class NannyServer(Node):
             "preload_argv": preload_argv,
         }
         self.beginning = Beginning(self, scheduler_file, death_timeout, preload_nanny, preload_nanny_argv)
+        #: how many processes this has started for its worker, and how the ended ones ended, in a word or two
+        self.starts = 0
+        self.ends: dict[str, int] = {}
         self._pause = FIRST_PAUSE
         self._born = 0.0
         self._starting_again = False
@@ -257,11 +261,15 @@ class NannyServer(Node):
                 **self._process_options,
             )
             self._born = loop.time()
+            self.starts += 1
             await process
             return process.status.name
 
     def _on_exit(self, code: int) -> None:
         """The worker's process has ended."""
+        if self.process is not None:
+            end = kind_of_end(self.process, code, asked=not self.auto_restart)
+            self.ends[end] = self.ends.get(end, 0) + 1
         if self.status is not Status.running or self.process is None or not self.auto_restart:
             return
         if self.process.address is None:

@@ -62,6 +62,7 @@ class WorkerProcess:
         restart_reason: why the worker closed in good order for another to follow it; None if it did not.
         exit_cause: what it died of, in words for people, if more than its exit code is known: why the nanny ended it,
             or why it closed itself though nobody who may ask for that had. None for all other ends.
+        killed_for_memory: whether the nanny has killed it because it took too much.
         has_closed: whether the worker closed before its process ended, so that the scheduler has heard of it.
 
     Raises:
@@ -91,6 +92,7 @@ class WorkerProcess:
         self.closed_itself: str | None = None
         self.restart_reason: str | None = None
         self.exit_cause: str | None = None
+        self.killed_for_memory = False
         self.has_closed = False
         self.start_timeout = start_timeout
         self.process: subprocess.Popen[bytes] | forkserver.ForkedProcess | None = None
@@ -427,3 +429,34 @@ REPLIES: dict[str, Callable[[WorkerProcess, dict[str, Any]], None]] = {
 def cause_of_death(code: int) -> str:
     """The cause of a process's death, in words."""
     return f"it was killed by {exit_in_words(code)}" if code < 0 else f"its process ended with {exit_in_words(code)}"
+
+
+def kind_of_end(process: WorkerProcess, code: int, asked: bool) -> str:
+    """The kind of a process's end, in a word or two, for counts.
+
+    Args:
+        asked: whether the nanny had it ended.
+
+    Returns:
+        "memory" if it took too much; "asked"; "not-started"; "closed" or "restart" for one that closed in good order,
+        for good or for another to follow; "failed" for one that closed because of a fault; the signal that killed it,
+        such as "SIGKILL"; or "exit" for any other end.
+    """
+    if process.killed_for_memory:
+        return "memory"
+    if asked:
+        return "asked"
+    if process.address is None:
+        return "not-started"
+    if process.closed_itself is not None:
+        return "closed"
+    if process.restart_reason is not None:
+        return "restart"
+    if process.exit_cause is not None:
+        return "failed"
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return "exit"

@@ -30,6 +30,7 @@ from headrace.exceptions import (
 )
 from headrace.protocol.marks import open_marked
 
+from .handler_times import HandlerTimes
 from .requests import error_message
 
 logger = logging.getLogger("distributed.core")
@@ -102,6 +103,9 @@ class RequestServer:
         deserialize: whether pickles in requests are loaded, or come as `Serialized`.
         connection_args: what `Security.get_listen_args` gives.
         timeout: seconds that `close_comms` waits for requests under way.
+
+    Attributes:
+        times: of the requests that were answered, by operation: how many, and seconds from the request to its answer.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class RequestServer:
         #: comms that this server answers on, and the operation under way on each
         self.comms: dict[Comm, str | None] = {}
         self.complaints = Complaints(logger)
+        self.times = HandlerTimes()
         #: why operations are refused, by operation
         self._refused: dict[str, str] = {}
         #: whether what is pickled in requests may be loaded at all
@@ -310,6 +315,7 @@ class RequestServer:
             return None
         # a caller that names families of serializers is answered by them, whether the handler cares or not
         serializers = request.get("serializers")
+        asked = time.perf_counter()
         try:
             takes_comm, takes_serializers = self._what_it_takes(op, handler)
             if takes_comm:
@@ -329,6 +335,7 @@ class RequestServer:
             if misused or comm.unread:  # or somebody who does not wait to hear that it failed
                 self._count(faults, comm)
             result = error_message(raised)
+        self.times.note(op, time.perf_counter() - asked)
         if reply and result is not NO_REPLY:
             await self._answer(comm, result, op, serializers)
         return None

@@ -79,7 +79,7 @@ class Node:
         self.http_server: Any = None
         self.loop: IOLoop | None = IOLoop.current(instance=False)
         self._log_lines = LogLines(log_of)
-        self._ticks = Ticks(kind)
+        self.ticks = Ticks(kind)
         self._finished: asyncio.Event | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -112,7 +112,7 @@ class Node:
             self.loop = IOLoop.current()
             self._finished = asyncio.Event()
             self._log_lines.start()
-            self._ticks.start()
+            self.ticks.start()
             self._block_operations()
             self._starting = asyncio.ensure_future(self._begin())
         starting = self._starting
@@ -229,7 +229,7 @@ class Node:
                 await self.http_server.close()
         finally:
             self._log_lines.stop()
-            self._ticks.stop()
+            self.ticks.stop()
             self.status = Status.failed if failed else Status.closed
             assert self._finished is not None
             self._finished.set()

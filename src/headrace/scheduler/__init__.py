@@ -16,7 +16,7 @@ _NAMES = {
     "NoWorkerError": "headrace.exceptions",
     "WorkerStatusPlugin": "headrace.diagnostics.plugins.worker_status",
     "ErredTask": ".state.checks.story",
-    "heartbeat_interval": ".topics.worker_watch",
+    "heartbeat_interval": ".connections.heart_rates",
     "validate_state": ".state.checks.invariants",
     "validate_task_state": ".state.checks.invariants",
     "validate_unrunnable": ".state.checks.invariants",

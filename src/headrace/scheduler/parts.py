@@ -9,6 +9,7 @@ from headrace.rpc.server import Operation
 
 from .connections.clients import ClientConnections
 from .connections.fatal_results import FatalResults
+from .connections.heart_rates import HeartRates
 from .connections.lifetime_departures import LifetimeDepartures
 from .connections.silence import Silence
 from .connections.verdicts import Verdicts
@@ -62,12 +63,13 @@ class SchedulerParts:
         self.cluster_requests = cluster = ClusterRequests(shell, directory)
         self.event_requests = events = EventRequests(shell)
         self.fatal_results = FatalResults(shell)
-        self.removal = removal = WorkerRemoval(shell, directory, self.fatal_results)
+        self.heart_rates = heart_rates = HeartRates(shell)
+        self.removal = removal = WorkerRemoval(shell, directory, self.fatal_results, heart_rates)
         self.verdicts = verdicts = Verdicts(shell, directory, removal)
         self.departures = departures = LifetimeDepartures(shell, directory)
-        self.silence = Silence(shell, verdicts, worker_ttl)
+        self.silence = Silence(shell, verdicts, heart_rates, worker_ttl)
         self.client_connections = ClientConnections(shell, cluster, events)
-        self.worker_connections = WorkerConnections(shell, directory, removal, verdicts, departures)
+        self.worker_connections = WorkerConnections(shell, directory, removal, verdicts, departures, heart_rates)
         self.plugin_requests = PluginRequests(shell, cluster)
         self.data_requests = DataRequests(shell, directory)
         self.rebalancing = Rebalancing(shell, directory)

@@ -22,6 +22,7 @@ from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import ClientEvent
 from headrace.protocol import Frames, Serialize, Serialized, loads, unwrap
 from headrace.rpc import ConnectionPool, PatientCalls, PeriodicCallback, PooledRPCCall, RequestServer, Stream
+from headrace.rpc.handler_times import HandlerTimes
 from headrace.rpc.server import Operation
 from headrace.rpc.server_life import Node
 from headrace.security import Security
@@ -83,6 +84,8 @@ class Shell:
         started: when the scheduler was started, in seconds since the epoch; 0 before.
         service_ports: gives the ports of other services that run beside the scheduler, by name.
         delay_timer: wakes the core when a task's next attempt is due.
+        stream_times: of the messages in streams that were taken, by "client" and "worker": how many, and how long it
+            took to do what they ask for.
     """
 
     def __init__(self, facade: Node, core: SchedulerCore) -> None:
@@ -109,6 +112,7 @@ class Shell:
         self.started = 0.0
         self.service_ports: Callable[[], dict[str, int]] = dict
         self.delay_timer = DelayTimer(core, self.flush)
+        self.stream_times = HandlerTimes()
         self._opens_pickles = config.truth("distributed.scheduler.pickle")
         if not self._opens_pickles:
             self.server.allow_no_pickles()

@@ -8,6 +8,7 @@ import logging
 import traceback
 from collections.abc import Iterable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headrace.common.keys import Key, from_wire, to_wire
@@ -39,6 +40,7 @@ class Operations:
 
     def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
+        self._metrics: Any = None
 
     def table(self) -> dict[str, Operation]:
         """The operations that others may ask for."""
@@ -69,6 +71,7 @@ class Operations:
             "plugin_add": Operation(self.plugin_add),
             "plugin_remove": Operation(self.plugin_remove),
             "upload_file": Operation(self.upload_file),
+            "plain_metrics": Operation(self.plain_metrics, repeatable=True),
             "monitor_info": Operation(worker.measured.recorded),
             "actor_call": Operation(worker.actor_host.call),
             "actors": Operation(worker.actor_host.serve, takes_over=True),
@@ -81,6 +84,13 @@ class Operations:
     def ping(self) -> bytes:
         """Say that somebody is here."""
         return b"pong"
+
+    def plain_metrics(self) -> list[Any]:
+        """The metrics of the worker and its process, for the scheduler; see `WorkerMetrics.plain`."""
+        if self._metrics is None:
+            stands_above = import_module("headrace.http.metrics.worker_metrics")
+            self._metrics = stands_above.WorkerMetrics(self._worker)
+        return list(self._metrics.plain())
 
     def update_data(self, data: dict[Key, Any], scattering: int = 0, **_: object) -> dict[str, Any]:
         """Keep values that a client scattered; `scattering` is the number that the scheduler has given it."""

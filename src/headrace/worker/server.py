@@ -27,7 +27,7 @@ from headrace.directories import WorkDir, WorkSpace, scratch_directory
 from headrace.exceptions import UnknownMessage
 from headrace.machine import cpu_count
 from headrace.messages.base import HandlerMessage
-from headrace.messages.worker import Retired, WorkerEvent, WorkerStatus
+from headrace.messages.worker import HeartbeatInterval, Retired, WorkerEvent, WorkerStatus
 from headrace.rpc import PooledRPCCall, Stream
 from headrace.rpc.scheduler_file import wait_for_scheduler_file
 from headrace.rpc.server import Operation
@@ -532,9 +532,11 @@ class WorkerServer(Node):
             for notice in notices:
                 self._take_notice(notice)
 
-    def _take_notice(self, notice: Retired | HandlerMessage) -> None:
+    def _take_notice(self, notice: Retired | HeartbeatInterval | HandlerMessage) -> None:
         if isinstance(notice, HandlerMessage):
             self.take_handler_message(notice, self.scheduler_address)
+        elif isinstance(notice, HeartbeatInterval):
+            self.session.change_heart_rate(notice.seconds)
         elif self._status in _GOES_ON:
             self._status = Status.closing_gracefully
 

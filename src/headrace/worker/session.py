@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import os
+import random
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -245,6 +246,16 @@ class SchedulerSession:
         memory = self._worker.memory_manager
         if memory.monitored:
             self._every("memory_monitor", memory.look, memory.memory_monitor_interval)
+
+    def change_heart_rate(self, interval: float) -> None:
+        """Have so many seconds between heartbeats from now on, unless this worker was made with an interval.
+
+        The next comes at some time within them: all workers are told at once, and are not to answer at once.
+        """
+        beat = self._worker.periodic_callbacks.get("heartbeat")
+        if self._worker.heartbeat_interval is None and beat is not None and beat.is_running():
+            self._interval = interval
+            beat.change_period(interval * 1000, random.uniform(0, interval))
 
     def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
         callbacks = self._worker.periodic_callbacks

@@ -19,9 +19,9 @@ from headrace.common.callables import (
 from headrace.common.display.notebook import is_kernel
 from headrace.common.display.text_table import asciitable
 from headrace.common.keys import key_group as key_split_group
-from headrace.dashboard_links import format_dashboard_link
 from headrace.deploy.foldable_logs import Log, Logs
 from headrace.rpc import LoopRunner, sync
+from headrace.rpc.dashboard_links import format_dashboard_link
 from headrace.rpc.files import import_file
 from headrace.rpc.loops.sync_methods import SyncMethodMixin
 from headrace.worker.context import thread_state

@@ -15,15 +15,25 @@ class SemaphoreState:
         fleeting: whether it is forgotten when nobody holds it or waits for it (locks).
         leases: those that are held, oldest first.
         line: those that wait, oldest first.
+        acquired, released: how many leases have been granted, and given up or ended, so far.
+        usual_wait: seconds that requests waited for their leases, exponentially weighted to recent ones.
     """
 
-    __slots__ = ("fleeting", "leases", "line", "max_leases")
+    __slots__ = ("acquired", "fleeting", "leases", "line", "max_leases", "released", "usual_wait")
 
     def __init__(self, max_leases: int, fleeting: bool) -> None:
         self.max_leases = max_leases
         self.fleeting = fleeting
         self.leases: dict[str, None] = {}
         self.line: dict[str, None] = {}
+        self.acquired = 0
+        self.released = 0
+        self.usual_wait = 0.0
+
+    def grant(self, lease: str) -> None:
+        """Have a lease held."""
+        self.leases[lease] = None
+        self.acquired += 1
 
 
 class Semaphores:
@@ -56,7 +66,7 @@ class Semaphores:
         if semaphore is None:
             raise RuntimeError(f"Semaphore or Lock `{name}` not known: it was closed, or never registered.")
         if len(semaphore.leases) < semaphore.max_leases:  # then nobody is in line
-            semaphore.leases[lease] = None
+            semaphore.grant(lease)
             return True
         semaphore.line[lease] = None
         return False
@@ -67,12 +77,14 @@ class Semaphores:
         if semaphore is None:
             return []
         semaphore.line.pop(lease, None)
-        semaphore.leases.pop(lease, None)
+        if lease in semaphore.leases:
+            del semaphore.leases[lease]
+            semaphore.released += 1
         granted = []
         while semaphore.line and len(semaphore.leases) < semaphore.max_leases:
             following = next(iter(semaphore.line))
             del semaphore.line[following]
-            semaphore.leases[following] = None
+            semaphore.grant(following)
             granted.append(following)
         if semaphore.fleeting and not semaphore.leases:
             del self.by_name[name]
@@ -82,6 +94,12 @@ class Semaphores:
         """True for a lease that is held, not one that waits in line."""
         semaphore = self.by_name.get(name)
         return semaphore is not None and lease in semaphore.leases
+
+    def note_wait(self, name: Hashable, seconds: float) -> None:
+        """Learn how long a request waited for its lease: the average moves half way to it."""
+        semaphore = self.by_name.get(name)
+        if semaphore is not None:
+            semaphore.usual_wait = 0.5 * (semaphore.usual_wait + seconds)
 
     def value(self, name: Hashable) -> int:
         """The number of leases that are held; 0 if there is no such semaphore."""

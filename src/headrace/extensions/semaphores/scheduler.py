@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Hashable, Iterable
 from functools import partial
@@ -72,12 +73,15 @@ class SemaphoreExtension:
         if max_leases is not None:
             self.core.create(name, max_leases, fleeting)
         if self.core.request(name, lease_id):
+            self.core.note_wait(name, 0.0)
             self.leases.grant(lease_id, client, worker, partial(self._withdraw, name))
             return True
         seconds = None if timeout is None else parse_seconds(timeout)
+        asked = time.monotonic()
         try:
             waits = seconds is None or seconds > 0
             if waits and await self.waiting.turn(lease_id, comm, seconds) and self.core.holds(name, lease_id):
+                self.core.note_wait(name, time.monotonic() - asked)
                 self.leases.grant(lease_id, client, worker, partial(self._withdraw, name))
                 return True
         except BaseException:

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from headrace.http.request_handler import Routes
+from headrace.http.request_handler import RequestHandler, Routes
 
-routes: Routes = []
+from .scheduler_metrics_page import metrics_of
+
+
+class NannyMetricsHandler(RequestHandler):
+    """Answers with the metrics of the nanny."""
+
+    def get(self) -> None:
+        """Answer in the format that the caller prefers."""
+        metrics = metrics_of(self.server, "headrace.http.metrics.nanny_metrics", "NannyMetrics")
+        body, kind = metrics.text(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", kind)
+        self.write(body)
+
+
+routes: Routes = [(r"metrics", NannyMetricsHandler, {})]

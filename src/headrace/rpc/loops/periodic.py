@@ -43,6 +43,19 @@ class PeriodicCallback:
             self._next = self._loop.time()
             self._schedule()
 
+    def change_period(self, milliseconds: float, seconds_to_next: float) -> None:
+        """Go on with another period.
+
+        Args:
+            milliseconds: time from one call to the next.
+            seconds_to_next: time to the next call, which does not come later than it would have come anyway.
+        """
+        self.callback_time = milliseconds
+        if self._handle is not None and self._loop is not None:
+            self._handle.cancel()
+            self._next = min(self._next, self._loop.time() + seconds_to_next)
+            self._handle = self._loop.call_at(self._next, self._run)
+
     def stop(self) -> None:
         """Stop calling. A call under way goes on."""
         if self._handle is not None:

@@ -15,6 +15,8 @@ logger = logging.getLogger("distributed.core")
 
 #: The interval is at least this part of `limit`: more ticks would only measure the same delay more precisely.
 PRECISION = 30
+#: Seconds between two ticks at least, whatever is configured.
+FINEST = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class TickOptions:
 
     Attributes:
         interval: seconds between two ticks.
+        finest: seconds between two ticks while somebody measures by them.
         limit: seconds late from which on a tick is worth a warning; 0 for never.
         cycle: seconds after a warning in which there is no other.
     """
@@ -30,16 +33,19 @@ class TickOptions:
     interval: float = 0.1
     limit: float = 3.0
     cycle: float = 1.0
+    finest: float = 0.02
 
     @classmethod
     def from_config(cls) -> TickOptions:
         """The options as configured now."""
         values = config.get("distributed.admin.tick")
         limit = config.parse_seconds(values["limit"] or 0)
+        interval = config.parse_seconds(values["interval"])
         return cls(
-            interval=max(config.parse_seconds(values["interval"]), limit / PRECISION),
+            interval=max(interval, limit / PRECISION),
             limit=limit,
             cycle=config.parse_seconds(values["cycle"]),
+            finest=max(interval, FINEST),
         )
 
 
@@ -48,6 +54,9 @@ class Ticks:
 
     Args:
         name: the loop's owner, for the warning.
+
+    Attributes:
+        count: how many ticks there have been.
     """
 
     def __init__(self, name: str, options: TickOptions | None = None) -> None:
@@ -56,26 +65,54 @@ class Ticks:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._silent_until = 0.0
+        self._interval = self.options.interval
+        self._latest = 0.0
+        self._started = False
+        self.count = 0
 
     def start(self) -> None:
-        """Begin to tick, if a limit is set."""
+        """Begin to tick if a limit is set; else once somebody measures."""
+        self._started = True
         if self._timer is None and self.options.limit > 0:
             self._schedule(asyncio.get_running_loop())
 
+    def measure(self) -> float:
+        """Most seconds that a tick has been late since this was last asked; one that is due by now counts as well.
+
+        The first to ask has it tick as often as configured from then on: until then, nobody wants to know so exactly.
+        On the loop.
+        """
+        loop = asyncio.get_running_loop()
+        latest, self._latest = self._latest, 0.0
+        if self._timer is not None:
+            latest = max(latest, loop.time() - self._due)
+        if self._started and (self._timer is None or self._interval > self.options.finest):
+            self._interval = self.options.finest
+            self._cancel()
+            self._schedule(loop)
+        return latest
+
     def stop(self) -> None:
         """Stop ticking."""
+        self._started = False
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = loop.time() + self.options.interval
+        self._due = loop.time() + self._interval
         self._timer = loop.call_at(self._due, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         late = now - self._due
-        if late >= self.options.limit and now >= self._silent_until:
+        self.count += 1
+        if late > self._latest:
+            self._latest = late
+        if 0 < self.options.limit <= late and now >= self._silent_until:
             self._silent_until = now + self.options.cycle
             logger.warning(
                 "Event loop was unresponsive in %s for %.2fs. Something ran on it that should not have, or a task held "

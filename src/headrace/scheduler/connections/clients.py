@@ -243,6 +243,7 @@ class ClientConnections:
         client, backlog = visit.record, visit.backlog
         now = self.shell.now()
         client.last_seen = now + self.core.shift
+        before, began = len(backlog), monotonic()
         while backlog:
             message = backlog[0]
             try:
@@ -264,6 +265,7 @@ class ClientConnections:
             if monotonic() > deadline:
                 break
         self.shell.flush()
+        self.shell.stream_times.note("client", monotonic() - began, before - len(backlog))
         if backlog:
             asyncio.get_running_loop().call_soon(self._take_slice, visit)
 

@@ -9,8 +9,8 @@ from headrace.rpc import PeriodicCallback
 from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
 
+from .heart_rates import HeartRates
 from .verdicts import Verdicts
-from .workers import HEARTBEAT_SECONDS
 
 
 class Silence:
@@ -18,16 +18,20 @@ class Silence:
 
     Args:
         verdicts: removes those that are taken for dead.
+        heart_rates: knows how often workers say that they live.
         worker_ttl: seconds (or text) of silence; None for what is configured, 0 for any silence.
 
     Attributes:
         worker_ttl: seconds, or None.
     """
 
-    def __init__(self, shell: Shell, verdicts: Verdicts, worker_ttl: str | float | None) -> None:
+    def __init__(
+        self, shell: Shell, verdicts: Verdicts, heart_rates: HeartRates, worker_ttl: str | float | None
+    ) -> None:
         self.shell = shell
         self.core = shell.core
         self.verdicts = verdicts
+        self.heart_rates = heart_rates
         given = config.get("distributed.scheduler.worker-ttl", None) if worker_ttl is None else worker_ttl
         self.worker_ttl: float | None = config.parse_seconds(given) if given else None
         self._last_look = 0.0
@@ -54,7 +58,7 @@ class Silence:
         if now - before > 2 * interval:
             return  # it is we who were away; what they have said meanwhile is still to be read
         assert self.worker_ttl is not None
-        limit = max(self.worker_ttl, 2 * HEARTBEAT_SECONDS)
+        limit = max(self.worker_ttl, 2 * self.heart_rates.interval)
         for worker in list(self.core.workers.values()):
             silence = self.shell.now() - worker.heard_at
             if silence > limit:

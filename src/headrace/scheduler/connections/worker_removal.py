@@ -12,6 +12,7 @@ from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.worker_directory import WorkerDirectory
 
 from .fatal_results import FatalResults
+from .heart_rates import HeartRates
 
 
 class WorkerRemoval:
@@ -20,13 +21,17 @@ class WorkerRemoval:
     Args:
         directory: finds workers by name.
         fatal_results: remembers the deaths of workers that alone held results.
+        heart_rates: adapts to the number of workers how often they say that they live.
     """
 
-    def __init__(self, shell: Shell, directory: WorkerDirectory, fatal_results: FatalResults) -> None:
+    def __init__(
+        self, shell: Shell, directory: WorkerDirectory, fatal_results: FatalResults, heart_rates: HeartRates
+    ) -> None:
         self.shell = shell
         self.core = shell.core
         self.directory = directory
         self.fatal_results = fatal_results
+        self.heart_rates = heart_rates
         #: coroutines of plugins that were told of a worker's end, with its address
         self._hooks: dict[asyncio.Task[None], str] = {}
 
@@ -81,6 +86,7 @@ class WorkerRemoval:
         lost = self.core.remove_worker(address, reason, self.shell.now(), expected=expected, blamed=blamed)
         if stream is not None:
             self.shell.run_in_background(stream.close())
+        self.heart_rates.follow()
         if lost:
             logger.warning(
                 "Worker %s left (%s) with the only copy of %d scattered results: %s",

@@ -25,6 +25,7 @@ from headrace.scheduler.shell import Shell, logger
 from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
 
+from .heart_rates import HeartRates
 from .lifetime_departures import LifetimeDepartures
 from .registration import (
     MOST_THREADS,
@@ -38,9 +39,6 @@ from .registration import (
 from .verdicts import Verdicts
 from .worker_removal import WorkerRemoval
 
-#: Seconds between a worker's heartbeats.
-HEARTBEAT_SECONDS = 0.5
-
 
 class WorkerConnections:
     """Streams to workers.
@@ -50,6 +48,7 @@ class WorkerConnections:
         removal: takes workers off the record.
         verdicts: decides on workers whose connection broke.
         departures: is told of the workers' lifetimes.
+        heart_rates: knows how often workers are to say that they live.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class WorkerConnections:
         removal: WorkerRemoval,
         verdicts: Verdicts,
         departures: LifetimeDepartures,
+        heart_rates: HeartRates,
     ) -> None:
         self.shell = shell
         self.core = shell.core
@@ -66,6 +66,7 @@ class WorkerConnections:
         self.removal = removal
         self.verdicts = verdicts
         self.departures = departures
+        self.heart_rates = heart_rates
 
     def operations(self) -> dict[str, Operation]:
         """The requests that this topic answers."""
@@ -151,6 +152,7 @@ class WorkerConnections:
         self.verdicts.pardon(worker)
         stream = self._start_stream(worker, comm, kind=DelayedStream if waits else Stream)
         self.core.add_worker(worker, held, self.shell.now(), scattered=scattered)
+        self.heart_rates.follow()
         self.shell.flush()
         logger.info("Register worker addr: %s name: %s", address, worker.name)
         if before is not None:
@@ -165,7 +167,7 @@ class WorkerConnections:
         return {
             "status": "OK",
             "id": self.shell.id,
-            "heartbeat_interval": HEARTBEAT_SECONDS,
+            "heartbeat_interval": self.heart_rates.interval,
             "worker_plugins": self.shell.worker_plugins,
         }
 
@@ -272,7 +274,8 @@ class WorkerConnections:
         """Take a worker's messages in their order: the shell's one by one, the core's in runs between them."""
         if self.core.workers.get(worker.address) is not worker:
             return  # late words of one that has gone
-        now = worker.heard_at = self.shell.now()
+        shell = self.shell
+        now = worker.heard_at = shell.now()
         worker.last_seen = now + self.core.shift
         try:
             if FROM_WORKER.keys().isdisjoint(map(type, messages)):  # nearly all batches
@@ -282,7 +285,8 @@ class WorkerConnections:
         except UnknownMessage as error:
             self._refuse_stream(worker, error)
         if self.core.dirty:
-            self.shell.flush()
+            shell.flush()
+        shell.stream_times.note("worker", shell.now() - now, len(messages))
 
     def _take_in_runs(self, worker: WorkerState, messages: list[Any], now: float) -> None:
         begin = 0
@@ -374,7 +378,8 @@ class WorkerConnections:
         if worker is not None and metrics is not None:
             said = WorkerHeartbeat(now or time.time(), metrics, executing or {}, extensions or {})
             self._take_batch(worker, [said])
-        return {"status": "OK" if known else "missing", "time": time.time(), "heartbeat-interval": HEARTBEAT_SECONDS}
+        status = "OK" if known else "missing"
+        return {"status": status, "time": time.time(), "heartbeat-interval": self.heart_rates.interval}
 
 
 def is_own(message: object, error: Exception) -> bool:

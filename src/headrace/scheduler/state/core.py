@@ -37,6 +37,7 @@ from .placing.restrictions import Allowed, Demand
 from .records.clients import ClientState
 from .records.computations import Computation
 from .records.groups import TaskGroup
+from .records.tallies import Tallies
 from .records.task_functions import FunctionTable
 from .records.task_table import TaskTable
 from .records.tasks import TaskState
@@ -75,6 +76,7 @@ class SchedulerCore:
             measured by it. `shown` is the same in seconds since the epoch, for what people see; the shell says by
             `show_times` how far the two are apart.
         observers: called with (task, start, finish, now) after each transition (plugins).
+        tallies: counts of workers and clients that came and went.
     """
 
     def __init__(self, options: StateOptions | None = None) -> None:
@@ -104,6 +106,7 @@ class SchedulerCore:
         self.dirty: list[WorkerState | ClientState] = []
         self.total_nthreads = 0
         self.total_occupancy = 0.0
+        self.tallies = Tallies()
         #: workers that have been sent tasks which they have not finished
         self.busy: set[WorkerState] = set()
         self.bandwidth = self.options.bandwidth
@@ -157,12 +160,14 @@ class SchedulerCore:
     def add_client(self, name: str, versions: dict[str, Any] | None, now: float) -> ClientState:
         """A client has connected."""
         client = self.clients[name] = ClientState(name, versions, now + self.shift)
+        self.tallies.clients_added += 1
         return client
 
     def remove_client(self, name: str, now: float) -> None:
         """A client has gone: what only it wanted is released."""
         client = self.clients.pop(name, None)
         if client is not None:
+            self.tallies.clients_removed += 1
             self._begin("remove-client", now)
             self._end(interest.drop_client(self, client))
 

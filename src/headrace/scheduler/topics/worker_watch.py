@@ -75,14 +75,3 @@ class WorkerWatch:
 
 def _plugin(name: str) -> Any:
     return getattr(import_module(_PLUGINS), name)
-
-
-def heartbeat_interval(n: int) -> float:
-    """Seconds between heartbeats that `n` workers should keep: longer for many, so that the scheduler keeps up."""
-    if n <= 10:
-        return 0.5
-    if n < 50:
-        return 1
-    if n < 200:
-        return 2
-    return n / 200 + 1

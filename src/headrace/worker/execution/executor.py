@@ -85,6 +85,8 @@ class TaskExecutor:
         grace: float = 1.0,
     ) -> None:
         self._worker = worker
+        #: when it was made, by the monotonic clock
+        self.began = time.monotonic()
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
         self._wake = self._loop.call_soon_threadsafe

@@ -524,6 +524,11 @@ class SpillBuffer(MutableMapping[Key, Any]):
 
     fast, slow = memory, disk  # the names of the parts by what they are like
 
+    @property
+    def disk_count(self) -> int:
+        """Number of values that are on disk and not in memory."""
+        return len(self._files) - len(self._clean)
+
     def is_on_disk(self, key: object) -> bool:
         """Whether a value is on disk and not in memory."""
         return key in self._files and key not in self._clean

@@ -23,7 +23,7 @@ from typing import Any
 from headrace.common.keys import Key
 from headrace.exceptions import UnknownMessage
 from headrace.messages.base import HandlerMessage, Payload
-from headrace.messages.worker import AddKeys, RequestWhoHas, Retired
+from headrace.messages.worker import AddKeys, HeartbeatInterval, RequestWhoHas, Retired
 
 from . import computing, gathering, invariants, scheduler_messages, shell_events
 from .effects import Outbox
@@ -87,7 +87,7 @@ class WorkerCore:
         #: why the scheduler wants this worker to close; None as long as it does not
         self.close_requested: str | None = None
         #: what the shell alone has to take note of
-        self.notices: list[Retired | HandlerMessage] = []
+        self.notices: list[Retired | HeartbeatInterval | HandlerMessage] = []
         self.tasks: dict[Key, TaskState] = {}
         self.functions: dict[int, Payload] = {}
         #: seconds that calls of a function took of late, by its number; for tasks the scheduler knows nothing about
@@ -107,6 +107,10 @@ class WorkerCore:
         self.long_running: set[TaskState] = set()
         self.backlog = 0.0
         self.executed_count = 0
+        #: runs that raised, so far
+        self.failed_count = 0
+        #: seconds that runs took which have ended
+        self.executed_seconds = 0.0
         self.recalls_for_steal: set[Key] = set()
         self.recalls_for_loss: set[Key] = set()
         #: cancelled or resumed tasks whose run is being interrupted: how it ends says nothing of the call

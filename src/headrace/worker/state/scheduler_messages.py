@@ -13,6 +13,7 @@ from headrace.messages.worker import (
     DefineFunction,
     ForgetFunction,
     FreeKeys,
+    HeartbeatInterval,
     InterruptTasks,
     LongRunning,
     RefreshWhoHas,
@@ -305,7 +306,7 @@ def on_close_worker(state: WorkerCore, message: CloseWorker) -> None:
     state.close_requested = message.reason or "the scheduler asked for it"
 
 
-def on_notice(state: WorkerCore, message: Retired | HandlerMessage) -> None:
+def on_notice(state: WorkerCore, message: Retired | HeartbeatInterval | HandlerMessage) -> None:
     """For the shell to take note of; what runs goes on."""
     state.notices.append(message)
 
@@ -328,5 +329,6 @@ MESSAGES: dict[type, Callable[[WorkerCore, Any], None]] = {
     InterruptTasks: on_interrupt_tasks,
     CloseWorker: on_close_worker,
     Retired: on_notice,
+    HeartbeatInterval: on_notice,
     HandlerMessage: on_notice,
 }

@@ -53,6 +53,7 @@ def on_execute_done(state: WorkerCore, event: ExecuteDone) -> None:
     task.start_time = start
     task.stop_time = stop
     state.executed_count += 1
+    state.executed_seconds += stop - start
     if event.loading is not None:
         task.transfers = [*(task.transfers or ()), ("load", *event.loading)]
     before = task.state
@@ -105,6 +106,8 @@ def end_unwanted(state: WorkerCore, task: TaskState) -> None:
 def on_execute_failed(state: WorkerCore, event: ExecuteFailed) -> None:
     """A task raised."""
     task = state.tasks[event.key]
+    state.failed_count += 1
+    state.executed_seconds += event.stop - event.start
     if task.state not in ("executing", "long-running"):
         end_unwanted(state, task)
         return

@@ -52,6 +52,9 @@ class Steals:
         coming: tasks and seconds of work that are on their way to a worker.
         leaving: seconds of work that a worker has been asked to give back.
         log: what happened since it was last emptied.
+        asked, asked_seconds: how many tasks were asked back for idle workers so far, and what they were expected to
+            take there, by level (see `stealing.level`).
+        moved, refused: how many of those went to the idle worker, and how many had begun.
     """
 
     def __init__(self) -> None:
@@ -59,6 +62,15 @@ class Steals:
         self.coming: dict[WorkerState, tuple[int, float]] = {}
         self.leaving: dict[WorkerState, float] = {}
         self.log: list[StealLine] = []
+        self.asked: dict[int, int] = {}
+        self.asked_seconds: dict[int, float] = {}
+        self.moved = 0
+        self.refused = 0
+
+    def note_level(self, level: int, seconds: float) -> None:
+        """Count a task that is asked back for an idle worker."""
+        self.asked[level] = self.asked.get(level, 0) + 1
+        self.asked_seconds[level] = self.asked_seconds.get(level, 0.0) + seconds
 
     def _open(self, steal: Steal) -> None:
         self.in_flight[steal.task.key] = steal
@@ -134,11 +146,13 @@ def on_answer(state: SchedulerCore, worker: WorkerState, message: StealAnswer) -
             on_given_back(state, worker, task, message.attempt)
         return {}
     if message.state not in GIVEN_BACK:
+        steals.refused += steal is not None and steal.thief is not None
         steals.log.append(("already-" + message.state, state.shown, task.key, worker.address, ""))
         return {}
     thief = steal.thief if steal is not None else None
     if thief is None or thief not in state.running or not may_run(state, task, thief):
         return {task: "released"}
+    steals.moved += 1
     steals.log.append(("confirm", state.shown, task.key, worker.address, thief.address))
     state.chosen[task] = thief
     return {task: "processing"}

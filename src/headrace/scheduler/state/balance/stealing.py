@@ -167,7 +167,7 @@ class _Look:
             _, number, victim = heapq.heappop(self.victims)
             if not victim.stealable:
                 continue
-            _, task, cost = victim.stealable.pop()
+            dear, task, cost = victim.stealable.pop()
             thief = self._thief(task)
             if thief is not None:
                 transfer = transfer_seconds(self.state, task, thief)
@@ -175,6 +175,7 @@ class _Look:
                 start = self.loads[thief] + transfer + TRANSFER_LATENCY
                 if start + duration < victim.load:
                     request(self.state, task, thief, cost, duration)
+                    self.state.steals.note_level(dear, cost)
                     asked += 1
                     victim.load -= cost / victim.threads
                     self._set_load(thief, self.loads[thief] + duration / thief.nthreads)

@@ -79,7 +79,11 @@ def record_result(task: TaskState, worker: WorkerState, message: TaskFinished) -
         group.types.add(message.type)
     nbytes, known = message.nbytes, task.nbytes
     task.nbytes = nbytes
-    group.nbytes_total += nbytes if known < 0 else nbytes - known  # computed again: counted already
+    if known < 0:
+        group.nbytes_total += nbytes
+    else:  # computed again: counted already
+        group.nbytes_total += nbytes - known
+        group.recomputed += 1
     task.who_has = worker.alone
     worker.has_what[task] = None
     worker.nbytes += nbytes
@@ -99,6 +103,7 @@ def record_by_parts(task: TaskState, worker: WorkerState, message: TaskFinished)
         task.metadata.update(message.metadata)
     task.type = message.type
     group.add_type(message.type)
+    group.recomputed += task.nbytes >= 0
     task.set_nbytes(message.nbytes)
     add_replica(task, worker)
     if task.options.actor:

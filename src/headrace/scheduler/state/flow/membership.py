@@ -38,6 +38,7 @@ def add_worker(
     found = _take_held(state, worker, held, scattered)
     recommendations: Recommendations = {}
     old = state.workers.get(worker.address)
+    same = False
     if old is not None:
         same = bool(worker.server_id) and old.server_id == worker.server_id
         reason = "it has registered again" if same else "another worker has registered at its address"
@@ -47,6 +48,8 @@ def add_worker(
     worker.first_attempt = state.attempts
     worker.heard_at, worker.last_seen = state.now, state.shown
     state.aliases[worker.name] = worker.address
+    state.tallies.workers_added += not same
+    state.tallies.threads_change(state.total_nthreads, state.now)
     state.total_nthreads += worker.nthreads
     state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info.setdefault(worker.host, {"nthreads": 0, "addresses": set()})
@@ -160,6 +163,9 @@ def remove_worker(
     forget_bandwidths(state, worker)
     if state.aliases.get(worker.name) == worker.address:
         del state.aliases[worker.name]
+    state.tallies.workers_removed += not returns
+    state.tallies.workers_lost += not (returns or expected)
+    state.tallies.threads_change(state.total_nthreads, state.now)
     state.total_nthreads -= worker.nthreads
     state.total_nthreads_history.append((state.shown, state.total_nthreads))
     host = state.host_info[worker.host]

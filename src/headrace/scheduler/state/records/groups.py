@@ -55,6 +55,7 @@ class TaskGroup(TaskCollection):
         duration: seconds spent on its tasks, all actions together; `all_durations` has them by action.
         start, stop: first start and last stop by the workers' clocks, in seconds since the epoch.
         types: names of the types of its results.
+        recomputed: how often a result came that had been computed before, and was lost or released since.
         last_worker: the worker that a run of its root-like tasks goes to, or `None`.
         last_worker_tasks_left: how many more of them go there.
         default_nbytes: assumed size, in bytes, of its results whose size is not known.
@@ -73,6 +74,7 @@ class TaskGroup(TaskCollection):
         "name",
         "nbytes_total",
         "prefix",
+        "recomputed",
         "span_id",
         "start",
         "stop",
@@ -95,6 +97,7 @@ class TaskGroup(TaskCollection):
         self.types: set[str] = set()
         self.start = 0.0
         self.stop = 0.0
+        self.recomputed = 0
         self.last_worker: WorkerState | None = None
         self.last_worker_tasks_left = 0
         self.span_id: str | None = None
@@ -154,6 +157,9 @@ class TaskPrefix(TaskCollection):
         self.suspicious = 0
         #: what `state_counts` was of groups that are gone
         self._past: dict[str, int] = dict.fromkeys(STATES, 0)
+        #: the same of `seconds_spent` and of `recomputed`
+        self._past_seconds: dict[str, float] = {}
+        self._past_recomputed = 0
 
     def _sum(self, groups: Iterable[TaskGroup]) -> dict[str, int]:
         totals = dict.fromkeys(STATES, 0)
@@ -204,6 +210,20 @@ class TaskPrefix(TaskCollection):
                 totals[action] = totals.get(action, 0.0) + seconds
         return totals
 
+    @property
+    def seconds_spent(self) -> dict[str, float]:
+        """Seconds spent on tasks so far by action; other than `all_durations`, on forgotten ones as well."""
+        totals = dict(self._past_seconds)
+        for group in self.groups:
+            for action, seconds in group.all_durations.items():
+                totals[action] = totals.get(action, 0.0) + seconds
+        return totals
+
+    @property
+    def recomputed(self) -> int:
+        """How often a result came that had been computed before, of forgotten tasks as well."""
+        return self._past_recomputed + sum([group.recomputed for group in self.groups])
+
     def add_group(self, tg: TaskGroup) -> None:
         """Count a group among this prefix's."""
         self.groups.add(tg)
@@ -215,6 +235,9 @@ class TaskPrefix(TaskCollection):
             tg.last_worker = None  # computations keep the group, and are not to keep a worker that has gone
             for state, count in tg.entered.items():
                 self._past[state] += count
+            for action, seconds in tg.all_durations.items():
+                self._past_seconds[action] = self._past_seconds.get(action, 0.0) + seconds
+            self._past_recomputed += tg.recomputed
 
     def add_duration(self, action: str, start: float, stop: float) -> None:
         """Learn from what one of its tasks took; only computing counts."""
