@@ -157,8 +157,8 @@ class RequestHandler:
         self.request = request
         self.prefix = prefix
         self.extra: dict[str, Any] = {"prefix": prefix}
-        self.path_args: list[str] = []
-        self.path_kwargs: dict[str, str] = {}
+        self.path_args: list[Any] = []
+        self.path_kwargs: dict[str, Any] = {}
         self.stream: BodyStream | None = None
         self.clear()
 

@@ -69,7 +69,7 @@ def find_worker(scheduler: Any, name: str) -> Any:
 
 def worker_path(worker: Any, kind: str, root: str) -> str:
     """The path of a page about a worker."""
-    scheme, _, location = worker.address.partition("://")
+    location = worker.address.partition("://")[2]
     return item_path(kind, location if "/" not in location else worker.address, root)
 
 

@@ -72,9 +72,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], label: str, nu
     """
     looks = [("n" if letter == "n" else None) for letter in numbers.ljust(len(heads))]
     head = tag("tr", *[tag("th", text, scope="col", class_=look) for text, look in zip(heads, looks, strict=True)])
-    body = [
-        tag("tr", *[tag("td", cell, class_=look) for cell, look in zip(row, looks, strict=True)]) for row in rows
-    ]
+    body = [tag("tr", *[tag("td", cell, class_=look) for cell, look in zip(row, looks, strict=True)]) for row in rows]
     inner = tag("table", tag("thead", head), tag("tbody", *body))
     return tag("div", inner, class_="scroll", role="region", aria_label=label, tabindex="0")
 
@@ -92,7 +90,10 @@ def tiles(entries: Iterable[tuple[str, str, str]]) -> Html:
     """Large numbers: (what, number, a class or "")."""
     return tag(
         "dl",
-        *[tag("div", tag("dt", what), tag("dd", number), class_=f"tile {look}".strip()) for what, number, look in entries],
+        *[
+            tag("div", tag("dt", what), tag("dd", number), class_=f"tile {look}".strip())
+            for what, number, look in entries
+        ],
         class_="tiles",
     )
 
@@ -123,4 +124,6 @@ def moment(seconds: float) -> Html:
 
 def heard(seconds: float, now: float) -> Html:
     """How long ago something was, with the time of day for those who point at it."""
-    return tag("span", ago(max(0.0, now - seconds)), title=f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    return tag(
+        "span", ago(max(0.0, now - seconds)), title=f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )

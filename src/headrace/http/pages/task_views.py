@@ -8,8 +8,8 @@ from typing import Any
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words, counted
 
-from .markup import Html, code, facts, fold, join, moment, state, table, tag
 from .item_links import item_path, key_link, key_text, size_of, worker_link
+from .markup import Html, code, facts, fold, moment, state, table, tag
 
 #: Neighbours of a task that are listed.
 MOST_NEIGHBOURS = 100
@@ -88,9 +88,7 @@ def _listed(title: str, items: list[Html], total: int) -> Html:
 def _neighbours(title: str, tasks: Any, root: str) -> Html | None:
     if not tasks:
         return None
-    items = [
-        tag("li", key_link(task, root), " ", state(task.state)) for task in islice(tasks, MOST_NEIGHBOURS)
-    ]
+    items = [tag("li", key_link(task, root), " ", state(task.state)) for task in islice(tasks, MOST_NEIGHBOURS)]
     return _listed(f"{title} {counted(len(tasks), 'task')}", items, len(tasks))
 
 
@@ -103,7 +101,11 @@ def _story(scheduler: Any, task: Any) -> Html:
     title = tag("h2", "Story")
     if not rows:
         return tag("section", title, tag("p", "The log of transitions no longer reaches back to it.", class_="soft"))
-    more = tag("p", f"The latest {len(shown):,} of {len(lines):,} lines.", class_="more") if len(lines) > len(shown) else None
+    more = (
+        tag("p", f"The latest {len(shown):,} of {len(lines):,} lines.", class_="more")
+        if len(lines) > len(shown)
+        else None
+    )
     return tag("section", title, table(("Time (UTC)", "From", "To", "Because of"), rows, "Story"), more)
 
 

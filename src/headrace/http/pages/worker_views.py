@@ -10,13 +10,24 @@ from typing import Any
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words, counted
 
-from .markup import Html, code, facts, heard, meter, moment, state, table, tag
 from .item_links import dashboard_path, item_path, key_link, key_text, size_of, worker_link, worker_path
+from .markup import Html, code, facts, heard, meter, moment, state, table, tag
 
 #: Rows of a table of workers, and of tasks.
 MOST_WORKERS = 200
 MOST_TASKS = 200
-_HEADS = ("Worker", "Status", "Threads", "Processor", "Memory", "On disk", "Running", "Results", "Last heard of", "More")
+_HEADS = (
+    "Worker",
+    "Status",
+    "Threads",
+    "Processor",
+    "Memory",
+    "On disk",
+    "Running",
+    "Results",
+    "Last heard of",
+    "More",
+)
 
 
 def _actions(worker: Any, root: str) -> Html:
