@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -132,7 +132,8 @@ class Dispatcher:
 
     def _send_failure(self, handler: RequestHandler, request: web.BaseRequest, raised: BaseException) -> None:
         """Answer with what a handler raised, in the way of its class."""
-        status, headers = _status_of(raised), {}
+        status = _status_of(raised)
+        headers: Mapping[str, str] = {}
         if status is not None:
             reason, headers = str(getattr(raised, "reason", None) or ""), getattr(raised, "headers", None) or {}
         else:

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Protocol
+from typing import Any
 
 from headrace.common.keys import key_group, key_prefix, to_wire
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
 
 __all__ = ["WebsocketPlugin"]
-
-
-class Socket(Protocol):
-    """A websocket of a web framework: it has a method `send` or, without that, this one."""
-
-    def write_message(self, message: str) -> object:
-        """Send a text to the page."""
 
 
 class WebsocketPlugin(SchedulerPlugin):
@@ -29,7 +22,7 @@ class WebsocketPlugin(SchedulerPlugin):
 
     name = "websocket"
 
-    def __init__(self, socket: Socket, scheduler: object) -> None:
+    def __init__(self, socket: Any, scheduler: object) -> None:
         self.socket = socket
         self.scheduler = scheduler
 

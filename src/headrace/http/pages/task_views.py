@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,9 @@ from .item_links import item_path, key_link, key_text, size_of, worker_link
 from .markup import Html, code, facts, fold, moment, state, table, tag
 
 #: Neighbours of a task that are listed.
-MOST_NEIGHBOURS = 100
+MOST_NEIGHBOURS = 50
+#: Rows of a table of tasks.
+MOST_TASKS = 200
 #: Lines of a task's story, the latest ones.
 MOST_LINES = 200
 #: Prefixes that are listed.
@@ -50,9 +53,9 @@ def task_sections(scheduler: Any, task: Any, root: str) -> list[Html]:
     if task.who_wants:
         names = [tag("li", code(client.client_key)) for client in islice(task.who_wants, MOST_NEIGHBOURS)]
         found.append(_listed(f"Wanted by {counted(len(task.who_wants), 'client')}", names, len(task.who_wants)))
-    found.append(_neighbours("Needs", task._dependencies, root))
-    found.append(_neighbours("Needed by", task._dependents or (), root))
     found.append(_story(scheduler, task))
+    neighbours = (("Needs", task._dependencies), ("Needed by", task._dependents or ()))
+    found += [section for title, tasks in neighbours if (section := _neighbours(title, tasks, root)) is not None]
     return found
 
 
@@ -88,8 +91,8 @@ def _listed(title: str, items: list[Html], total: int) -> Html:
 def _neighbours(title: str, tasks: Any, root: str) -> Html | None:
     if not tasks:
         return None
-    items = [tag("li", key_link(task, root), " ", state(task.state)) for task in islice(tasks, MOST_NEIGHBOURS)]
-    return _listed(f"{title} {counted(len(tasks), 'task')}", items, len(tasks))
+    title = f"{title} {counted(len(tasks), 'task')}"
+    return tag("section", tag("h2", title), *tasks_of(tasks, len(tasks), root, title, MOST_NEIGHBOURS))
 
 
 def _story(scheduler: Any, task: Any) -> Html:
@@ -131,6 +134,18 @@ def failure_section(scheduler: Any, root: str) -> Html:
     return tag("section", *parts)
 
 
+def tasks_of(tasks: Iterable[Any], total: int, root: str, label: str, most: int = MOST_TASKS) -> list[Html]:
+    """A table of at most so many tasks, with a line that says so if there are more."""
+    shown = list(islice(tasks, most))
+    if not shown:
+        return [tag("p", "None.", class_="soft")]
+    rows = ((key_link(task, root), state(task.state), size_of(task), task.type or "–") for task in shown)
+    found = [table(("Task", "State", "Size", "Type"), rows, label, "..n")]
+    if total > len(shown):
+        found.append(tag("p", f"{len(shown):,} of {total:,} are shown.", class_="more"))
+    return found
+
+
 def prefix_table(scheduler: Any) -> list[Html]:
     """A table of the tasks by prefix, those with work left first."""
     found = []
@@ -145,7 +160,7 @@ def prefix_table(scheduler: Any) -> list[Html]:
     found.sort(key=lambda entry: entry[:3])
     rows = (
         (
-            tag("span", short(name, 80), class_="key"),
+            tag("span", short(key_text(name), 80), class_="key"),
             f"{-known:,}",
             f"{waiting:,}",
             f"{states['processing']:,}",
@@ -157,7 +172,7 @@ def prefix_table(scheduler: Any) -> list[Html]:
         )
         for _, known, name, states, waiting, prefix in found[:MOST_PREFIXES]
     )
-    heads = ("Kind", "Tasks", "Waiting", "Running", "In memory", "Failed", "Released", "Time each", "Size of all")
+    heads = ("Kind", "Tasks", "Waiting", "On workers", "In memory", "Failed", "Released", "Time each", "Size of all")
     shown = [table(heads, rows, "Tasks by kind", ".nnnnnnnn")]
     if len(found) > MOST_PREFIXES:
         shown.append(tag("p", f"{MOST_PREFIXES:,} of {len(found):,} kinds are shown.", class_="more"))
@@ -167,9 +182,13 @@ def prefix_table(scheduler: Any) -> list[Html]:
 def seconds_in_words(seconds: float) -> str:
     """A duration with a fitting unit; a dash if it is unknown.
 
-    >>> seconds_in_words(0.00042), seconds_in_words(1.5), seconds_in_words(-1)
-    ('0.42 ms', '1.5 s', '–')
+    >>> seconds_in_words(0.0000042), seconds_in_words(0.042), seconds_in_words(1234.5), seconds_in_words(-1)
+    ('4.2 µs', '42 ms', '1,234 s', '–')
     """
     if seconds < 0:
         return "–"
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.3g} µs"
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:,.0f} s"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words, counted
 
-from .item_links import dashboard_path, item_path, key_link, key_text, size_of, worker_link, worker_path
+from .item_links import dashboard_path, item_path, key_text, worker_link, worker_path
 from .markup import Html, code, facts, heard, meter, moment, state, table, tag
+from .task_views import tasks_of
 
-#: Rows of a table of workers, and of tasks.
+#: Rows of a table of workers.
 MOST_WORKERS = 200
-MOST_TASKS = 200
 _HEADS = (
     "Worker",
     "Status",
@@ -76,18 +75,6 @@ def worker_table(workers: Iterable[Any], root: str, now: float) -> Html:
 def percent(value: object) -> str:
     """A number of percent, as a worker said it."""
     return f"{value:.0f} %" if isinstance(value, int | float) and math.isfinite(value) else "–"
-
-
-def tasks_of(tasks: Iterable[Any], total: int, root: str, label: str) -> list[Html]:
-    """A table of some tasks, with a line that says so if there are more."""
-    shown = list(islice(tasks, MOST_TASKS))
-    if not shown:
-        return [tag("p", "None.", class_="soft")]
-    rows = ((key_link(task, root), state(task.state), size_of(task), task.type or "–") for task in shown)
-    found = [table(("Task", "State", "Size", "Type"), rows, label, "..n")]
-    if total > len(shown):
-        found.append(tag("p", f"{len(shown):,} of {total:,} are shown.", class_="more"))
-    return found
 
 
 def worker_sections(worker: Any, root: str, now: float) -> list[Html]:

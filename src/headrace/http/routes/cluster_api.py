@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any, ClassVar
 
 from headrace.http.request_handler import HttpError, RequestHandler, Routes
@@ -51,12 +52,12 @@ def _checked(body: Any) -> dict[str, Any]:
         raise HttpError(400, 'send an object such as {"workers": ["tcp://host:port"]} or {"n": 1}')
     for name, value in body.items():
         if name in ("workers", "names"):
-            kinds = (str,) if name == "workers" else (str, int, float)
+            kinds: tuple[type, ...] = (str,) if name == "workers" else (str, int, float)
             if not isinstance(value, list) or not all(_is(each, kinds) for each in value):
                 raise HttpError(400, f"{name!r} is a list of workers' {'addresses' if name == 'workers' else name}")
         elif name in OPTIONS:
             kinds, words = OPTIONS[name]
-            if not _is(value, kinds) or value < 0:
+            if not _is(value, kinds) or not 0 <= value < math.inf:
                 raise HttpError(400, f"{name!r} is {words}")
         else:
             known = ", ".join(["workers", "names", *OPTIONS])
