@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace",),  # the facade: names, resolved lazily
     ("headrace.cli",),
     ("headrace.deploy",),
-    ("headrace.extensions", "headrace.diagnostics", "headrace.http"),
+    ("headrace.http",),
+    ("headrace.extensions", "headrace.diagnostics"),
     ("headrace.client", "headrace.scheduler", "headrace.worker", "headrace.nanny"),
     ("headrace.actor", "headrace.preloading", "headrace.system_monitor"),
     ("headrace.rpc",),

@@ -11,18 +11,19 @@ import contextlib
 import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from headrace.comm.complaints import Complaints
-from headrace.containment import contained
+from headrace.containment import contained, traceback_of
 
 from .cross_site import READING, is_cross_site
 from .http_limits import HttpLimits
-from .request_handler import VERBS, HttpError, HttpRequest, RequestHandler, SocketHandler
+from .request_handler import VERBS, BodyStream, HttpError, HttpRequest, RequestHandler, SocketHandler
 from .route_tables import Route
 
 #: Set on every answer: what it says is not to be guessed at, and is not to be kept.
@@ -67,7 +68,7 @@ class Dispatcher:
         except BaseException as raised:
             raised = contained(raised, awaited=True)
             self._complain(request, raised)
-            return _error(request, 500, f"{type(raised).__name__} while answering; the log of the {self._kind} has it")
+            return _error(request, 500, self._of_fault(raised))
 
     @property
     def _kind(self) -> str:
@@ -89,7 +90,7 @@ class Dispatcher:
         found = self._route_of(raw_path)
         if found is None:
             raise HttpError(404, f"there is nothing at {raw_path[:200]}; /sitemap.json lists what there is")
-        route, groups = found
+        route, groups, named = found
         verbs = list(route.handler.verbs())
         if issubclass(route.handler, SocketHandler):
             verbs.append("GET")
@@ -110,16 +111,60 @@ class Dispatcher:
             request.method, raw_path, query, headers, body, request.remote or "", request.scheme, request.host, request
         )
         handler = route.handler(self.owner, told, f"/{self.prefix}" if self.prefix else "")
-        _initialize(handler, route.keywords)
         if isinstance(handler, SocketHandler):
+            _initialize(handler, route.keywords)
             return await self._talk(handler, request)
-        seconds = handler_seconds(handler, self.limits)
-        async with _in_time(seconds, HttpError(504, f"this could not be answered within {seconds:g} s")):
-            await self._call(handler, groups)
+        handler.path_args, handler.path_kwargs = ([], named) if named else (groups, {})
+        try:
+            seconds = handler_seconds(handler, self.limits)
+            async with _in_time(seconds, HttpError(504, f"this could not be answered within {seconds:g} s")):
+                _initialize(handler, route.keywords)
+                await self._call(handler)
+        except BaseException as raised:
+            if not _ends_the_answer(raised):
+                self._send_failure(handler, request, raised)
+        finally:
+            handler.on_finish()
+        if handler.stream is not None:
+            async with contextlib.aclosing(handler.stream):
+                return await self._streamed(handler, request, handler.stream)
         return self._response(handler)
 
-    def _route_of(self, raw_path: str) -> tuple[Route, list[str]] | None:
-        """The first route that matches a path, with or without the prefix, and the text of its pattern's groups."""
+    def _send_failure(self, handler: RequestHandler, request: web.BaseRequest, raised: BaseException) -> None:
+        """Answer with what a handler raised, in the way of its class."""
+        status = _status_of(raised)
+        headers: Mapping[str, str] = {}
+        if status is not None:
+            reason, headers = str(getattr(raised, "reason", None) or ""), getattr(raised, "headers", None) or {}
+        else:
+            raised = contained(raised, awaited=True)
+            self._complain(request, raised)
+            status, reason = 500, self._of_fault(raised)
+        handler.send_error(status, _CONTROL.sub(" ", reason), exc_info=(type(raised), raised, traceback_of(raised)))
+        for name, value in headers.items():
+            handler.set_header(name, value)
+
+    def _of_fault(self, error: Exception) -> str:
+        return f"{type(error).__name__} while answering; the log of the {self._kind} has it"
+
+    async def _streamed(
+        self, handler: RequestHandler, request: web.BaseRequest, stream: BodyStream
+    ) -> web.StreamResponse:
+        """Send an answer piece by piece, as its handler gives them and the caller takes them."""
+        response = web.StreamResponse(status=handler.status, reason=handler.reason, headers=CIMultiDict(COMMON_HEADERS))
+        _set_headers(response, handler.headers)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for piece in stream:
+                await response.write(piece)
+        await response.write_eof()
+        return response
+
+    def _route_of(self, raw_path: str) -> tuple[Route, list[Any], dict[str, Any]] | None:
+        """The first route that matches a path, with or without the prefix; what its groups hold, all and those named.
+
+        Groups hold text, and None where they have no part in the match.
+        """
         path = raw_path.lstrip("/")
         candidates = [path]
         if self.prefix and (path == self.prefix or path.startswith(self.prefix + "/")):
@@ -128,9 +173,14 @@ class Dispatcher:
             plain = unquote(candidate)
             for route in self.table:
                 # patterns are written for plain characters, and groups may hold quoted slashes
-                match = route.pattern.fullmatch(candidate) or route.pattern.fullmatch(plain)
-                if match is not None:
-                    return route, [unquote(group or "") for group in match.groups()]
+                match = route.pattern.fullmatch(candidate)
+                quoted = match is not None
+                match = match or route.pattern.fullmatch(plain)
+                if match is None:
+                    continue
+                groups = [unquote(group) if group and quoted else group for group in match.groups()]
+                named = {name: groups[number - 1] for name, number in route.pattern.groupindex.items()}
+                return route, groups, named
         return None
 
     async def _body(self, request: web.BaseRequest) -> bytes:
@@ -148,29 +198,28 @@ class Dispatcher:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _call(self, handler: RequestHandler, groups: list[str]) -> None:
+    async def _call(self, handler: RequestHandler) -> None:
         verb = handler.request.method.lower()
         function = getattr(handler, verb, None) or (handler.get if verb == "head" else None)  # type: ignore[attr-defined]
-        for step in (handler.prepare, function):
-            if step is None or handler.finished:
-                continue
-            result = step(*(groups if step is function else ()))
-            if inspect.isawaitable(result):
-                result = await result
-            if step is function and not handler.chunks and isinstance(result, str | bytes | dict):
-                handler.write(result)
+        result = handler.prepare()
+        if inspect.isawaitable(result):
+            await result
+        if handler.finished or function is None:
+            return
+        result = function(*handler.path_args, **handler.path_kwargs)
+        if inspect.isawaitable(result):
+            result = await result
+        if not handler.finished and not handler.chunks and isinstance(result, str | bytes | dict):
+            handler.write(result)
 
     def _response(self, handler: RequestHandler) -> web.Response:
-        response = web.Response(status=handler.status, body=b"".join(handler.chunks))
+        response = web.Response(status=handler.status, reason=handler.reason, body=b"".join(handler.chunks))
         for name, value in COMMON_HEADERS.items():
             response.headers[name] = value
         has_type = any(name.lower() == "content-type" for name, _ in handler.headers)
         if not has_type:
             response.headers["Content-Type"] = "text/html; charset=utf-8"
-        for name in {name.lower() for name, _ in handler.headers}:
-            response.headers.popall(name, None)
-        for name, value in handler.headers:
-            response.headers.add(name, value)
+        _set_headers(response, handler.headers)
         if len(handler.chunks) and sum(map(len, handler.chunks)) > self.limits.compress_from:
             response.enable_compression()
         return response
@@ -207,9 +256,30 @@ async def _in_time(seconds: float, failure: HttpError) -> AsyncIterator[None]:
         raise
 
 
+def _status_of(raised: BaseException) -> int | None:
+    """The status for an error that has one: ours, and those of web frameworks that users' handlers may raise."""
+    if isinstance(raised, HttpError):
+        return raised.status
+    status = getattr(raised, "status_code", None) if isinstance(raised, Exception) else None
+    return status if isinstance(status, int) and 400 <= status <= 599 else None
+
+
+def _ends_the_answer(raised: BaseException) -> bool:
+    """Whether a handler raised tornado's way to end an answer as it is."""
+    return any((kind.__module__, kind.__name__) == ("tornado.web", "Finish") for kind in type(raised).__mro__)
+
+
 def handler_seconds(handler: RequestHandler, limits: HttpLimits) -> float:
     """Seconds that a handler may take; its class may say so by `seconds`."""
     return float(getattr(handler, "seconds", limits.request_seconds))
+
+
+def _set_headers(response: web.StreamResponse, headers: Sequence[tuple[str, str]]) -> None:
+    """Set an answer's headers in place of those that it has by these names."""
+    for name in {name.lower() for name, _ in headers}:
+        response.headers.popall(name, None)
+    for name, value in headers:
+        response.headers.add(name, value)
 
 
 def _initialize(handler: RequestHandler, keywords: dict[str, Any]) -> None:

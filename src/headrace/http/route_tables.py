@@ -134,7 +134,7 @@ def route_of(entry: Any, where: str) -> Route:
     try:
         pattern, handler, *more = tuple(entry)
         (keywords,) = more or [{}]
-        compiled = re.compile(str(pattern).lstrip("/"))
+        compiled = re.compile(str(pattern).removeprefix("^").lstrip("/"))
         given = dict(keywords or {})
     except (TypeError, ValueError, re.error) as error:
         raise ValueError(f"{where}: a route is (pattern, handler class, keywords), not {entry!r}: {error}") from None

@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from headrace import config
 from headrace.comm import Comm, Listener
@@ -26,6 +26,9 @@ from headrace.rpc.loops.periodic import PeriodicCallback
 from headrace.rpc.server import Operation, takes_by_name
 from headrace.rpc.server_life import Node
 from headrace.system_monitor import SystemMonitor
+
+if TYPE_CHECKING:
+    from headrace.compat.http.routing import RoutingApplication
 
 logger = logging.getLogger("distributed.core")
 
@@ -134,6 +137,19 @@ class DocumentedServer(Node):
         else:
             self.http_server.listen(True if dashboard_address is None else dashboard_address, default_port)
         self.http_server.add_routes(routes)
+
+    @cached_property
+    def http_application(self) -> RoutingApplication:
+        """What it answers by HTTP, as an object to which `(pattern, class, keywords)` can be added.
+
+        Raises:
+            ValueError: it does not serve HTTP.
+        """
+        from headrace.compat.http.routing import RoutingApplication
+
+        if self.http_server is None:
+            raise ValueError(f"this {self.kind} serves no HTTP: give it a dashboard_address, such as ':0'")
+        return RoutingApplication(add=self.http_server.add_routes)
 
     def start_services(self, default_listen_ip: str) -> None:
         """Make the services of `service_specs` and have them listen.

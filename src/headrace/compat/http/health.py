@@ -1,0 +1,5 @@
+"""`distributed.http.health`."""
+
+from headrace.http.routes.health import HealthHandler, routes
+
+__all__ = ["HealthHandler", "routes"]
