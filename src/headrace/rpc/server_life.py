@@ -91,7 +91,7 @@ class Node:
 
     def loop_interval(self) -> float:
         """Seconds between two ticks of its event loop on the average, since the last call: more if it is busy."""
-        return self._ticks.mean_interval
+        return self.ticks.mean_interval
 
     def __getstate__(self) -> Any:
         raise TypeError(f"a {self.kind} cannot be pickled: send its address")
