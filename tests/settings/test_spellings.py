@@ -77,6 +77,12 @@ def _a_metric() -> str:
     return SchedulerMetrics(Scheduler(host="127.0.0.1"))._exposition.catalogue.family("scheduler_clients", []).name
 
 
+def _lock() -> Any:
+    from headrace.http.metrics.lock_contention import LockOptions
+
+    return LockOptions.from_config()
+
+
 def _ticks() -> Any:
     from headrace.rpc.loops.ticks import TickOptions
 
@@ -409,6 +415,8 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     "distributed.admin.system-monitor.interval": ("70ms", _seconds_between_readings, 70),
     "distributed.admin.system-monitor.disk": ("off", _readings("monitor_disk_io"), False),
     "distributed.admin.system-monitor.host-cpu": ("on", _readings("monitor_host_cpu"), True),
+    "distributed.admin.system-monitor.gil.enabled": ("off", lambda: _lock().enabled, False),
+    "distributed.admin.system-monitor.gil.interval": ("3ms", lambda: _lock().interval, 0.003),
     "distributed.diagnostics.nvml": ("off", _cards_are_read, False),
     "distributed.admin.event-loop": ("asyncio", _kind_of_loop, "asyncio"),
 }

@@ -42,6 +42,9 @@ logger = logging.getLogger("distributed.worker")
 
 #: Seconds between two questions where missing data are.
 FIND_MISSING_SECONDS = 1.0
+#: Heartbeats come at multiples of so many seconds by the wall clock: what several workers say at one moment costs the
+#: scheduler much less than as many moments.
+BEAT_SECONDS = 0.1
 #: Seconds before a registration that failed is tried again, at first and at most.
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
@@ -57,6 +60,16 @@ def heard_from(extensions: Mapping[str, Any]) -> dict[str, Any]:
             except BaseException as raised:
                 log_raised(logger, raised, "The extension %r failed in heartbeat", name)
     return said
+
+
+def seconds_to_beat(interval: float) -> float:
+    """Seconds to the first of a worker's heartbeats, at random within an interval, but with those of other workers.
+
+    Args:
+        interval: seconds between two heartbeats.
+    """
+    first = random.uniform(0, max(0.0, interval - BEAT_SECONDS))
+    return first + -(time.time() + first) % min(BEAT_SECONDS, interval)
 
 
 class SchedulerSession:
@@ -243,6 +256,8 @@ class SchedulerSession:
             return  # it beats already
         self._interval = interval
         self._every("heartbeat", self.heartbeat, interval)
+        if self._worker.heartbeat_interval is None:
+            self._worker.periodic_callbacks["heartbeat"].change_period(interval * 1000, seconds_to_beat(interval))
         self._every("find-missing", self.find_missing, FIND_MISSING_SECONDS)
         memory = self._worker.memory_manager
         if memory.monitored:
@@ -251,12 +266,12 @@ class SchedulerSession:
     def change_heart_rate(self, interval: float) -> None:
         """Have so many seconds between heartbeats from now on, unless this worker was made with an interval.
 
-        The next comes at some time within them: all workers are told at once, and are not to answer at once.
+        The next comes at some time within them: all workers are told at once, and are not all to answer at once.
         """
         beat = self._worker.periodic_callbacks.get("heartbeat")
         if self._worker.heartbeat_interval is None and beat is not None and beat.is_running():
             self._interval = interval
-            beat.change_period(interval * 1000, random.uniform(0, interval))
+            beat.change_period(interval * 1000, seconds_to_beat(interval))
 
     def _every(self, name: str, callback: Callable[[], Any], seconds: float) -> None:
         callbacks = self._worker.periodic_callbacks

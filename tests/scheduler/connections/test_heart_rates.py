@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from headrace.scheduler.connections import heart_rates
 from headrace.scheduler.connections.heart_rates import following_interval, heartbeat_interval
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
+from headrace.worker.session import BEAT_SECONDS, seconds_to_beat
 from tests.worker.fake import FakeScheduler
 
 
@@ -35,7 +37,7 @@ def test_the_interval_grows_with_the_workers_and_shrinks_with_them() -> None:
         kept = 0.5
         for now in range(1, number + 1):
             kept = following_interval(kept, now)
-        assert heartbeat_interval(number) / 1.25 <= kept <= heartbeat_interval(number)
+        assert heartbeat_interval(number) / 1.25 - 0.05 <= kept <= heartbeat_interval(number) + 0.05
     down = intervals(range(5000, -1, -1), up[-1])
     assert down == sorted(down, reverse=True)
     assert down[-1] == 0.5
@@ -63,6 +65,16 @@ async def test_workers_are_told_as_their_number_changes(s: Scheduler, monkeypatc
         monkeypatch.setattr(heart_rates, "heartbeat_interval", lambda n: 0.5)
         s.parts.heart_rates.follow()
         await async_poll_for(lambda: first.periodic_callbacks["heartbeat"].callback_time == 500, 10)
+
+
+@pytest.mark.parametrize("interval", [0.05, 0.5, 1, 2, 6.3, 26])
+def test_heartbeats_of_many_workers_come_at_the_same_moments(interval: float) -> None:
+    for _ in range(100):
+        now = time.time()
+        first = seconds_to_beat(interval)
+        assert 0 <= first <= interval + 1e-6
+        if interval > BEAT_SECONDS:
+            assert abs((now + first) / BEAT_SECONDS - round((now + first) / BEAT_SECONDS)) < 0.1
 
 
 async def test_a_worker_keeps_to_what_it_is_told() -> None:

@@ -11,7 +11,7 @@ from .cluster_families import CLUSTER_TABLE, cluster_families
 from .exposition import Exposition
 from .extension_families import EXTENSION_TABLE, extension_families
 from .metric_families import Described, MetricFamily
-from .server_families import server_families, server_table
+from .server_families import lock_table, server_families, server_table
 from .task_families import TASK_TABLE, seconds_spent, task_families
 from .text_formats import PLAIN
 from .workers_together import ask_workers, join, render
@@ -32,7 +32,7 @@ class SchedulerMetrics:
 
     def __init__(self, scheduler: HasShell) -> None:
         self._shell = scheduler.shell
-        self._exposition = Exposition(self._families, SCHEDULER_TABLE, TOGETHER_TABLE)
+        self._exposition = Exposition(self._families, SCHEDULER_TABLE, TOGETHER_TABLE, lock_table("scheduler"))
         self._busy = 0.0
 
     def text(self, accept: str = "") -> tuple[bytes, str]:

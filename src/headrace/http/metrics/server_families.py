@@ -8,6 +8,7 @@ from headrace.rpc.handler_times import HandlerTimes
 from headrace.rpc.server_life import Node
 
 from .collector_pauses import collector_seconds
+from .lock_contention import can_be_watched, contention_seconds
 from .metric_families import Catalogue, Described, MetricFamily, Row
 
 
@@ -35,12 +36,22 @@ def server_table(kind: str) -> tuple[Described, ...]:
     )
 
 
+def lock_table(kind: str) -> tuple[Described, ...]:
+    """The family of the interpreter's lock: of no server where it cannot be watched, of schedulers and workers else."""
+    if not can_be_watched():
+        return ()
+    text = "Time that the interpreter's lock (GIL) could not be had in the process, since the first scrape"
+    return (Described(f"{kind}_gil_contention_seconds_total", "counter", text),)
+
+
 def server_families(catalogue: Catalogue, kind: str, node: Node) -> Iterator[MetricFamily]:
     """The values of one server."""
     ticks = node.ticks
     yield catalogue.family(f"{kind}_tick_count_total", [((), ticks.count)])
     yield catalogue.family(f"{kind}_tick_duration_maximum_seconds", [((), ticks.measure())])
     yield catalogue.family(f"{kind}_gc_collection_seconds_total", [((), collector_seconds())])
+    if (lock := f"{kind}_gil_contention_seconds_total") in catalogue.described:
+        yield catalogue.family(lock, [((), contention_seconds())])
     counts, seconds = rows_of(node.server.times)
     yield catalogue.family(f"{kind}_rpc_requests_total", counts)
     yield catalogue.family(f"{kind}_rpc_seconds_total", seconds)

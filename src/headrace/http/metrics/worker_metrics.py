@@ -13,7 +13,7 @@ from headrace.worker.state.core import WorkerCore
 
 from .exposition import Exposition
 from .metric_families import Described, MetricFamily, Row
-from .server_families import server_families, server_table
+from .server_families import lock_table, server_families, server_table
 
 _ACTIVITY = ("activity",)
 
@@ -72,7 +72,7 @@ class WorkerMetrics:
     def __init__(self, worker: WorkerServer) -> None:
         self._worker = worker
         self._computed = 0.0
-        self._exposition = Exposition(self._families, WORKER_TABLE, open_metrics=False)
+        self._exposition = Exposition(self._families, WORKER_TABLE, lock_table("worker"), open_metrics=False)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """The text of now, and its type. On the worker's loop.

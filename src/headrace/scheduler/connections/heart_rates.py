@@ -12,6 +12,8 @@ from headrace.scheduler.shell import Shell
 
 #: Workers are told anew of an interval that is longer by this factor, or as much shorter.
 STEP = 1.25
+#: Intervals are whole tenths of seconds, so that heartbeats of workers which come at the same moment stay together.
+DIGITS = 1
 
 
 def heartbeat_interval(n: int) -> float:
@@ -31,9 +33,10 @@ def following_interval(kept: float, n: int) -> float:
     It is made shorter only when it would be right for a quarter more workers than there are, so that it does not go up
     and down with each that comes and goes.
     """
-    if heartbeat_interval(n) >= STEP * kept:
-        return heartbeat_interval(n)
-    shorter = heartbeat_interval(math.ceil(STEP * n))
+    longer = round(heartbeat_interval(n), DIGITS)
+    if longer >= STEP * kept:
+        return longer
+    shorter = round(heartbeat_interval(math.ceil(STEP * n)), DIGITS)
     return shorter if shorter <= kept / STEP else kept
 
 
