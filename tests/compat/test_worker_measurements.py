@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
 import dask
 import pytest
 
-from headrace import Client, Scheduler, Worker
+from headrace import Client, Scheduler, Worker, wait
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
 from tests.gate import Gate, hold
@@ -124,3 +125,88 @@ async def test_executors_that_every_worker_has(c: Client, s: Scheduler, a: Worke
     place = await c.submit(Place, actor=True, workers=b.address)
     with dask.annotate(executor="actor", workers=b.address):
         assert await c.submit(thread_name) == await place.name()
+
+
+@gen_cluster(nthreads=TWO, client=True, config={"distributed.comm.compression": "zlib"})
+async def test_what_transfers_take(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    x = c.submit(bytes, 2_000_000, key="x", workers=[a.address])
+    await c.submit(len, x, key="len-1", workers=[b.address])
+    await async_poll_for(lambda: a.transfer_outgoing_log, timeout=10)
+    (sent,) = a.transfer_outgoing_log
+    assert 0 < sent["compressed"] < sent["total"]
+    served = {name[1:]: value for name, value in a.digests_total.items() if name[0] == "get-data"}
+    assert served.keys() == {
+        ("memory-read", "count"),
+        ("memory-read", "bytes"),
+        ("serialize", "seconds"),
+        ("compress", "seconds"),
+        ("network", "seconds"),
+    }
+    assert (served["memory-read", "count"], served["memory-read", "bytes"]) == (1, sent["total"])
+    fetched = {name[1:] for name in b.digests_total if name[0] == "gather-dep"}
+    assert fetched == {("network", "seconds"), ("deserialize", "seconds"), ("other", "seconds")}
+    assert b.digests_total["execute", None, "len", "memory-read", "bytes"] == sent["total"]
+    assert ("execute", "len", "memory-read", "bytes") in b.digests_total_since_heartbeat
+    await a.heartbeat()
+    assert s.cumulative_worker_metrics["get-data", "memory-read", "bytes"] >= sent["total"]
+    assert s.cumulative_worker_metrics["latency"] > 0
+
+
+@gen_cluster(
+    nthreads=TWO,
+    client=True,
+    worker_kwargs={"memory_limit": "1 GB"},
+    config={"distributed.worker.memory.target": 0.0001, "distributed.worker.memory.spill-compression": "zlib"},
+)
+async def test_what_spilling_takes(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    x = c.submit(bytes, 2_000_000, key="x", workers=[a.address])
+    await c.submit(len, x, key="len-1", workers=[a.address])
+    await async_poll_for(lambda: "x" in a.data.slow, timeout=10)
+    before = dict(a.data.cumulative_metrics)
+    assert before["disk-write", "count"] >= 1
+    assert a.digests_total["memory-monitor", "disk-write", "bytes"] == before["disk-write", "bytes"]
+    assert {("serialize", "seconds"), ("compress", "seconds"), ("disk-write", "seconds")} <= before.keys()
+    await c.submit(hash, x, key="hash-1", workers=[a.address])
+    spent = a.data.cumulative_metrics
+    name = ("execute", None, "hash")
+    assert a.digests_total[(*name, "disk-read", "count")] == 1
+    assert 0 < a.digests_total[(*name, "disk-read", "bytes")] < 2_000_000
+    assert {(*name, "decompress", "seconds"), (*name, "deserialize", "seconds")} <= a.digests_total.keys()
+    assert spent["disk-read", "count"] == before.get(("disk-read", "count"), 0) + 1
+    assert (*name, "memory-read", "count") not in a.digests_total
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_runs_that_end_otherwise(c: Client, s: Scheduler, a: Worker) -> None:
+    async def sleeping() -> None:
+        await asyncio.sleep(0)
+
+    Gate.close()
+    held = c.submit(hold, key="held-1")
+    await async_poll_for(Gate.entered.is_set, timeout=15)
+    await held.cancel()
+    await async_poll_for(lambda: a.state.tasks["held-1"].state == "cancelled", timeout=10)
+    Gate.opened.set()
+    await c.submit(sleeping, key="sleeping-1")
+    await wait(c.submit(divmod, 1, 0, key="failing-1"))
+    names = {(name[2], name[3]) for name in a.digests_total if name[0] == "execute"}
+    assert ("held", "cancelled") in names
+    assert ("failing", "failed") in names
+    assert ("sleeping", "thread-noncpu") in names
+    assert ("sleeping", "thread-cpu") not in names
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)])
+async def test_operations_are_counted(c: Client, s: Scheduler, a: Worker) -> None:
+    counter = s.counters["op"]
+    asked = counter.components[0]["identity"]
+    await c.scheduler.identity()
+    assert counter.components[0]["identity"] == asked + 1
+    before = counter.size()
+    counter.shift()
+    assert counter.components[0]["identity"] == pytest.approx(0.8 * (asked + 1))
+    assert counter.components[1]["identity"] > 0
+    assert counter.size() == pytest.approx(before)
+    assert a.counters["op"].size() >= 0
+    assert s.workers[a.address].metrics["event_loop_interval"] > 0
+    assert (await a.get_metrics())["event_loop_interval"] > 0

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from headrace import Client, Scheduler, Worker, get_client, get_worker, worker_client
+from headrace import Client, Scheduler, Worker, get_client, get_worker, wait, worker_client
 from headrace.testing.clusters import gen_cluster
 from headrace.testing.helpers.polling import async_poll_for
+from tests.gate import Gate, hold
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 
@@ -54,7 +55,40 @@ async def test_the_life_of_a_worker(client: Client, s: Scheduler, a: Worker, b: 
     assert actions[-1] == "remove-worker"
     await s.retire_workers([b.address])
     actions = [event["action"] for event in logged(s, b.address)]
-    assert actions[-2:] == ["retired", "remove-worker"]
+    assert actions[:2] == ["add-worker", "worker-status-change"]
+    assert actions[-4:] == ["worker-status-change", "remove-worker", "retired", "closing-worker"]
+    event = {"action": "worker-status-change", "prev-status": "running", "status": "closing_gracefully"}
+    assert logged(s, b.address)[2].items() >= event.items()
+    retired = logged(s, "all")[-1]
+    assert (retired["action"], retired["retired"], retired["could-not-retire"]) == ("retire-workers", [b.address], [])
+    assert retired["stimulus_id"] == logged(s, b.address)[-3]["stimulus_id"] == logged(s, b.address)[-2]["stimulus_id"]
+
+
+@gen_cluster(client=True)
+async def test_what_a_worker_leaves_behind(client: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    Gate.close()
+    computed = client.submit(abs, -1, key="computed", workers=[a.address], allow_other_workers=True)
+    await wait(computed)
+    (scattered,) = await client.scatter([1], workers=[a.address])
+    running = client.submit(hold, key=b"running", workers=[a.address], allow_other_workers=True)
+    await async_poll_for(Gate.entered.is_set, timeout=15)
+    await s.remove_worker(a.address, stimulus_id="me")
+    Gate.opened.set()
+    gone = {
+        "action": "remove-worker",
+        "processing-tasks": {b"running"},
+        "lost-computed-tasks": {"computed"},
+        "lost-scattered-tasks": {scattered.key},
+        "stimulus_id": "me",
+        "expected": False,
+        "reason": "removed",
+    }
+    assert gone in logged(s, a.address)
+    assert {**gone, "worker": a.address} in [event for _, event in await client.get_events("all")], "sets travel"
+    count = {"action": "scatter", "client": client.id, "count": 1}
+    assert count in logged(s, "all")
+    assert count in logged(s, client.id)
+    del running
 
 
 @gen_cluster(client=True, nthreads=[])

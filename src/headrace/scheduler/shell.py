@@ -59,6 +59,11 @@ def opened(value: object) -> Any:
     return value
 
 
+def stimulus(what: str) -> str:
+    """The name of what has happened now, for events that nobody has given one."""
+    return f"{what}-{time.time()}"
+
+
 class Shell:
     """One scheduler's core, streams, plugins, extensions and log of events.
 
@@ -232,6 +237,31 @@ class Shell:
             for client in self.event_subscribers.get(name, ()):
                 self.client_send(client, ClientEvent(name, (now, msg)))
             self.notify_plugins("log_event", name, msg)
+
+    def change_worker_status(
+        self, worker: WorkerState, status: str, reason: str = "", stimulus_id: str | None = None
+    ) -> None:
+        """A worker runs, pauses or is closing from now on; logged as an event of the worker, if that is news.
+
+        Args:
+            reason: of one that closes, why, in words.
+        """
+        before = worker.status.name
+        self.core.set_worker_status(worker, status, self.now(), reason)
+        if status != before:
+            self.note_worker_status(worker.address, before, status, stimulus_id)
+
+    def note_worker_status(self, address: str, before: str, status: str, stimulus_id: str | None = None) -> None:
+        """Log as an event that a worker has another status; "init" before it has one."""
+        self.log_event(
+            address,
+            {
+                "action": "worker-status-change",
+                "prev-status": before,
+                "status": status,
+                "stimulus_id": stimulus_id or stimulus("worker-status-change"),
+            },
+        )
 
     def _is_here(self, name: str) -> bool:
         return name in self.core.workers or name in self.client_streams

@@ -536,7 +536,7 @@ class Scheduler(SchedulerState):
     def handle_worker_status_change(self, status: Status | str, worker: object, stimulus_id: str) -> None:
         """A worker runs, pauses or is about to close, by the status's name."""
         name = status.name if isinstance(status, Status) else status
-        self.core.set_worker_status(self._worker(worker), name, self.shell.now())
+        self.shell.change_worker_status(self._worker(worker), name)
         self.shell.flush()
 
     def send_all(self, client_msgs: Mapping[str, Iterable[Any]], worker_msgs: Mapping[str, Iterable[Any]]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
-from headrace.common.keys import Key
+from headrace.common.keys import Key, from_wire
 from headrace.messages.worker import CloseWorker
 from headrace.rpc.server import Operation
-from headrace.scheduler.shell import Shell, logger
+from headrace.scheduler.shell import Shell, logger, stimulus
+from headrace.scheduler.state.records.workers import WorkerState
 from headrace.scheduler.worker_directory import WorkerDirectory
 
 from .fatal_results import FatalResults
@@ -78,9 +80,13 @@ class WorkerRemoval:
         worker = self.core.workers.get(address)
         if worker is None:
             return "already-removed"
+        stimulus_id = stimulus_id or stimulus("remove-worker")
+        event = {"action": "remove-worker", **_left_behind(worker), "stimulus_id": stimulus_id}
         stream = self.shell.worker_streams.pop(address, None)
         if stream is not None and not stream.closed and close:
             stream.send(CloseWorker(reason))
+            closing = {"action": "closing-worker", "reason": reason}  # it would say so, and is not heard any more
+            asyncio.get_running_loop().call_soon(self.shell.log_event, address, closing)
         if not expected:
             self.fatal_results.note_death(worker, reason)
         lost = self.core.remove_worker(address, reason, self.shell.now(), expected=expected, blamed=blamed)
@@ -95,7 +101,7 @@ class WorkerRemoval:
                 len(lost),
                 lost[:5],
             )
-        event = {"action": "remove-worker", "expected": expected, "reason": reason}
+        event |= {"expected": expected, "reason": reason}
         self.shell.log_event(address, event)
         self.shell.log_event("all", {**event, "worker": address})
         self.shell.departed.add(address)
@@ -115,3 +121,13 @@ class WorkerRemoval:
         """A worker leaves on its own account."""
         self.drop_worker(address, expected=safe, close=False, reason="it left")
         return {"status": "OK"}
+
+
+def _left_behind(worker: WorkerState) -> dict[str, Any]:
+    """Keys of the tasks that are to be run elsewhere, and of those that are lost, once this worker has gone."""
+    alone = [task for task in worker.has_what if task.state == "memory" and len(task.who_has) == 1]
+    return {
+        "processing-tasks": {from_wire(task.key) for task in worker.processing},
+        "lost-computed-tasks": {from_wire(task.key) for task in alone if task.function is not None},
+        "lost-scattered-tasks": {from_wire(task.key) for task in alone if task.function is None},
+    }

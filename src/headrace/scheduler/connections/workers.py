@@ -159,6 +159,7 @@ class WorkerConnections:
             return  # to everyone else it has not been away
         self.shell.log_event(address, {"action": "add-worker"})
         self.shell.log_event("all", {"action": "add-worker", "worker": address})
+        self.shell.note_worker_status(address, "init", worker.status.name)
         hooks = self.shell.notify_plugins("add_worker", scheduler=self.shell.facade, worker=address)
         if isinstance(stream, DelayedStream):
             await self._welcome_after(hooks, worker, stream)
@@ -328,10 +329,7 @@ class WorkerConnections:
         if message.status == Status.closing.name:
             self._take_end(worker, message)
         else:
-            before = worker.status.name
-            self.core.set_worker_status(worker, message.status, now)
-            event = {"action": "worker-status-change", "prev-status": before, "status": message.status}
-            self.shell.log_event(worker.address, event)
+            self.shell.change_worker_status(worker, message.status)
 
     def _take_event(self, worker: WorkerState, message: WorkerEvent, now: float) -> None:
         event = message.event
@@ -345,7 +343,7 @@ class WorkerConnections:
     def _take_end(self, worker: WorkerState, message: WorkerStatus) -> None:
         """A worker says that it closes."""
         if not message.cause:
-            self.core.set_worker_status(worker, message.status, self.shell.now(), message.reason)
+            self.shell.change_worker_status(worker, message.status, message.reason)
             return
         logger.warning("Worker %s closes, and nobody who may ask for that has: %s", worker.address, message.cause)
         self.verdicts.end(worker.address)

@@ -124,6 +124,7 @@ class DataRequests:
             for address in who_has[key]:
                 by_worker.setdefault(address, {})[key] = value
         number = self.core.begin_scatter(data, client or self.shell.id, self.shell.now())
+        self._log_scatter(client, len(data))
         try:
             answers = await asyncio.gather(
                 *[
@@ -138,13 +139,18 @@ class DataRequests:
         self.update_data(who_has=who_has, nbytes=nbytes, client=client, scattering=number)
         return list(data)
 
+    def _log_scatter(self, client: str | None, count: int) -> None:
+        event = {"action": "scatter", "client": client, "count": count}
+        self.shell.log_event(["all", client] if client else "all", event)
+
     def _begin_scatter(self, keys: Iterable[Any], client: str, workers: Iterable[str] | None = None) -> dict[str, Any]:
         """A client is about to send data to workers, of which there may be none: their threads, and its number."""
         threads = {worker.address: worker.nthreads for worker in self._targets(workers)}
-        return {
-            "threads": threads,
-            "scattering": self.core.begin_scatter(keys, client, self.shell.now()) if threads else 0,
-        }
+        if not threads:
+            return {"threads": threads, "scattering": 0}
+        keys = list(keys)
+        self._log_scatter(client, len(keys))
+        return {"threads": threads, "scattering": self.core.begin_scatter(keys, client, self.shell.now())}
 
     def _targets(self, workers: Iterable[str] | None) -> list[WorkerState]:
         """Workers that run, of those that are named if any are.

@@ -92,7 +92,7 @@ class Restarts:
         self.shell.call_extensions("work_forgotten")
         self.shell.flush()
         self.shell.notify_plugins("restart", self.shell.facade)
-        self.shell.log_event(["all", client or "all"], {"action": "restart", "client": client})
+        self.shell.log_event(["all", client] if client else "all", {"action": "restart", "client": client})
         try:
             await self.restart_workers(client=client, timeout=timeout, wait_for_workers=wait_for_workers)
         finally:

@@ -13,7 +13,7 @@ from headrace.messages.worker import Retired
 from headrace.rpc.server import Operation
 from headrace.scheduler.connections.lifetime_departures import LifetimeDepartures
 from headrace.scheduler.connections.worker_removal import WorkerRemoval
-from headrace.scheduler.shell import Shell, logger
+from headrace.scheduler.shell import Shell, logger, stimulus
 from headrace.scheduler.state.balance.scaling import plan_closing, target_workers
 from headrace.scheduler.state.data.memory_manager import MemoryManager, RetireWorker
 from headrace.scheduler.state.records.tasks import TaskState
@@ -137,41 +137,51 @@ class Scaling:
         """
         chosen = self._chosen_to_retire(workers, names, kwargs)
         logger.info("Retire workers: %s", [worker.address for worker in chosen])
-        now = self.shell.now()
+        stimulus_id = stimulus_id or stimulus("retire-workers")
         before = {}
         for worker in chosen:
             before[worker] = worker.status
-            self.core.set_worker_status(worker, Status.closing_gracefully.name, now)
+            self.shell.change_worker_status(worker, Status.closing_gracefully.name, stimulus_id=stimulus_id)
         self.shell.flush()
         manager = self._retirement_manager()
         # All are marked before any moves data, so that none gives its data to another that leaves.
-        answers = await asyncio.gather(*[self._retire(worker, manager, close_workers or remove) for worker in chosen])
+        removed = close_workers or remove
+        answers = await asyncio.gather(*[self._retire(worker, manager, removed, stimulus_id) for worker in chosen])
         retired = {worker.address: answer for worker, answer in zip(chosen, answers, strict=True) if answer is not None}
         # Only now do those that stay run on: the data of all others would have gone to the first of them.
         for worker, status in before.items():
             if worker.address not in retired and worker.status is Status.closing_gracefully:
                 again = status if status is Status.paused else Status.running
-                self.core.set_worker_status(worker, again.name, self.shell.now())
+                self.shell.change_worker_status(worker, again.name, stimulus_id=stimulus_id)
         self.shell.flush()
-        if not (close_workers or remove):
+        if not removed:
             for address in retired:
                 self.shell.worker_send(address, Retired())
         for address in retired:
             await self.removal.plugins_told(address)
         requested = [worker.address for worker in chosen]
-        self.shell.log_event("all", {"action": "retire-workers", "retired": list(retired), "requested": requested})
+        event = {
+            "action": "retire-workers",
+            "retired": list(retired),
+            "could-not-retire": [address for address in requested if address not in retired],
+            "requested": requested,
+            "stimulus_id": stimulus_id,
+        }
+        self.shell.log_event("all", event)
         return retired
 
-    async def _retire(self, worker: WorkerState, manager: MemoryManager, remove: bool) -> dict[str, Any] | None:
+    async def _retire(
+        self, worker: WorkerState, manager: MemoryManager, remove: bool, stimulus_id: str
+    ) -> dict[str, Any] | None:
         """Send one worker away; what `identity` says of it if it went."""
         moved = await self._move_data_away(worker, manager)
         if not moved or self.core.workers.get(worker.address) is not worker:
             return None  # it stays, or left on its own account meanwhile
         # Nothing is awaited since the last look at its data, so that no result can come in between and be lost.
         identity = worker.identity()
-        self.shell.log_event(worker.address, {"action": "retired"})
         if remove:
-            self.removal.drop_worker(worker.address, expected=True, close=True, reason="retired")
+            self.removal.drop_worker(worker.address, stimulus_id, expected=True, close=True, reason="retired")
+        self.shell.log_event(worker.address, {"action": "retired", "stimulus_id": stimulus_id})
         return identity
 
     def _chosen_to_retire(
