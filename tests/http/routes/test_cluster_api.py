@@ -71,7 +71,7 @@ async def test_a_caller_that_leaves_does_not_stop_a_retirement(c: Client, s: Any
     future = c.submit(int, 7, workers=[a.address])
     await future
     body = json.dumps({"workers": [a.address]}).encode()
-    _, writer = await asyncio.open_connection("127.0.0.1", s.http_server.port)
+    _reader, writer = await asyncio.open_connection("127.0.0.1", s.http_server.port)
     head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"POST /api/v1/retire_workers HTTP/1.1\r\n{head}\r\n".encode() + body)
     await async_poll_for(lambda: a.address not in s.workers or s.workers[a.address].status.name != "running", 5)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from headrace import config
 from headrace.http.request_handler import RequestHandler
+from headrace.http.routes.scheduler_metrics_page import metrics_of
 
 __all__ = ["PrometheusCollector", "PrometheusNotAvailableHandler", "import_metrics_handler"]
 
@@ -30,7 +32,22 @@ class PrometheusCollector:
         >>> PrometheusCollector(None).build_name("workers")
         'dask_workers'
         """
-        return "_".join(part for part in (self.namespace, self.subsystem, name) if part)
+        return "_".join(part for part in (self.namespace, self.subsystem, name) if part is not None)
+
+
+class ServerCollector(PrometheusCollector):
+    """A server's metrics for a registry of `prometheus_client`; subclasses say which class gives them."""
+
+    metrics_class: ClassVar[tuple[str, str]]
+
+    def collect(self) -> Iterator[Any]:
+        """The families of now. On the server's loop."""
+        from prometheus_client.parser import text_string_to_metric_families
+
+        text, _ = metrics_of(self.server, *self.metrics_class).text()
+        for family in text_string_to_metric_families(text.decode()):
+            if family.name.startswith(self.build_name("")):
+                yield family
 
 
 class PrometheusNotAvailableHandler(RequestHandler):
