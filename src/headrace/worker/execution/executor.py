@@ -46,7 +46,7 @@ from .loading import load_call
 from .result_sizes import nbytes_of, type_name_of
 from .run_spec import by_user_key, resolve
 from .threads import TaskPool, note_end
-from .weak_results import SUSPECTS, refers_weakly
+from .weak_results import refers_weakly
 
 if TYPE_CHECKING:
     from headrace.messages.base import Payload
@@ -374,7 +374,7 @@ class TaskExecutor:
                 run.timed = run.timed or COUNTED
                 self._put(value, run, start)
             else:
-                if type(value) in SUSPECTS and refers_weakly(value):
+                if refers_weakly(value):
                     self._memory.keep_call(run.key, call)
                 self._succeed(run, value, start, thread)
         except BaseException as error:
@@ -578,7 +578,7 @@ class TaskExecutor:
             watch = run.watch
             if watch is None or watch.error is None:
                 try:
-                    if type(value) in SUSPECTS and refers_weakly(value):
+                    if refers_weakly(value):
                         self._memory.keep_call(run.key, run.call)
                     self._succeed(run, value, start, 0)
                 except BaseException as error:  # the value's class fails

@@ -19,6 +19,8 @@ from weakref import (
     finalize,
 )
 
+from headrace.containment import let_pass
+
 _WEAK: frozenset[type] = frozenset(
     {
         CallableProxyType, ProxyType, ReferenceType, WeakKeyDictionary, WeakMethod, WeakSet, WeakValueDictionary,
@@ -26,19 +28,21 @@ _WEAK: frozenset[type] = frozenset(
     }
 )  # fmt: skip
 _SEQUENCES: frozenset[type] = frozenset({list, tuple, set, frozenset})
-#: Types of results that have to be looked at; by class, so that an ordinary result costs one look into a set.
-SUSPECTS: frozenset[type] = _WEAK | _SEQUENCES | {dict}
 #: Longer containers are not looked through.
 _SMALL = 10
 
 
 def refers_weakly(value: Any) -> bool:
     """Whether a result is a weak reference, or a small container that holds one; never raises."""
-    kind = type(value)
-    if kind in _WEAK:
-        return True
-    if kind is dict:
-        value = value.values()
-    elif kind not in _SEQUENCES:
+    try:
+        kind = type(value)
+        if kind in _WEAK:
+            return True
+        if kind is dict:
+            value = value.values()
+        elif kind not in _SEQUENCES:
+            return False
+        return len(value) <= _SMALL and not _WEAK.isdisjoint(map(type, value))
+    except BaseException as raised:  # of a class that cannot be hashed
+        let_pass(raised)
         return False
-    return len(value) <= _SMALL and not _WEAK.isdisjoint(map(type, value))
