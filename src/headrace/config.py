@@ -270,6 +270,7 @@ class CommOptions:
         socket_backlog: connections that may wait to be accepted.
         require_encryption: refuse addresses that do not encrypt.
         share_memory: whether processes of one machine may read large frames from each other's memory.
+        websocket_message_bytes: longest message that is sent on a WebSocket.
     """
 
     connect_timeout: float = 30
@@ -279,6 +280,7 @@ class CommOptions:
     socket_backlog: int = 2048
     require_encryption: bool = False
     share_memory: bool = True
+    websocket_message_bytes: int = 8 << 20
 
     @classmethod
     def from_config(cls) -> CommOptions:
@@ -292,4 +294,5 @@ class CommOptions:
             socket_backlog=int(values["socket-backlog"]),
             require_encryption=truth("distributed.comm.require-encryption"),
             share_memory=truth("distributed.comm.same-machine-memory"),
+            websocket_message_bytes=parse_bytes(values["websockets"]["shard"]),
         )

@@ -21,9 +21,9 @@ def security() -> Security:
     return Security.temporary()
 
 
-@pytest.fixture(params=["tcp", "tcp-lent", "tcp-plain", "tls", "inproc"])
+@pytest.fixture(params=["tcp", "tcp-lent", "tcp-plain", "tls", "ws", "ws-lent", "ws-plain", "wss", "inproc"])
 def transport(request: pytest.FixtureRequest, security: Security) -> Iterator[Transport]:
-    """`tcp-lent` lends nearly every frame and reads most of them in threads; `tcp-plain` lends none."""
+    """`tcp-lent` and `ws-lent` lend nearly every frame and read most of them in threads; `…-plain` lend none."""
     scheme, _, how = request.param.partition("-")
     with (
         dask.config.set({"distributed.comm.same-machine-memory": how != "plain"}),
@@ -32,7 +32,7 @@ def transport(request: pytest.FixtureRequest, security: Security) -> Iterator[Tr
         yield make_transport(scheme, security)
 
 
-@pytest.fixture(params=["tcp", "tls"])
+@pytest.fixture(params=["tcp", "tls", "ws", "wss"])
 def socket_transport(request: pytest.FixtureRequest, security: Security) -> Transport:
     return make_transport(request.param, security)
 

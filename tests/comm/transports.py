@@ -69,7 +69,7 @@ class Transport:
 
 
 def make_transport(scheme: str, security: Security) -> Transport:
-    if scheme == "tls":
+    if scheme in ("tls", "wss"):
         return Transport(scheme, security.get_listen_args("scheduler"), security.get_connection_args("client"))
     return Transport(scheme)
 

@@ -48,7 +48,7 @@ class Acceptor:
         self,
         sock: socket.socket,
         address: str,
-        make_protocol: Callable[[], asyncio.BufferedProtocol],
+        make_protocol: Callable[[], asyncio.BaseProtocol],
         *,
         context: ssl.SSLContext | None,
         backlog: int,

@@ -10,6 +10,10 @@ from headrace.config import get
 from .registry import get_backend
 
 DEFAULT_SCHEME = "tcp"
+#: Schemes of addresses with a path, and the ports that those without a port mean for whoever connects.
+WEB_PORTS = {"ws": 80, "wss": 443}
+#: Schemes of addresses that have a host and a port.
+SOCKET_SCHEMES = frozenset({"tcp", "tls", *WEB_PORTS})
 
 
 def parse_address(addr: str, strict: bool = False) -> tuple[str, str]:
@@ -46,11 +50,12 @@ def normalize_address(addr: str) -> str:
 def parse_host_port(address: str | tuple[str, int], default_port: str | int | None = None) -> tuple[str, int]:
     """Host and port of an address; IPv6 hosts stand in brackets.
 
-    >>> parse_host_port("[::1]:80"), parse_host_port("tcp://127.0.0.1:80")
-    (('::1', 80), ('127.0.0.1', 80))
+    >>> parse_host_port("[::1]:80"), parse_host_port("tcp://127.0.0.1:80"), parse_host_port("wss://example.com/dask")
+    (('::1', 80), ('127.0.0.1', 80), ('example.com', 443))
 
     Args:
-        address: with or without a scheme; a pair is returned as it is.
+        address: with or without a scheme; a pair is returned as it is. With `ws` and `wss` it may have a path, and has a
+            port by default.
 
     Raises:
         TypeError: the address is neither text nor a pair.
@@ -60,7 +65,10 @@ def parse_host_port(address: str | tuple[str, int], default_port: str | int | No
         return address
     if not isinstance(address, str):
         raise TypeError(f"expected an address as text, not {type(address).__name__}: {address!r}")
-    address = address.rpartition("://")[2]
+    scheme, _, address = address.rpartition("://")
+    if scheme in WEB_PORTS:
+        address = split_path(address)[0]
+        default_port = WEB_PORTS[scheme] if default_port is None else default_port
     host, port_text = address, ""
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
@@ -82,6 +90,16 @@ def parse_host_port(address: str | tuple[str, int], default_port: str | int | No
     if not 0 <= port < 65536:
         raise ValueError(f"port number out of range in address {address!r}")
     return host, port
+
+
+def split_path(location: str) -> tuple[str, str]:
+    """Host and port, and the path behind them, of a location of `ws` or `wss`; "/" at its end does not count.
+
+    >>> split_path("example.com:8786/dask/"), split_path("example.com/")
+    (('example.com:8786', '/dask'), ('example.com', ''))
+    """
+    place, slash, path = location.partition("/")
+    return place, (slash + path).rstrip("/")
 
 
 def unparse_host_port(host: str, port: int | None = None) -> str:
@@ -110,15 +128,19 @@ def full_contact_address(given: str, listening: str) -> str:
     scheme, location = parse_address(listening)
     if "://" in given:
         scheme, given = parse_address(given)
-    if scheme not in ("tcp", "tls"):
+    if scheme not in SOCKET_SCHEMES:
         return unparse_address(scheme, given)
+    path = ""
+    if scheme in WEB_PORTS:
+        given, path = split_path(given)
+        path = path or split_path(location)[1]
     try:
-        host, port = parse_host_port(given, default_port=parse_host_port(location, 0)[1])
+        host, port = parse_host_port(given, default_port=parse_host_port(listening, 0)[1])
         if not host:
             raise ValueError("it has no host")
     except ValueError as error:
         raise ValueError(f"contact_address cannot be {given!r}: {error}") from None
-    return unparse_address(scheme, unparse_host_port(host, port))
+    return unparse_address(scheme, unparse_host_port(host, port) + path)
 
 
 def facing_address(listening: str, peer: str) -> str | None:
@@ -127,9 +149,9 @@ def facing_address(listening: str, peer: str) -> str | None:
     Args:
         listening: the address that the server is bound to.
     """
-    scheme, location = parse_address(listening)
+    scheme = parse_address(listening)[0]
     peer_scheme, there = parse_address(peer)
-    if {scheme, peer_scheme} - {"tcp", "tls"} or parse_host_port(location, 0)[0] not in ("0.0.0.0", "::"):
+    if not {scheme, peer_scheme} <= SOCKET_SCHEMES or parse_host_port(listening, 0)[0] not in ("0.0.0.0", "::"):
         return None
     return unparse_address(scheme, get_backend(peer_scheme).get_local_address_for(there))
 
@@ -178,18 +200,19 @@ def uri_from_host_port(host_arg: str | None, port_arg: int | str | None, default
         ValueError: host and port name two different ports.
     """
     scheme, location = parse_address(host_arg or "")
+    location, path = split_path(location) if scheme in WEB_PORTS else (location, "")
     port = int(port_arg) if port_arg not in (None, "") else None
     named_host, named_port = parse_host_port(location, default_port=-1)
     if named_port == -1:
         named_port = (default_port or 0) if port is None else port
     elif port and named_port != port:
         raise ValueError(f"port number given twice, and differently: {host_arg!r} and {port}")
-    return unparse_address(scheme, unparse_host_port(named_host, named_port))
+    return unparse_address(scheme, unparse_host_port(named_host, named_port) + path)
 
 
 def has_port(host: str | None) -> bool:
     """Whether a host to listen at, as command lines give it, includes a port."""
-    return bool(host) and parse_host_port(parse_address(host or "")[1], default_port=-1)[1] != -1
+    return bool(host) and parse_host_port(normalize_address(host or ""), default_port=-1)[1] != -1
 
 
 def address_from_user_args(
@@ -207,8 +230,10 @@ def address_from_user_args(
         host: perhaps with scheme and port; empty for all interfaces.
         interface: name of a network interface, instead of `host`.
         protocol: scheme, with or without `://`; counts rather than one that `host` has.
-        peer: an address that must be reachable from the result, if there is no host.
-        security: `Security`; if it requires encryption, the scheme is "tls" unless `protocol` names another.
+        peer: an address that must be reachable from the result, if there is no host, and that the result has its scheme
+            from, if neither `host` nor `protocol` names one.
+        security: `Security`; if it requires encryption, the scheme is "tls", or "wss" for a peer of WebSockets, unless
+            `protocol` names another.
 
     Raises:
         ValueError: the arguments contradict each other, or there is no such interface.
@@ -216,7 +241,9 @@ def address_from_user_args(
     if protocol:
         protocol = protocol.partition("://")[0]
     elif getattr(security, "require_encryption", None):
-        protocol = "tls"
+        protocol = "wss" if peer and parse_address(peer)[0] in WEB_PORTS else "tls"
+    elif peer and (interface or host) and "://" not in (host or "") and parse_address(peer)[0] in SOCKET_SCHEMES:
+        protocol = parse_address(peer)[0]
     if protocol == "inproc":
         if any((host, port, interface)):
             raise ValueError(f"inproc takes no host, port or interface (host={host!r}, port={port!r})")

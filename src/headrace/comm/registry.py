@@ -62,7 +62,13 @@ class Backend(ABC):
 backends: dict[str, Backend] = {}
 #: Group of the entry points by which installed packages offer transports; each loads what makes a `Backend`.
 ENTRY_POINTS = "distributed.comm.backends"
-_modules = {"tcp": "headrace.comm.tcp", "tls": "headrace.comm.tls", "inproc": "headrace.comm.inproc"}
+_modules = {
+    "tcp": "headrace.comm.tcp",
+    "tls": "headrace.comm.tls",
+    "ws": "headrace.comm.websockets.ws",
+    "wss": "headrace.comm.websockets.wss",
+    "inproc": "headrace.comm.inproc",
+}
 
 
 def get_backend(scheme: str) -> Backend:

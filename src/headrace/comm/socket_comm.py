@@ -1,6 +1,6 @@
 """Comms over sockets: asyncio protocols that read large frames into their final memory and write without joining.
 
-Knows nothing of how sockets are connected: see `tcp` and `tls`.
+Knows nothing of how sockets are connected: see `tcp`, `tls` and `websockets`.
 """
 
 from __future__ import annotations
@@ -242,6 +242,11 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
             drain.set_result(None)
 
     # -- handshake
+
+    @property
+    def opened(self) -> bool:
+        """Whether there has been a connection."""
+        return self._transport is not None
 
     @property
     def handshake_begun(self) -> bool:

@@ -35,6 +35,9 @@ class SocketConnector(Connector):
     """Connects to `host:port`."""
 
     scheme = "tcp"
+    #: The scheme that encrypts, for messages.
+    encrypted = "tls"
+    comm_class: type[SocketComm] = SocketComm
 
     def ssl_context(self, location: str, connection_args: dict[str, Any]) -> ssl.SSLContext | None:
         """The context to connect with, if any.
@@ -45,35 +48,23 @@ class SocketConnector(Connector):
         if connection_args.get("require_encryption"):
             raise EncryptionRequiredError(
                 f"encryption is required by the configuration or Security object: refusing to connect to "
-                f"{self.scheme}://{location}; use a tls:// address"
+                f"{self.scheme}://{location}; use a {self.encrypted}:// address"
             )
         return None
 
     async def connect(self, address: str, deserialize: bool = True, **connection_args: Any) -> Comm:
         """Connect to a host and a port, once."""
-        host, port = parse_host_port(address)
         context = self.ssl_context(address, connection_args)
-        if host in ("", "0.0.0.0"):
-            host = "127.0.0.1"
         options = CommOptions.from_config()
-        arguments = dict(connection_args.get("extra_conn_args") or {})
-        if context is not None:
-            arguments.setdefault("server_hostname", host)
-        comm: SocketComm | None = None
+        comm = self.comm_class(
+            self.scheme,
+            deserialize=deserialize,
+            max_frame_bytes=options.max_frame_bytes,
+            compression=options.compression,
+            share_memory=options.share_memory and context is None,
+        )
         try:
-            _, comm = await asyncio.get_running_loop().create_connection(
-                lambda: SocketComm(
-                    self.scheme,
-                    deserialize=deserialize,
-                    max_frame_bytes=options.max_frame_bytes,
-                    compression=options.compression,
-                    share_memory=options.share_memory and context is None,
-                ),
-                host,
-                port,
-                ssl=context,
-                **arguments,
-            )
+            await self.open(comm, address, context, dict(connection_args.get("extra_conn_args") or {}))
             await comm.shake_hands()
         except ssl.SSLError as error:
             raise FatalCommClosedError(f"TLS with {self.scheme}://{address} failed: {error}") from error
@@ -85,28 +76,54 @@ class SocketConnector(Connector):
             if isinstance(error.__cause__, ssl.SSLError):  # an alert: TLS 1.3 looks at our certificate last of all
                 text = f"{self.scheme}://{address} refused this end's certificate: {error.__cause__}"
                 raise FatalCommClosedError(text) from error
-            if comm is not None and not comm.handshake_begun:
-                raise DroppedError(
-                    f"{self.scheme}://{address} closes connections once TLS is agreed on: most likely it does not "
-                    "accept this end's certificate; both ends need certificates of an authority that the other knows "
-                    "(tls_ca_file)"
-                ) from error
+            if comm.opened and not comm.handshake_begun:
+                raise dropped(f"{self.scheme}://{address}") from error
             raise
         except BaseException:
-            if comm is not None:
-                comm.abort()
+            comm.abort()
             raise
         return comm
+
+    async def open(
+        self, comm: SocketComm, address: str, context: ssl.SSLContext | None, arguments: dict[str, Any]
+    ) -> None:
+        """Connect a comm that has no connection yet, without waiting for the other side's handshake.
+
+        Args:
+            address: without `scheme://`.
+            arguments: `extra_conn_args` of a `Security`.
+
+        Raises:
+            OSError: the connection cannot be made.
+        """
+        host, port = parse_host_port(address)
+        if host in ("", "0.0.0.0"):
+            host = "127.0.0.1"
+        if context is not None:
+            arguments.setdefault("server_hostname", host)
+        await asyncio.get_running_loop().create_connection(lambda: comm, host, port, ssl=context, **arguments)
+
+
+def dropped(address: str) -> DroppedError:
+    """What a peer's closing right after TLS means."""
+    return DroppedError(
+        f"{address} closes connections once TLS is agreed on: most likely it does not accept this end's certificate; both "
+        "ends need certificates of an authority that the other knows (tls_ca_file)"
+    )
 
 
 class SocketListener(BaseListener):
     """Accepts connections at `host:port`."""
 
     scheme = "tcp"
+    #: The scheme that encrypts, for messages.
+    encrypted = "tls"
+    comm_class: type[SocketComm] = SocketComm
 
     def __init__(self, location: str, handle_comm: HandleComm, deserialize: bool = True, **listen_args: Any) -> None:
         super().__init__()
         self._host, self._port = parse_host_port(location, 0)
+        self._path = ""
         self._handle_comm = handle_comm
         self._deserialize = deserialize
         self._listen_args = listen_args
@@ -126,7 +143,7 @@ class SocketListener(BaseListener):
         if listen_args.get("require_encryption"):
             raise RuntimeError(
                 f"encryption is required by the configuration or Security object: refusing to listen at "
-                f"{self.scheme}://{location}; use a tls:// address"
+                f"{self.scheme}://{location}; use a {self.encrypted}:// address"
             )
         return None
 
@@ -138,17 +155,20 @@ class SocketListener(BaseListener):
         try:
             sockets = await bound_sockets(self._host, self._port)
             bound_host, bound_port = sockets[0].getsockname()[:2]
-            self.listen_address = f"{self.scheme}://{unparse_host_port(bound_host, bound_port)}"
+            self.listen_address = self._address(bound_host, bound_port)
             for one in sockets:
                 self._acceptors.append(await self._acceptor(one))
         except OSError as error:
             self.stop()
             for one in sockets:
                 one.close()
-            text = f"cannot listen at {self.scheme}://{unparse_host_port(self._host, self._port)}: {error}"
+            text = f"cannot listen at {self._address(self._host, self._port)}: {error}"
             raise OSError(error.errno, text) from error
         contact = get_ip() if bound_host == "0.0.0.0" else get_ipv6() if bound_host == "::" else bound_host
-        self.contact_address = f"{self.scheme}://{unparse_host_port(contact, bound_port)}"
+        self.contact_address = self._address(contact, bound_port)
+
+    def _address(self, host: str, port: int) -> str:
+        return f"{self.scheme}://{unparse_host_port(host, port)}{self._path}"
 
     def stop(self) -> None:
         """Accept no more connections, and drop those that have not shaken hands."""
@@ -160,20 +180,24 @@ class SocketListener(BaseListener):
     async def _acceptor(self, sock: socket.socket) -> Acceptor | asyncio.Server:
         if sys.platform == "win32":  # its event loop cannot tell when a socket is readable
             return await asyncio.get_running_loop().create_server(
-                self._make_comm, sock=sock, ssl=self._context, backlog=self._options.socket_backlog
+                self._make_protocol, sock=sock, ssl=self._context, backlog=self._options.socket_backlog
             )
         return Acceptor(
             sock,
             self.listen_address,
-            self._make_comm,
+            self._make_protocol,
             context=self._context,
             backlog=self._options.socket_backlog,
             timeout=self._options.connect_timeout,
             complaints=self._complaints,
         )
 
+    def _make_protocol(self) -> asyncio.BaseProtocol:
+        """What the loop gets for each connection; it calls `_on_connected` once packets can be exchanged."""
+        return self._make_comm()
+
     def _make_comm(self) -> SocketComm:
-        return SocketComm(
+        return self.comm_class(
             self.scheme,
             deserialize=self._deserialize,
             max_frame_bytes=self._options.max_frame_bytes,

@@ -16,6 +16,30 @@ _REMEDY = (
 )
 
 
+def connecting_context(scheme: str, location: str, connection_args: dict[str, Any]) -> ssl.SSLContext:
+    """The context to connect with.
+
+    Raises:
+        MissingCertificatesError: there is none.
+    """
+    context = connection_args.get("ssl_context")
+    if not isinstance(context, ssl.SSLContext):
+        raise MissingCertificatesError(f"no certificates to connect to {scheme}://{location} with: {_REMEDY}")
+    return context
+
+
+def listening_context(scheme: str, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext:
+    """The context to listen with.
+
+    Raises:
+        TypeError: there is none.
+    """
+    context = listen_args.get("ssl_context")
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"no certificates to listen at {scheme}://{location} with: {_REMEDY}")
+    return context
+
+
 class TLSConnector(SocketConnector):
     """Connects to `host:port` with TLS."""
 
@@ -23,10 +47,7 @@ class TLSConnector(SocketConnector):
 
     def ssl_context(self, location: str, connection_args: dict[str, Any]) -> ssl.SSLContext | None:
         """The context to connect with."""
-        context = connection_args.get("ssl_context")
-        if not isinstance(context, ssl.SSLContext):
-            raise MissingCertificatesError(f"no certificates to connect to tls://{location} with: {_REMEDY}")
-        return context
+        return connecting_context(self.scheme, location, connection_args)
 
 
 class TLSListener(SocketListener):
@@ -36,10 +57,7 @@ class TLSListener(SocketListener):
 
     def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
         """The context to listen with."""
-        context = listen_args.get("ssl_context")
-        if not isinstance(context, ssl.SSLContext):
-            raise TypeError(f"no certificates to listen at tls://{location} with: {_REMEDY}")
-        return context
+        return listening_context(self.scheme, location, listen_args)
 
 
 class TLSBackend(TCPBackend):

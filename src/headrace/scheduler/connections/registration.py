@@ -10,7 +10,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
-from headrace.comm.addressing import normalize_address, parse_address, parse_host_port
+from headrace.comm.addressing import SOCKET_SCHEMES, normalize_address, parse_address, parse_host_port
 from headrace.comm.registry import get_backend
 from headrace.common.status import Status
 from headrace.exceptions import BadRequestError
@@ -35,9 +35,9 @@ def checked_address(given: object, what: str) -> str:
         raise BadRequestError(f"{what} must be an address such as 'tcp://host:9000', not {_short(given)}")
     try:
         address = normalize_address(given)
-        scheme, location = parse_address(address)
+        scheme = parse_address(address)[0]
         get_backend(scheme)
-        if scheme in ("tcp", "tls") and not parse_host_port(location)[0]:
+        if scheme in SOCKET_SCHEMES and not parse_host_port(address)[0]:
             raise ValueError("it has no host")
     except ValueError as error:
         raise BadRequestError(f"{what} must be an address such as 'tcp://host:9000', not {given!r}: {error}") from None
