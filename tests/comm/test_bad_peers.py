@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import aiohttp
 import pytest
 
 from headrace.comm import Comm, CommClosedError, Listener, ProtocolVersionError, connect, handshake, listen
@@ -49,6 +50,8 @@ async def serving(transport: Transport) -> AsyncIterator[tuple[Server, Listener]
 
 async def stranger(transport: Transport, listener: Listener, data: bytes, eof: bool = False) -> bytes:
     """Send bytes and return what comes back until the connection ends."""
+    if transport.scheme in ("ws", "wss"):
+        return await web_stranger(transport, listener, data, eof)
     host, port = listener.contact_address.rpartition("//")[2].split(":")
     reader, writer = await asyncio.open_connection(host, int(port), ssl=transport.connect_args.get("ssl_context"))
     try:
@@ -64,6 +67,27 @@ async def stranger(transport: Transport, listener: Listener, data: bytes, eof: b
         return b""
     finally:
         writer.close()
+
+
+async def web_stranger(transport: Transport, listener: Listener, data: bytes, eof: bool) -> bytes:
+    """The same in a message on a WebSocket; with `eof`, the connection then ends without a farewell."""
+    answers = b""
+    context = transport.connect_args.get("ssl_context", True)
+    async with (
+        asyncio.timeout(20),
+        aiohttp.ClientSession() as session,
+        session.ws_connect(listener.contact_address, ssl=context) as websocket,
+    ):
+        await websocket.send_bytes(data)
+        if eof:
+            await websocket.receive()  # its handshake
+            websocket._response.close()
+            return b""
+        async for message in websocket:
+            if message.type is not aiohttp.WSMsgType.BINARY:
+                break
+            answers += message.data
+    return answers
 
 
 async def connections_gone(listener: Listener) -> None:
