@@ -39,7 +39,7 @@ IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix", "show", "use_xh
     help="Port to listen on, range of ports, or one port for each protocol (default: 8786, else any)",
 )
 @click.option("--interface", type=str, default=None, help="Network interface to listen on, such as 'eth0' or 'lo'")
-@click.option("--protocol", type=str, default=None, help="tcp or tls, or several such as tcp,tls")
+@click.option("--protocol", type=str, default=None, help="tcp, tls, ws or wss, or several such as tcp,ws")
 @tls_options
 @dashboard_options(":8787")
 @click.option("--jupyter/--no-jupyter", default=False, help="Not offered: start Jupyter beside the scheduler")

@@ -50,7 +50,7 @@ IGNORED = ("dashboard_address", "dashboard", "dashboard_prefix")
     "--host", type=str, default=None, help="Host to listen on; found from the scheduler's address if not given"
 )
 @click.option("--interface", type=str, default=None, help="Network interface to listen on, such as 'eth0' or 'lo'")
-@click.option("--protocol", type=str, default=None, help="tcp or tls")
+@click.option("--protocol", type=str, default=None, help="tcp, tls, ws or wss")
 @click.option("--nthreads", type=int, default=0, help="Threads per worker (default: CPUs / workers)")
 @click.option(
     "--nworkers", type=str, default=None, help="Workers, each in a process of its own; 'auto' from the CPUs; -1 for all"
@@ -204,14 +204,15 @@ def _where(given: dict[str, Any]) -> dict[str, Any]:
 
 def _parts(address: str) -> tuple[str, str | None, str]:
     """Protocol, host and port of an address to listen on."""
-    from headrace.comm.addressing import parse_address, parse_host_port
+    from headrace.comm.addressing import WEB_PORTS, parse_address, parse_host_port, split_path, unparse_host_port
 
     try:
         protocol, location = parse_address(address)
-        host, port = parse_host_port(location, 0)
+        host, port = parse_host_port(address, 0)
+        path = split_path(location)[1] if protocol in WEB_PORTS else ""
     except ValueError as error:
         raise click.BadParameter(f"--listen-address: {error}") from error
-    return protocol, host or None, str(port)
+    return protocol, (unparse_host_port(host) + path if path else host) or None, str(port)
 
 
 def _port(text: str) -> Any:

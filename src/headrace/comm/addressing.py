@@ -54,8 +54,8 @@ def parse_host_port(address: str | tuple[str, int], default_port: str | int | No
     (('::1', 80), ('127.0.0.1', 80), ('example.com', 443))
 
     Args:
-        address: with or without a scheme; a pair is returned as it is. With `ws` and `wss` it may have a path, and has a
-            port by default.
+        address: with or without a scheme; a pair is returned as it is. With `ws` and `wss` it may have a path, and
+            has a port by default.
 
     Raises:
         TypeError: the address is neither text nor a pair.

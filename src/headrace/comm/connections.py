@@ -378,7 +378,7 @@ async def connect(
     """Connect, trying again until it works or the time is over, since the other side may still be starting.
 
     Args:
-        addr: `tcp://host:port`, `tls://host:port` or `inproc://…`.
+        addr: `tcp://host:port`, `tls://host:port`, `ws://host:port/path`, `wss://host:port/path` or `inproc://…`.
         timeout: seconds or text such as "5s"; `None` means `distributed.comm.timeouts.connect`.
         handshake_overrides: accepted for compatibility.
         retry_refused: whether to try again where nothing listens; false for a peer that has been there before.
@@ -434,7 +434,8 @@ def listen(addr: str, handle_comm: HandleComm, deserialize: bool = True, **kwarg
     """A listener at an address, which starts when it is awaited or used with `async with`.
 
     Args:
-        addr: `tcp://host:port` (port 0 or none: any free one; host empty: all interfaces), `tls://…`, `inproc://`.
+        addr: `tcp://host:port` (port 0 or none: any free one; host empty: all interfaces), `tls://…`, `ws://…`,
+            `wss://…`, `inproc://`.
         handle_comm: awaited in a task for each connection, after the handshake.
         kwargs: what `Security.get_listen_args` gives.
     """

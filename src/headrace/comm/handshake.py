@@ -123,7 +123,7 @@ def _looks_like_tls(seen: bytes) -> bool:
 def _describe(seen: bytes) -> str:
     first = seen[:60]
     if first[:4] in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE") or first.startswith(b"HTTP/"):
-        return "it looks like HTTP (this port is not for browsers)"
+        return "it looks like HTTP (this port is not for browsers; use a ws:// address on both sides, or on neither)"
     if _looks_like_tls(first):
         return "it looks like TLS (use a tls:// address on both sides, or on neither)"
     return f"it began with {first!r}"

@@ -107,8 +107,8 @@ class SocketConnector(Connector):
 def dropped(address: str) -> DroppedError:
     """What a peer's closing right after TLS means."""
     return DroppedError(
-        f"{address} closes connections once TLS is agreed on: most likely it does not accept this end's certificate; both "
-        "ends need certificates of an authority that the other knows (tls_ca_file)"
+        f"{address} closes connections once TLS is agreed on: most likely it does not accept this end's certificate; "
+        "both ends need certificates of an authority that the other knows (tls_ca_file)"
     )
 
 

@@ -39,8 +39,9 @@ class LocalCluster(SpecCluster):
         silence_logs: level below which the loggers are silent while the cluster lives; `None` leaves them alone.
         asynchronous: for use with `async with` and `await`.
         security: a `Security`, or True for new temporary certificates.
-        protocol: "tcp", "tls" or "inproc"; by default as `host`, `security` and `processes` suggest. Threads of this
-            process are reached in memory alone unless an address is asked for, by a host, an interface or a port.
+        protocol: "tcp", "tls", "ws", "wss" or "inproc"; by default as `host`, `security` and `processes` suggest.
+            Threads of this process are reached in memory alone unless an address is asked for, by a host, an interface
+            or a port.
         interface: network interface to listen on, instead of `host`.
         worker_class: class of the workers.
         scheduler_kwargs: more keywords for the Scheduler.
@@ -114,7 +115,7 @@ class LocalCluster(SpecCluster):
             "memory_limit": share_of_memory(worker_kwargs.get("memory_limit", "auto"), count, threads),
         }
         cls = worker_class or _default_worker_class(processes)
-        if protocol == "tcp" and _is_nanny(cls) and _must_allow_reading():
+        if protocol in ("tcp", "ws") and _is_nanny(cls) and _must_allow_reading():
             allow_reading(os.getpid())
             worker_kwargs["env"] = {**(worker_kwargs.get("env") or {}), READER: str(os.getpid())}
         worker = {"cls": cls, "options": worker_kwargs}

@@ -24,8 +24,8 @@ WebSocket: TypeAlias = ClientWebSocketResponse | WebSocketResponse
 
 #: Longest message that is accepted.
 MAX_MESSAGE_BYTES = 64 << 20
-#: Longest message that is sent, whatever the settings say: aiohttp copies messages a few times, and memory for longer ones
-#: comes fresh from the system each time (measured, 100 MB on loopback: 84 ms in messages of 1 MiB, 700 ms of 8 MiB).
+#: Longest message that is sent, whatever the settings say: aiohttp copies messages a few times, and memory for longer
+#: ones comes fresh from the system each time (measured, 100 MB on loopback: 84 ms in messages of 1 MiB, 700 ms of 8).
 SENT_BYTES = 1 << 20
 #: Small pieces are joined to messages of about this length.
 JOINED_BYTES = 64 * 1024

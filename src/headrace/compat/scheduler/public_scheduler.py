@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from headrace.comm import get_address_host
+from headrace.comm import get_address_host, get_address_host_port
 from headrace.common.display.cluster_html import SHOWN, render_scheduler
 from headrace.common.display.html import badge
 from headrace.common.keys import Key, to_wire
@@ -65,8 +65,8 @@ class Scheduler(SchedulerState):
     Await it, or use it in `async with`, to start it; `await scheduler.finished()` waits until it has closed.
 
     Args:
-        host, port, protocol, interface: where to listen; port 0 takes any free one. `protocol` is "tcp", "tls" or
-            "inproc".
+        host, port, protocol, interface: where to listen; port 0 takes any free one. `protocol` is "tcp", "tls",
+            "ws", "wss" or "inproc".
         contact_address: the address that workers and clients are told, if not the one listened on;
             `distributed.scheduler.contact-address` by default.
         validate: check the state's invariants after every event (slow; for tests).
@@ -549,8 +549,7 @@ class Scheduler(SchedulerState):
         if service_name == "nanny":
             if not record.nanny or protocol:
                 return record.nanny
-            host, _, number = record.nanny.partition("://")[2].rpartition(":")
-            return host, int(number)
+            return get_address_host_port(record.nanny)
         port = record.services.get(service_name)
         if port is None:
             return None

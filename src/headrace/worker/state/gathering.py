@@ -58,7 +58,7 @@ def choose_holder(state: WorkerCore, free: list[str]) -> str:
 
 
 def host_of(address: str) -> str:
-    """The part of an address before the port."""
+    """The part of an address before the port and what follows."""
     return address.rpartition(":")[0]
 
 

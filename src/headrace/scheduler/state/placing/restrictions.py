@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SAMPLE = 20
 #: Distinct demands that are remembered.
 REMEMBERED = 10_000
+#: Schemes of addresses that may be left out where workers are named.
+_SCHEMES = ("tcp", "tls", "inproc", "ws", "wss")
 #: Addresses of a machine's own network.
 LOOPBACK = ("127.0.0.1", "::1")
 
@@ -82,7 +84,7 @@ def forget_allowed(state: SchedulerCore) -> None:
 
 def workers_named(state: SchedulerCore, name: str) -> list[WorkerState]:
     """Workers by address (with or without its protocol), name, host or the host's name, and these with a port."""
-    for address in (state.aliases.get(name, name), f"tcp://{name}", f"tls://{name}", f"inproc://{name}"):
+    for address in (state.aliases.get(name, name), *(f"{scheme}://{name}" for scheme in _SCHEMES)):
         worker = state.workers.get(address)
         if worker is not None:
             return [worker]
@@ -95,7 +97,7 @@ def workers_named(state: SchedulerCore, name: str) -> list[WorkerState]:
         worker
         for worker in state.workers.values()
         if worker.address.startswith(scheme)
-        and worker.address.rpartition(":")[2] == port
+        and worker.address.rpartition(":")[2].partition("/")[0] == port
         and _is_on(worker, host.strip("[]"))
     ]
 

@@ -182,8 +182,9 @@ class WorkerState:
     @property
     def host(self) -> str:
         """The host part of its address."""
-        location = self.address.partition("://")[2]
-        return location.rpartition(":")[0].strip("[]") if "/" not in location else location.split("/")[0]
+        place = self.address.partition("://")[2].partition("/")[0]  # `inproc` and WebSockets have more behind it
+        host, colon, _ = place.rpartition(":")
+        return (host if colon and not place.endswith("]") else place).strip("[]")
 
     def on_metrics(self, metrics: dict[str, Any], now: float, recent_to_old: float) -> None:
         """Take the readings of a heartbeat.
