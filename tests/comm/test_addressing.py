@@ -195,3 +195,42 @@ def test_an_address_to_be_told(given: str, listening: str, expected: str) -> Non
 def test_no_address_to_be_told(given: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="contact_address"):
         full_contact_address(given, "tcp://127.0.0.1:9000")
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("ws://127.0.0.1:8786", ("127.0.0.1", 8786)),
+        ("ws://127.0.0.1", ("127.0.0.1", 80)),
+        ("wss://127.0.0.1/dask/", ("127.0.0.1", 443)),
+        ("wss://[::1]:9000/dask/a", ("::1", 9000)),
+    ],
+)
+def test_addresses_of_websockets(address: str, place: tuple[str, int]) -> None:
+    scheme, _, location = address.partition("://")
+    assert parse_address(address) == (scheme, location)
+    assert normalize_address(address) == unparse_address(scheme, location) == address
+    assert get_address_host_port(address) == parse_host_port(address) == place
+    assert get_address_host(address) == place[0]
+    assert resolve_address(address.replace("127.0.0.1", "localhost")) == address.rstrip("/")
+    assert get_local_address_for(address) == unparse_address(scheme, unparse_host_port(place[0]))
+
+
+def test_paths_of_websockets() -> None:
+    assert uri_from_host_port("ws://127.0.0.1/a", 8786, None) == "ws://127.0.0.1:8786/a"
+    assert full_contact_address("ws://gateway/b", "ws://10.0.0.1:9000/a") == "ws://gateway:9000/b"
+    assert full_contact_address("gateway:80", "ws://10.0.0.1:9000/a") == "ws://gateway:80/a"
+    assert facing_address("ws://0.0.0.0:9000", "wss://127.0.0.1:80/a") == "ws://127.0.0.1"
+    assert facing_address("ws://10.0.0.1:9000", "ws://127.0.0.1:80/a") is None
+    with pytest.raises(ValueError, match="malformed"):
+        parse_host_port("tcp://127.0.0.1:80/a")
+
+
+def test_listening_as_the_peer_does() -> None:
+    encrypted = Security(require_encryption=True)
+    assert address_from_user_args(host="127.0.0.1", peer="ws://127.0.0.1:80/a") == "ws://127.0.0.1:0"
+    assert address_from_user_args(host="tcp://127.0.0.1", peer="ws://127.0.0.1:80") == "tcp://127.0.0.1:0"
+    assert address_from_user_args(peer="ws://127.0.0.1:80/a") == "ws://127.0.0.1:0"
+    assert address_from_user_args(host="127.0.0.1", peer="inproc://127.0.0.1/1/1") == "tcp://127.0.0.1:0"
+    assert address_from_user_args(peer="wss://127.0.0.1:80", security=encrypted) == "wss://:0"
+    assert address_from_user_args(peer="tls://127.0.0.1:80", security=encrypted) == "tls://:0"

@@ -172,3 +172,22 @@ def test_the_documented_names_are_the_same_objects() -> None:
     assert distributed.comm.addressing.addr_from_args(ip="10.0.0.1", port=1) == "tcp://10.0.0.1:1"
     assert isinstance(get_backend("tls"), distributed.comm.tcp.TLSBackend)
     assert ensure_ip("127.0.0.1") == "127.0.0.1"
+
+
+def test_the_module_of_websockets() -> None:
+    import distributed.comm.ws as module
+
+    assert isinstance(get_backend("ws"), module.WSBackend)
+    assert isinstance(get_backend("wss"), module.WSSBackend)
+    assert isinstance(get_backend("ws"), module.BaseTCPBackend)
+    assert isinstance(get_backend("ws").get_connector(), module.WSConnector)
+    assert issubclass(module.WSSListener, module.WSListener)
+    assert 0 < module.BIG_BYTES_SHARD_SIZE <= module.MAX_MESSAGE_SIZE
+    assert module.logger.name == "distributed.comm.ws"
+
+
+def test_a_module_of_the_interface_is_found_whatever_was_imported_before() -> None:
+    import headrace.comm.tcp
+    from distributed.comm import tcp as found
+
+    assert found is tcp is not headrace.comm.tcp

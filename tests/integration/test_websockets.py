@@ -56,12 +56,13 @@ class Proxy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
 
     def start(self, upstream: str) -> str:
         """Begin to pass connections on; returns the address to use instead."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = self.port
         where = upstream.rpartition("//")[2]
         configuration = self.folder / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(folder=self.folder, port=port, upstream=where))
@@ -200,8 +201,14 @@ async def test_a_proxy_that_ends(proxy: Proxy) -> None:
         address = proxy.start(scheduler.address)
         async with Client(address, asynchronous=True) as client:
             assert await client.submit(abs, -1) == 1
+            future = client.submit(abs, -2)
+            assert await future == 2
             proxy.stop()
             await async_poll_for(lambda: client.status != "running", 20)
+            assert proxy.start(scheduler.address) == address
+            await async_poll_for(lambda: client.status == "running", 20)
+            assert await client.submit(abs, -3) == 3
+            assert await future == 2
 
 
 @pytest.mark.slow

@@ -364,6 +364,7 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
         for part in ("key", "cert")
     },
     f"{C}.max-frame-bytes": ("1MiB", lambda: CommOptions.from_config().max_frame_bytes, 1 << 20),
+    f"{C}.websockets.shard": ("10kiB", lambda: CommOptions.from_config().websocket_message_bytes, 10 << 10),
     f"{C}.same-machine-memory": ("false", lambda: CommOptions.from_config().share_memory, False),
     "distributed.diagnostics.computations.max-history": ("5", lambda: _state().computations_kept, 5),
     "distributed.diagnostics.computations.nframes": ("3", _frames, 3),

@@ -9,6 +9,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+#: Stands for an attribute that is not there.
+_ABSENT = object()
+
 
 class PackageModule(ModuleType):
     """A base for modules with a class of their own. Pickles them by name: cloudpickle only knows plain modules."""
@@ -56,16 +59,17 @@ def names_before(package: str, home: str, own: Mapping[str, str] | None = None) 
             return load_own(name)
         if name.startswith("__"):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        try:
-            return getattr(import_module(home), name)
-        except AttributeError:
-            pass
+        found = getattr(import_module(home), name, _ABSENT)
+        if found is not _ABSENT and not isinstance(found, ModuleType):
+            return found
         for parent in (package, home):
             try:
                 return import_module(f"{parent}.{name}")
             except ModuleNotFoundError as error:
                 if error.name != f"{parent}.{name}":
                     raise
+        if found is not _ABSENT:
+            return found
         public = ".".join(["distributed", *package.split(".")[2:]])  # below headrace.compat
         if name == "logger":
             return logging.getLogger(public)

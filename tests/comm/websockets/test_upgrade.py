@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -196,3 +198,23 @@ async def test_headers_for_a_proxy() -> None:
     finally:
         server.close()
         await server.wait_closed()
+
+
+def test_a_process_that_has_connected_may_fork() -> None:
+    """Its child ends in good order: no host was looked up in libuv's threads."""
+    script = """
+import os, sys, uvloop
+from headrace.comm import connect, listen
+async def handle(comm): ...
+async def main():
+    async with await listen("ws://127.0.0.1:0", handle) as listener:
+        comm = await connect(listener.contact_address)
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        await comm.close()
+uvloop.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
