@@ -25,8 +25,8 @@ WebSocket: TypeAlias = ClientWebSocketResponse | WebSocketResponse
 #: Longest message that is accepted.
 MAX_MESSAGE_BYTES = 64 << 20
 #: Longest message that is sent, whatever the settings say, and to which small pieces are joined. aiohttp copies a
-#: message a few times, and memory for longer ones comes fresh from the system each time (measured, 100 MB on loopback: 93 ms in
-#: messages of 64 KiB, 350 to 700 ms of 1 or 8 MiB, during which the loop stood still for 100 to 400 ms).
+#: message a few times, and memory for longer ones comes fresh from the system each time (measured, 100 MB on
+#: loopback: 93 ms in messages of 64 KiB, 350 to 700 ms of 1 or 8 MiB, with the loop held up for 100 to 400 ms).
 SENT_BYTES = 64 * 1024
 #: Seconds that a closing end waits for the other's agreement, and for the last bytes to leave afterwards.
 CLOSE_SECONDS = 2.0
