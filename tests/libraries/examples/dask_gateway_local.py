@@ -42,6 +42,9 @@ async def use(address):
                 await client.wait_for_workers(2, timeout=100)
                 assert await client.submit(sum, [1, 2]) == 3
                 assert len(set((await client.run(os.getpid)).values())) == 2
+                async with aiohttp.ClientSession() as session, session.get(cluster.dashboard_link) as page:
+                    assert page.status == 200, page  # by way of the gateway's proxy, which knows it by another path
+                    assert "<html" in await page.text()
                 await cluster.adapt(minimum=1, maximum=2)
                 assert sum(await client.gather(client.map(abs, range(-9, 1)))) == 45
         assert await gateway.list_clusters() == []
