@@ -91,6 +91,14 @@ async def test_what_a_worker_leaves_behind(client: Client, s: Scheduler, a: Work
     del running
 
 
+@gen_cluster(client=True)
+async def test_restarts(client: Client, s: Scheduler, a: Worker, b: Worker) -> None:
+    await s.restart_workers([a.address], client=client.id, wait_for_workers=False)
+    event = {"action": "restart-workers", "workers": [a.address], "client": client.id}
+    assert event in logged(s, "all")
+    assert {"action": "closing-worker", "reason": "restart of a worker without nanny"} in logged(s, a.address)
+
+
 @gen_cluster(client=True, nthreads=[])
 async def test_a_subscription_that_is_not_awaited(client: Client, s: Scheduler) -> None:
     heard: list[Any] = []

@@ -77,7 +77,7 @@ class Verdicts:
             self.remove_dead(worker, reason)
             return
         if worker.status is Status.running:
-            self.shell.change_worker_status(worker, Status.paused.name)
+            self.core.set_worker_status(worker, Status.paused.name, self.shell.now())
             self.shell.flush()
         loop = asyncio.get_running_loop()
         self._timers[address] = loop.call_later(VERDICT_SECONDS, self.remove_dead, worker, reason)

@@ -138,6 +138,8 @@ class Restarts:
             *[self._restart_one(worker, timeout, wait_for_workers) for worker in chosen.values()]
         )
         results = dict(zip(chosen, answers, strict=True))
+        addresses = [worker.address for worker in chosen.values()]
+        self.shell.log_event("all", {"action": "restart-workers", "workers": addresses, "client": client})
         late = [chosen[name].address for name, answer in results.items() if answer not in ("OK", "no nanny")]
         if late and on_error == "raise":
             raise TimeoutError(

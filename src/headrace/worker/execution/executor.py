@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from threading import get_ident
 from time import monotonic, thread_time
-from time import time as now_of_day
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -400,7 +400,7 @@ class TaskExecutor:
 
     def _succeed(self, run: TaskRun, value: object, start: float, thread: int) -> None:
         """Report a result; `start` by the monotonic clock."""
-        stop = now_of_day()
+        stop = time.time()
         began = stop - (monotonic() - start)
         if run.actor:
             kind = type_name_of(value)
@@ -483,7 +483,7 @@ class TaskExecutor:
             return
         events: list[ShellEvent] = []
         done, store, runs = self._done, self._memory.store, self._runs
-        activities, now = self._activities, now_of_day()
+        activities, now = self._activities, time.time()
         head: str | None = None
         sums: GroupSums | None = None
         while done:
@@ -631,7 +631,7 @@ def _load(run: TaskRun, values: SpilledValues) -> dict[Key, Any]:
 
 def _span(start: float) -> tuple[float, float]:
     """When something began, by the monotonic clock, and now, as times of day that are as far apart as it took."""
-    stop = now_of_day()
+    stop = time.time()
     return (stop - (monotonic() - start) if start else stop), stop
 
 
