@@ -1,0 +1,157 @@
+"""What Kubernetes' operator, helm's charts, gateways and Jupyter's extension ask of a cluster, as they ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import headrace
+from headrace import Client, LocalCluster
+from headrace.testing.helpers.log_reading import wait_for_log_line
+from headrace.testing.helpers.polling import poll_for
+
+pytestmark = pytest.mark.slow
+
+SOURCE = Path(headrace.__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def fetch(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """Status and text of an answer; a body is sent as JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    kind = {} if body is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {**kind, **(headers or {})})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        return fetch(port, "/health") == (200, "ok")
+    except OSError:
+        return False
+
+
+@contextmanager
+def program(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of headrace, which ends well when it is told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headrace.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **(env or {})},
+    )
+    try:
+        yield process
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        output, _ = process.communicate()
+        print(output.decode())
+
+
+def test_kubernetes_operator() -> None:
+    """The operator's own commands: the pod is ready once /health answers; then it scales by /api/v1."""
+    port, http, worker_http = free_port(), free_port(), free_port()
+    where = ("--host", "0.0.0.0", "--port", str(port), "--dashboard-address", f":{http}")
+    with program("scheduler", *where) as scheduler:
+        poll_for(lambda: is_healthy(http), timeout=60)  # the readiness and liveness probes
+        names = ["default-worker-1", "default-worker-2"]
+        # the operator writes the worker's port without a colon
+        first = ("--name", names[0], "--dashboard", "--dashboard-address", str(worker_http))
+        second = ("--name", names[1], "--dashboard", "--dashboard-address", "0")
+        address = f"tcp://127.0.0.1:{port}"
+        with (
+            program("worker", address, "--nthreads", "1", *first),
+            program("worker", address, "--nthreads", "1", *second),
+            Client(address) as client,
+        ):
+            client.wait_for_workers(2, timeout=60)
+            assert is_healthy(worker_http)
+            for metrics in (http, worker_http):  # ServiceMonitor and PodMonitor
+                status, text = fetch(metrics, "/metrics")
+                assert status == 200
+                assert re.search(r"^dask_(scheduler|worker)_", text, re.MULTILINE)
+            assert fetch(http, "/api/v1/adaptive_target") == (200, json.dumps({"workers": 0}))
+            status, text = fetch(http, "/api/v1/get_workers")
+            assert {worker["name"] for worker in json.loads(text)["workers"]} == set(names)
+            status, text = fetch(http, "/api/v1/check_idle")
+            assert (status, set(json.loads(text))) == (200, {"idle_since"})
+            status, text = fetch(http, "/api/v1/retire_workers", {"n": 1})
+            assert status == 200
+            (retired,) = [one["name"] for one in json.loads(text).values()]
+            assert retired in names
+            poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=30)
+        assert scheduler.poll() is None
+
+
+def test_helm_chart() -> None:
+    """The charts: workers without a dashboard have a port of metrics all the same."""
+    http, worker_http = free_port(), free_port()
+    where = ("--host", "127.0.0.1", "--port", "0", f"--dashboard-address=:{http}")
+    with program("scheduler", *where) as scheduler:
+        address = wait_for_log_line(b"Scheduler at:", scheduler.stdout, 50).decode().split()[-1]
+        options = ("--no-dashboard", "--dashboard-address", f"127.0.0.1:{worker_http}", "--nthreads", "1")
+        with program("worker", address, *options) as worker:
+            wait_for_log_line(b"Registered to:", worker.stdout, 50)
+            assert is_healthy(worker_http)
+            assert "dask_worker_threads 1.0" in fetch(worker_http, "/metrics")[1]
+            assert fetch(worker_http, "/status")[0] == 404
+            status, text = fetch(http, "/metrics?workers=1")
+            assert status == 200
+            assert "dask_worker_threads{" in text
+            targets = json.loads(fetch(http, "/api/v2/prometheus-targets")[1])
+            assert [one["targets"] for one in targets] == [[f"127.0.0.1:{http}"], [f"127.0.0.1:{worker_http}"]]
+
+
+def test_gateway() -> None:
+    """A gateway's proxy strips the path of the cluster and rewrites the host."""
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster:
+        port = cluster.scheduler.services["dashboard"].port
+        assert cluster.scheduler.address.startswith("inproc://")
+        elsewhere = {"Host": "gateway.example", "Origin": "https://hub.example", "Sec-Fetch-Site": "same-origin"}
+        assert fetch(port, "/status", headers=elsewhere)[0] == 200
+        assert fetch(port, "/api/v1/retire_workers", {"n": 0}, elsewhere)[0] == 200
+
+
+def test_labextension() -> None:
+    """The extension tests an address by its list of panels, and puts each into a frame."""
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster, Client(cluster) as client:
+        link = client.dashboard_link
+        assert link == cluster.dashboard_link
+        assert link.endswith("/status")
+        base = link.removesuffix("/status")
+        with urllib.request.urlopen(f"{base}/individual-plots.json", timeout=10) as answer:
+            panels = json.loads(answer.read())
+            assert answer.headers["Content-Type"].startswith("application/json")
+        assert isinstance(panels, dict)
+        for path in panels.values():
+            with urllib.request.urlopen(base + path, timeout=10) as page:
+                assert page.status == 200
+                assert "X-Frame-Options" not in page.headers
+        with urllib.request.urlopen(link, timeout=10) as page:
+            assert page.status == 200
