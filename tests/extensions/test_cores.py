@@ -281,3 +281,28 @@ def test_values_whose_tasks_are_forgotten_leave() -> None:
     queue.put("c", Item(3))
     assert queue.remove_kept() == [Item(1, ("x",), "keeper")]
     assert got(queue.items) == [2, 3]
+
+
+def test_leases_that_were_granted_and_given_up_are_counted() -> None:
+    semaphores = Semaphores()
+    semaphores.create("s", 1)
+    state = semaphores.by_name["s"]
+    assert semaphores.request("s", "a")
+    assert not semaphores.request("s", "b")
+    assert not semaphores.request("s", "c")
+    semaphores.withdraw("s", "c")  # it has not had one
+    assert (state.acquired, state.released) == (1, 0)
+    semaphores.withdraw("s", "a")
+    assert (state.acquired, state.released) == (2, 1)
+    semaphores.withdraw("s", "a")  # for the second time
+    semaphores.withdraw("s", "b")
+    assert (state.acquired, state.released) == (2, 2)
+
+
+def test_how_long_requests_usually_wait() -> None:
+    semaphores = Semaphores()
+    semaphores.create("s", 1)
+    semaphores.note_wait("s", 2.0)
+    semaphores.note_wait("s", 0.0)
+    assert semaphores.by_name["s"].usual_wait == 0.5
+    semaphores.note_wait("gone", 1.0)
