@@ -37,6 +37,7 @@ EXAMPLES = {
     "featuretools_features": ("featuretools",),
     "fugue_transform": ("fugue",),
     "ipyparallel_become_dask": ("ipyparallel",),
+    "jupyter_server_dashboard": ("jupyter_server_proxy", "dask_labextension", "aiohttp"),
     "joblib_scikit_learn": ("joblib", "sklearn"),
     "lightgbm_dask": ("lightgbm", "sklearn"),
     "prefect_dask_flow": ("prefect", "prefect_dask"),
