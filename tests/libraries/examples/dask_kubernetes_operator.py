@@ -1,4 +1,4 @@
-"""dask-kubernetes without Kubernetes: a worker of its specification, and what its controller asks, by HTTP and by RPC."""
+"""dask-kubernetes without Kubernetes: a worker as it specifies it, and what its controller asks, by HTTP and RPC."""
 
 import asyncio
 import logging

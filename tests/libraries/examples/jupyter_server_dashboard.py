@@ -76,7 +76,10 @@ def main():
             env={**os.environ, "JUPYTER_RUNTIME_DIR": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_CONFIG_DIR": folder},
         )
         try:
-            with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster, Client(cluster) as client:
+            with (
+                LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster,
+                Client(cluster) as client,
+            ):
                 asyncio.run(asyncio.wait_for(look(base, cluster, client), 100))
         finally:
             jupyter.terminate()
