@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -138,3 +140,21 @@ async def test_only_connected_workers_are_asked(s: Any, a: Worker) -> None:
     assert (answer.status, "cannot be asked" in answer.text) == (502, True)
     await a.close()
     assert (await ask(port, f"/proxy/{own}/127.0.0.1/health")).status == 400
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@pytest.mark.parametrize("protocol", ["tcp", "inproc"])
+async def test_workers_with_ipv6_and_within_the_process(protocol: str) -> None:
+    where = {"host": "::1", "dashboard_address": ":0"} if protocol == "tcp" else {"dashboard_address": ":0"}
+    async with (
+        Scheduler(protocol=protocol, dashboard=True, **where) as scheduler,
+        Worker(scheduler.address, nthreads=1, **({**where, "host": "[::1]"} if protocol == "tcp" else where)) as worker,
+    ):
+        host = "::1" if protocol == "tcp" else "127.0.0.1"
+        port = scheduler.http_server.port
+        page = (await ask(port, "/info/main/workers.html", host=host)).text
+        (path,) = set(re.findall(r'href="../../(proxy/[^"]+)metrics"', page))
+        assert (await ask(port, f"/{path}health", host=host)).body == b"ok"
+        for link in re.findall(r'href="../../(info/(?:worker|logs)/[^"]+)"', page):
+            assert (await ask(port, f"/{link}", host=host)).status == 200
+        assert str(worker.http_server.port) in path
