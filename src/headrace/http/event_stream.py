@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from headrace.diagnostics.plugins.websocket_plugin import WebsocketPlugin
 
 from .request_handler import SocketHandler
+
+if TYPE_CHECKING:
+    from aiohttp.web import WebSocketResponse
 
 #: Messages that wait for a viewer; beyond, the newest are left out.
 MOST_WAITING = 10_000
@@ -56,7 +59,7 @@ class Viewer:
 class EventStreamHandler(SocketHandler):
     """Tells a viewer of events as `{"name": event, ...}`; answers `{"name": "ping"}` with `{"name": "pong"}`."""
 
-    async def talk(self, socket: Any) -> None:
+    async def talk(self, socket: WebSocketResponse) -> None:
         """Tell of events until the viewer leaves."""
         viewer = Viewer()
         name = f"eventstream-{uuid4()}"
@@ -74,7 +77,7 @@ class EventStreamHandler(SocketHandler):
             await asyncio.wait([writing])
 
 
-async def _write(viewer: Viewer, socket: Any) -> None:
+async def _write(viewer: Viewer, socket: WebSocketResponse) -> None:
     sent = 0
     try:
         while True:

@@ -31,7 +31,7 @@ class Place:
     named: bool = True
 
 
-def places_of(given: Any, default_port: int) -> list[Place]:
+def places_of(given: object, default_port: int) -> list[Place]:
     """The places that a `dashboard_address` names.
 
     Args:
@@ -58,7 +58,7 @@ def places_of(given: Any, default_port: int) -> list[Place]:
     return found
 
 
-def _place_of(part: Any, default_port: int) -> Place:
+def _place_of(part: object, default_port: int) -> Place:
     if isinstance(part, tuple) and len(part) == 2:
         return _place(str(part[0]), part[1])
     if isinstance(part, int) and not isinstance(part, bool):
@@ -88,7 +88,7 @@ def _place_of(part: Any, default_port: int) -> Place:
     return _place(host, ports or default_port, part)
 
 
-def _place(host: str | None, port: Any, part: Any = None) -> Place:
+def _place(host: str | None, port: Any, part: object = None) -> Place:
     try:
         ports = tuple(each or 0 for each in ports_of(port))
     except (TypeError, ValueError) as error:

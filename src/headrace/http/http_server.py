@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from headrace import config
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
+from headrace.comm.complaints import Complaints
 from headrace.containment import log_raised
 from headrace.rpc.dashboard_links import format_dashboard_link
+from headrace.rpc.server_life import Node
 
 from .http_limits import HttpLimits
 from .http_places import EVERYWHERE, bound_sockets, places_of
@@ -80,7 +82,7 @@ class HttpServer:
 
     def __init__(
         self,
-        owner: Any,
+        owner: Node,
         *,
         prefix: str | None = "/",
         pages: bool = True,
@@ -139,7 +141,7 @@ class HttpServer:
         table = self._dispatcher.table if self._dispatcher is not None else []
         return sorted({f"/{self.prefix}/{route.shown}".replace("//", "/") for route in table})
 
-    def listen(self, given: Any = True, default_port: int = 0) -> None:
+    def listen(self, given: object = True, default_port: int = 0) -> None:
         """Listen, beside where it does already.
 
         Where a place's port is taken, another is, and the log says so.
@@ -274,7 +276,7 @@ class HttpServer:
             self._connections.abort_all()
 
 
-def host_beside(owner: Any) -> str:
+def host_beside(owner: Node) -> str:
     """The host at which a server listens itself, "" for all interfaces; loopback if it does within its process only."""
     try:
         address = str(owner.listen_address)
@@ -289,7 +291,7 @@ def host_beside(owner: Any) -> str:
 class _FaultsOfCallers:
     """A logger for aiohttp, which logs each malformed request with a trace: here it gets a line a second at most."""
 
-    def __init__(self, complaints: Any) -> None:
+    def __init__(self, complaints: Complaints) -> None:
         self._complaints = complaints
 
     def exception(self, text: str, *args: object, exc_info: Any = None, **_: object) -> None:

@@ -14,7 +14,7 @@ from headrace.containment import class_name_of, let_pass
 MAX_DEPTH = 50
 
 
-def json_value(value: Any, depth: int = MAX_DEPTH) -> Any:
+def json_value(value: object, depth: int = MAX_DEPTH) -> Any:
     """A value made of what JSON has: numbers that JSON lacks become null, keys become text, other things their `repr`.
 
     >>> json_value({("x", 0): {1}, 2: float("nan")})
@@ -29,7 +29,7 @@ def json_value(value: Any, depth: int = MAX_DEPTH) -> Any:
         return f"<{class_name_of(value)}>"
 
 
-def _converted(value: Any, depth: int) -> Any:
+def _converted(value: object, depth: int) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -48,10 +48,10 @@ def _converted(value: Any, depth: int) -> Any:
     return repr(value)
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     return str.__str__(key) if isinstance(key, str) else str(key)
 
 
-def json_bytes(value: Any) -> bytes:
+def json_bytes(value: object) -> bytes:
     """A value as a JSON text of ASCII characters."""
     return json.dumps(json_value(value), allow_nan=False).encode()

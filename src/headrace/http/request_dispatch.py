@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 
 from headrace.comm.complaints import Complaints
 from headrace.containment import contained, traceback_of
+from headrace.rpc.server_life import Node
 
 from .cross_site import READING, is_cross_site
 from .http_limits import HttpLimits
@@ -47,7 +48,7 @@ class Dispatcher:
     """
 
     def __init__(
-        self, owner: Any, table: Sequence[Route], prefix: str, limits: HttpLimits, logger: logging.Logger
+        self, owner: Node, table: Sequence[Route], prefix: str, limits: HttpLimits, logger: logging.Logger
     ) -> None:
         self.owner = owner
         self.table = list(table)

@@ -125,7 +125,7 @@ def routes_of_module(name: str) -> list[Route]:
     return [route_of(entry, name) for entry in routes]
 
 
-def route_of(entry: Any, where: str) -> Route:
+def route_of(entry: Iterable[Any], where: str) -> Route:
     """A route from its entry `(pattern, class)` or `(pattern, class, keywords)`.
 
     Args:
@@ -143,7 +143,7 @@ def route_of(entry: Any, where: str) -> Route:
     return Route(compiled, handler, given, str(pattern).strip("^$/").removesuffix("/?").replace("\\", ""))
 
 
-def _wrong_handler(handler: Any, where: str) -> str:
+def _wrong_handler(handler: object, where: str) -> str:
     name = getattr(handler, "__qualname__", repr(handler))
     bases = getattr(handler, "__mro__", ())
     kind = (

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words
 from headrace.common.keys import from_wire, to_wire
+from headrace.scheduler.state.records.tasks import TaskState
+from headrace.scheduler.state.records.workers import WorkerState
 
 from .markup import Html, tag
 
@@ -29,12 +31,12 @@ def item_path(kind: str, name: str, root: str) -> str:
     return f"{root}info/{kind}/{quote(name, safe='')}.html"
 
 
-def key_text(key: Any) -> str:
+def key_text(key: object) -> str:
     """A key, in its form for users or messages, as text: `('x', 0)`, `b'x'`, `7`, or the text that it is."""
     return str(from_wire(key))
 
 
-def key_link(task: Any, root: str) -> Html:
+def key_link(task: TaskState, root: str) -> Html:
     """A task's key with a link to its page."""
     text = key_text(task.key)
     return tag("a", short(text, 150), href=item_path("task", text, root), class_="key")
@@ -67,25 +69,25 @@ def find_worker(scheduler: Any, name: str) -> Any:
     return None
 
 
-def worker_path(worker: Any, kind: str, root: str) -> str:
+def worker_path(worker: WorkerState, kind: str, root: str) -> str:
     """The path of a page about a worker."""
     location = worker.address.partition("://")[2]
     return item_path(kind, location if "/" not in location else worker.address, root)
 
 
-def worker_link(worker: Any, root: str) -> Html:
+def worker_link(worker: WorkerState, root: str) -> Html:
     """A worker's name, and the address if that is another text, with a link to its page."""
     name = str(worker.name)
     link = tag("a", short(name, 80), href=worker_path(worker, "worker", root))
     return link if name == worker.address else tag("span", link, tag("small", worker.address))
 
 
-def dashboard_path(worker: Any, root: str) -> str | None:
+def dashboard_path(worker: WorkerState, root: str) -> str | None:
     """The path of the worker's own pages through the scheduler; None if it has none."""
     port = worker.services.get("dashboard")
     return f"{root}proxy/{port}/{worker.host}/" if isinstance(port, int) and port else None
 
 
-def size_of(task: Any) -> str:
+def size_of(task: TaskState) -> str:
     """The size of a task's result in words."""
     return bytes_in_words(task.nbytes) if task.nbytes >= 0 else "–"

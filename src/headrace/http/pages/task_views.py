@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Any
 
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words, counted
+from headrace.scheduler.state.records.tasks import TaskState
 
 from .item_links import item_path, key_link, key_text, size_of, worker_link
 from .markup import Html, code, facts, fold, moment, state, table, tag
@@ -22,7 +23,7 @@ MOST_LINES = 200
 MOST_PREFIXES = 100
 
 
-def task_sections(scheduler: Any, task: Any, root: str) -> list[Html]:
+def task_sections(scheduler: Any, task: TaskState, root: str) -> list[Html]:
     """The sections of a task's page."""
     priority = ", ".join(f"{part:g}" for part in task.priority)
     runs_on = task.processing_on
@@ -63,7 +64,7 @@ def _amounts(resources: dict[str, float]) -> str:
     return ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
 
 
-def _failure(task: Any, root: str) -> list[Html]:
+def _failure(task: TaskState, root: str) -> list[Html]:
     if not task.exception_text and not task.traceback_text:
         return []
     blame = task.exception_blame
@@ -88,14 +89,14 @@ def _listed(title: str, items: list[Html], total: int) -> Html:
     return tag("section", tag("h2", title), tag("ul", *items), more)
 
 
-def _neighbours(title: str, tasks: Any, root: str) -> Html | None:
+def _neighbours(title: str, tasks: Collection[TaskState], root: str) -> Html | None:
     if not tasks:
         return None
     title = f"{title} {counted(len(tasks), 'task')}"
     return tag("section", tag("h2", title), *tasks_of(tasks, len(tasks), root, title, MOST_NEIGHBOURS))
 
 
-def _story(scheduler: Any, task: Any) -> Html:
+def _story(scheduler: Any, task: TaskState) -> Html:
     lines = scheduler.story(task.key)
     shown = lines[-MOST_LINES:]
     rows = [

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.common.display.html import short
 from headrace.common.display.units import bytes_in_words, counted
+from headrace.scheduler.state.records.workers import WorkerState
 
 from .item_links import dashboard_path, item_path, key_text, worker_link, worker_path
 from .markup import Html, code, facts, heard, meter, moment, state, table, tag
@@ -29,7 +30,7 @@ _HEADS = (
 )
 
 
-def _actions(worker: Any, root: str) -> Html:
+def _actions(worker: WorkerState, root: str) -> Html:
     links = [("log", worker_path(worker, "logs", root)), ("stacks", worker_path(worker, "call-stacks", root))]
     pages = dashboard_path(worker, root)
     if pages:
@@ -41,7 +42,7 @@ def _actions(worker: Any, root: str) -> Html:
     return tag("span", *parts)
 
 
-def memory_of(worker: Any) -> Html:
+def memory_of(worker: WorkerState) -> Html:
     """The memory of a worker's process as a share of its limit."""
     used, limit = worker.memory.process, worker.memory_limit
     text = f"{bytes_in_words(used)} of {bytes_in_words(limit)}" if limit else bytes_in_words(used)
@@ -77,7 +78,7 @@ def percent(value: object) -> str:
     return f"{value:.0f} %" if isinstance(value, int | float) and math.isfinite(value) else "–"
 
 
-def worker_sections(worker: Any, root: str, now: float) -> list[Html]:
+def worker_sections(worker: WorkerState, root: str, now: float) -> list[Html]:
     """The sections of a worker's page."""
     memory = worker.memory
     resources = _resources(worker)
@@ -115,7 +116,7 @@ def _task_section(title: str, tasks: Iterable[Any], all_tasks: Collection[Any], 
     return tag("section", tag("h2", title), *tasks_of(tasks, len(all_tasks), root, title))
 
 
-def _resources(worker: Any) -> list[tuple[str, float, float]]:
+def _resources(worker: WorkerState) -> list[tuple[str, float, float]]:
     used = worker.used_resources
     return [(str(name), float(used.get(name, 0)), float(total)) for name, total in worker.resources.items()]
 
