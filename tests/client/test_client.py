@@ -448,7 +448,7 @@ class TestLife:
         assert client.id.startswith("Client-")
         assert client.status == "running"
         assert client.scheduler.address == scheduler.address
-        assert client.dashboard_link == ""
+        assert client.dashboard_link is None
         assert client.id in client._repr_html_()
 
     def test_closed(self, scheduler: FakeScheduler) -> None:

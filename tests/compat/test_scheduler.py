@@ -52,7 +52,7 @@ async def test_state(c: Client, s: Scheduler, a: Worker, b: Worker) -> None:
     assert set(s.clients) == set(s.client_comms) == {c.id}
     assert set(s.stream_comms) == {a.address, b.address}
     assert s.task_duration.keys() == {"x"}
-    assert s.services == {}
+    assert s.services == {"dashboard": s.http_server}
     assert s.loop is not None
     assert s.total_nthreads == 2
     assert s.total_occupancy == 0

@@ -139,7 +139,8 @@ async def test_death_timeout() -> None:
 
 @gen_cluster(nthreads=ONE, client=True)
 async def test_informational_state(c: Client, s: Scheduler, w: Worker) -> None:
-    assert w.services == w.service_ports == {}
+    assert w.services == {"dashboard": w.http_server}
+    assert w.service_ports == {"dashboard": w.http_server.port}
     assert w.total_out_connections == 50
     assert w.total_in_connections == 10
     assert w.total_comm_nbytes == 50_000_000

@@ -243,7 +243,7 @@ async def test_what_a_real_worker_tells(c: Client, s: Scheduler, w: Worker) -> N
     assert record.name == w.name
     assert record.memory_limit == w.memory_limit
     assert record.local_directory == w.local_directory
-    assert record.services == w.services
+    assert record.services == w.service_ports
     assert record.nanny == w.nanny
     assert record.extra == {}
     assert record.pid > 0
