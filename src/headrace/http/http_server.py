@@ -120,26 +120,24 @@ class HttpServer:
         return "https" if self.tls is not None else "http"
 
     @property
-    def announcement(self) -> str:
-        """A line for the log: where it listens, and for whom."""
+    def announcements(self) -> list[str]:
+        """Lines for the log: where it listens, and that it does for others than this machine."""
         everywhere = any(host in EVERYWHERE for host, _ in self.places)
         host = get_address_host(self.owner.address) if everywhere else self.places[0][0]
         if self.pages:
-            line = f"  dashboard at: {format_dashboard_link(host, self.port)}"
+            lines = [f"  dashboard at:  {format_dashboard_link(host, self.port)}"]
         else:
-            line = f"  HTTP at: {self.scheme}://{unparse_host_port(host, self.port)}"
-        return f"{line} (on all interfaces)" if everywhere else line
-
-    @property
-    def is_awake(self) -> bool:
-        """Whether somebody has connected, so that aiohttp is loaded."""
-        return bool(self._servers)
+            lines = [f"  HTTP at:  {self.scheme}://{unparse_host_port(host, self.port)}"]
+        if everywhere:
+            lines.append("  HTTP is served on all interfaces, to whoever can reach them")
+        return lines
 
     @property
     def paths(self) -> list[str]:
         """The paths that are answered, as patterns, in alphabetical order; none before somebody has connected."""
         table = self._dispatcher.table if self._dispatcher is not None else []
-        return sorted({f"/{self.prefix}/{route.shown}".replace("//", "/") for route in table})
+        shown = [path for route in table for path in route.handler.paths_of(route.shown)]
+        return sorted({f"/{self.prefix}/{path}".replace("//", "/") for path in shown})
 
     def listen(self, given: object = True, default_port: int = 0) -> None:
         """Listen, beside where it does already.

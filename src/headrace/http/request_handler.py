@@ -393,6 +393,15 @@ class RequestHandler:
             raise HttpError(400, f"the body is no JSON: {error}") from None
 
     @classmethod
+    def paths_of(cls, shown: str) -> Iterable[str]:
+        """The paths of a route as the site map lists them; by default its pattern.
+
+        Args:
+            shown: the pattern without anchors and backslashes.
+        """
+        return [shown]
+
+    @classmethod
     def verbs(cls) -> Iterable[str]:
         """The verbs that handlers of this class answer."""
         methods = [verb for verb in VERBS if callable(getattr(cls, verb.lower(), None))]

@@ -140,7 +140,7 @@ def route_of(entry: Iterable[Any], where: str) -> Route:
         raise ValueError(f"{where}: a route is (pattern, handler class, keywords), not {entry!r}: {error}") from None
     if not (isinstance(handler, type) and issubclass(handler, RequestHandler)):
         raise TypeError(_wrong_handler(handler, where))
-    return Route(compiled, handler, given, str(pattern).strip("^$/").removesuffix("/?").replace("\\", ""))
+    return Route(compiled, handler, given, str(pattern).strip("^$/").removesuffix("/?").replace("\\.", "."))
 
 
 def _wrong_handler(handler: object, where: str) -> str:

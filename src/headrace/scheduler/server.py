@@ -178,7 +178,8 @@ class SchedulerServer(Node):
         await self.parts.lifecycle.begin_life()
         logger.info("Scheduler at: %s", self.address)
         if self.http_server is not None:
-            logger.info("%s", self.http_server.announcement)
+            for line in self.http_server.announcements:
+                logger.info("%s", line)
 
     async def _open(self) -> None:
         """Be reachable from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,11 @@ def static_files(folder: Path = FOLDER) -> dict[str, StaticFile]:
 
 class StaticHandler(RequestHandler):
     """Answers with a packaged file."""
+
+    @classmethod
+    def paths_of(cls, shown: str) -> Iterable[str]:
+        """The paths of all files."""
+        return [f"statics/{name}" for name in static_files()]
 
     def get(self, name: str) -> None:
         """Answer with the file, or with 304 if the caller has it."""
