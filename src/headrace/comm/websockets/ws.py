@@ -157,13 +157,16 @@ class WSConnector(SocketConnector):
         )
         transport.begin()
         comm.peer_address += split_path(address)[1]
-        _tasks.start(_follow(transport, session), f"connection to {url}")
+        _tasks.start(_follow(transport, websocket, session), f"connection to {url}")
 
 
-async def _follow(transport: WebSocketTransport, session: aiohttp.ClientSession) -> None:
+async def _follow(
+    transport: WebSocketTransport, websocket: aiohttp.ClientWebSocketResponse, session: aiohttp.ClientSession
+) -> None:
     try:
         await transport.run()
-    finally:
+    finally:  # also where the loop ends before the connection does
+        await websocket.close()  # does not wait: nothing can be sent any more
         await session.close()
 
 
