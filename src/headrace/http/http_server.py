@@ -133,6 +133,11 @@ class HttpServer:
         return lines
 
     @property
+    def is_awake(self) -> bool:
+        """Whether somebody has connected, so that aiohttp is loaded."""
+        return bool(self._servers)
+
+    @property
     def paths(self) -> list[str]:
         """The paths that are answered, as patterns, in alphabetical order; none before somebody has connected."""
         table = self._dispatcher.table if self._dispatcher is not None else []
