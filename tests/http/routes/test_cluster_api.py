@@ -33,10 +33,10 @@ async def test_questions(c: Client, s: Any, a: Worker, b: Worker) -> None:
     answer = await ask(s.http_server.port, "/api/v1")
     assert (answer.status, answer.body) == (200, b"API V1")
     workers = await get(s, "/api/v1/get_workers")
-    assert workers == {
-        "num_workers": 2,
-        "workers": [{"name": a.name, "address": a.address}, {"name": b.name, "address": b.address}],
-    }
+    assert set(workers) == {"num_workers", "workers"}
+    assert workers["num_workers"] == 2
+    told = {each["name"]: each for each in workers["workers"]}
+    assert told == {worker.name: {"name": worker.name, "address": worker.address} for worker in (a, b)}
     assert await get(s, "/api/v1/adaptive_target") == {"workers": s.adaptive_target()}
     idle = await get(s, "/api/v1/check_idle")
     assert set(idle) == {"idle_since"}
