@@ -37,7 +37,7 @@ def run(session: Any) -> dict[str, float]:
 
 def _drive(tasks: int, workers: int) -> tuple[float, float]:
     """Microseconds and bytes kept per task of a map, with as many workers of one thread."""
-    from headrace.cli.dask_scheduler import GC_THRESHOLDS
+    from headrace.cli.process_life import GC_THRESHOLDS
     from headrace.messages.client import SubmitGraph
     from headrace.scheduler.server import state_options
     from headrace.scheduler.state.core import SchedulerCore

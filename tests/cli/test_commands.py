@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 import headrace
 from headrace import Client
 from headrace.cli.common_options import parse_resources
+from headrace.cli.process_life import GC_THRESHOLDS
 from headrace.common.callables import import_term
 from headrace.testing.helpers.log_reading import wait_for_log_line
 from headrace.testing.helpers.polling import poll_for
@@ -335,6 +337,8 @@ def test_spec_runs_several_servers(tmp_path: Path) -> None:
                 worker.line("Registered with scheduler at:")
             with Client(address) as client:
                 assert {info["name"] for info in client.scheduler_info()["workers"].values()} == {"a", "b"}
+                assert client.run_on_scheduler(gc.get_threshold)[0] == GC_THRESHOLDS[0]
+                assert GC_THRESHOLDS[0] not in {first for first, *_ in client.run(gc.get_threshold).values()}
             assert worker.stop() == 0
         assert scheduler.stop() == 0
     with Program("spec", "--spec", '{"cls": "nowhere.Worker"}', address) as wrong:

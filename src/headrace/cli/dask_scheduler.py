@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import click
@@ -21,11 +20,8 @@ from .common_options import (
     tls_options,
     version_option,
 )
-from .process_life import pid_file, serve, start_logging
+from .process_life import pid_file, serve, start_logging, tune_for_a_scheduler
 
-#: Objects made before the youngest generation is collected, and younger collections before an older one. A scheduler
-#: makes many records that live long and hold no cycles: the default thresholds cost it as much as its work.
-GC_THRESHOLDS = (100_000, 50, 100)
 DEFAULT_PORT = 8786
 #: Options of earlier times that are taken and make no difference.
 IGNORED = ("show", "use_xheaders")
@@ -97,9 +93,7 @@ def scheduler(
 
     async def start() -> list[Any]:
         server = await _start(ports, keywords)
-        gc.collect()
-        gc.freeze()  # the objects of now live as long as the process: no collection needs to look at them
-        gc.set_threshold(*GC_THRESHOLDS)
+        tune_for_a_scheduler()
         for address in dict.fromkeys(
             [server.address, *(listener.contact_address for listener in server.listeners[1:])]
         ):

@@ -12,7 +12,7 @@ from headrace.config import tell_dask_of_a_cluster
 
 from .common_options import announce_worker, version_option
 from .hash_seed import run_with_hash_seed
-from .process_life import serve, start_logging
+from .process_life import serve, start_logging, tune_for_a_scheduler
 
 
 @click.command(name="spec")
@@ -34,6 +34,8 @@ def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
         from headrace.deploy.spec import run_spec
 
         servers = list((await run_spec(found, *args)).values())
+        if all(getattr(server, "kind", "") == "Scheduler" for server in servers):
+            tune_for_a_scheduler()
         for server in servers:
             _announce(server)
         return servers
