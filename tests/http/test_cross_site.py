@@ -21,6 +21,7 @@ from headrace.http.cross_site import is_cross_site
         ({"Origin": "http://localhost:8888"}, True),
         ({"Origin": "https://evil.example"}, True),
         ({"Origin": "null"}, True),
+        ({"Origin": "http://[::1"}, True),
         ({"Origin": "https://hub.example", "X-Forwarded-Host": "hub.example"}, False),
     ],
 )

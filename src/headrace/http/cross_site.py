@@ -26,4 +26,7 @@ def is_cross_site(headers: Mapping[str, str], host: str) -> bool:
     if origin is None:
         return False
     asked = {host.lower(), *(part.strip().lower() for part in headers.get("X-Forwarded-Host", "").split(","))}
-    return urlsplit(origin).netloc.lower() not in asked - {""}
+    try:
+        return urlsplit(origin).netloc.lower() not in asked - {""}
+    except ValueError:  # no browser sends that
+        return True
