@@ -41,7 +41,7 @@ class RetireWorkersHandler(RequestHandler):
         `identity` says of each worker that went, by its address. A worker whose data nobody can take stays.
         """
         options = _checked(self.json_body())
-        _check_known(self.server, options)
+        await _check_known(self.server, options)
         # goes on if the caller leaves: workers that were half sent away would be given nothing any more
         work = self.server.run_in_background(self.server.retire_workers(**options))
         self.write_json(await asyncio.shield(work))
@@ -76,12 +76,23 @@ def _is(value: object, kinds: tuple[type, ...]) -> bool:
     return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
-def _check_known(scheduler: Any, options: dict[str, Any]) -> None:
-    """Refuse the whole request if one of the workers is not there: nobody is to believe that it was retired."""
+async def _check_known(scheduler: Any, options: dict[str, Any]) -> None:
+    """Refuse the whole request if one of the workers is not there: nobody is to believe that it was retired.
+
+    Names of hosts are looked up in a thread, since that may take long.
+    """
     names = {str(name) for name in scheduler.aliases}
     hosts = {worker.host for worker in scheduler.workers.values()} if options.get("workers") else set()
     for given in options.get("workers", ()):
-        if scheduler.coerce_address(given) not in scheduler.workers and given not in names | hosts:
+        if given in names or given in hosts:
+            continue
+        try:
+            known = scheduler.coerce_address(given, resolve=False) in scheduler.workers or (
+                await asyncio.to_thread(scheduler.coerce_address, given) in scheduler.workers
+            )
+        except ValueError:  # not even an address
+            known = False
+        if not known:
             raise HttpError(404, f"there is no worker {given[:200]!r}")
     for given in options.get("names", ()):
         if str(given) not in names:
