@@ -133,6 +133,33 @@ async def test_connections_that_say_nothing_or_half_a_request_are_closed(port: i
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("request_", "answers"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3, 3),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 1),
+        (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na", 0),
+        (b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (b"GET /hea", 0),
+        (b"", 0),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_caller_that_sends_no_more_gets_its_answers(
+    port: int, scheduler: Scheduler, request_: bytes, answers: int, at_once: bool
+) -> None:
+    assert (await ask(port, "/health")).body == b"ok"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request_)
+    if not at_once:
+        await async_poll_for(lambda: len(scheduler.http_server._connections) == 1, timeout=10)
+    writer.write_eof()
+    assert (await reader.read()).count(b"HTTP/1.1 ") in ({answers} if answers else {0, 1})
+    writer.close()
+    await async_poll_for(lambda: len(scheduler.http_server._connections) == 0, timeout=10)
+
+
 async def test_too_many_connections_cost_the_oldest(port: int) -> None:
     connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
     assert (await ask(port, "/health")).body == b"ok"

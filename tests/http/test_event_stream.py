@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import pytest
 
 from headrace import Client, Worker
 from headrace.http import event_stream
@@ -103,5 +104,22 @@ async def test_other_sites_and_plain_requests(s: Any) -> None:
     assert (await ask(s.http_server.port, "/eventstream")).status == 426
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     headers |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": "https://evil.example"}
-    assert (await ask(s.http_server.port, "/eventstream", headers=headers)).status == 403
+    for origin in ("https://evil.example", "http://[::1"):
+        headers["Origin"] = origin
+        assert (await ask(s.http_server.port, "/eventstream", headers=headers)).status == 403
     assert not looking(s)
+
+
+@gen_cluster(nthreads=[])
+async def test_there_are_so_many_viewers_and_no_more(s: Any) -> None:
+    url, most = f"ws://127.0.0.1:{s.http_server.port}/eventstream", s.http_server.limits.sockets
+    async with aiohttp.ClientSession() as session:
+        sockets = [await session.ws_connect(url) for _ in range(most)]
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+            await session.ws_connect(url)
+        await async_poll_for(lambda: len(looking(s)) == most, timeout=10)
+        await sockets.pop().close()
+        await async_poll_for(lambda: len(looking(s)) == most - 1, timeout=10)
+        sockets.append(await session.ws_connect(url))
+        for each in sockets:
+            await each.close()

@@ -10,6 +10,7 @@ class HttpLimits:
     """Limits of an HTTP server.
 
     Attributes:
+        sockets: WebSockets at once; beyond, none is opened: each is told of all that happens.
         connections: at once; beyond, the oldest that are no WebSockets are closed.
         idle_seconds: until a connection without a whole request is closed.
         request_seconds: for a body to come, and for a handler to answer.
@@ -20,6 +21,7 @@ class HttpLimits:
         socket_ping_seconds: between two pings on a WebSocket.
     """
 
+    sockets: int = 32
     connections: int = 512
     idle_seconds: float = 30.0
     request_seconds: float = 30.0

@@ -30,18 +30,44 @@ class _LatestLook:
 class WatchedConnection(web.RequestHandler):
     """One connection, which tells `OpenConnections` when it begins and when it ends."""
 
-    __slots__ = ("watch", "watched")
+    __slots__ = ("sends_no_more", "watch", "watched")
 
     def __init__(self, manager: web.Server, watch: OpenConnections, **options: Any) -> None:
         super().__init__(manager, **options)
         self.watch = watch
         self.watched: Any = None
+        self.sends_no_more = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self.watched = transport
         super().connection_made(transport)
         self.watch.add(self)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The caller sends no more: it gets the answers to what it has sent, and then the connection is closed.
+
+        Returns:
+            True to keep the connection open until then. With TLS, or within a WebSocket, that cannot be.
+        """
+        if self._upgraded or self.watched.get_extra_info("sslcontext") is not None:
+            return None
+        if self._messages:
+            self.sends_no_more = bool(self._messages[-1][1].is_eof())
+            return self.sends_no_more
+        if not self._request_count or (self._waiter is not None and not self._waiter.done()):
+            return None  # nothing is asked
+        request = self._current_request  # None where its handler is about to start
+        if request is not None and not request.content.is_eof():
+            return None  # the rest of a body will not come
+        self.sends_no_more = True
+        self.close()  # after this answer
+        return True
+
+    @property
+    def is_at_last_request(self) -> bool:
+        """Whether no request can come after that which is being answered."""
+        return self.sends_no_more and not self._messages
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""

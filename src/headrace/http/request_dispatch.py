@@ -60,6 +60,12 @@ class Dispatcher:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request of aiohttp's server."""
+        response = await self._answer_or_error(request)
+        if getattr(request.protocol, "is_at_last_request", False):
+            response.force_close()
+        return response
+
+    async def _answer_or_error(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answer(request)
         except HttpError as error:
@@ -233,6 +239,8 @@ class Dispatcher:
             raise HttpError(426, "this is a WebSocket: connect by ws://", {"Upgrade": "websocket"})
         if not handler.accepts_cross_site and is_cross_site(request.headers, request.host):
             raise HttpError(403, "pages of other web sites may not connect here")
+        if len(self.sockets) >= self.limits.sockets:
+            raise HttpError(503, f"there are {self.limits.sockets} WebSockets already, and no more at once")
         await socket.prepare(request)
         self.sockets[request.protocol] = socket
         try:
