@@ -112,6 +112,23 @@ async def test_a_prefix_is_served_and_the_root_as_well() -> None:
         assert "/my/cluster/health" in json.loads((await ask(port, "/sitemap.json")).body)["paths"]
 
 
+async def test_a_prefix_with_characters_that_a_path_cannot_have() -> None:
+    async with Scheduler(**LOCAL, http_prefix="/a b/ü<x>?") as scheduler:
+        port, sent = scheduler.http_server.port, "/a%20b/%C3%BC%3Cx%3E%3F"
+        for path in (f"{sent}/health", f"{sent}/info/main/workers.html", sent, "/health"):
+            assert (await ask(port, path)).status == 200, path
+        assert (await ask(port, f"{sent}/info")).headers["location"] == "info/main/workers.html"
+
+
+async def test_an_address_that_cannot_be_had_leaves_no_socket_at_the_others() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        free = other.getsockname()[1]
+    with pytest.raises(RuntimeError, match="cannot listen for HTTP"):
+        await Scheduler(host="127.0.0.1", dashboard_address=f"127.0.0.1:{free},192.0.2.1:0")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", free))
+
+
 async def test_http_ends_with_the_server() -> None:
     scheduler = await Scheduler(**LOCAL)
     port = scheduler.http_server.port

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from headrace import config
 from headrace.comm import get_address_host
@@ -77,7 +78,7 @@ class HttpServer:
         port: of the first place; 0 before it listens.
         address: host of the first place, "" for all interfaces.
         places: host and port of each socket that listens.
-        prefix: without slashes around it.
+        prefix: without slashes around it, with percent signs for what a path cannot have.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class HttpServer:
         self.owner = owner
         #: the metrics of the owner, from the first scrape on
         self.metrics: Any = None
-        self.prefix = str(prefix or "").strip("/")
+        self.prefix = quoted_path(str(prefix or "").strip("/"))
         self.pages = pages
         self.modules = list(configured_modules(kind, pages) if modules is None else modules)
         self.limits = limits or HttpLimits()
@@ -289,6 +290,15 @@ def host_beside(owner: Node) -> str:
     except ValueError:
         return "127.0.0.1"
     return "" if host in EVERYWHERE else host
+
+
+def quoted_path(path: str) -> str:
+    """A path as it is sent: with percent signs for what it cannot have; those that it has already stay.
+
+    >>> quoted_path("a b/%7Eme")
+    'a%20b/%7Eme'
+    """
+    return quote(path, safe="/%~:@!$&'()*+,;=", errors="replace")
 
 
 class _FaultsOfCallers:

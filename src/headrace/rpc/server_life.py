@@ -185,7 +185,11 @@ class Node:
             return
         http = import_module("headrace.http.http_server")  # stands above; servers without HTTP do not load it
         made = http.HttpServer(self, prefix=prefix, pages=pages, tls=tls or http.configured_tls())
-        made.listen(True if address is None else address, default_port)
+        try:
+            made.listen(True if address is None else address, default_port)
+        except BaseException:
+            made.stop()  # it may listen at the first of several addresses
+            raise
         self.http_server = made
 
     async def _begin(self) -> None:
