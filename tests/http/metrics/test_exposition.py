@@ -11,7 +11,7 @@ from typing import Any
 import dask
 import pytest
 from dask.distributed import Scheduler, Worker
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
 
 from headrace.http.metrics import SchedulerMetrics, WorkerMetrics
 from headrace.testing.clusters import gen_cluster
@@ -54,6 +54,47 @@ async def test_the_process_and_the_users_own_are_in_every_answer(
     together = Scraped(await scheduler.text_with_workers())
     assert together.value("rows_read_total", file="a.csv") == 5
     assert together.value("rows_read_total", file="a.csv", worker=a.address) == 5
+
+
+def odd(name: str = "odd", sample: str = "odd", label: Any = "x", value: Any = 1.0) -> Metric:
+    family = Metric(name, "Odd", "gauge")
+    family.add_sample(sample, {"label": label}, value)
+    return family
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        odd(label=None),
+        odd(label=1),
+        odd(label="\ud800"),
+        odd(value=None),
+        odd(value="one"),
+        1,
+        odd(sample="dask_scheduler_clients"),
+    ],
+)
+@gen_cluster(nthreads=[("", 1)])
+async def test_a_users_family_that_cannot_be_told_is_left_out(
+    s: Scheduler, a: Worker, registered: list[Any], family: Any
+) -> None:
+    class Odd:
+        def collect(self) -> Iterator[Any]:
+            yield Metric("fine", "Fine", "gauge")
+            yield family
+
+        def describe(self) -> list[Any]:
+            return []
+
+    registered.append(Odd())
+    REGISTRY.register(registered[0])
+    metrics = SchedulerMetrics(s)
+    for answer in (metrics.text(), metrics.text(OPEN_METRICS), await metrics.text_with_workers()):
+        scraped = Scraped(answer)
+        assert scraped.kinds["fine"] == "gauge"
+        assert scraped.kinds["dask_scheduler_clients"] == "gauge"
+        assert not [labels for _, labels in scraped.samples if ("label", "x") in labels]
+        assert scraped.value("dask_scheduler_clients") == 0
 
 
 @gen_cluster(nthreads=[("", 1)])

@@ -201,9 +201,33 @@ async def test_workers_that_fail_or_are_late_are_left_out(s: Scheduler, a: Worke
     assert scraped.value("dask_scheduler_workers_not_scraped") == 1
     assert {row["worker"] for row in scraped.rows("dask_worker_threads")} == {b.address}
     never.set()
-    b.server.handlers["plain_metrics"] = lambda: "nonsense"
-    scraped = Scraped(await SchedulerMetrics(s).text_with_workers())
-    assert {row["worker"] for row in scraped.rows("dask_worker_threads")} <= {a.address}
+    nonsense: list[Any] = ["nonsense", [1], [["x", "gauge", "X", [["x", {"a": None}, 1.0]]]]]
+    nonsense += [[["x", "gauge", "X", [["x", {}, "one"]]]], [["x", "bogus", "X", []]], [["x", "gauge", None, [3]]]]
+    for answer in nonsense:
+        b.server.handlers["plain_metrics"] = lambda told=answer: told
+        scraped = Scraped(await SchedulerMetrics(s).text_with_workers())
+        assert {row["worker"] for row in scraped.rows("dask_worker_threads")} <= {a.address}
+        assert scraped.value("dask_scheduler_workers_not_scraped") >= 1
+
+
+@gen_cluster()
+async def test_who_leaves_while_workers_are_asked_leaves_nothing_behind(s: Scheduler, a: Worker, b: Worker) -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def silent() -> Any:
+        asked.set()
+        await never.wait()
+
+    a.server.handlers["plain_metrics"] = silent
+    before = asyncio.all_tasks()
+    asking = asyncio.ensure_future(SchedulerMetrics(s).text_with_workers(timeout=600))
+    await asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    names = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks() - before}
+    assert not [name for name in names if "ask_workers" in name]
+    never.set()
 
 
 def test_labels_of_users_that_are_called_worker_are_kept() -> None:

@@ -10,7 +10,7 @@ from headrace import config
 from headrace.containment import log_raised
 
 from .metric_families import Catalogue, Described, MetricFamily
-from .text_formats import OPEN_METRICS, PLAIN, as_text, wants_open_metrics
+from .text_formats import OPEN_METRICS, PLAIN, as_text, check_family, wants_open_metrics
 
 logger = logging.getLogger("distributed.http")
 
@@ -50,7 +50,7 @@ class Exposition:
         open_metrics = self._open_metrics and wants_open_metrics(accept)
         own = list(self._families())
         text = as_text(own, open_metrics) + _text_of_process(self.catalogue, open_metrics)
-        return text.encode(), OPEN_METRICS if open_metrics else PLAIN
+        return text.encode(errors="replace"), OPEN_METRICS if open_metrics else PLAIN
 
     def plain(self, more: Iterable[MetricFamily] = ()) -> list[Any]:
         """All families as lists, texts and numbers, to be sent: name, kind, text, and a list of samples.
@@ -84,7 +84,8 @@ def _text_of_process(catalogue: Catalogue, open_metrics: bool) -> str:
 class _OfProcess:
     """What is registered with `prometheus_client` in this process, but for names that are the server's own.
 
-    A collector of the user's that raises takes nothing else with it but what would have come after it.
+    A collector of the user's that raises takes nothing else with it but what would have come after it; a family that
+    cannot be written down is left out.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -94,9 +95,19 @@ class _OfProcess:
         from prometheus_client import REGISTRY
 
         taken = self._catalogue.names
+        found = []
         try:
             for metric in REGISTRY.collect():
-                if metric.name not in taken and metric.name + "_total" not in taken:
-                    yield metric
+                if metric.name in taken or metric.name + "_total" in taken:
+                    continue
+                try:
+                    check_family(metric.name, metric.type, metric.documentation, metric.samples)
+                except (TypeError, ValueError, AttributeError) as error:
+                    name = getattr(metric, "name", metric)
+                    logger.warning("The registered metric %.200r is left out: %.500s", name, error)
+                    continue
+                if not any(sample.name in taken for sample in metric.samples):  # as `x_count` of a summary `x`
+                    found.append(metric)
         except BaseException as raised:
             log_raised(logger, raised, "Some metrics that are registered with prometheus_client could not be read")
+        yield from found

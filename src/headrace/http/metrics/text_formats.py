@@ -7,6 +7,7 @@ which that would hold up its loop five times as long. Tests compare the two.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from .metric_families import MetricFamily
 
@@ -46,6 +47,26 @@ def as_text(families: Iterable[MetricFamily], open_metrics: bool = False) -> str
             form = start + "{" + ",".join([f'{label}="%s"' for label in labels]) + "} %s\n"
             lines += [form % (*[escaped[of] for of in values], float(value)) for values, value in family.rows]
     return "".join(lines)
+
+
+def check_family(name: Any, kind: Any, text: Any, samples: Iterable[Any]) -> None:
+    """Check that a family which is not ours can be written down.
+
+    Args:
+        samples: each with its name, labels and value first.
+
+    Raises:
+        TypeError, ValueError, AttributeError: it cannot; the message says why.
+    """
+    from prometheus_client import Metric
+
+    Metric(name, text, kind)
+    texts = [name, text]
+    for sample in samples:
+        of, labels, value = sample[:3]
+        float(value)
+        texts += [of, *labels.keys(), *labels.values()]
+    "".join(texts).encode()
 
 
 class _Escaped(dict[str, str]):

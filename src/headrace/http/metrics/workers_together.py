@@ -8,6 +8,8 @@ from typing import Any
 
 from headrace.rpc import PooledRPCCall
 
+from .text_formats import check_family
+
 #: The operation by which a worker tells its metrics.
 OPERATION = "plain_metrics"
 #: Workers that are asked at a time.
@@ -30,12 +32,20 @@ async def ask_workers(
             answer = await worker_rpc(address).call(OPERATION)
         if not isinstance(answer, (list, tuple)):
             raise TypeError(f"the worker at {address} did not tell metrics")
+        for name, kind, text, samples in answer:
+            check_family(name, kind, text, samples)
         return list(answer)
 
     asked = {asyncio.ensure_future(ask(address)): address for address in addresses}
     if not asked:
         return {}
-    done, late = await asyncio.wait(asked, timeout=timeout)
+    try:
+        done, late = await asyncio.wait(asked, timeout=timeout)
+    except asyncio.CancelledError:  # who asked has left
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        raise
     for task in late:
         task.cancel()
     if late:
@@ -46,6 +56,7 @@ async def ask_workers(
 def join(own: Iterable[Any], answers: dict[str, list[Any]]) -> list[Any]:
     """Families of a scheduler and its workers, each once; a family that differs in kind from the first is left out."""
     joined: dict[str, Any] = {}
+    families_by_sample: dict[str, str] = {}
     left = MOST_SAMPLES
     for address, families in [("", own), *answers.items()]:
         for name, kind, text, samples in families:
@@ -56,6 +67,8 @@ def join(own: Iterable[Any], answers: dict[str, list[Any]]) -> list[Any]:
             if family[0] != kind or left < 0:
                 continue
             for sample, labels, value in samples:
+                if families_by_sample.setdefault(sample, name) != name:
+                    continue  # a user's family with a sample named like one of ours
                 if address:
                     if LABEL in labels:
                         labels = {**labels, USERS_LABEL: labels[LABEL]}
