@@ -142,6 +142,15 @@ async def test_http_ends_with_the_server() -> None:
         await asyncio.open_connection("127.0.0.1", port)
 
 
+async def test_a_close_right_after_the_first_connection_leaves_no_socket() -> None:
+    scheduler = await Scheduler(**LOCAL)
+    held = list(scheduler.http_server._waiting)
+    with socket.create_connection(("127.0.0.1", scheduler.http_server.port)):
+        scheduler.http_server._wake()  # as the loop does; the task that serves has not begun
+        await scheduler.close()
+    assert [each.fileno() for each in held] == [-1]
+
+
 async def test_https_with_the_documented_keys(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     temporary = Security.temporary()

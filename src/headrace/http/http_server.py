@@ -202,6 +202,13 @@ class HttpServer:
         self._waking.add(task)
         task.add_done_callback(self._waking.discard)
 
+        def close_if_cancelled(done: asyncio.Task[None]) -> None:
+            if done.cancelled():  # perhaps before its first step, so that it has closed nothing
+                for each in waiting:
+                    each.close()
+
+        task.add_done_callback(close_if_cancelled)
+
     def _stop_waiting(self) -> list[socket.socket]:
         """Wait for first connections no more; returns the sockets at which that was done."""
         waiting, self._waiting = self._waiting, []
@@ -218,10 +225,10 @@ class HttpServer:
                 options: dict[str, Any] = {"ssl": self.tls, "ssl_handshake_timeout": 10} if self.tls else {}
                 self._servers.append(await loop.create_server(make(), sock=each, **options))
         except BaseException as error:
-            for each in sockets:
-                each.close()
             if isinstance(error, asyncio.CancelledError):
                 raise
+            for each in sockets:
+                each.close()
             log_raised(self.logger, error, "HTTP cannot be served at port %s", self.port)
 
     def _load(self) -> Any:
