@@ -142,6 +142,15 @@ async def test_only_connected_workers_are_asked(s: Any, a: Worker) -> None:
     assert (await ask(port, f"/proxy/{own}/127.0.0.1/health")).status == 400
 
 
+@gen_cluster(nthreads=[("127.0.0.1", 1)])
+async def test_a_worker_that_claims_to_be_at_the_schedulers_port_makes_no_loop(s: Any, a: Worker) -> None:
+    port = s.http_server.port
+    s.shell.core.workers[a.address].services = {"dashboard": port}
+    hop = f"/proxy/{port}/127.0.0.1"
+    assert (await ask(port, f"{hop}/health")).status == 200
+    assert (await ask(port, f"{hop * 100}/health")).status == 508
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 @pytest.mark.parametrize("protocol", ["tcp", "inproc"])
 async def test_workers_with_ipv6_and_within_the_process(protocol: str) -> None:

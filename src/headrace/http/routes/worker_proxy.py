@@ -23,6 +23,8 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 25.0
 MOST_BYTES = 256 << 20
 #: Headers that are passed on to a worker. Cookies and passwords are not: workers run anybody's code.
 REQUEST_HEADERS = ("Accept", "Accept-Encoding", "Accept-Language", "Content-Type", "If-None-Match", "If-Modified-Since")
+#: Value of the header `Via` of requests that are passed on, by which a loop is noticed.
+VIA = "1.1 headrace-scheduler"
 #: Headers of a worker's answer that are passed on, beside the place of a redirect.
 ANSWER_HEADERS = (
     "Cache-Control",
@@ -71,6 +73,8 @@ class ProxyHandler(RequestHandler):
 
     async def get(self, port: str, host: str, path: str) -> None:
         """Ask the worker the same."""
+        if VIA in self.request.headers.get("Via", ""):  # a worker that claims to be at a scheduler's port
+            raise HttpError(508, "this request has come through the proxy of a scheduler already")
         where = worker_location(self.server, host, int(port))
         tls = worker_tls()
         scheme = "http" if tls is True else "https"
@@ -81,6 +85,7 @@ class ProxyHandler(RequestHandler):
         if self.request.query:
             url += f"?{self.request.query}"
         headers = {name: self.request.headers[name] for name in REQUEST_HEADERS if name in self.request.headers}
+        headers["Via"] = VIA
         session = aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
