@@ -21,7 +21,7 @@ class HttpLimits:
         socket_ping_seconds: between two pings on a WebSocket.
     """
 
-    sockets: int = 32
+    sockets: int = 8
     connections: int = 512
     idle_seconds: float = 30.0
     request_seconds: float = 30.0
