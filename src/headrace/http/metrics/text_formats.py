@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from .metric_families import MetricFamily
 
-PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+PLAIN = "text/plain; version=0.0.4"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _TEXT = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
