@@ -184,3 +184,10 @@ def test_an_installed_package_offers_a_transport(monkeypatch: pytest.MonkeyPatch
             get_backend("nobody")
     finally:
         registry.backends.pop("offered", None)
+
+
+def test_own_backends_are_found_by_scheme() -> None:
+    for scheme in ("tcp", "tls", "inproc", "ws", "wss"):
+        assert registry.backends[scheme] is registry.get_backend(scheme)
+    with pytest.raises(KeyError, match="pigeon"):
+        registry.backends["pigeon"]

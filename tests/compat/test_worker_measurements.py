@@ -210,3 +210,32 @@ async def test_operations_are_counted(c: Client, s: Scheduler, a: Worker) -> Non
     assert a.counters["op"].size() >= 0
     assert s.workers[a.address].metrics["event_loop_interval"] > 0
     assert (await a.get_metrics())["event_loop_interval"] > 0
+
+
+@gen_cluster(nthreads=[])
+async def test_metrics_of_asynchronous_functions(s: Scheduler) -> None:
+    count = 0
+
+    async def ask(worker: Worker) -> int:
+        nonlocal count
+        await asyncio.sleep(0)
+        count += 1
+        return count
+
+    async with Worker(s.address, metrics={"asked": ask}) as worker:
+        assert (await worker.get_metrics())["asked"] >= 1
+        await worker.heartbeat()
+        assert s.workers[worker.address].metrics["asked"] >= 2
+
+
+@gen_cluster(nthreads=[])
+async def test_a_worker_closes_while_a_metric_is_read(s: Scheduler) -> None:
+    begun = asyncio.Event()
+
+    async def ask(worker: Worker) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with Worker(s.address, metrics={"asked": ask}) as worker:
+        await begun.wait()
+        assert "asked" not in worker.measured.read()

@@ -37,13 +37,16 @@ async def test_events_of_workers_clients_graphs_and_tasks(s: Any, a: Worker) -> 
         expected = {"add_client", "remove_client", "update_graph", "transition", "restart", "add_worker"}
         expected |= {"remove_worker"}
         told: list[dict[str, Any]] = []
-        while not expected <= {each["name"] for each in told}:
+        gone = {"name": "remove_worker", "worker": address}
+        while gone not in told or not expected <= {each["name"] for each in told}:
             told.append(await asyncio.wait_for(socket.receive_json(), 10))
-        moves = [each for each in told if each["name"] == "transition" and each["key"] == "('x', 0)"]
-        assert (moves[0]["start"], moves[0]["finish"]) == ("released", "waiting")
-        done = next(each for each in moves if each["finish"] == "memory")
-        assert done["worker"] == a.address
+        assert told[0] == {"name": "add_worker", "worker": a.address}
+        [done] = [each for each in told if each["name"] == "transition" and each["key"] == "('x', 0)"]
+        assert (done["worker"], done["finish"], done["status"]) == (a.address, "memory", "OK")
+        assert (done["action"], done["typename"], done["prefix"]) == ("compute", "int", "x")
+        assert done["start"] <= done["stop"]
         assert {"action", "start", "stop"} <= set(done["startstops"][0])
+        assert done["color"].startswith("#")
         assert {"name": "add_worker", "worker": address} in told
         for odd in ("{", "[]", '{"name": 1}', "x" * 1000):
             await socket.send_str(odd)

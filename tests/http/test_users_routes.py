@@ -286,6 +286,8 @@ async def test_routes_that_are_added_while_a_server_runs(s: Any, a: Worker) -> N
         assert (await ask(server.http_server.port, "/own")).text == "own"
         application.add_handlers(".*", [(r"/more", Own)])
         assert (await ask(server.http_server.port, "/more")).text == "own"
+        application.add_handlers(".*", [(r"/given", Own, {"dask_server": server})])
+        assert (await ask(server.http_server.port, "/given")).text == "own"
         with pytest.raises(TypeError, match=r"builtins\.object is no application"):
             application.add_application(object())
     routes = get_handlers(s, ["distributed.http.health"], prefix="/pre")

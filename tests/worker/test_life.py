@@ -54,14 +54,22 @@ async def test_registration_tells_what_the_worker_is(scheduler: FakeScheduler, t
 
 
 async def test_heartbeats_carry_metrics(scheduler: FakeScheduler, tmp_path: Path) -> None:
-    metrics = {"answer": lambda worker: 42, "broken": lambda worker: 1 / 0}
+    async def ask(worker: Worker) -> str:
+        return worker.name
+
+    async def fail(worker: Worker) -> None:
+        raise OSError("no answer")
+
+    metrics = {"answer": lambda worker: 42, "broken": lambda worker: 1 / 0, "asked": ask, "failed": fail}
     async with Worker(scheduler.address, name="a", metrics=metrics, local_directory=str(tmp_path)):
         first = await scheduler.heartbeat("a")
         second = await scheduler.heartbeat("a")
     assert second.now > first.now
     assert second.metrics["memory"] > 10**6
     assert second.metrics["answer"] == 42
-    assert "broken" not in second.metrics
+    assert second.metrics["asked"] == "a"
+    assert second.metrics.keys().isdisjoint({"broken", "failed"})
+    assert {"incoming_bytes", "outgoing_bytes", "outgoing_count_total"} <= second.metrics["transfer"].keys()
     assert {"cpu", "managed_bytes", "executing", "in_memory", "ready", "in_flight"} <= second.metrics.keys()
 
 

@@ -58,10 +58,19 @@ class Backend(ABC):
         """A location of this host, without a port, from which the given one can be reached."""
 
 
-#: Backends by scheme, or the module that registers them when first needed.
-backends: dict[str, Backend] = {}
+class Backends(dict[str, Backend]):
+    """Backends by scheme; those of headrace's own are loaded when they are first looked up."""
+
+    def __missing__(self, scheme: str) -> Backend:
+        importlib.import_module(_modules[scheme])
+        return self[scheme]
+
+
+#: Those that are loaded, and those of others.
+backends: dict[str, Backend] = Backends()
 #: Group of the entry points by which installed packages offer transports; each loads what makes a `Backend`.
 ENTRY_POINTS = "distributed.comm.backends"
+#: Module that registers the backend of a scheme.
 _modules = {
     "tcp": "headrace.comm.tcp",
     "tls": "headrace.comm.tls",
@@ -80,9 +89,7 @@ def get_backend(scheme: str) -> Backend:
     backend = backends.get(scheme)
     if backend is not None:
         return backend
-    module = _modules.get(scheme)
-    if module is not None:
-        importlib.import_module(module)
+    if scheme in _modules:
         return backends[scheme]
     from importlib.metadata import entry_points
 

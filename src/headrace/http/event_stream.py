@@ -1,4 +1,4 @@
-"""`/eventstream`: a WebSocket that tells of workers, clients, graphs and transitions as they happen.
+"""`/eventstream`: a WebSocket that tells of workers, clients, graphs and runs of tasks as they happen.
 
 A plugin of the scheduler is there as long as somebody looks, one for each viewer. A viewer that reads too slowly
 misses messages; nothing piles up for him.
@@ -64,7 +64,10 @@ class EventStreamHandler(SocketHandler):
         viewer = Viewer()
         name = f"eventstream-{uuid4()}"
         registry = self.server.shell.plugin_registry
-        registry.add(WebsocketPlugin(viewer, self.server), name=name)
+        plugin = WebsocketPlugin(viewer, self.server)
+        for worker in list(self.server.workers):  # those that are there already, first
+            plugin.add_worker(self.server, worker)
+        registry.add(plugin, name=name)
         writing = asyncio.ensure_future(_write(viewer, socket))
         try:
             async for message in socket:

@@ -292,13 +292,13 @@ def _set_headers(response: web.StreamResponse, headers: Sequence[tuple[str, str]
 
 
 def _initialize(handler: RequestHandler, keywords: dict[str, Any]) -> None:
-    """Call a handler's `initialize`; users' classes need not take the server."""
+    """Call a handler's `initialize`; users' classes need not take the server, and routes may give one themselves."""
     try:
         parameters = inspect.signature(handler.initialize).parameters.values()
     except (TypeError, ValueError):
         parameters = ()  # type: ignore[assignment]
     takes = any(each.name == "dask_server" or each.kind is each.VAR_KEYWORD for each in parameters)
-    handler.initialize(**({"dask_server": handler.server} if takes else {}), **keywords)
+    handler.initialize(**({"dask_server": handler.server, **keywords} if takes else keywords))
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

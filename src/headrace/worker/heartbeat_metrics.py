@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from headrace.containment import log_raised
@@ -22,12 +24,14 @@ class Metrics:
     """Readings of one worker and its process.
 
     Args:
-        custom: functions of the user's by name, called with the worker.
+        custom: functions of the user's by name, called with the worker; they may be asynchronous.
     """
 
     def __init__(self, worker: WorkerServer, custom: dict[str, Callable[[Any], Any]]) -> None:
         self._worker = worker
         self.custom = custom
+        self._awaited: dict[str, Any] = {}
+        self._underway: dict[str, asyncio.Task[None]] = {}
 
     def read(self) -> dict[str, Any]:
         """The current values: `cpu` in percent of one processor, memory in bytes, counts."""
@@ -50,6 +54,7 @@ class Metrics:
                 "incoming_bytes": state.transfer_incoming_bytes,
                 "incoming_count": state.transfer_incoming_count,
                 "incoming_count_total": state.transfer_incoming_count_total,
+                "outgoing_bytes": transfers.outgoing_bytes,
                 "outgoing_count": transfers.outgoing_count,
                 "outgoing_count_total": transfers.outgoing_total,
                 "outgoing_bytes_total": transfers.sent,
@@ -68,10 +73,47 @@ class Metrics:
                 found[name] = value
         for name, function in self.custom.items():
             try:
-                found[name] = function(worker)
+                value = function(worker)
             except BaseException as raised:
                 log_raised(logger, raised, "Could not read the metric %r", name)
+                continue
+            if inspect.isawaitable(value):
+                self._begin(name, value)
+                if name in self._awaited:
+                    found[name] = self._awaited[name]
+            else:
+                found[name] = value
         return found
+
+    async def read_awaited(self) -> dict[str, Any]:
+        """The same, with what asynchronous functions return now instead of at the last heartbeat."""
+        found = self.read()
+        if self._underway:
+            await asyncio.wait(self._underway.values())
+            found.update(self._awaited)
+        return found
+
+    def _begin(self, name: str, value: Awaitable[Any]) -> None:
+        """Await a reading, whose value the next heartbeat tells: a heartbeat waits for nothing."""
+        if name in self._underway:  # heartbeats come faster than it answers: one at a time
+            _discard(value)
+            return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._underway[name]
+            _discard(value)  # the worker may have closed before it began
+
+        self._underway[name] = task = self._worker.run_in_background(self._await(name, value))
+        task.add_done_callback(ended)
+
+    async def _await(self, name: str, value: Awaitable[Any]) -> None:
+        try:
+            self._awaited[name] = await value
+        except asyncio.CancelledError:
+            raise
+        except BaseException as raised:
+            self._awaited.pop(name, None)
+            log_raised(logger, raised, "Could not read the metric %r", name, awaited=True)
 
     def recorded(self, recent: bool = False, start: int = 0) -> dict[str, Any]:
         """Readings of the system at the heartbeats so far.
@@ -90,6 +132,11 @@ class Metrics:
             "count": monitor.count,
             "last_time": monitor.last_time,
         }
+
+
+def _discard(value: Awaitable[Any]) -> None:
+    if inspect.iscoroutine(value):
+        value.close()
 
 
 def add_gpu_metrics() -> None:

@@ -100,10 +100,10 @@ async def test_a_users_family_that_cannot_be_told_is_left_out(
 @gen_cluster(nthreads=[("", 1)])
 async def test_formats(s: Scheduler, a: Worker) -> None:
     scheduler, worker = SchedulerMetrics(s), WorkerMetrics(a)
-    assert scheduler.text()[1] == "text/plain; version=0.0.4; charset=utf-8"
+    assert scheduler.text()[1] == "text/plain; version=0.0.4"
     assert scheduler.text(OPEN_METRICS)[1] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     # a gauge and a counter of one name: that is not OpenMetrics
-    assert worker.text(OPEN_METRICS)[1] == "text/plain; version=0.0.4; charset=utf-8"
+    assert worker.text(OPEN_METRICS)[1] == "text/plain; version=0.0.4"
 
 
 @gen_cluster(nthreads=[])

@@ -146,6 +146,8 @@ class WorkerMethods(WorkerViews, ProfileMethods):
         """Tell the scheduler that this worker is alive, how it is and what it has done; returns when it knows."""
         if self.batched_stream is None:
             return
+        if self.measured.custom:
+            await self.measured.read_awaited()
         news = self.session.news()
         try:
             await self.scheduler.heartbeat_worker(
@@ -227,7 +229,7 @@ class WorkerMethods(WorkerViews, ProfileMethods):
 
     async def get_metrics(self) -> dict[str, Any]:
         """The metrics of a heartbeat."""
-        return self.measured.read()
+        return await self.measured.read_awaited()
 
     async def get_startup_information(self) -> dict[str, Any]:
         """The values of the functions in `startup_information`."""

@@ -7,13 +7,22 @@ import json
 from typing import Any
 
 from headrace.common.keys import key_group, key_prefix, to_wire
+from headrace.diagnostics.pages.task_colors import color_of_task
 from headrace.diagnostics.plugins.plugin_base import SchedulerPlugin
 
 __all__ = ["WebsocketPlugin"]
 
+#: What pages are not told of a run: bytes that JSON lacks.
+UNTOLD = frozenset({"exception", "traceback", "type"})
+#: Color of a run that failed.
+FAILED = "black"
+
 
 class WebsocketPlugin(SchedulerPlugin):
-    """Sends `{"name": event, …}` for workers, clients, graphs and transitions.
+    """Sends `{"name": event, …}` for workers, clients, graphs and runs of tasks.
+
+    A run is a `transition`, with the task's key, its `action` ("compute"), `start` and `stop` in seconds since the
+    epoch, `worker`, `thread`, `status` ("OK" or "error"), `color`, and, if it has a result, `nbytes` and `typename`.
 
     Args:
         socket: has a method `send(name, data)`, or `write_message(text)`. Nothing happens if it is closed.
@@ -52,14 +61,12 @@ class WebsocketPlugin(SchedulerPlugin):
         self._send("update_graph", {"client": client})
 
     def transition(self, key: object, start: str, finish: str, *args: object, **kwargs: Any) -> None:
-        spans = kwargs.get("startstops")
-        told: dict[str, Any] = {
-            "key": str(key),
-            "prefix": key_prefix(key_group(to_wire(key))),
-            "start": start,
-            "finish": finish,
-            "worker": kwargs.get("worker"),
-        }
-        if spans:
-            told["startstops"] = [dict(span) for span in spans]
+        spans = [dict(span) for span in kwargs.get("startstops") or () if span["action"] == "compute"]
+        if not spans:
+            return  # only runs are told
+        prefix = key_prefix(key_group(to_wire(key)))
+        told = {name: value for name, value in kwargs.items() if name not in UNTOLD}
+        told |= {"key": str(key), "prefix": prefix, "finish": finish, **spans[-1]}
+        told["startstops"] = [dict(span) for span in kwargs["startstops"]]
+        told["color"] = color_of_task(prefix) if finish == "memory" else FAILED
         self._send("transition", told)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .metric_families import MetricFamily
 
-PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+PLAIN = "text/plain; version=0.0.4"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _TEXT = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
