@@ -35,7 +35,7 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     script = tmp_path / f"{page.stem}.py"
     script.write_text(program(page))
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)],
+        [sys.executable, *("-W", "error"), *("-W", "ignore:Port 8787 cannot be had:UserWarning"), str(script)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
