@@ -49,7 +49,7 @@ def as_text(families: Iterable[MetricFamily], open_metrics: bool = False) -> str
     return "".join(lines)
 
 
-def check_family(name: Any, kind: Any, text: Any, samples: Iterable[Any]) -> None:
+def check_family(name: str, kind: str, text: str, samples: Iterable[Any]) -> None:
     """Check that a family which is not ours can be written down.
 
     Args:

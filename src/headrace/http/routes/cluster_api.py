@@ -47,7 +47,7 @@ class RetireWorkersHandler(RequestHandler):
         self.write_json(await asyncio.shield(work))
 
 
-def _checked(body: Any) -> dict[str, Any]:
+def _checked(body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise HttpError(400, 'send an object such as {"workers": ["tcp://host:port"]} or {"n": 1}')
     for name, value in body.items():

@@ -18,7 +18,7 @@ _NO = ("", "0", "false", "no")
 class SchedulerMetricsHandler(RequestHandler):
     """Answers with the metrics of the scheduler."""
 
-    def initialize(self, dask_server: Any = None, **keywords: Any) -> None:
+    def initialize(self, dask_server: object = None, **keywords: object) -> None:
         """Find the scheduler's metrics, which are counted from the first scrape on."""
         self.metrics = metrics_of(self.server, "headrace.http.metrics.scheduler_metrics", "SchedulerMetrics")
 
