@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headrace import Worker
-from tests.worker.fake import FakeScheduler
+if TYPE_CHECKING:  # the tests of the pure core, below, run without what these import
+    from headrace import Worker
+    from tests.worker.fake import FakeScheduler
 
 
 @pytest.fixture(params=["tcp://127.0.0.1:0", "inproc://"], ids=["tcp", "inproc"])
