@@ -86,8 +86,8 @@ def test_kubernetes_operator() -> None:
         second = ("--name", names[1], "--dashboard", "--dashboard-address", "0")
         address = f"tcp://127.0.0.1:{port}"
         with (
-            program("worker", address, "--nthreads", "1", *first),
-            program("worker", address, "--nthreads", "1", *second),
+            program("worker", address, "--nthreads", "1", *first) as one,
+            program("worker", address, "--nthreads", "1", *second) as other,
             Client(address) as client,
         ):
             client.wait_for_workers(2, timeout=60)
@@ -103,9 +103,11 @@ def test_kubernetes_operator() -> None:
             assert (status, set(json.loads(text))) == (200, {"idle_since"})
             status, text = fetch(http, "/api/v1/retire_workers", {"n": 1})
             assert status == 200
-            (retired,) = [one["name"] for one in json.loads(text).values()]
+            (retired,) = [each["name"] for each in json.loads(text).values()]
             assert retired in names
             poll_for(lambda: len(client.scheduler_info()["workers"]) == 1, timeout=30)
+            poll_for(lambda: [one.poll(), other.poll()].count(None) == 1, timeout=30)  # it ends by itself
+            assert {one.poll(), other.poll()} == {None, 0}
         assert scheduler.poll() is None
 
 
