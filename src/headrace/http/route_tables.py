@@ -26,8 +26,8 @@ OWN_ROUTES = {
     "distributed.http.scheduler.json": "headrace.http.routes.scheduler_json",
     "distributed.http.scheduler.missing_bokeh": "headrace.http.routes.front_page",
     "distributed.http.scheduler.prometheus": "headrace.http.routes.scheduler_metrics_page",
-    "distributed.http.worker.prometheus": "headrace.http.routes.worker_metrics_page",
-    "distributed.http.nanny.prometheus": "headrace.http.routes.nanny_metrics_page",
+    "distributed.http.worker.prometheus": "headrace.http.routes.metrics_page",
+    "distributed.http.nanny.prometheus": "headrace.http.routes.metrics_page",
 }
 #: The settings that list the modules, by kind of server.
 ROUTES_KEYS = {

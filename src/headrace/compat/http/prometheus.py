@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 from headrace import config
 from headrace.http.request_handler import RequestHandler
-from headrace.http.routes.scheduler_metrics_page import metrics_of
+from headrace.http.routes.metrics_page import metrics_of
 
 __all__ = ["PrometheusCollector", "PrometheusNotAvailableHandler", "import_metrics_handler"]
 
@@ -36,15 +36,13 @@ class PrometheusCollector:
 
 
 class ServerCollector(PrometheusCollector):
-    """A server's metrics for a registry of `prometheus_client`; subclasses say which class gives them."""
-
-    metrics_class: ClassVar[tuple[str, str]]
+    """A server's metrics for a registry of `prometheus_client`; subclasses name the second word of their names."""
 
     def collect(self) -> Iterator[Any]:
         """The families of now. On the server's loop."""
         from prometheus_client.parser import text_string_to_metric_families
 
-        text, _ = metrics_of(self.server, *self.metrics_class).text()
+        text, _ = metrics_of(self.server).text()
         for family in text_string_to_metric_families(text.decode()):
             if family.name.startswith(self.build_name("")):
                 yield family

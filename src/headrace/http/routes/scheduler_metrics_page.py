@@ -5,32 +5,24 @@ Where Prometheus cannot reach the workers, it asks the scheduler for theirs; whe
 
 from __future__ import annotations
 
-from typing import Any
-
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
 from headrace.http.request_handler import RequestHandler, Routes
+
+from .metrics_page import MetricsHandler, metrics_of
 
 #: The `workers` arguments that mean no.
 _NO = ("", "0", "false", "no")
 
 
-class SchedulerMetricsHandler(RequestHandler):
-    """Answers with the metrics of the scheduler."""
+class SchedulerMetricsHandler(MetricsHandler):
+    """Answers with the metrics of the scheduler, and of its workers if the caller asks for them."""
 
-    def initialize(self, dask_server: object = None, **keywords: object) -> None:
-        """Find the scheduler's metrics, which are counted from the first scrape on."""
-        self.metrics = metrics_of(self.server, "headrace.http.metrics.scheduler_metrics", "SchedulerMetrics")
-
-    async def get(self) -> None:
-        """Answer in the format that the caller prefers."""
-        accept = self.request.headers.get("Accept", "")
+    async def text(self, accept: str) -> tuple[bytes, str]:
+        """The metrics, and their content type."""
         if self.get_query_argument("workers", "0").lower() in _NO:
-            body, kind = self.metrics.text(accept)
-        else:
-            body, kind = await self.metrics.text_with_workers(accept)
-        self.set_header("Content-Type", kind)
-        self.write(body)
+            return await super().text(accept)
+        return await metrics_of(self.server).text_with_workers(accept)  # type: ignore[no-any-return]
 
 
 class TargetsHandler(RequestHandler):
@@ -48,20 +40,6 @@ class TargetsHandler(RequestHandler):
                 host = get_address_host(worker.address)
                 targets.append({"targets": [unparse_host_port(host, port)], "labels": labels})
         self.write_json(targets)
-
-
-def metrics_of(server: Any, module: str, name: str) -> Any:
-    """The metrics of a server, made at its first scrape and kept with its HTTP server.
-
-    Args:
-        module, name: where their class is.
-    """
-    from importlib import import_module
-
-    http = server.http_server
-    if http.metrics is None:
-        http.metrics = getattr(import_module(module), name)(server)
-    return http.metrics
 
 
 routes: Routes = [

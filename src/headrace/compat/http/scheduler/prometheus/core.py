@@ -13,8 +13,6 @@ __all__ = ["PrometheusHandler", "SchedulerMetricCollector"]
 class SchedulerMetricCollector(ServerCollector):
     """The metrics of a scheduler, for a registry of `prometheus_client`."""
 
-    metrics_class = ("headrace.http.metrics.scheduler_metrics", "SchedulerMetrics")
-
     def __init__(self, server: Any) -> None:
         super().__init__(server)
         self.subsystem = "scheduler"

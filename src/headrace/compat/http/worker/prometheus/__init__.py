@@ -1,5 +1,5 @@
 """`distributed.http.worker.prometheus`."""
 
-from headrace.http.routes.worker_metrics_page import routes
+from headrace.http.routes.metrics_page import routes
 
 __all__ = ["routes"]
