@@ -11,7 +11,8 @@ import logging
 import socket
 import ssl
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -110,6 +111,7 @@ class HttpServer:
         #: sockets at which nobody has connected yet, and the tasks that open them to aiohttp
         self._waiting: list[socket.socket] = []
         self._waking: set[asyncio.Task[None]] = set()
+        self._make_connection: Callable[[], asyncio.Protocol] | None = None
         self._aiohttp_server: Any = None
         self._dispatcher: Dispatcher | None = None
         self._connections: OpenConnections | None = None
@@ -220,10 +222,12 @@ class HttpServer:
     async def _serve(self, sockets: list[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            make = await asyncio.to_thread(self._load)
+            if self._make_connection is None:
+                table = await asyncio.to_thread(self._load)
+                self._make_connection = self._make_connection or self._prepare(table)
             for each in sockets:
                 options: dict[str, Any] = {"ssl": self.tls, "ssl_handshake_timeout": 10} if self.tls else {}
-                self._servers.append(await loop.create_server(make(), sock=each, **options))
+                self._servers.append(await loop.create_server(self._make_connection, sock=each, **options))
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -231,34 +235,37 @@ class HttpServer:
                 each.close()
             log_raised(self.logger, error, "HTTP cannot be served at port %s", self.port)
 
-    def _load(self) -> Any:
-        """Import what serves, in a thread; return what makes the factory of connections, on the loop."""
-        aiohttp_web = import_module("aiohttp.web")
-        dispatch = import_module("headrace.http.request_dispatch")
-        watch = import_module("headrace.http.open_connections")
-        table = table_of(self.modules)
+    def _load(self) -> list[Route]:
+        """Import what serves, in a thread; returns the table of routes."""
+        for module in ("aiohttp.web", "headrace.http.request_dispatch", "headrace.http.open_connections"):
+            import_module(module)
+        return table_of(self.modules)
 
-        def make() -> Any:
-            if self._dispatcher is None:
-                loop, limits = asyncio.get_running_loop(), self.limits
-                dispatcher = dispatch.Dispatcher(self.owner, table + self._added, self.prefix, limits, self.logger)
-                self._dispatcher = dispatcher
-                self._aiohttp_server = aiohttp_web.Server(dispatcher.answer, handler_cancellation=True)
-                self._connections = watch.OpenConnections(limits, dispatcher.sockets.__contains__)
-                self._factory_options = {
-                    "loop": loop,
-                    "keepalive_timeout": limits.idle_seconds,
-                    "logger": _FaultsOfCallers(dispatcher.complaints),
-                    "access_log": None,
-                    "max_line_size": limits.line_bytes,
-                    "max_field_size": limits.line_bytes,
-                    "max_headers": limits.headers,
-                    "lingering_time": 1.0,
-                    "auto_decompress": False,
-                }
-            return lambda: watch.WatchedConnection(self._aiohttp_server, self._connections, **self._factory_options)
+    def _prepare(self, table: list[Route]) -> Callable[[], asyncio.Protocol]:
+        """Make aiohttp's server, once what serves is imported; returns what makes a connection."""
+        from aiohttp.web import Server
 
-        return make
+        from .open_connections import OpenConnections, WatchedConnection
+        from .request_dispatch import Dispatcher
+
+        limits = self.limits
+        dispatcher = self._dispatcher = Dispatcher(self.owner, table + self._added, self.prefix, limits, self.logger)
+        server = self._aiohttp_server = Server(dispatcher.answer, handler_cancellation=True)
+        watch = self._connections = OpenConnections(limits, dispatcher.sockets.__contains__)
+        return partial(
+            WatchedConnection,
+            server,
+            watch,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=limits.idle_seconds,
+            logger=_FaultsOfCallers(dispatcher.complaints),
+            access_log=None,
+            max_line_size=limits.line_bytes,
+            max_field_size=limits.line_bytes,
+            max_headers=limits.headers,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
 
     # The end
 

@@ -116,7 +116,8 @@ class SchedulerServer(Node):
         self.shell = shell = Shell(self, self.core)
         self._start_plugins = list(plugins)
         self._listen = dict(listen)
-        self._http: dict[str, Any] = {"address": dashboard_address, "dashboard": dashboard, "prefix": http_prefix}
+        pages = dashboard_address is not None if dashboard is None else bool(dashboard)
+        self._http: dict[str, Any] = {"address": dashboard_address, "pages": pages, "prefix": http_prefix}
         self.parts = SchedulerParts(
             shell,
             worker_ttl=worker_ttl,
@@ -187,9 +188,7 @@ class SchedulerServer(Node):
             await self.server.listen(address)
         if self.contact_address:
             self.contact_address = full_contact_address(self.contact_address, self.server.address)
-        address, pages = self._http["address"], self._http["dashboard"]
-        pages = address is not None if pages is None else bool(pages)
-        self._open_http(address, pages=pages, prefix=self._http["prefix"], default_port=DASHBOARD_PORT)
+        self._open_http(**self._http, default_port=DASHBOARD_PORT)
 
     async def close(self, timeout: float | None = None, reason: str = "unknown", **options: object) -> str:
         """Close; waits for a close that is under way. Returns "OK".
