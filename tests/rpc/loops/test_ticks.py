@@ -21,6 +21,18 @@ async def test_it_ticks_as_configured_once_somebody_measures() -> None:
         ticks.stop()
 
 
+async def test_the_mean_interval_follows_who_measures() -> None:
+    ticks = Ticks("Worker", SELDOM)
+    ticks.start()
+    try:
+        assert ticks.mean_interval == SELDOM.interval
+        ticks.measure()
+        await async_poll_for(lambda: ticks.count > 2, 10)
+        assert SELDOM.finest <= ticks.mean_interval < SELDOM.interval
+    finally:
+        ticks.stop()
+
+
 async def test_the_longest_delay_is_told_once() -> None:
     ticks = Ticks("Worker", SELDOM)
     ticks.start()

@@ -106,10 +106,10 @@ class Ticks:
 
     @property
     def mean_interval(self) -> float:
-        """Seconds between two ticks on the average, since somebody asked last; as configured before the first."""
+        """Seconds between two ticks on the average, since somebody asked last; as they are due before the first."""
         late, count = self._late, self._count
         self._late, self._count = 0.0, 0
-        return self.options.interval + (late / count if count else 0.0)
+        return self._interval + (late / count if count else 0.0)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + self._interval
