@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import headrace
 from headrace import Client, LocalCluster
+from headrace.compat.utils import open_port
 from headrace.testing.helpers.log_reading import wait_for_log_line
 from headrace.testing.helpers.polling import poll_for
+from tests.cli.program import Program
 
 pytestmark = pytest.mark.slow
-
-SOURCE = Path(headrace.__file__).parents[1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def fetch(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -54,29 +43,16 @@ def is_healthy(port: int) -> bool:
 
 
 @contextmanager
-def program(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command of headrace, which ends well when it is told to."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "headrace.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), **(env or {})},
-    )
-    try:
-        yield process
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-        output, _ = process.communicate()
-        print(output.decode())
+    with Program(*arguments) as running:
+        yield running.process
+        assert (running.stop() if running.process.poll() is None else running.process.returncode) == 0
 
 
 def test_kubernetes_operator() -> None:
     """The operator's own commands: the pod is ready once /health answers; then it scales by /api/v1."""
-    port, http, worker_http = free_port(), free_port(), free_port()
+    port, http, worker_http = open_port("127.0.0.1"), open_port("127.0.0.1"), open_port("127.0.0.1")
     where = ("--host", "0.0.0.0", "--port", str(port), "--dashboard-address", f":{http}")
     with program("scheduler", *where) as scheduler:
         poll_for(lambda: is_healthy(http), timeout=60)  # the readiness and liveness probes
@@ -113,7 +89,7 @@ def test_kubernetes_operator() -> None:
 
 def test_helm_chart() -> None:
     """The charts: workers without a dashboard have a port of metrics all the same."""
-    http, worker_http = free_port(), free_port()
+    http, worker_http = open_port("127.0.0.1"), open_port("127.0.0.1")
     where = ("--host", "127.0.0.1", "--port", "0", f"--dashboard-address=:{http}")
     with program("scheduler", *where) as scheduler:
         address = wait_for_log_line(b"Scheduler at:", scheduler.stdout, 50).decode().split()[-1]

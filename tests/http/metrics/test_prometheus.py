@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import pytest
 import yaml
 from dask.distributed import Client, Nanny, Scheduler, Semaphore, Worker
 
+from headrace.compat.utils import open_port
 from headrace.http.metrics.nanny_metrics import NANNY_TABLE
 from headrace.http.metrics.scheduler_metrics import SCHEDULER_TABLE
 from headrace.http.metrics.worker_metrics import WORKER_TABLE
@@ -49,12 +49,6 @@ def queries() -> Iterator[tuple[str, str]]:
 
 def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Prometheus:
@@ -91,7 +85,7 @@ async def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> AsyncIterat
         "scrape_configs": jobs,
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
+    port = open_port("127.0.0.1")
     command = [
         "prometheus",
         f"--config.file={directory / 'prometheus.yml'}",
