@@ -52,9 +52,10 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)
 
-# For the minutes between two edits; `make test` decides.
+# For the minutes between two edits; `make test` decides. Three files at a time, since tests also wait; a file's tests stay
+# together, with what they share.
 test-quick: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -m "not slow" $(PURE_TESTS) $(QUICK_TESTS) $(ARGS)
+	$(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile $(PURE_TESTS) $(QUICK_TESTS) $(ARGS)
 
 # Scheduler, worker and client state and what they stand on: no sockets, no dask.
 test-pure: $(VENV)/.created

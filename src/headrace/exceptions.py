@@ -45,6 +45,10 @@ class ProtocolVersionError(FatalCommClosedError):
     """The two ends speak different versions of headrace's protocol."""
 
 
+class NotAdmittedError(FatalCommClosedError, PermissionError):
+    """One end of a connection does not show that it belongs to the cluster; the message says what to do."""
+
+
 class ConnectTimeoutError(TimeoutError):
     """No connection was made within the time limit; the message names the address, the seconds and the last cause."""
 

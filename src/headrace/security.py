@@ -1,4 +1,4 @@
-"""TLS settings per role, and temporary certificates for clusters that live as long as a process.
+"""Who may use a cluster: its token, or certificates per role, which may be made for as long as a process lives.
 
 Certificates and keys are file names, or their PEM text (told apart by a line break).
 """
@@ -6,12 +6,13 @@ Certificates and keys are file names, or their PEM text (told apart by a line br
 from __future__ import annotations
 
 import contextlib
-import datetime
-import os
 import ssl
-import tempfile
 from typing import Any
 
+from headrace.auth.access_rules import AccessRules, configured_auth, configured_encryption
+from headrace.auth.own_certificate import as_file, self_signed
+from headrace.auth.token_places import find_tokens, read_token_file
+from headrace.auth.tokens import Tokens, parse_tokens
 from headrace.common.display.html import card, code, table
 
 _ROLES = ("client", "scheduler", "worker")
@@ -28,13 +29,13 @@ _FIELDS = {
     "tls_worker_cert": "distributed.comm.tls.worker.cert",
     "tls_worker_key": "distributed.comm.tls.worker.key",
 }
+#: Keywords that are not about certificates.
+_ACCESS = ("token", "token_file", "auth", "encryption")
 _VERSIONS = {1.2: ssl.TLSVersion.TLSv1_2, 1.3: ssl.TLSVersion.TLSv1_3}
-#: Days for which temporary certificates are valid.
-_TEMPORARY_DAYS = 365
 
 
 class Security:
-    """The certificates that the parts of a cluster use with each other.
+    """The token, or the certificates, that the parts of a cluster use with each other.
 
     Args:
         require_encryption: whether to refuse connections that are not encrypted. By default as configured; if that is
@@ -44,6 +45,10 @@ class Security:
         tls_client_cert, tls_client_key: certificate and key of clients; likewise `tls_scheduler_…` and `tls_worker_…`.
         tls_ciphers: OpenSSL's list of allowed ciphers, for TLS 1.2.
         tls_min_version, tls_max_version: 1.2, 1.3 or an `ssl.TLSVersion`; None for 1.2, and for no upper bound.
+        token: the secret that whoever belongs to the cluster holds, or two of them, with a comma.
+        token_file: a file with it, one token a line, that its owner alone may read.
+        auth: "token" or "none", see `headrace.auth.access_rules`; by default as configured (`distributed.comm.auth`).
+        encryption: "auto", "off" or "required", of connections without certificates; by default as configured.
         extra_conn_args: further keywords for making connections.
 
     Arguments that are not given come from the configuration (`distributed.comm.tls`); None overrides it.
@@ -54,6 +59,8 @@ class Security:
     """
 
     __slots__ = (
+        "auth",
+        "encryption",
         "extra_conn_args",
         "require_encryption",
         "tls_ca_file",
@@ -66,6 +73,8 @@ class Security:
         "tls_scheduler_key",
         "tls_worker_cert",
         "tls_worker_key",
+        "token",
+        "token_file",
     )
 
     tls_ca_file: str | None
@@ -76,9 +85,14 @@ class Security:
     def __init__(self, require_encryption: bool | None = None, **kwargs: Any) -> None:
         from headrace.config import get, truth
 
-        unknown = sorted(set(kwargs) - set(_FIELDS) - {"extra_conn_args"})
+        unknown = sorted(set(kwargs) - set(_FIELDS) - {"extra_conn_args", *_ACCESS})
         if unknown:
-            raise TypeError(f"Security has no keywords {', '.join(unknown)}; it has {', '.join(sorted(_FIELDS))}")
+            known = ", ".join(sorted([*_FIELDS, *_ACCESS]))
+            raise TypeError(f"Security has no keywords {', '.join(unknown)}; it has {known}")
+        self.token: str | None = _token_text(kwargs.get("token"))
+        self.token_file: str | None = kwargs.get("token_file")
+        self.auth: str | None = kwargs.get("auth")
+        self.encryption: str | None = kwargs.get("encryption")
         self.extra_conn_args: dict[str, Any] = dict(kwargs.get("extra_conn_args") or {})
         for name, key in _FIELDS.items():
             value = kwargs[name] if name in kwargs else get(key)
@@ -90,7 +104,7 @@ class Security:
         if require_encryption is None and get("distributed.comm.require-encryption") is not None:
             require_encryption = truth("distributed.comm.require-encryption")
         if require_encryption is None:
-            require_encryption = not kwargs.keys() <= {"extra_conn_args"}
+            require_encryption = not kwargs.keys() <= {"extra_conn_args", *_ACCESS}
         self.require_encryption = bool(require_encryption)
 
     @staticmethod
@@ -105,7 +119,7 @@ class Security:
         Raises:
             ImportError: the package `cryptography` is not installed.
         """
-        certificate, key = _temporary_certificate()
+        certificate, key = self_signed("headrace-temporary")
         values: dict[str, Any] = {
             "require_encryption": True,
             "tls_ca_file": certificate,
@@ -130,6 +144,7 @@ class Security:
             "ssl_context": self._context(role, ssl.Purpose.SERVER_AUTH),
             "require_encryption": self.require_encryption,
             "extra_conn_args": self.extra_conn_args,
+            "access_rules": self.access_rules(role),
         }
 
     def get_listen_args(self, role: str) -> dict[str, Any]:
@@ -137,7 +152,31 @@ class Security:
         return {
             "ssl_context": self._context(role, ssl.Purpose.CLIENT_AUTH),
             "require_encryption": self.require_encryption,
+            "access_rules": self.access_rules(role),
         }
+
+    def access_rules(self, role: str) -> AccessRules:
+        """How a "client", "worker", "nanny" or "scheduler" opens its connections.
+
+        Raises:
+            ValueError: a setting is none of the values that there are.
+        """
+        return AccessRules(
+            role,
+            configured_auth() if self.auth is None else self.auth,
+            configured_encryption() if self.encryption is None else self.encryption,
+            self.tokens,
+        )
+
+    def tokens(self) -> Tokens:
+        """The tokens of whoever uses this: those given, else those found (see `headrace.auth.token_places`).
+
+        Raises:
+            ValueError, OSError: the file, or the setting, is not as it should be.
+        """
+        if self.token is not None:
+            return parse_tokens(self.token.replace(",", "\n"), "Security(token=…)")
+        return find_tokens() if self.token_file is None else read_token_file(self.token_file)
 
     def _context(self, role: str, purpose: ssl.Purpose) -> ssl.SSLContext | None:
         """A context with which both ends must have a certificate of the authority; None if no certificates are set.
@@ -161,7 +200,7 @@ class Security:
             # Workers come and go at any address: only the authority's signature counts.
             context.check_hostname = False
             with _as_file(certificate) as certificate_file, _as_file(key) as key_file:
-                context.load_cert_chain(certificate_file, key_file)
+                context.load_cert_chain(str(certificate_file), key_file)
         except OSError as error:
             raise type(error)(f"cannot use the TLS certificates of role {role!r}: {error}") from error
         context.minimum_version = self.tls_min_version
@@ -238,60 +277,22 @@ def _is_pem(text: str) -> bool:
     return "\n" in text
 
 
-@contextlib.contextmanager
-def _as_file(value: str | None) -> Any:
+def _as_file(value: str | None) -> contextlib.AbstractContextManager[str | None]:
     """The name of a file with a certificate or key: `ssl` reads these from files only."""
-    if value is None or not _is_pem(value):
-        yield value
-        return
-    descriptor, name = tempfile.mkstemp()  # readable by this user only
-    try:
-        with open(descriptor, "w") as file:
-            file.write(value)
-        yield name
-    finally:
-        os.remove(name)
+    return as_file(value) if value is not None and _is_pem(value) else contextlib.nullcontext(value)
 
 
-def _temporary_certificate() -> tuple[str, str]:
-    """A self-signed certificate and its key, as PEM."""
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-    except ImportError:
-        raise ImportError("Security.temporary needs the package cryptography: pip install cryptography") from None
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "headrace-temporary")])
-    now = datetime.datetime.now(datetime.UTC)
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=_TEMPORARY_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("headrace-temporary")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    key_text = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode(), key_text.decode()
+def _token_text(given: Any) -> str | None:
+    """A token, or two, as one text; None for none.
+
+    Raises:
+        ValueError, TypeError: it cannot be a token; the message does not show it.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+            raise TypeError(f"Security(token=…) takes text, or a list of two, not {type(given).__name__}")
+        given = ",".join(given)
+    parse_tokens(given.replace(",", "\n"), "Security(token=…)")
+    return str(given)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from headrace.comm import Comm, CommClosedError, Listener, ProtocolVersionError, connect, handshake, listen
-from headrace.comm.handshake import MAGIC, encode_handshake, handshake_info
+from headrace.comm.opening.handshake import MAGIC, encode_handshake, handshake_info
 from headrace.messages import FromWorker
 from tests.comm.transports import Collected, Transport
 

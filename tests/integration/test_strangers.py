@@ -17,7 +17,7 @@ import pytest
 
 from headrace import Client, Worker
 from headrace.comm import connect
-from headrace.comm.handshake import encode_handshake, handshake_info
+from headrace.comm.opening.handshake import encode_handshake, handshake_info
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import GraphRefused, SubmitGraph, TaskErred
 from headrace.messages.worker import AddKeys, LongRunning, MissingData, TaskFailed, TaskFinished

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("headrace.comm",),
     ("headrace.protocol",),
     ("headrace.security",),
+    ("headrace.auth",),
     ("headrace.machine", "headrace.profile", "headrace.cluster_dump", "headrace.directories"),
     ("headrace.graphics_cards",),
     ("headrace.clock", "headrace.containment"),

@@ -21,7 +21,7 @@ from .addressing import unparse_host_port
 from .complaints import Complaints
 from .connections import CommTasks
 from .forks import end_keeping, keep_from_children
-from .handshake import MAGIC, TLS_ALERT
+from .opening.handshake import MAGIC, TLS_ALERT
 from .sockets import SocketAddress
 
 #: Connections that are accepted before the loop's other callbacks get their turn.

@@ -29,8 +29,8 @@ from .connections import (
     OnBatch,
     OnClose,
 )
-from .handshake import handshake_info
 from .interfaces import get_ip
+from .opening.handshake import handshake_info
 from .registry import Backend, Connector, backends
 
 logger = logging.getLogger("distributed.comm.inproc")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from headrace.auth.access_rules import AccessRules
 from headrace.clock import measured
 from headrace.common.tracebacks import without_frames
 from headrace.containment import contained
@@ -22,6 +23,7 @@ from headrace.exceptions import (
     CommClosedError,
     FrameTooLargeError,
     MalformedDataError,
+    NotAdmittedError,
     ProtocolVersionError,
 )
 from headrace.messages.spending import add_to
@@ -34,13 +36,14 @@ from headrace.protocol.serialization_context import is_wanted, serialization_con
 from .complaints import Complaints
 from .connections import Arrivals, Comm, OnBatch, OnClose
 from .forks import Kept, end_keeping, keep_from_children
-from .handshake import HandshakeReader, check_versions, encode_handshake, handshake_info
 from .lent_memory.memory_link import (
     LEND_BYTES,
     MemoryLink,
     link_memory,
     offer,
 )
+from .opening.handshake import handshake_info
+from .opening.socket_opening import OpeningProtocol, SocketOpening
 from .outgoing import check_count, check_lengths, compressed, write_nowhere, writer_of
 from .packets import (
     COMPRESSED,
@@ -73,17 +76,22 @@ CLOSE_TIMEOUT = 10
 _UNREAD, _IN_THREADS, _TURN, _ENDED = 1, 2, 4, 8
 
 
-class SocketComm(Comm, asyncio.BufferedProtocol):
+class SocketComm(Comm, OpeningProtocol):
     """A comm over a stream transport of asyncio."""
+
+    #: whether TLS can begin on the connection once it is there
+    can_encrypt = True
 
     def __init__(
         self,
         scheme: str,
         *,
+        rules: AccessRules,
         deserialize: bool = True,
         max_frame_bytes: int = MAX_FRAME_BYTES,
         compression: str | None = None,
         share_memory: bool = False,
+        opening_seconds: float = 30.0,
         on_connected: Callable[[SocketComm], None] | None = None,
         complaints: Complaints | None = None,
     ) -> None:
@@ -99,12 +107,17 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         self._own_info = handshake_info(offered_compression(compression))
         if share_memory and (offered := offer()) is not None:
             self._own_info["memory"] = offered
+        self._opening: SocketOpening | None = SocketOpening(
+            listens=on_connected is not None,
+            rules=rules,
+            info=self._own_info,
+            seconds=opening_seconds,
+            can_encrypt=self.can_encrypt,
+        )
         self._memory: MemoryLink | None = None
         #: frames from this length on may be lent, or are too long: `send` has to look at them
         self._large = max_frame_bytes + 1
         self._compressor: Compressor | None = None
-        self._handshake: HandshakeReader | None = HandshakeReader()
-        self._handshake_buffer: memoryview | None = None
         self._reader = PacketReader(self._on_packet, max_frame_bytes)
         self._packets: deque[list[Frame]] = deque()
         self._paused = 0
@@ -130,39 +143,39 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open with a handshake; called by the loop."""
         transport = cast(asyncio.Transport, transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self._write_buffers = writer_of(transport)
-        self._takes_turns = transport.get_extra_info("sslcontext") is None
+        self._use(transport)
         sock = transport.get_extra_info("socket")
         if sock is not None:
             set_options(sock)
             self._kept = keep_from_children(sock.fileno())
         self.local_address = address_text(self.scheme, transport.get_extra_info("sockname"))
         self.peer_address = address_text(self.scheme, transport.get_extra_info("peername"))
-        transport.write(encode_handshake(self._own_info))
+        assert self._opening is not None
+        self._opening.begin(self, transport, self.peer_address)
         if self._on_connected is not None:
             self._on_connected(self)
 
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        self._write_buffers = writer_of(transport)
+        self._takes_turns = transport.get_extra_info("sslcontext") is None
+
     def get_buffer(self, sizehint: int) -> Any:
         """Memory to read the next bytes into; called by the loop."""
-        if self._handshake is not None:
-            if self._handshake_buffer is None:
-                self._handshake_buffer = memoryview(bytearray(4096))
-            return self._handshake_buffer
-        return self._reader.get_buffer()
+        return self._reader.get_buffer() if self._opening is None else self._opening.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take `nbytes` that were read; called by the loop."""
         self._in_a_row = 0
-        self._guard(self._reader.buffer_updated if self._handshake is None else self._feed_handshake, nbytes)
+        self._guard(self._reader.buffer_updated if self._opening is None else self._opening.buffer_updated, nbytes)
 
     def _guard(self, handle: Callable[[T], None], what: T) -> None:
         """Handle what came; any error in it ends this connection, and nothing else."""
         try:
             handle(what)
-        except ProtocolVersionError as error:
-            self._fail(error, abort=False)  # this side's handshake has to leave first, for the other to notice as well
+        except (ProtocolVersionError, NotAdmittedError) as error:
+            self._take_leave_of_stranger(error)
         except (PacketError, MemoryError, msgspec.MsgspecError, RecursionError) as error:
             self._complain("malformed data", error)
             kind = FrameTooLargeError if isinstance(error, FrameLimitError) else MalformedDataError
@@ -198,7 +211,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """Note that the other side has closed; called by the loop."""
         if self._error is None and not self._closed:
-            if self._handshake is not None:
+            if self._opening is not None:
                 self._error = CommClosedError(f"{self.peer_address} closed the connection before its handshake")
             elif not self._reader.idle:
                 self._error = CommClosedError(f"{self.peer_address} closed the connection in the middle of a message")
@@ -207,6 +220,8 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Let go of everything, and report the end; called once by the loop."""
+        if self._lost.is_set():
+            return
         if self._reader.held and not (self._closed or self._paused & _IN_THREADS or error):  # packets before the end
             self._paused = _ENDED
             self._guard(self._take_held, None)
@@ -214,7 +229,7 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         end_keeping(self._kept)
         # Comm and reader refer to each other: half a message would wait for the cyclic collector.
         self._reader.close()
-        self._on_connected = self._handshake_buffer = None
+        self._on_connected = None
         self._write_buffers = write_nowhere
         self._waiting_packets = None
         if self._memory is not None:
@@ -255,37 +270,36 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
     @property
     def handshake_begun(self) -> bool:
         """Whether the other side has sent anything."""
-        return self._handshake is None or self._handshake.started
+        return self._opening is None or self._opening.started
 
     async def shake_hands(self) -> None:
-        """Wait for the other side's handshake.
+        """Wait until each side has admitted the other.
 
         Raises:
-            CommClosedError: the handshake did not come, or is not one of headrace's.
+            CommClosedError: the connection ended before, or the other side does not speak headrace's protocol.
             ProtocolVersionError: the other side speaks another version.
+            NotAdmittedError: one side does not admit the other.
         """
-        while self._handshake is not None and not self._closed:
+        while self._opening is not None and not self._closed:
             await self._arrivals.wait(self)
-        # After both handshakes, messages can still be read, even if the other side has closed since.
-        if self._handshake is not None or isinstance(self._error, ProtocolVersionError):
+        # After the opening, messages can still be read, even if the other side has closed since.
+        if self._opening is not None:
             raise self._closed_error()
 
-    def _feed_handshake(self, nbytes: int) -> None:
-        handshake, buffer = self._handshake, self._handshake_buffer
-        assert handshake is not None
-        assert buffer is not None
-        if not handshake.feed(buffer[:nbytes]):
-            return
-        assert handshake.info is not None
-        self.peer_info = handshake.info
-        self._handshake = self._handshake_buffer = None
-        check_versions(self._own_info, self.peer_info, self.peer_address)
-        name = choose_compression(self._own_info["compression"], self.peer_info.get("compression"))
+    def on_encrypted(self, transport: asyncio.Transport) -> None:
+        """The connection is encrypted from here on, by another transport."""
+        self._use(transport)
+
+    def on_opened(self, info: dict[str, Any], rest: memoryview) -> None:
+        """Exchange packets from here on; `rest` is the first of what came."""
+        self.peer_info = info
+        self._opening = None
+        name = choose_compression(self._own_info["compression"], info.get("compression"))
         self._compressor = Compressor(name) if name else None
         assert self._transport is not None
         self._memory = link_memory(
             self._own_info.get("memory"),
-            self.peer_info.pop("memory", None),
+            info.pop("memory", None),
             self.local_address,
             self.peer_address,
             self._transport.write,
@@ -293,13 +307,28 @@ class SocketComm(Comm, asyncio.BufferedProtocol):
         if self._memory is not None:
             self._large = min(self._large, LEND_BYTES)
         self._wake()
-        rest = handshake.rest
         while rest and not self._closed:
             buffer = self._reader.get_buffer()
             size = min(len(buffer), len(rest))
             buffer[:size] = rest[:size]
             self._reader.buffer_updated(size)
             rest = rest[size:]
+
+    def on_opening_failed(self, error: Exception) -> None:
+        """End the connection, whose opening could not go on."""
+
+        def fail(_: None) -> None:
+            raise error
+
+        self._guard(fail, None)
+        if self._transport is not None:
+            self.connection_lost(None)  # the loop does not call it where TLS has not come about
+
+    def _take_leave_of_stranger(self, error: Exception) -> None:
+        """End a connection after what the other side has to know has left."""
+        if self._transport is not None and self._opening is not None and self._opening.last_words:
+            self._transport.write(self._opening.last_words)
+        self._fail(error, abort=False)
 
     # -- receiving
 

@@ -9,6 +9,7 @@ import ssl
 import sys
 from typing import Any
 
+from headrace.auth.access_rules import AccessRules, configured
 from headrace.config import CommOptions
 from headrace.exceptions import CommClosedError, EncryptionRequiredError, FatalCommClosedError
 
@@ -58,6 +59,8 @@ class SocketConnector(Connector):
         options = CommOptions.from_config()
         comm = self.comm_class(
             self.scheme,
+            rules=rules_of(connection_args, "client"),
+            opening_seconds=options.connect_timeout,
             deserialize=deserialize,
             max_frame_bytes=options.max_frame_bytes,
             compression=options.compression,
@@ -104,6 +107,12 @@ class SocketConnector(Connector):
         await asyncio.get_running_loop().create_connection(lambda: comm, host, port, ssl=context, **arguments)
 
 
+def rules_of(arguments: dict[str, Any], role: str) -> AccessRules:
+    """How connections are opened: as `Security` says, or, without one, as the configuration does for a role."""
+    rules = arguments.get("access_rules")
+    return rules if isinstance(rules, AccessRules) else configured(role)
+
+
 def dropped(address: str) -> DroppedError:
     """What a peer's closing right after TLS means."""
     return DroppedError(
@@ -130,6 +139,7 @@ class SocketListener(BaseListener):
         self._options = CommOptions.from_config()
         self._acceptors: list[Acceptor | asyncio.Server] = []
         self._context = self.ssl_context(location, listen_args)
+        self._rules = rules_of(listen_args, "scheduler")
         self._tasks = CommTasks()
         self._complaints = Complaints(logger)
         self.listen_address = self.contact_address = f"{self.scheme}://{location}"
@@ -199,6 +209,8 @@ class SocketListener(BaseListener):
     def _make_comm(self) -> SocketComm:
         return self.comm_class(
             self.scheme,
+            rules=self._rules,
+            opening_seconds=self._options.connect_timeout,
             deserialize=self._deserialize,
             max_frame_bytes=self._options.max_frame_bytes,
             compression=self._options.compression,

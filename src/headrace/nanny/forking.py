@@ -27,7 +27,7 @@ from headrace.rpc.loops.loop import fill_standard_descriptors
 MODULES = (
     "headrace.nanny.worker_child",
     "headrace.worker.server",
-    "headrace.comm.handshake",
+    "headrace.comm.opening.socket_opening",
     "headrace.comm.lent_memory.memory_link",
     "headrace.comm.tcp",
     "headrace.common.tracebacks",

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Self
 
 from headrace import config
+from headrace.auth.access_rules import ROLES
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.comm.addressing import ports_of
 from headrace.common.status import Status
@@ -67,13 +68,14 @@ class Node:
         self.status = Status.created
         self.security = security if isinstance(security, Security) else Security(**(security or {}))
         role = "scheduler" if kind == "Scheduler" else "worker"
-        self.connection_args = self.security.get_connection_args(role)
+        rules = {"access_rules": self.security.access_rules(kind.lower() if kind.lower() in ROLES else role)}
+        self.connection_args = self.security.get_connection_args(role) | rules
         self.rpc = ConnectionPool(deserialize=deserialize, connection_args=self.connection_args)
         self.server = RequestServer(
             handlers,
             takeovers,
             deserialize=deserialize,
-            connection_args=self.security.get_listen_args(role),
+            connection_args=self.security.get_listen_args(role) | rules,
             name=kind.lower(),
             timeout=1,
         )

@@ -18,7 +18,6 @@ import dask.config
 import pytest
 
 from headrace.comm import Comm, CommClosedError, connect
-from headrace.comm.handshake import HandshakeReader, encode_handshake, handshake_info
 from headrace.comm.lent_memory import memory_link, same_machine, yama
 from headrace.comm.lent_memory.memory_link import (
     AT_ONCE_BYTES,
@@ -33,6 +32,7 @@ from headrace.comm.lent_memory.memory_link import (
     identity,
     proof,
 )
+from headrace.comm.opening.handshake import HandshakeReader, encode_handshake, handshake_info
 from headrace.comm.packets import COMPRESSED, CONTROL, REFERENCE
 from headrace.exceptions import MalformedDataError
 from headrace.protocol import Frames

@@ -13,7 +13,7 @@ import dask.config
 import pytest
 
 from headrace.comm import Comm, CommClosedError, connect, listen
-from headrace.comm.handshake import encode_handshake, handshake_info
+from headrace.comm.opening.handshake import encode_handshake, handshake_info
 from headrace.comm.websockets import websocket_transport, ws
 from headrace.protocol import Frames
 from tests.comm.transports import Collected, Transport

@@ -47,11 +47,13 @@ class Below(Protocol):
 class WebSocketComm(SocketComm):
     """A comm over a WebSocket."""
 
+    can_encrypt = False  # TLS is below the WebSocket, by `wss` or by a proxy
+
     def refuse(self, reason: str) -> None:
         """End the connection: the other side does not keep to the rules of WebSockets, or to ours for them."""
 
         def fail(_: None) -> None:
-            raise PacketError(reason) if self._handshake is None else MalformedDataError(f"{self!r}: {reason}")
+            raise PacketError(reason) if self._opening is None else MalformedDataError(f"{self!r}: {reason}")
 
         self._guard(fail, None)
 

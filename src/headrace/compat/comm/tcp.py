@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any, NoReturn
 
+from headrace.auth.access_rules import configured
 from headrace.comm.addressing import unparse_host_port
 from headrace.comm.socket_comm import SocketComm
 from headrace.comm.sockets import SocketAddress
@@ -40,6 +41,7 @@ class TCP(SocketComm):
         options = CommOptions.from_config()
         super().__init__(
             self._scheme,
+            rules=configured("client"),
             deserialize=deserialize,
             max_frame_bytes=options.max_frame_bytes,
             compression=options.compression,

@@ -1,0 +1,1 @@
+"""The opening of connections: each end admits the other before it listens to it."""
