@@ -17,19 +17,19 @@ import pytest
 
 from headrace import Client, Worker
 from headrace.comm import connect
-from headrace.comm.opening.handshake import encode_handshake, handshake_info
 from headrace.messages import ToClient, ToWorker
 from headrace.messages.client import GraphRefused, SubmitGraph, TaskErred
 from headrace.messages.worker import AddKeys, LongRunning, MissingData, TaskFailed, TaskFinished
 from headrace.protocol import Frames, dumps
 from headrace.rpc import Stream
 from headrace.testing.helpers.polling import async_poll_for
+from tests.comm.opened import opening_bytes
 
 from .conftest import PATIENCE, Served, inc
 
 pytestmark = pytest.mark.filterwarnings("ignore:the package 'distributed'")
 
-HELLO = encode_handshake(handshake_info())
+HELLO = opening_bytes()
 STRANGERS = {
     "http": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "looks like HTTP"),
     "garbage": (os.urandom(5) + b"no headrace" * 1000, "does not speak headrace's protocol"),
@@ -249,8 +249,8 @@ async def test_scheduler_file_that_never_comes() -> None:
 
 OTHER_VERSION = """
 import asyncio
-from headrace.comm import handshake
-handshake.PROTOCOL_VERSION = 999
+from headrace.comm.opening import opening_states
+opening_states.PROTOCOL_VERSION = 99
 from headrace import Client, Worker
 
 async def main():
@@ -276,7 +276,7 @@ async def test_other_version(served: Served, caplog: pytest.LogCaptureFixture) -
     lines = output.decode().splitlines()
     assert len(lines) == 2
     for line, beginning in zip(lines, ("", "RuntimeError Worker failed to start: "), strict=True):
-        assert re.match(f"{beginning}ProtocolVersionError.*version 1 .*version 999 .*install the same version", line)
+        assert re.match(f"{beginning}ProtocolVersionError.*version 2 .*version 99 .*install the same version", line)
     assert len(caplog.records) in (1, 2)  # within a second of another, a line is left for the next one
     for record in caplog.records:
-        assert re.search("version 999 .*version 1 .*install the same version", record.getMessage())
+        assert re.search("version 99.*version 2 .*install the same version", record.getMessage())

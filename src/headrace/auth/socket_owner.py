@@ -23,6 +23,8 @@ _ports = struct.Struct(">HH")
 #: State of an open connection. Sockets in all other states may have lost their owner, and show root instead.
 _ESTABLISHED = 1
 _SECONDS = 1.0
+#: Stands for this machine among hosts.
+THIS_MACHINE = "this machine"
 
 
 def is_same_user(own: Any, peer: Any) -> bool:
@@ -42,6 +44,16 @@ def is_local(own: Any, peer: Any) -> bool:
     """Whether a connection stays within this machine: it leads to loopback, or both ends have one address."""
     ends = _plain(own), _plain(peer)
     return None not in ends and (ends[1].is_loopback or ends[0] == ends[1])  # type: ignore[union-attr]
+
+
+def host_of(own: Any, peer: Any) -> object:
+    """The host at the other end, to tell it from others: `THIS_MACHINE`, an IPv4 address, an IPv6 network; or None."""
+    if is_local(own, peer):
+        return THIS_MACHINE
+    address = _plain(peer)
+    if isinstance(address, ipaddress.IPv6Address):
+        return address.packed[:8]  # of /64, since whoever has one such address has them all
+    return address
 
 
 def peer_uid(own: Any, peer: Any) -> int | None:

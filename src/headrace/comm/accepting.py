@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from headrace.auth.socket_owner import THIS_MACHINE, host_of, is_same_user
 from headrace.exceptions import CommClosedError
 
 from .addressing import unparse_host_port
@@ -23,6 +24,7 @@ from .connections import CommTasks
 from .forks import end_keeping, keep_from_children
 from .opening.handshake import MAGIC, TLS_ALERT
 from .sockets import SocketAddress
+from .strangers import Strangers
 
 #: Connections that are accepted before the loop's other callbacks get their turn.
 ACCEPT_TURN = 100
@@ -42,6 +44,7 @@ class Acceptor:
         backlog: connections that may wait to be accepted.
         timeout: seconds for a TLS handshake.
         complaints: writes the log lines about peers.
+        strangers: whose connections have come to nothing.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Acceptor:
         backlog: int,
         timeout: float,
         complaints: Complaints,
+        strangers: Strangers,
     ) -> None:
         self.sock = sock
         self._address = address
@@ -61,6 +65,7 @@ class Acceptor:
         self._context = context
         self._timeout = timeout
         self._complaints = complaints
+        self._strangers = strangers
         self._loop = asyncio.get_running_loop()
         self._tasks = CommTasks()
         self._pause: asyncio.TimerHandle | None = None
@@ -91,8 +96,24 @@ class Acceptor:
                     raise
                 self._wait_for_better_times(error)
                 return
+            if self._strangers.any and self._is_shut_out(accepted, peer):
+                accepted.close()
+                continue
             accepted.setblocking(False)
             self._tasks.start(self._connect(accepted, peer), f"connection from {peer}")
+
+    def _is_shut_out(self, accepted: socket.socket, peer: SocketAddress) -> bool:
+        """Whether a connection comes from where too many have come to nothing; this user's own never count."""
+        try:
+            own = accepted.getsockname()
+        except OSError:
+            return False
+        host = host_of(own, peer)
+        if not self._strangers.are_shut_out(host) or (host is THIS_MACHINE and is_same_user(own, peer)):
+            return False
+        text = "Closing connections from %s to %s at once: too many of them have come to nothing"
+        self._complaints.say("a refused connection", self._address, text, host, self._address)
+        return True
 
     def _wait_for_better_times(self, error: OSError) -> None:
         """Pause: the listening socket stays readable, so that the loop would do nothing but try to accept."""
@@ -121,6 +142,9 @@ class Acceptor:
                     speaks = await self._expect_tls(accepted)
                 await self._loop.connect_accepted_socket(self._make_protocol, accepted, ssl=self._context)
         except (OSError, ssl.SSLError, ssl.CertificateError) as error:
+            host = None if accepted.fileno() < 0 else host_of(accepted.getsockname(), peer)
+            if host is not None and host is not THIS_MACHINE:
+                self._strangers.note_failure(host)
             accepted.close()
             if not speaks and not isinstance(error, CommClosedError):
                 return  # the peer has gone, or has sent nothing

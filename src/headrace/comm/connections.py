@@ -360,10 +360,10 @@ class Listener(ABC):
 
 
 class BaseListener(Listener):
-    """A listener that knows its connections that are not handled yet; subclasses keep them in `beginning`."""
+    """A listener that knows its connections that are not handled yet; subclasses keep them in `beginning`, in order."""
 
     def __init__(self) -> None:
-        self.beginning: set[Comm] = set()
+        self.beginning: dict[Comm, None] = {}
 
     def abort_handshaking_comms(self) -> None:
         """Close the connections that are not handled yet."""

@@ -272,6 +272,11 @@ class SocketComm(Comm, OpeningProtocol):
         """Whether the other side has sent anything."""
         return self._opening is None or self._opening.started
 
+    @property
+    def stranger(self) -> object:
+        """The host that the other side is at, for `Strangers`; None if it is known, or the opening is over."""
+        return None if self._opening is None else self._opening.stranger
+
     async def shake_hands(self) -> None:
         """Wait until each side has admitted the other.
 

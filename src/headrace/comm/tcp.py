@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from headrace.auth.access_rules import AccessRules, configured
+from headrace.auth.token_places import REMEDY
 from headrace.config import CommOptions
 from headrace.exceptions import CommClosedError, EncryptionRequiredError, FatalCommClosedError
 
@@ -27,7 +28,8 @@ from .connections import (
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
 from .socket_comm import SocketComm
-from .sockets import bound_sockets
+from .sockets import bound_sockets, is_beyond_loopback
+from .strangers import MOST_OPENING, Strangers
 
 logger = logging.getLogger("distributed.comm.tcp")
 
@@ -142,6 +144,9 @@ class SocketListener(BaseListener):
         self._rules = rules_of(listen_args, "scheduler")
         self._tasks = CommTasks()
         self._complaints = Complaints(logger)
+        #: connections that come to nothing share a line a second, whoever makes them
+        self._refusals = Complaints(logger)
+        self._strangers = Strangers()
         self.listen_address = self.contact_address = f"{self.scheme}://{location}"
 
     def ssl_context(self, location: str, listen_args: dict[str, Any]) -> ssl.SSLContext | None:
@@ -161,6 +166,7 @@ class SocketListener(BaseListener):
         """Begin to listen, unless the listener does already."""
         if self._acceptors:
             return
+        self._check_tokens()
         sockets: list[socket.socket] = []
         try:
             sockets = await bound_sockets(self._host, self._port)
@@ -176,6 +182,20 @@ class SocketListener(BaseListener):
             raise OSError(error.errno, text) from error
         contact = get_ip() if bound_host == "0.0.0.0" else get_ipv6() if bound_host == "::" else bound_host
         self.contact_address = self._address(contact, bound_port)
+
+    def _check_tokens(self) -> None:
+        """Find the tokens that others on other machines will need.
+
+        Raises:
+            ValueError, OSError: something is configured, or in the user's file, that cannot be used.
+        """
+        if self._context is not None or not self._rules.asks or not is_beyond_loopback(self._host):
+            return
+        tokens = self._rules.tokens()
+        if not tokens:
+            logger.warning(
+                "Only this user on this machine can connect to %s: %s; %s", self.listen_address, tokens.problem, REMEDY
+            )
 
     def _address(self, host: str, port: int) -> str:
         return f"{self.scheme}://{unparse_host_port(host, port)}{self._path}"
@@ -199,7 +219,8 @@ class SocketListener(BaseListener):
             context=self._context,
             backlog=self._options.socket_backlog,
             timeout=self._options.connect_timeout,
-            complaints=self._complaints,
+            complaints=self._refusals,
+            strangers=self._strangers,
         )
 
     def _make_protocol(self) -> asyncio.BaseProtocol:
@@ -223,23 +244,34 @@ class SocketListener(BaseListener):
         self._tasks.start(self._welcome(comm), f"connection from {comm.peer_address}")
 
     async def _welcome(self, comm: SocketComm) -> None:
-        self.beginning.add(comm)
+        self.beginning[comm] = None
+        if len(self.beginning) > MOST_OPENING:
+            next(iter(self.beginning)).abort()
+        host = comm.stranger
         try:
             async with asyncio.timeout(self._options.connect_timeout):
                 await comm.shake_hands()
         except TimeoutError:
-            text = "Closing the connection from %s: no handshake came"
-            self._complaints.say("no handshake", comm.peer_address, text, comm.peer_address)
+            self._refuse(comm, host, "Closing the connection from %s: no handshake came", comm.peer_address)
             comm.abort()
             return
         except OSError as error:
             if self._acceptors and comm.handshake_begun:
-                text = "Refused the connection from %s: %s"
-                self._complaints.say("a refused connection", comm.peer_address, text, comm.peer_address, error)
+                self._refuse(comm, host, "Refused the connection from %s: %s", comm.peer_address, error)
+            elif host is not None:
+                self._strangers.note_failure(host)
             return
         finally:
-            self.beginning.discard(comm)
+            self.beginning.pop(comm, None)
         await self.serve(comm, self._handle_comm)
+
+    def _refuse(self, comm: SocketComm, host: object, text: str, *args: object) -> None:
+        """Say that a connection has come to nothing, and count it against the host that it came from."""
+        if host is None:
+            self._complaints.say("a refused connection", comm.peer_address, text, *args)
+            return
+        self._strangers.note_failure(host)
+        self._refusals.say("a refused connection", self.listen_address, text, *args)
 
 
 class TCPBackend(Backend):

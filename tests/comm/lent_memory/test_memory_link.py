@@ -32,11 +32,12 @@ from headrace.comm.lent_memory.memory_link import (
     identity,
     proof,
 )
-from headrace.comm.opening.handshake import HandshakeReader, encode_handshake, handshake_info
+from headrace.comm.opening.handshake import handshake_info
 from headrace.comm.packets import COMPRESSED, CONTROL, REFERENCE
 from headrace.exceptions import MalformedDataError
 from headrace.protocol import Frames
 from headrace.testing.helpers.polling import async_poll_for
+from tests.comm.opened import listeners_info, opening_bytes
 from tests.comm.transports import Collected, Transport, free_frames, lending_from
 
 
@@ -364,14 +365,11 @@ class Liar:
         name = identity()
         assert name is not None
         memory = {"identity": name, "challenge": bytes(16)}
-        self.writer.write(encode_handshake({**handshake_info(), "memory": memory}))
-        handshake = HandshakeReader()
-        while not handshake.feed(await self.reader.read(1000)):
-            pass
-        assert handshake.info is not None
+        self.writer.write(opening_bytes({**handshake_info(), "memory": memory}))
+        info = await listeners_info(self.reader)
         host, port = self.writer.get_extra_info("sockname")
         peer_host, peer_port = self.writer.get_extra_info("peername")
-        challenge = handshake.info["memory"]["challenge"]
+        challenge = info["memory"]["challenge"]
         self.slot.put(proof(challenge, f"tcp://{host}:{port}", f"tcp://{peer_host}:{peer_port}"))
 
     async def answer(self) -> int:

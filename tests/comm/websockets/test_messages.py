@@ -13,12 +13,12 @@ import dask.config
 import pytest
 
 from headrace.comm import Comm, CommClosedError, connect, listen
-from headrace.comm.opening.handshake import encode_handshake, handshake_info
 from headrace.comm.websockets import websocket_transport, ws
 from headrace.protocol import Frames
+from tests.comm.opened import opening_bytes
 from tests.comm.transports import Collected, Transport
 
-HELLO = encode_handshake(handshake_info())
+HELLO = opening_bytes()
 
 
 @asynccontextmanager

@@ -134,6 +134,7 @@ class State(Enum):
 
     PREFIX = auto()
     GREETING = auto()
+    OTHER_GREETING = auto()
     TLS = auto()
     PROOFS = auto()
     VERDICT = auto()
@@ -180,12 +181,17 @@ class Opening:
         self._needs_proof = False
         self._own = _greeting(listens, rules, channel, os.urandom(NONCE_BYTES) if nonce is None else nonce)
         self._peer: Greeting
-        self._info_bytes = 0
+        self._info_bytes = self._announced = 0
 
     @property
     def greeting(self) -> bytes:
         """The bytes with which this end begins, as soon as there is a connection."""
         return self._own.data
+
+    @property
+    def knows_peer(self) -> bool:
+        """Whether this end, which listens, knew the other end when the connection began, without a proof."""
+        return self._own.says(_KNOWS)
 
     @property
     def wanted(self) -> int:
@@ -199,6 +205,8 @@ class Opening:
                 return _PREFIX_BYTES
             case State.GREETING:
                 return GREETING_BYTES
+            case State.OTHER_GREETING:
+                return self._announced
             case State.PROOFS:
                 return _proofs.size
             case State.VERDICT:
@@ -223,7 +231,7 @@ class Opening:
             raise AssertionError("more was read than was wanted")
         self._data += data
         if self.state is State.PREFIX:
-            self._check_magic()
+            self._check_start()
         if len(self._data) < self._whole():
             return []
         seen, before = bytes(self._data), self.state
@@ -245,6 +253,8 @@ class Opening:
                 return self._on_prefix(seen)
             case State.GREETING:
                 return self._on_greeting(seen)
+            case State.OTHER_GREETING:
+                return self._on_other_version(seen)
             case State.PROOFS:
                 return self._on_proofs(seen)
             case State.VERDICT:
@@ -261,28 +271,41 @@ class Opening:
                 return self._on_info(seen)
         raise AssertionError(f"nothing is read in the state {self.state}")
 
-    def _check_magic(self) -> None:
+    def _check_start(self) -> None:
+        """Refuse what no version would send, as soon as it shows."""
         seen = bytes(self._data)
         if seen[: len(MAGIC)] != MAGIC[: len(seen)]:
             self.state = State.FAILED
             kind = FatalCommClosedError if looks_like_tls(seen) else CommClosedError
             raise kind(f"the other side does not speak headrace's protocol: {describe(seen)}")
+        if len(seen) >= _START_BYTES:
+            (size,) = _length.unpack_from(seen, len(MAGIC))
+            if not len(_BEFORE_VERSION) < size <= MAX_INFO_BYTES:
+                self.state = State.FAILED
+                raise CommClosedError(f"malformed handshake: {size} bytes announced, {_BODY_BYTES} expected")
+        entry = seen[_START_BYTES:][: len(_BEFORE_VERSION)]
+        # Other versions have another number of entries, not another first one.
+        if entry and (entry[0] >> 4 != 8 or not _BEFORE_VERSION[1:].startswith(entry[1:])):
+            self.state = State.FAILED
+            raise CommClosedError("malformed handshake: it does not say its version first")
 
     def _on_prefix(self, seen: bytes) -> list[Effect]:
         (size,) = _length.unpack_from(seen, len(MAGIC))
-        body, version = seen[_START_BYTES:-1], seen[-1]
-        # Other versions have another number of entries, not another first one.
-        if body[1:] != _BEFORE_VERSION[1:] or body[0] >> 4 != 8:
-            raise CommClosedError("malformed handshake: it does not say its version first")
+        version = seen[-1]
         if version != PROTOCOL_VERSION:
-            raise ProtocolVersionError(
-                f"{self._channel.peer} speaks protocol version {version}, this process version {PROTOCOL_VERSION} "
-                f"(headrace {package_version()}): install the same version of headrace on both sides"
-            )
+            # Bytes that are left unread would reset the connection, and the other end would not get our greeting.
+            self.state, self._announced = State.OTHER_GREETING, _START_BYTES + size
+            return self._on_other_version(seen) if len(seen) >= self._announced else []
         if size != _BODY_BYTES:
             raise CommClosedError(f"malformed handshake: {size} bytes announced, {_BODY_BYTES} expected")
         self.state = State.GREETING
         return []
+
+    def _on_other_version(self, seen: bytes) -> list[Effect]:
+        raise ProtocolVersionError(
+            f"{self._channel.peer} speaks protocol version {seen[_PREFIX_BYTES - 1]}, this process version "
+            f"{PROTOCOL_VERSION} (headrace {package_version()}): install the same version of headrace on both sides"
+        )
 
     def _on_greeting(self, seen: bytes) -> list[Effect]:
         self._peer = _parse_greeting(seen)
@@ -308,8 +331,8 @@ class Opening:
             if not can:
                 who = "this process" if _ENCRYPTION[self._own.encryption] == REQUIRED else self._channel.peer
                 raise EncryptionRequiredError(
-                    f"{who} requires encryption, and the other end has none: set distributed.comm.encryption to auto or "
-                    "required on both sides, or use a tls:// or wss:// address"
+                    f"{who} requires encryption, and the other end has none: set distributed.comm.encryption to auto "
+                    "or required on both sides, or use a tls:// or wss:// address"
                 )
             return True
         return can and not all(end.says(_LOCAL) for end in ends)

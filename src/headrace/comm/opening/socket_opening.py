@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.auth import own_certificate
 from headrace.auth.access_rules import AccessRules
-from headrace.auth.socket_owner import is_local, is_same_user
+from headrace.auth.socket_owner import THIS_MACHINE, host_of, is_local, is_same_user
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 
 from .opening_states import MAX_INFO_BYTES, Encrypt, Opened, Opening, OpeningChannel, Send, State
@@ -58,6 +58,7 @@ class SocketOpening:
         self._owner: OpeningProtocol
         self._transport: asyncio.Transport
         self._buffer = memoryview(b"")
+        self._ends: tuple[Any, Any] = (None, None)
         #: what came over TLS before this end knew that it is on
         self._early = bytearray()
         self._encrypting: asyncio.Task[None] | None = None
@@ -68,6 +69,14 @@ class SocketOpening:
         return self._opening is not None and self._opening.started
 
     @property
+    def stranger(self) -> object:
+        """The host that the other end is at (see `host_of`); None if it is known, or cannot be."""
+        opening, host = self._opening, host_of(*self._ends)
+        if opening is None or opening.knows_peer or (host is THIS_MACHINE and not self._rules.asks):
+            return None
+        return host
+
+    @property
     def last_words(self) -> bytes:
         """What is to be sent to an end that is not admitted."""
         return b"" if self._opening is None else self._opening.last_words
@@ -75,7 +84,7 @@ class SocketOpening:
     def begin(self, owner: OpeningProtocol, transport: asyncio.Transport, peer: str) -> None:
         """Greet the other end, at the address `peer`."""
         self._owner, self._transport = owner, transport
-        ends = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        ends = self._ends = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         context = transport.get_extra_info("sslcontext")
         self._opening = Opening(
             listens=self._listens,
