@@ -15,6 +15,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+#: Whether this system tells the owners of sockets.
+TELLS_USERS = sys.platform == "linux"
 #: Of the kernel's interface `sock_diag`.
 _NETLINK_SOCK_DIAG, _BY_FAMILY, _REQUEST, _NO_COOKIE = 4, 20, 1, 0xFFFFFFFF
 _message = struct.Struct("=IHHII")
@@ -49,7 +51,7 @@ def peer_uid(own: Any, peer: Any) -> int | None:
 
     None as well for users that this process's namespace has no number for.
     """
-    if sys.platform != "linux" or not is_local(own, peer):
+    if not TELLS_USERS or not is_local(own, peer):
         return None
     try:
         uid = _ask_kernel(own, peer)

@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.auth import own_certificate
 from headrace.auth.access_rules import AccessRules
-from headrace.auth.socket_owner import is_local, is_same_user
+from headrace.auth.socket_owner import TELLS_USERS, is_local, is_same_user
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 
 from .opening_states import MAX_INFO_BYTES, Encrypt, Opened, Opening, OpeningChannel, Send, State
@@ -87,6 +87,7 @@ class SocketOpening:
                 can_encrypt=self._can_encrypt and context is None,
                 checked=context is not None and context.verify_mode is ssl.CERT_REQUIRED,
                 is_same_user=partial(is_same_user, *ends),
+                tells_users=TELLS_USERS,
             ),
         )
         transport.write(self._opening.greeting)
