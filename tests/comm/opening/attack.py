@@ -53,7 +53,9 @@ def _recorded() -> tuple[bytes, ...]:
     found: list[bytes] = []
     for role in ("client", "worker"):
         for can_encrypt in (False, True):
-            pair = talk(*Setting(role, ("auto", "auto"), False, can_encrypt, 1).make(), (ITS_CERTIFICATE, ITS_CERTIFICATE))
+            pair = talk(
+                *Setting(role, ("auto", "auto"), False, can_encrypt, 1).make(), (ITS_CERTIFICATE, ITS_CERTIFICATE)
+            )
             assert all(end.state is State.OPENED for end in pair)
             found += [message for end in pair for message in end.sent]
     stranger, listening = ends(rules_of("client", WRONG), rules_of("scheduler", TOKENS[0]))

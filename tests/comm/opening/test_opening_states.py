@@ -321,7 +321,10 @@ def test_honest_ends_agree(
     encrypted = pair[0].opening.is_encrypted
     assert encrypted == pair[1].opening.is_encrypted
     proven = shared and not (encrypted and middle)
-    needs = [rules.asks and not (each.checked or each.is_same_user()) for rules, each in zip((own, other), channels, strict=True)]
+    needs = [
+        rules.asks and not (each.checked or each.is_same_user())
+        for rules, each in zip((own, other), channels, strict=True)
+    ]
     refuses_plain = "required" in (own.encryption, other.encryption) and not (
         checked or ("off" not in (own.encryption, other.encryption) and all(each.can_encrypt for each in channels))
     )
