@@ -20,14 +20,14 @@ def test_tokens_are_looked_for_when_they_are_needed() -> None:
         rules.tokens()
 
 
-@pytest.mark.parametrize("value, auth", [("token", TOKEN), ("none", NONE), (None, NONE), (False, NONE)])
+@pytest.mark.parametrize(("value", "auth"), [("token", TOKEN), ("none", NONE), (None, NONE), (False, NONE)])
 def test_auth_as_yaml_reads_it(value: object, auth: str) -> None:
     with dask.config.set({"distributed.comm.auth": value}):
         assert configured("worker").auth == auth
 
 
 @pytest.mark.parametrize(
-    "value, encryption", [("auto", AUTO), ("off", OFF), (False, OFF), (None, OFF), ("required", REQUIRED)]
+    ("value", "encryption"), [("auto", AUTO), ("off", OFF), (False, OFF), (None, OFF), ("required", REQUIRED)]
 )
 def test_encryption_as_yaml_reads_it(value: object, encryption: str) -> None:
     with dask.config.set({"distributed.comm.encryption": value}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -48,10 +49,8 @@ def hosts() -> list[tuple[str, str]]:
     found += [("0.0.0.0", get_ip())]
     if socket.has_ipv6:
         found += [("::1", "::1"), ("::", "::1"), ("::", "127.0.0.1"), ("::", get_ip())]
-        try:
+        with contextlib.suppress(OSError):
             found.append(("::", get_ipv6()))
-        except OSError:
-            pass
     return list(dict.fromkeys(found))
 
 
@@ -81,20 +80,19 @@ def both_ways(own: Any, peer: Any) -> int | None:
     return asked
 
 
-@pytest.mark.parametrize("bound, host", HOSTS)
+@pytest.mark.parametrize(("bound", "host"), HOSTS)
 def test_this_user(bound: str, host: str) -> None:
-    with listening(bound) as listener:
-        with socket.create_connection((host, listener.getsockname()[1])) as connecting:
-            accepted, _ = listener.accept()
-            with accepted:
-                for end in (connecting, accepted):
-                    ends = end.getsockname(), end.getpeername()
-                    assert is_local(*ends)
-                    assert both_ways(*ends) == os.geteuid()
-                    assert is_same_user(*ends)
+    with listening(bound) as listener, socket.create_connection((host, listener.getsockname()[1])) as connecting:
+        accepted, _ = listener.accept()
+        with accepted:
+            for end in (connecting, accepted):
+                ends = end.getsockname(), end.getpeername()
+                assert is_local(*ends)
+                assert both_ways(*ends) == os.geteuid()
+                assert is_same_user(*ends)
 
 
-@pytest.mark.parametrize("bound, host", HOSTS)
+@pytest.mark.parametrize(("bound", "host"), HOSTS)
 @needs_other_user
 def test_another_user(bound: str, host: str) -> None:
     with listening(bound) as listener:
@@ -128,7 +126,8 @@ def test_a_socket_without_an_owner_is_nobodys(what: str, stranger: tuple[socket.
     """Linux shows root as the owner of sockets that their process has closed."""
     accepted, process = stranger
     ends = accepted.getsockname(), accepted.getpeername()
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(f"{what}\n")
     process.stdin.flush()
     assert process.stdout.readline() == "done\n"
@@ -149,9 +148,8 @@ def test_a_process_that_was_killed_leaves_nobodys_socket(stranger: tuple[socket.
 
 def test_a_connection_that_nobody_has_accepted_is_nobodys() -> None:
     """As a listener that another user owns could leave it: until it accepts, the socket shows root."""
-    with listening("127.0.0.1") as listener:
-        with socket.create_connection(listener.getsockname()) as connecting:
-            assert both_ways(connecting.getsockname(), connecting.getpeername()) is None
+    with listening("127.0.0.1") as listener, socket.create_connection(listener.getsockname()) as connecting:
+        assert both_ways(connecting.getsockname(), connecting.getpeername()) is None
 
 
 def test_other_connections_are_nobodys() -> None:
@@ -162,16 +160,15 @@ def test_other_connections_are_nobodys() -> None:
 
 
 def test_a_reset_connection_costs_no_look_at_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    with listening("127.0.0.1") as listener:
-        with socket.create_connection(listener.getsockname()) as connecting:
-            accepted, _ = listener.accept()
-            with accepted:
-                ends = accepted.getsockname(), accepted.getpeername()
-                assert is_same_user(*ends)
-                connecting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                connecting.close()
-                monkeypatch.setattr(socket_owner, "_look_up", lambda *_: pytest.fail("the tables are read"))
-                assert peer_uid(*ends) is None
+    with listening("127.0.0.1") as listener, socket.create_connection(listener.getsockname()) as connecting:
+        accepted, _ = listener.accept()
+        with accepted:
+            ends = accepted.getsockname(), accepted.getpeername()
+            assert is_same_user(*ends)
+            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            connecting.close()
+            monkeypatch.setattr(socket_owner, "_look_up", lambda *_: pytest.fail("the tables are read"))
+            assert peer_uid(*ends) is None
 
 
 def test_without_netlink_the_tables_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,15 +176,14 @@ def test_without_netlink_the_tables_tell(monkeypatch: pytest.MonkeyPatch) -> Non
         raise PermissionError("no netlink in this container")
 
     monkeypatch.setattr(socket_owner, "_ask_kernel", no_netlink)
-    with listening("127.0.0.1") as listener:
-        with socket.create_connection(listener.getsockname()) as connecting:
-            accepted, _ = listener.accept()
-            with accepted:
-                assert peer_uid(connecting.getsockname(), connecting.getpeername()) == os.geteuid()
+    with listening("127.0.0.1") as listener, socket.create_connection(listener.getsockname()) as connecting:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert peer_uid(connecting.getsockname(), connecting.getpeername()) == os.geteuid()
 
 
 @pytest.mark.parametrize(
-    "own, peer, local",
+    ("own", "peer", "local"),
     [
         (("127.0.0.1", 1), ("127.0.0.1", 2), True),
         (("127.0.0.1", 1), ("127.8.9.1", 2), True),

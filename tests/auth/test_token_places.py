@@ -167,7 +167,9 @@ def test_a_file_of_another_user(home: Path) -> None:
 
 
 @needs_other_user
-@pytest.mark.parametrize("mode, fits", [(0o440, True), (0o640, True), (0o400, True), (0o444, False), (0o660, False)])
+@pytest.mark.parametrize(
+    ("mode", "fits"), [(0o440, True), (0o640, True), (0o400, True), (0o444, False), (0o660, False)]
+)
 def test_a_secret_mounted_by_root(home: Path, mode: int, fits: bool) -> None:
     """Kubernetes mounts secrets as root's, with the group of the process, behind symbolic links."""
     written(home / "..data_1/token", mode=mode)
@@ -223,12 +225,12 @@ def test_errors_of_files_name_them(home: Path) -> None:
         read_token_file(str(home / "missing"))
     with pytest.raises(ValueError, match=r"empty.*no token"):
         read_token_file(written(home / "empty", ""))
+    (home / "binary").write_bytes(b"\xff" * 40)
+    (home / "binary").chmod(0o600)
     with pytest.raises(ValueError, match="binary"):
-        (home / "binary").write_bytes(b"\xff" * 40)
-        (home / "binary").chmod(0o600)
         read_token_file(str(home / "binary"))
+    (home / "folder").mkdir(mode=0o700)
     with pytest.raises(OSError, match="folder"):
-        (home / "folder").mkdir(mode=0o700)
         read_token_file(str(home / "folder"))
 
 

@@ -20,7 +20,7 @@ def test_new_tokens_are_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, valid",
+    ("text", "valid"),
     [
         (A, (A,)),
         (f"{A}\n", (A,)),
@@ -37,7 +37,7 @@ def test_one_a_line(text: str, valid: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, what",
+    ("text", "what"),
     [
         ("", "no token"),
         ("\n# only this\n", "no token"),
@@ -93,4 +93,5 @@ def test_no_token_in_a_repr() -> None:
     tokens = Tokens((A, B), "a file")
     assert repr(tokens) == str(tokens) == "<Tokens: 2 from a file>"
     assert A not in f"{tokens!r} {tokens}"
-    assert bool(tokens) and not Tokens()
+    assert bool(tokens)
+    assert not Tokens()

@@ -104,11 +104,11 @@ def _ask_kernel(own: Any, peer: Any) -> int | None:
         asking.send(_message.pack(_message.size + len(question), _BY_FAMILY, _REQUEST, 1, 0) + question)
         answer = asking.recv(8192)
     _, kind, _, _, _ = _message.unpack_from(answer)
-    if kind == _ERROR and -struct.unpack_from("=i", answer, _message.size)[0] == errno.ENOENT and _answers:
-        # A peer that resets its connection must not have us read a long table. (Those of one link have to be asked for
-        # with its interface.)
-        if not source.is_link_local:
-            return None
+    is_gone = kind == _ERROR and -struct.unpack_from("=i", answer, _message.size)[0] == errno.ENOENT
+    # A peer that resets its connection must not have us read a long table. (Netlink does not find connections of one
+    # link without its interface.)
+    if is_gone and _answers and not source.is_link_local:
+        return None
     if kind != _BY_FAMILY:
         raise OSError("the kernel does not know this connection by netlink")
     _answers.add(True)

@@ -1,9 +1,9 @@
 """A man in the middle who has no token, drawn at random: `python -m tests.comm.opening.attack --cases 100000`.
 
-Between a connecting and a listening end that hold the same token stands one who has recorded earlier openings of theirs,
-inside TLS too. He sends either end whatever he can make of what he has heard, before and now: pieces that are replayed,
-reflected, cut, joined, and changed in their side, role, flags, wishes, random numbers or any byte. He ends TLS at himself
-with a certificate of his own. Neither end may open, unless he has done no more than a wire does.
+Between a connecting and a listening end that hold the same token stands one who has recorded earlier openings of
+theirs, inside TLS too. He sends either end whatever he can make of what he has heard, before and now: pieces that are
+replayed, reflected, cut, joined, and changed in their side, role, flags, wishes, random numbers or any byte. He ends
+TLS at himself with a certificate of his own. Neither end may open, unless he has done no more than a wire does.
 """
 
 from __future__ import annotations

@@ -54,13 +54,13 @@ def test_the_same_token_opens() -> None:
     assert not connecting.opening.is_encrypted
 
 
-@pytest.mark.parametrize("own, other", [((A, B), (B, C)), ((A, B), (B,)), ((B,), (A, B)), ((A, B), (B, A))])
+@pytest.mark.parametrize(("own", "other"), [((A, B), (B, C)), ((A, B), (B,)), ((B,), (A, B)), ((A, B), (B, A))])
 def test_one_token_in_common_opens(own: tuple[str, ...], other: tuple[str, ...]) -> None:
     assert opened(talk(*ends(rules_of("client", *own), rules_of("scheduler", *other))))
 
 
 @pytest.mark.parametrize(
-    "own, other, text",
+    ("own", "other", "text"),
     [
         ((B,), (A,), "is not that of its cluster"),
         ((), (A,), "this process has none"),
@@ -191,7 +191,7 @@ def test_nothing_is_read_while_tls_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    "data, kind, text",
+    ("data", "kind", "text"),
     [
         (b"GET / HTTP/1.1\r\n", CommClosedError, "HTTP"),
         (b"\x16\x03\x01\x02\x00", FatalCommClosedError, "TLS"),
@@ -232,7 +232,7 @@ def test_proofs_that_make_no_sense() -> None:
 
 
 @pytest.mark.parametrize(
-    "info, text",
+    ("info", "text"),
     [
         (b"\0\0\0\0", "announced"),
         ((MAX_INFO_BYTES + 1).to_bytes(4, "little"), "announced"),

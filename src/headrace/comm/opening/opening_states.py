@@ -312,8 +312,8 @@ class Opening:
             if not can:
                 who = "this process" if _ENCRYPTION[self._own.encryption] == REQUIRED else self._channel.peer
                 raise EncryptionRequiredError(
-                    f"{who} requires encryption, and the other end has none: set distributed.comm.encryption to auto or "
-                    "required on both sides, or use a tls:// or wss:// address"
+                    f"{who} requires encryption, and the other end has none: set distributed.comm.encryption to auto "
+                    "or required on both sides, or use a tls:// or wss:// address"
                 )
             return True
         return can and not all(end.says(_LOCAL) for end in ends)
