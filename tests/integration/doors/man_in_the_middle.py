@@ -1,8 +1,9 @@
 """A proxy that ends TLS at itself, or that changes greetings; run by another user than both ends.
 
-`python -m tests.integration.doors.man_in_the_middle HOST PORT KIND` prints its own port, and when its input ends, what it
-has read, in hexadecimal. Kinds: "ends TLS"; "wire" passes on what comes; "strips" takes the bits away that say that an
-end can encrypt; "says local" adds the bits that say that both are on one machine, and that the connecting end is known.
+`python -m tests.integration.doors.man_in_the_middle HOST PORT KIND` prints its own port, and when its input ends, what
+it has read, in hexadecimal. Kinds: "ends TLS"; "wire" passes on what comes; "strips" takes the bits away that say that
+an end can encrypt; "says local" adds the bits that say that both are on one machine, and that the connecting end is
+known.
 """
 
 from __future__ import annotations

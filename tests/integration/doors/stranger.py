@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 import socket
@@ -76,10 +77,8 @@ def _answer(sock: socket.socket) -> bytes:
 def _attempt(host: str, port: str, data: bytes) -> bytes:
     """What comes until the other side closes."""
     with socket.create_connection((host, int(port)), timeout=60) as sock:
-        try:
+        with contextlib.suppress(ConnectionError):
             sock.sendall(data)
-        except ConnectionError:
-            pass
         return _answer(sock)
 
 
@@ -91,10 +90,8 @@ def _reflect(host: str, port: str, rest: bytes, *, turned: bool) -> bytes:
             greeting += sock.recv(GREETING_BYTES - len(greeting))
         if turned:
             greeting[GREETING_BYTES - 48] = ord("C")
-        try:
+        with contextlib.suppress(ConnectionError):
             sock.sendall(bytes(greeting) + rest)
-        except ConnectionError:
-            pass
         return bytes(greeting) + _answer(sock)
 
 

@@ -1,4 +1,4 @@
-"""Another user's proxy between a client and its scheduler: neither opens, and it reads nothing but greetings and proofs."""
+"""Another user's proxy between a client and its scheduler: neither opens, and it reads only greetings and proofs."""
 
 from __future__ import annotations
 
