@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,9 @@ WRONG = "what-the-stranger-guesses"
 ITS_CERTIFICATE, HIS_CERTIFICATE = b"l" * 32, b"m" * 32
 #: Where a greeting's fields begin: side, role, flags, encryption, 12 bytes of nothing, random number.
 FIELDS_AT = GREETING_BYTES - 48
+PROOFS_BYTES, VERDICT_BYTES, ADMITTED = 66, 34, 0
+#: (to the listening end?, where from, which message, changes, joined to the next?)
+Step: TypeAlias = tuple[bool, str, int, list[tuple[str, int, int]], bool]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def _recorded() -> tuple[bytes, ...]:
             pair = talk(
                 *Setting(role, ("auto", "auto"), False, can_encrypt, 1).make(), (ITS_CERTIFICATE, ITS_CERTIFICATE)
             )
+            assert [len(end.sent) for end in pair] == [3, 2]  # which PLANS counts on
             assert all(end.state is State.OPENED for end in pair)
             found += [message for end in pair for message in end.sent]
     stranger, listening = ends(rules_of("client", WRONG), rules_of("scheduler", TOKENS[0]))
@@ -76,13 +81,12 @@ SETTINGS = st.builds(
 #: What is done to a message: (kind, place, value).
 CHANGES = st.lists(
     st.tuples(
-        st.sampled_from(["byte", "side", "role", "flags", "wish", "random number", "head", "tail", "swap proofs"]),
+        st.sampled_from(["byte", "side", "role", "flags", "wish", "random number", "head", "tail", "turn"]),
         st.integers(0, 160),
         st.integers(0, 255),
     ),
     max_size=2,
 )
-#: What is sent: (to the listening end?, where from, which message, changes, joined to the one before?).
 STEPS = st.tuples(
     st.booleans(),
     st.sampled_from(["relay", "relay", "relay", "reflect", "recorded", "made up"]),
@@ -90,6 +94,52 @@ STEPS = st.tuples(
     CHANGES,
     st.booleans(),
 )
+
+
+def _sent(to_listening: bool, kind: str, which: int = 0, *changes: str) -> Step:
+    return (to_listening, kind, which, [(change, 0, 1) for change in changes], False)
+
+
+def _replayed(session: int, to_listening: bool) -> list[Step]:
+    """All that one end has said in a recorded opening, in its order."""
+    numbers = range(3) if to_listening else range(3, 5)
+    return [_sent(to_listening, "recorded", 5 * session + number) for number in numbers]
+
+
+#: Attacks that make sense by themselves; the man leaves out, alters and adds some steps.
+PLANS: list[list[Step]] = [
+    [_sent(to_listening, "relay") for _ in range(4) for to_listening in (True, False)],
+    *[_replayed(session, to_listening) for session in range(4) for to_listening in (True, False)],
+    *[
+        # The connecting end's own proof, sent back after a listening end's recorded greeting, or its own one turned.
+        [first, _sent(False, "reflect", 1, "turn"), _sent(False, "recorded", 2)]
+        for first in (_sent(False, "recorded", 3), _sent(False, "recorded", 8), _sent(False, "reflect", 0, "side"))
+    ],
+    [_sent(to_listening, "made up", number) for number in range(3) for to_listening in (True, False)],
+    # Proofs that answer another greeting than the one that was sent.
+    [_sent(True, "relay"), _sent(True, "recorded", 1), _sent(True, "recorded", 2)],
+    [_sent(False, "relay"), _sent(False, "recorded", 4)],
+]
+
+
+@st.composite
+def planned(draw: st.DrawFn) -> list[Step]:
+    """A plan with some changes."""
+    steps = list(draw(st.sampled_from(PLANS)))
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(steps)))
+        change = draw(st.sampled_from(["add", "leave out", "tamper", "repeat", "flip"]))
+        if change == "add" or place == len(steps):
+            steps.insert(place, draw(STEPS))
+        elif change == "leave out":
+            del steps[place]
+        elif change == "repeat":
+            steps.insert(place, steps[place])
+        elif change == "flip":
+            steps[place] = (not steps[place][0], *steps[place][1:])
+        else:
+            steps[place] = (*steps[place][:3], draw(CHANGES), draw(st.booleans()))
+    return steps
 
 
 def changed(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
@@ -113,12 +163,14 @@ def changed(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
             del made[: place % (len(made) + 1)]
         elif kind == "tail":
             del made[len(made) - place % (len(made) + 1) :]
-        elif kind == "swap proofs" and len(made) >= 66:
-            made[2:66] = made[34:66] + made[2:34]
+        elif kind == "turn" and len(made) == PROOFS_BYTES:  # proofs as the verdict of a listening end
+            made = bytearray([ADMITTED, 1]) + made[2 : 2 + 32]
+        elif kind == "turn" and PROOFS_BYTES > len(made) >= VERDICT_BYTES:  # a verdict as proofs
+            made = bytearray([1, value % 2]) + made[2:34] * 2
     return bytes(made)
 
 
-def attack(setting: Setting, steps: list[tuple[bool, str, int, list[tuple[str, int, int]], bool]]) -> None:
+def attack(setting: Setting, steps: list[Step]) -> None:
     """Have the man do his steps, and check that neither end has opened."""
     connecting, listening = setting.make()
     held = {False: b"", True: b""}
@@ -146,6 +198,8 @@ def attack(setting: Setting, steps: list[tuple[bool, str, int, list[tuple[str, i
         held[to_listening] += message
         if not joined:
             target.take(held[to_listening])
+            if target.state is State.TLS:
+                target.encrypt(ITS_CERTIFICATE if to_listening else HIS_CERTIFICATE)
             held[to_listening] = b""
     for end, other in ((connecting, listening), (listening, connecting)):
         if end.state is State.OPENED:
@@ -163,8 +217,8 @@ def attacks(cases: int) -> Callable[[], None]:
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    @given(SETTINGS, st.lists(STEPS, min_size=1, max_size=9))
-    def run(setting: Setting, steps: list[tuple[bool, str, int, list[tuple[str, int, int]], bool]]) -> None:
+    @given(SETTINGS, st.one_of(planned(), planned(), st.lists(STEPS, min_size=1, max_size=9)))
+    def run(setting: Setting, steps: list[Step]) -> None:
         count[0] += 1
         attack(setting, steps)
 
