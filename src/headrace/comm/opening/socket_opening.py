@@ -37,6 +37,47 @@ class OpeningProtocol(asyncio.BufferedProtocol, ABC):
         """The connection is of no use."""
 
 
+class _Nobody(OpeningProtocol):
+    """In the place of an owner whose connection has ended."""
+
+    def on_encrypted(self, transport: asyncio.Transport) -> None:
+        transport.abort()
+
+    def on_opened(self, info: dict[str, Any], rest: memoryview) -> None:
+        pass
+
+    def on_opening_failed(self, error: Exception) -> None:
+        pass
+
+
+class EndedTransport(asyncio.Transport):
+    """In the place of a transport whose connection has ended, so that neither keeps the other.
+
+    TLS of asyncio refers to its protocol ever after, and holds a quarter of a megabyte.
+    """
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
 class SocketOpening:
     """One end's opening.
 
@@ -91,6 +132,12 @@ class SocketOpening:
             ),
         )
         transport.write(self._opening.greeting)
+
+    def end(self) -> None:
+        """Let go of the connection, which has ended: it refers to this, and would wait for the cyclic collector."""
+        self._owner, self._transport = _Nobody(), EndedTransport()
+        if self._encrypting is not None:
+            self._encrypting.cancel()
 
     def get_buffer(self) -> memoryview:
         """Memory to read the next bytes into: no more than what is in clear text, or what this end waits for."""
