@@ -361,7 +361,8 @@ class Opening:
         peer, role, tokens = self._channel.peer, self._rules.role, self._tokens()
         why = {
             _NONE_SHOWN: f"it asks for the token of its cluster, and this process has none ({tokens.problem})",
-            _WRONG: f"the token of this process (from {tokens.source}) is not that of its cluster",
+            _WRONG: f"the token of this process (from {tokens.source}) is not that of its cluster, or something "
+            "between them, such as a proxy, changes what they say",
             _NONE_HERE: "it has no token itself, and so admits nobody but its own user on its own machine",
         }.get(code, "it does not say why")
         return f"{peer} does not admit this {role}: {why}; {REMEDY}"

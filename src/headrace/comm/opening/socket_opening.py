@@ -159,6 +159,8 @@ class SocketOpening:
         opening = self._opening
         assert opening is not None
         while data:
+            if opening.state is State.FAILED:  # TLS delivers what came after the end, too
+                return
             if opening.state is State.TLS:
                 self._early += data
                 if len(self._early) > _MOST_EARLY:
