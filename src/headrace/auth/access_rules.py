@@ -58,13 +58,13 @@ def configured(role: str) -> AccessRules:
 def configured_auth() -> str:
     """The setting `distributed.comm.auth`; what YAML takes for "no value" or "off" means none."""
     value = config.get("distributed.comm.auth")
-    return NONE if value in (None, False) else str(value)
+    return NONE if value is None or value is False else str(value)
 
 
 def configured_encryption() -> str:
     """The setting `distributed.comm.encryption`; YAML reads a plain `off` as false."""
     value = config.get("distributed.comm.encryption")
-    return OFF if value in (None, False) else str(value)
+    return OFF if value is None or value is False else str(value)
 
 
 def _check(what: str, value: str, known: tuple[str, ...]) -> None:

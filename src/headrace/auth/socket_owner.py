@@ -7,6 +7,7 @@ had, in `/proc/net/tcp` and `tcp6`. Elsewhere the owner is not known.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -15,8 +16,10 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+#: Whether this system tells the owners of sockets.
+TELLS_USERS = sys.platform == "linux"
 #: Of the kernel's interface `sock_diag`.
-_NETLINK_SOCK_DIAG, _BY_FAMILY, _REQUEST, _NO_COOKIE = 4, 20, 1, 0xFFFFFFFF
+_NETLINK_SOCK_DIAG, _BY_FAMILY, _REQUEST, _NO_COOKIE, _ERROR = 4, 20, 1, 0xFFFFFFFF, 2
 _message = struct.Struct("=IHHII")
 _request = struct.Struct("=BBBBI")
 _ports = struct.Struct(">HH")
@@ -25,6 +28,8 @@ _ESTABLISHED = 1
 _SECONDS = 1.0
 #: Stands for this machine among hosts.
 THIS_MACHINE = "this machine"
+#: Not empty once the kernel has told the owner of a socket; one that lacks the module for it says that there is none.
+_answers: set[bool] = set()
 
 
 def is_same_user(own: Any, peer: Any) -> bool:
@@ -61,7 +66,7 @@ def peer_uid(own: Any, peer: Any) -> int | None:
 
     None as well for users that this process's namespace has no number for.
     """
-    if sys.platform != "linux" or not is_local(own, peer):
+    if not TELLS_USERS or not is_local(own, peer):
         return None
     try:
         uid = _ask_kernel(own, peer)
@@ -111,8 +116,14 @@ def _ask_kernel(own: Any, peer: Any) -> int | None:
         asking.send(_message.pack(_message.size + len(question), _BY_FAMILY, _REQUEST, 1, 0) + question)
         answer = asking.recv(8192)
     _, kind, _, _, _ = _message.unpack_from(answer)
+    is_gone = kind == _ERROR and -struct.unpack_from("=i", answer, _message.size)[0] == errno.ENOENT
+    # A peer that resets its connection must not have us read a long table. (Netlink does not find connections of one
+    # link without its interface.)
+    if is_gone and _answers and not source.is_link_local:
+        return None
     if kind != _BY_FAMILY:
         raise OSError("the kernel does not know this connection by netlink")
+    _answers.add(True)
     # struct inet_diag_msg: family, state, two bytes, 48 bytes of ends, then expires, rqueue, wqueue, uid, inode.
     state = answer[_message.size + 1]
     ports = _ports.unpack_from(answer, _message.size + 4)

@@ -82,7 +82,7 @@ def read_token_file(path: str) -> Tokens:
 
 @lru_cache(maxsize=8)
 def _read_once(path: str, _: tuple[int, ...]) -> Tokens:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         _check_private(path, os.fstat(file.fileno()))
         return parse_tokens(file.read(1 << 16), f"the token file {path}")
 

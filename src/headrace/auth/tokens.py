@@ -48,11 +48,11 @@ class Tokens:
 
     def rights_of(self, shown: str) -> str | None:
         """What a token that somebody shows allows: "full", "read" or None; in the same time, whichever it is."""
-        rights = None
+        rights, given = None, shown.encode(errors="surrogatepass")
         for token in self.valid:
-            if hmac.compare_digest(shown.encode(), token.encode()):
+            if hmac.compare_digest(given, token.encode()):
                 rights = "full"
-            if hmac.compare_digest(shown.encode(), read_only_token(token).encode()) and rights is None:
+            if hmac.compare_digest(given, read_only_token(token).encode()) and rights is None:
                 rights = "read"
         return rights
 

@@ -3,8 +3,10 @@
 Both ends send a greeting of fixed size at once: version, role, what they ask for, a random number. From the two
 greetings both ends know whether the connection is encrypted from here on. Then
 
-- the connecting end sends its proofs, and what it tells of itself;
-- the listening end checks, and answers with a verdict, its own proof, and what it tells of itself.
+- the connecting end sends its proofs;
+- the listening end checks, and answers with a verdict, its own proof, and what it tells of itself;
+- the connecting end checks, and sends what it tells of itself, so that neither end tells anything to a stranger, and
+  none is open while the other has refused.
 
 A proof is HMAC-SHA-256, with the token as key, over the side that proves, both greetings, and the digest of the
 listening end's certificate. So a proof is good for one connection, one direction, one pair of roles and one
@@ -84,6 +86,7 @@ class OpeningChannel:
         can_encrypt: whether TLS can begin on it.
         checked: whether TLS is on already, and has checked the other end's certificate.
         is_same_user: tells whether the other end belongs to this process's user on this machine.
+        tells_users: whether this system tells users at all, so that one who is not the same is another.
     """
 
     peer: str
@@ -91,6 +94,7 @@ class OpeningChannel:
     can_encrypt: bool = False
     checked: bool = False
     is_same_user: Callable[[], bool] = lambda: False
+    tells_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ class Opening:
     @property
     def wanted(self) -> int:
         """Bytes that may be read now: never more, since what follows may be encrypted, or be no part of the opening."""
-        return self._whole() - len(self._data)
+        return max(0, self._whole() - len(self._data))
 
     def _whole(self) -> int:
         """Bytes of the message that this end waits for."""
@@ -360,7 +364,7 @@ class Opening:
             proofs = [self._proof(key, _CONNECTS) for key in self._tokens().keys]
         joined = b"".join(proofs) + os.urandom((MOST - len(proofs)) * PROOF_BYTES)
         self.state = State.VERDICT
-        return [Send(_proofs.pack(len(proofs), self._needs_proof, joined) + self._packed_info())]
+        return [Send(_proofs.pack(len(proofs), self._needs_proof, joined))]
 
     def _knows_peer(self) -> bool:
         return self._channel.checked or self._channel.is_same_user()
@@ -374,13 +378,14 @@ class Opening:
             if not proved or not _is_one_of(proof, expected):
                 raise NotAdmittedError(self._distrust_text())
         self.state = State.INFO_LENGTH
-        return []
+        return [Send(self._packed_info())]
 
     def _refused_text(self, code: int) -> str:
         peer, role, tokens = self._channel.peer, self._rules.role, self._tokens()
         why = {
             _NONE_SHOWN: f"it asks for the token of its cluster, and this process has none ({tokens.problem})",
-            _WRONG: f"the token of this process (from {tokens.source}) is not that of its cluster",
+            _WRONG: f"the token of this process (from {tokens.source}) is not that of its cluster, or something "
+            "between them, such as a proxy, changes what they say",
             _NONE_HERE: "it has no token itself, and so admits nobody but its own user on its own machine",
         }.get(code, "it does not say why")
         return f"{peer} does not admit this {role}: {why}; {REMEDY}"
@@ -453,7 +458,7 @@ class Opening:
     def _on_info(self, seen: bytes) -> list[Effect]:
         try:
             info = msgspec.msgpack.decode(seen, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise CommClosedError(f"malformed handshake: {error}") from error
         self.state = State.OPENED
         return [Opened(info)]
@@ -468,12 +473,16 @@ def _is_one_of(proof: bytes, proofs: list[bytes]) -> bool:
 
 
 def _greeting(listens: bool, rules: AccessRules, channel: OpeningChannel, nonce: bytes) -> Greeting:
-    flags = _LOCAL * channel.local
-    flags |= _CAN_ENCRYPT * channel.can_encrypt
+    flags, local = _CAN_ENCRYPT * channel.can_encrypt, channel.local
     if rules.asks:
         flags |= _ASKS
         if listens and (channel.checked or channel.is_same_user()):
             flags |= _KNOWS
+        elif listens and channel.tells_users:
+            # Another user here may have taken a port that the connecting end believes to be ours, and pass on what
+            # both say: such a connection is encrypted, as if it came from elsewhere.
+            local = False
+    flags |= _LOCAL * local
     side, role = _LISTENS if listens else _CONNECTS, ROLES.index(rules.role)
     encryption = _ENCRYPTION.index(rules.encryption)
     package = package_version().encode()[:_PACKAGE_BYTES].ljust(_PACKAGE_BYTES)

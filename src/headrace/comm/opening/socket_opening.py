@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace.auth import own_certificate
 from headrace.auth.access_rules import AccessRules
-from headrace.auth.socket_owner import THIS_MACHINE, host_of, is_local, is_same_user
+from headrace.auth.socket_owner import TELLS_USERS, THIS_MACHINE, host_of, is_local, is_same_user
 from headrace.exceptions import CommClosedError, FatalCommClosedError
 
 from .opening_states import MAX_INFO_BYTES, Encrypt, Opened, Opening, OpeningChannel, Send, State
@@ -35,6 +35,47 @@ class OpeningProtocol(asyncio.BufferedProtocol, ABC):
     @abstractmethod
     def on_opening_failed(self, error: Exception) -> None:
         """The connection is of no use."""
+
+
+class _Nobody(OpeningProtocol):
+    """In the place of an owner whose connection has ended."""
+
+    def on_encrypted(self, transport: asyncio.Transport) -> None:
+        transport.abort()
+
+    def on_opened(self, info: dict[str, Any], rest: memoryview) -> None:
+        pass
+
+    def on_opening_failed(self, error: Exception) -> None:
+        pass
+
+
+class EndedTransport(asyncio.Transport):
+    """In the place of a transport whose connection has ended, so that neither keeps the other.
+
+    TLS of asyncio refers to its protocol ever after, and holds a quarter of a megabyte.
+    """
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 class SocketOpening:
@@ -96,9 +137,16 @@ class SocketOpening:
                 can_encrypt=self._can_encrypt and context is None,
                 checked=context is not None and context.verify_mode is ssl.CERT_REQUIRED,
                 is_same_user=partial(is_same_user, *ends),
+                tells_users=TELLS_USERS,
             ),
         )
         transport.write(self._opening.greeting)
+
+    def end(self) -> None:
+        """Let go of the connection, which has ended: it refers to this, and would wait for the cyclic collector."""
+        self._owner, self._transport = _Nobody(), EndedTransport()
+        if self._encrypting is not None:
+            self._encrypting.cancel()
 
     def get_buffer(self) -> memoryview:
         """Memory to read the next bytes into: no more than what is in clear text, or what this end waits for."""
@@ -120,6 +168,8 @@ class SocketOpening:
         opening = self._opening
         assert opening is not None
         while data:
+            if opening.state is State.FAILED:  # TLS delivers what came after the end, too
+                return
             if opening.state is State.TLS:
                 self._early += data
                 if len(self._early) > _MOST_EARLY:
