@@ -43,7 +43,7 @@ from .lent_memory.memory_link import (
     offer,
 )
 from .opening.handshake import handshake_info
-from .opening.socket_opening import OpeningProtocol, SocketOpening
+from .opening.socket_opening import EndedTransport, OpeningProtocol, SocketOpening
 from .outgoing import check_count, check_lengths, compressed, write_nowhere, writer_of
 from .packets import (
     COMPRESSED,
@@ -230,6 +230,8 @@ class SocketComm(Comm, OpeningProtocol):
         # Comm and reader refer to each other: half a message would wait for the cyclic collector.
         self._reader.close()
         self._on_connected = None
+        if self._opening is not None:
+            self._opening.end()
         self._write_buffers = write_nowhere
         self._waiting_packets = None
         if self._memory is not None:
@@ -244,6 +246,8 @@ class SocketComm(Comm, OpeningProtocol):
         self._lost.set()
         if self.when_closed is not None:
             self.when_closed()
+        if self._transport is not None:
+            self._transport = EndedTransport()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             # `_deliver_waiting` may be scheduled: packets come before the end.
