@@ -31,7 +31,7 @@ async def ask(
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Ask once, on a connection of its own."""
-    lines = {"Host": f"{host}:{port}", "Connection": "close", **(headers or {})}
+    lines = {"Host": f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "Connection": "close", **(headers or {})}
     if body or method == "POST":
         lines.setdefault("Content-Length", str(len(body)))
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

@@ -25,6 +25,7 @@ from headrace.containment import log_raised
 from headrace.rpc.dashboard_links import format_dashboard_link
 from headrace.rpc.server_life import Node
 
+from .http_access import HttpAccess
 from .http_limits import HttpLimits
 from .http_places import EVERYWHERE, bound_sockets, places_of
 from .route_tables import Route, check_modules, configured_modules, route_of, table_of
@@ -101,6 +102,7 @@ class HttpServer:
         self.modules = list(configured_modules(kind, pages) if modules is None else modules)
         self.limits = limits or HttpLimits()
         self.tls = tls
+        self.access = HttpAccess(owner.connection_args["access_rules"], lambda: owner.address)
         self.port = 0
         self.places: list[tuple[str, int]] = []
         self.address = ""
@@ -249,7 +251,9 @@ class HttpServer:
         from .request_dispatch import Dispatcher
 
         limits = self.limits
-        dispatcher = self._dispatcher = Dispatcher(self.owner, table + self._added, self.prefix, limits, self.logger)
+        dispatcher = self._dispatcher = Dispatcher(
+            self.owner, table + self._added, self.prefix, self.access, limits, self.logger
+        )
         server = self._aiohttp_server = Server(dispatcher.answer, handler_cancellation=True)
         watch = self._connections = OpenConnections(limits, dispatcher.sockets.__contains__)
         return partial(
