@@ -33,7 +33,8 @@ USUAL_PORTS = {"http": 80, "https": 443}
 PASS_SECONDS = 300
 #: Seconds to find this machine's full name, which may have to be asked of another machine.
 NAME_SECONDS = 2.0
-_BEARER, _PASS = "bearer", "headrace-pass"
+#: The header with a pass.
+PASS_HEADER = "Headrace-Pass"
 
 #: The header of refusals that says how to be admitted (RFC 6750).
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -56,6 +57,7 @@ class Asking:
         port: that the connection has come to.
         authorization: the header of that name, or "".
         cookies: the headers `Cookie`.
+        shown_pass: the header with a pass, or "".
         is_same_user: tells whether the connection comes from this user on this machine.
     """
 
@@ -66,6 +68,7 @@ class Asking:
     port: int
     authorization: str = ""
     cookies: tuple[str, ...] = ()
+    shown_pass: str = ""
     is_same_user: Callable[[], bool] = field(default=lambda: False)
 
 
@@ -110,15 +113,16 @@ class HttpAccess:
         return rights
 
     def _shown_rights(self, asking: Asking) -> str | None:
-        kind, _, shown = asking.authorization.partition(" ")
-        kind, shown = kind.lower(), shown.strip()
-        if kind not in (_BEARER, _PASS) or not shown.isascii():
-            return None
-        tokens = self.tokens()
-        if kind == _BEARER:
-            return tokens.rights_of(shown)
-        claim = checked_claim(shown, tokens, PASS, time.time(), pass_about(self._address(), asking))
-        return claim.rights if claim is not None else None
+        token = bearer_token(asking.authorization)
+        if token is not None:
+            rights = self.tokens().rights_of(token)
+            if rights is not None:
+                return rights
+        if asking.shown_pass:
+            about = _about(self._address(), asking.method, asking.target)
+            claim = checked_claim(asking.shown_pass, self.tokens(), PASS, time.time(), about)
+            return claim.rights if claim is not None else None
+        return None
 
     async def names_this_machine(self, asking: Asking) -> bool:
         """Whether a request of this user's says that its browser means this machine, or a proxy of this user's."""
@@ -134,8 +138,8 @@ class HttpAccess:
         if name is None or not asking.is_same_user():
             return REFUSED
         return (
-            f"this address names {name[:100]!r}, which is not known to be this machine: ask {asking.scheme}://localhost "
-            "or its IP address, with the same port, or add the name to the setting distributed.dashboard.allowed-hosts"
+            f"this address names {name[:100]!r}, which is not known to be this machine: name it localhost or by its IP "
+            "address, with the same port, or add the name to the setting distributed.dashboard.allowed-hosts"
         )
 
     async def _find_full_name(self) -> str:
@@ -171,12 +175,14 @@ class HttpAccess:
         if not tokens:
             return {}
         about = _about(address, method, target)
-        return {"Authorization": f"{_PASS} {signed_claim(tokens, PASS, rights, time.time() + PASS_SECONDS, about)}"}
+        return {PASS_HEADER: signed_claim(tokens, PASS, rights, time.time() + PASS_SECONDS, about)}
 
 
-def pass_about(address: str, asking: Asking) -> str:
-    """The request that a pass holds for, as its checker knows it."""
-    return _about(address, asking.method, asking.target)
+def bearer_token(authorization: str) -> str | None:
+    """The token in a header `Authorization`, if it is of that kind (RFC 6750)."""
+    kind, _, token = authorization.partition(" ")
+    token = token.strip()
+    return token if kind.lower() == "bearer" and token.isascii() else None
 
 
 def _about(address: str, method: str, target: str) -> str:

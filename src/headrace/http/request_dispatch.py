@@ -24,7 +24,7 @@ from headrace.containment import contained, traceback_of
 from headrace.rpc.server_life import Node
 
 from .cross_site import READING, is_cross_site
-from .http_access import CHALLENGE, READ_ONLY, Asking, HttpAccess, may_do
+from .http_access import CHALLENGE, PASS_HEADER, READ_ONLY, Asking, HttpAccess, may_do
 from .http_limits import HttpLimits
 from .login_links import LoginRefusedError, split_code
 from .request_handler import MEMBERS, VERBS, BodyStream, HttpError, HttpRequest, RequestHandler, SocketHandler
@@ -330,6 +330,7 @@ def _asking(request: web.BaseRequest) -> Asking:
         connection.own_port,
         headers.get("Authorization", ""),
         tuple(headers.getall("Cookie", ())),
+        headers.get(PASS_HEADER, ""),
         connection.is_same_user,
     )
 
