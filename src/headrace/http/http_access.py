@@ -86,7 +86,7 @@ class HttpAccess:
         self._rules = rules
         self._address = address
         self._codes = LoginCodes()
-        self._allowed_hosts = frozenset(host.lower() for host in config.texts("distributed.dashboard.allowed-hosts"))
+        self.allowed_hosts = frozenset(host.lower() for host in config.texts("distributed.dashboard.allowed-hosts"))
         self._own_name = socket.gethostname().lower()
         self._full_name: asyncio.Future[str] | None = None
 
@@ -127,7 +127,7 @@ class HttpAccess:
     async def names_this_machine(self, asking: Asking) -> bool:
         """Whether a request of this user's says that its browser means this machine, or a proxy of this user's."""
         name = name_to_check(asking.host, asking.scheme, asking.port)
-        if name is None or is_own_name(name, {self._own_name, *self._allowed_hosts}):
+        if name is None or is_own_name(name, {self._own_name, *self.allowed_hosts}):
             return True
         short = self._own_name.partition(".")[0]
         return name.partition(".")[0] == short and name == await self._find_full_name()
