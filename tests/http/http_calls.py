@@ -31,11 +31,31 @@ async def ask(
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Ask once, on a connection of its own."""
-    lines = {"Host": f"{host}:{port}", "Connection": "close", **(headers or {})}
+    return await exchange(port, request_bytes(port, path, method, headers, body, host), host, tls)
+
+
+def request_bytes(
+    port: int,
+    path: str = "/",
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    host: str = "127.0.0.1",
+) -> bytes:
+    """A request after which the server is to end the connection."""
+    lines = {"Host": f"[{host}]:{port}" if ":" in host else f"{host}:{port}", "Connection": "close", **(headers or {})}
     if body or method == "POST":
         lines.setdefault("Content-Length", str(len(body)))
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return await exchange(port, f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body, host, tls)
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def parsed(answer: bytes) -> Answer:
+    """The one answer in what came until the connection ended."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = [line.partition(":") for line in lines]
+    return Answer(int(first.split()[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}, body)
 
 
 async def exchange(port: int, request: bytes, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Answer:

@@ -77,6 +77,13 @@ def _a_metric() -> str:
     return SchedulerMetrics(Scheduler(host="127.0.0.1"))._exposition.catalogue.family("scheduler_clients", []).name
 
 
+def _http_access() -> Any:
+    from headrace.auth.access_rules import AccessRules
+    from headrace.http.http_access import HttpAccess
+
+    return HttpAccess(AccessRules("scheduler"), str)
+
+
 def _lock() -> Any:
     from headrace.http.metrics.lock_contention import LockOptions
 
@@ -403,6 +410,8 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     "distributed.diagnostics.computations.ignore-files": ("['mine']", lambda: _pattern("ignore-files"), "(?:mine)"),
     "distributed.diagnostics.erred-tasks.max-history": ("6", lambda: _state().erred_kept, 6),
     "distributed.dashboard.prometheus.namespace": ("mine", lambda: _a_metric().partition("_")[0], "mine"),
+    "distributed.dashboard.open-metrics": ("false", lambda: _http_access().open_metrics, False),
+    "distributed.dashboard.allowed-hosts": ("['Mine']", lambda: "mine" in _http_access().allowed_hosts, True),
     "distributed.dashboard.link": ("{host}!", lambda: format_dashboard_link("h", 1), "h!"),
     "distributed.admin.large-graph-warning-threshold": ("1kB", _graph_limit, 1000),
     "distributed.admin.tick.interval": ("1s", lambda: _ticks().interval, 1),

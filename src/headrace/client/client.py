@@ -30,7 +30,7 @@ from headrace.messages.base import HandlerMessage, as_message
 from headrace.messages.client import ClientEvent
 from headrace.preloading import PreloadManager, configured_preloads
 from headrace.rpc import IOLoop, LoopRunner, send_recv, sync
-from headrace.rpc.dashboard_links import link_of
+from headrace.rpc.dashboard_links import link_of, link_with_login
 from headrace.security import Security
 
 from . import dask_settings
@@ -339,11 +339,21 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
 
     @property
     def dashboard_link(self) -> str | None:
-        """The address of the dashboard by `distributed.dashboard.link`; None if there is none, or no scheduler."""
+        """The address of the dashboard by `distributed.dashboard.link`; None if there is none, or no scheduler.
+
+        With a new code to log in once, if the scheduler is on another machine.
+        """
+        return self._dashboard_link()
+
+    def _dashboard_link(self, also_here: bool = False) -> str | None:
+        """The dashboard's address, with a code if it needs one; see `link_with_login`."""
         link = getattr(self.cluster, "dashboard_link", None)
-        if link is not None:
-            return str(link)
-        return link_of(self.session.identity) if self.status == "running" else None
+        if link is None:
+            link = link_of(self.session.identity) if self.status == "running" else None
+        if not link:
+            return None if link is None else str(link)
+        address = str(self.session.identity.get("address", ""))
+        return link_with_login(str(link), address, self.security, also_here=also_here)
 
     def _send_to_scheduler(self, message: dict[str, Any]) -> None:
         """Send `{"op": …}` with keywords to the function of that name in the scheduler's `stream_handlers`."""

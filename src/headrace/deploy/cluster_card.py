@@ -15,6 +15,8 @@ from headrace.common.display.html import (
     join,
     link,
 )
+from headrace.rpc.dashboard_links import link_with_login
+from headrace.security import Security
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -28,12 +30,17 @@ def cluster_html(cluster: Cluster, details: bool = True) -> Html:
     """
     up, status = cluster._is_up(), cluster.status.name
     info: dict[str, Any] = cluster.scheduler_info if up else {}
+    dashboard = cluster.dashboard_link if up else ""
+    if dashboard:
+        given = cluster.security
+        security = given if isinstance(given, Security) else Security(**(given or {}))
+        dashboard = link_with_login(dashboard, str(info.get("address", "")), security, also_here=True)
     values = {
         "Scheduler": code(cluster.scheduler_address) if up else "none",
         **(sizes(info) if up else {}),
         "Scaling": scaling_text(cluster) if up and cluster._supports_scaling else None,
         "Encrypted": "yes" if getattr(cluster.security, "require_encryption", False) else None,
-        "Dashboard": link(cluster.dashboard_link) if up and cluster.dashboard_link else None,
+        "Dashboard": link(dashboard) if dashboard else None,
     }
     body = [facts(values)]
     if up and details and info.get("address"):

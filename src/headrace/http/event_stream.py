@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from headrace.diagnostics.plugins.websocket_plugin import WebsocketPlugin
@@ -58,6 +58,8 @@ class Viewer:
 
 class EventStreamHandler(SocketHandler):
     """Tells a viewer of events as `{"name": event, ...}`; answers `{"name": "ping"}` with `{"name": "pong"}`."""
+
+    only_tells: ClassVar[bool] = True
 
     async def talk(self, socket: WebSocketResponse) -> None:
         """Tell of events until the viewer leaves."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headrace import config
+from headrace.auth.signed_claims import FULL, link_with_code, login_code
+from headrace.auth.token_places import REMEDY
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
 from headrace.comm.complaints import Complaints
 from headrace.containment import log_raised
-from headrace.rpc.dashboard_links import format_dashboard_link
+from headrace.rpc.dashboard_links import format_dashboard_link, is_loopback
 from headrace.rpc.server_life import Node
 
+from .http_access import HttpAccess
 from .http_limits import HttpLimits
 from .http_places import EVERYWHERE, bound_sockets, places_of
 from .route_tables import Route, check_modules, configured_modules, route_of, table_of
@@ -32,6 +36,8 @@ from .route_tables import Route, check_modules, configured_modules, route_of, ta
 if TYPE_CHECKING:
     from .open_connections import OpenConnections
     from .request_dispatch import Dispatcher
+
+login_logger = logging.getLogger("distributed.http")
 
 #: Seconds that callers have, once the server closes, to get what they are being answered.
 CLOSE_SECONDS = 2.0
@@ -101,6 +107,7 @@ class HttpServer:
         self.modules = list(configured_modules(kind, pages) if modules is None else modules)
         self.limits = limits or HttpLimits()
         self.tls = tls
+        self.access = HttpAccess(owner.connection_args["access_rules"], lambda: owner.address)
         self.port = 0
         self.places: list[tuple[str, int]] = []
         self.address = ""
@@ -132,8 +139,26 @@ class HttpServer:
         else:
             lines = [f"  HTTP at:  {self.scheme}://{unparse_host_port(host, self.port)}"]
         if everywhere:
-            lines.append("  HTTP is served on all interfaces, to whoever can reach them")
+            whom = "those who hold the token" if self.access.asks else "whoever can reach them"
+            lines.append(f"  HTTP is served on all interfaces, to {whom}")
         return lines
+
+    def announce_login(self) -> None:
+        """Log a link with which a browser on another machine can log in.
+
+        By a logger of its own, since the server's log is shown to whoever may only read.
+        """
+        if not self.access.asks or not self.pages or all(is_loopback(host) for host, _ in self.places):
+            return
+        everywhere = any(host in EVERYWHERE for host, _ in self.places)
+        beyond = next(host for host, _ in self.places if not is_loopback(host))
+        link = format_dashboard_link(get_address_host(self.owner.address) if everywhere else beyond, self.port)
+        tokens = self.access.tokens()
+        if tokens:
+            code = login_code(tokens, FULL, time.time())
+            login_logger.info("  log in at:  %s (once, within ten minutes)", link_with_code(link, code))
+        else:
+            login_logger.warning("  nobody can log in at the dashboard: %s; %s", tokens.problem, REMEDY)
 
     @property
     def is_awake(self) -> bool:
@@ -249,7 +274,9 @@ class HttpServer:
         from .request_dispatch import Dispatcher
 
         limits = self.limits
-        dispatcher = self._dispatcher = Dispatcher(self.owner, table + self._added, self.prefix, limits, self.logger)
+        dispatcher = self._dispatcher = Dispatcher(
+            self.owner, table + self._added, self.prefix, self.access, limits, self.logger
+        )
         server = self._aiohttp_server = Server(dispatcher.answer, handler_cancellation=True)
         watch = self._connections = OpenConnections(limits, dispatcher.sockets.__contains__)
         return partial(

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from headrace.auth.socket_owner import is_same_user
+
 from .http_limits import HttpLimits
 
 #: Seconds between two looks at connections; there are none while there is no connection.
@@ -30,13 +32,14 @@ class _LatestLook:
 class WatchedConnection(web.RequestHandler):
     """One connection, which tells `OpenConnections` when it begins and when it ends."""
 
-    __slots__ = ("sends_no_more", "watch", "watched")
+    __slots__ = ("is_same_user_known", "sends_no_more", "watch", "watched")
 
     def __init__(self, manager: web.Server, watch: OpenConnections, **options: Any) -> None:
         super().__init__(manager, **options)
         self.watch = watch
         self.watched: Any = None
         self.sends_no_more = False
+        self.is_same_user_known: bool | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
@@ -63,6 +66,18 @@ class WatchedConnection(web.RequestHandler):
         self.sends_no_more = True
         self.close()  # after this answer
         return True
+
+    @property
+    def own_port(self) -> int:
+        """The port that the connection has come to."""
+        return int(self.watched.get_extra_info("sockname")[1])
+
+    def is_same_user(self) -> bool:
+        """Whether the caller belongs to this process's user, or to root, on this machine; asked of the kernel once."""
+        if self.is_same_user_known is None:
+            ends = self.watched.get_extra_info("sockname"), self.watched.get_extra_info("peername")
+            self.is_same_user_known = is_same_user(*ends)
+        return self.is_same_user_known
 
     @property
     def is_at_last_request(self) -> bool:

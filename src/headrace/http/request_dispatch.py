@@ -18,13 +18,16 @@ from urllib.parse import unquote
 from aiohttp import web
 from multidict import CIMultiDict
 
+from headrace.auth.signed_claims import FULL, looks_signed
 from headrace.comm.complaints import Complaints
 from headrace.containment import contained, traceback_of
 from headrace.rpc.server_life import Node
 
 from .cross_site import READING, is_cross_site
+from .http_access import CHALLENGE, PASS_HEADER, READ_ONLY, Asking, HttpAccess, may_do
 from .http_limits import HttpLimits
-from .request_handler import VERBS, BodyStream, HttpError, HttpRequest, RequestHandler, SocketHandler
+from .login_links import LoginRefusedError, split_code
+from .request_handler import MEMBERS, VERBS, BodyStream, HttpError, HttpRequest, RequestHandler, SocketHandler
 from .route_tables import Route
 
 #: Set on every answer: what it says is not to be guessed at, and is not to be kept.
@@ -43,16 +46,24 @@ class Dispatcher:
         owner: the Scheduler, Worker or Nanny.
         table: routes; the first that matches answers.
         prefix: path, without slashes around it, that requests may have before them, or not.
+        access: decides who may ask what.
         limits: what a request may take.
         logger: for faults of handlers.
     """
 
     def __init__(
-        self, owner: Node, table: Sequence[Route], prefix: str, limits: HttpLimits, logger: logging.Logger
+        self,
+        owner: Node,
+        table: Sequence[Route],
+        prefix: str,
+        access: HttpAccess,
+        limits: HttpLimits,
+        logger: logging.Logger,
     ) -> None:
         self.owner = owner
         self.table = list(table)
         self.prefix = prefix
+        self.access = access
         self.limits = limits
         self.complaints = Complaints(logger)
         #: connections that have become WebSockets
@@ -95,6 +106,15 @@ class Dispatcher:
         if not raw_path.startswith("/"):
             raise HttpError(400, f"a path begins with a slash, not like {raw_path[:100]!r}")
         found = self._route_of(raw_path)
+        open_to = MEMBERS if found is None else found[0].handler.open_to
+        rights = "" if self.access.asks else FULL
+        if not self.access.is_open(open_to):
+            asking = _asking(request)
+            shown = await self.access.rights_of(asking)
+            redirect = self._logged_in(asking, shown, raw_path, query)
+            if redirect is not None:
+                return redirect
+            rights = self._some_rights(shown, asking, raw_path, request)
         if found is None:
             raise HttpError(404, f"there is nothing at {raw_path[:200]}; /sitemap.json lists what there is")
         route, groups, named = found
@@ -108,6 +128,9 @@ class Dispatcher:
                 405 if known else 501, f"{request.method[:20]} is not answered here, but {allowed}", {"Allow": allowed}
             )
         headers = request.headers
+        acts = issubclass(route.handler, SocketHandler) and not route.handler.only_tells
+        if rights and not may_do(rights, request.method, acts):
+            raise HttpError(403, READ_ONLY)
         changes = request.method not in READING
         if changes and not route.handler.accepts_cross_site and is_cross_site(headers, request.host):
             raise HttpError(403, "pages of other web sites may not do this")
@@ -115,7 +138,16 @@ class Dispatcher:
         async with _in_time(seconds, HttpError(408, f"the body was not here within {seconds:g} s")):
             body = await self._body(request)
         told = HttpRequest(
-            request.method, raw_path, query, headers, body, request.remote or "", request.scheme, request.host, request
+            request.method,
+            raw_path,
+            query,
+            headers,
+            body,
+            request.remote or "",
+            request.scheme,
+            request.host,
+            request,
+            rights,
         )
         handler = route.handler(self.owner, told, f"/{self.prefix}" if self.prefix else "")
         if isinstance(handler, SocketHandler):
@@ -136,6 +168,41 @@ class Dispatcher:
             async with contextlib.aclosing(handler.stream):
                 return await self._streamed(handler, request, handler.stream)
         return self._response(handler)
+
+    def _logged_in(self, asking: Asking, rights: str | None, raw_path: str, query: str) -> web.StreamResponse | None:
+        """Where a page is asked for with a code to log in: a cookie for it, and the way to the page without it.
+
+        A code that is of no use stops only those who have no other rights: people click on old links. What has not the
+        form of a code is an argument of some user's page, for those who may see it.
+
+        Raises:
+            HttpError: there are no rights, and the code gives none.
+        """
+        code, rest = split_code(query)
+        if code is None or asking.method != "GET" or (rights is not None and not looks_signed(code)):
+            return None
+        below = f"/{self.prefix}" if self.prefix and f"{raw_path}/".startswith(f"/{self.prefix}/") else "/"
+        headers = {"Location": "./" + raw_path.rpartition("/")[2] + (f"?{rest}" if rest else "")}
+        try:
+            headers["Set-Cookie"] = self.access.log_in(code, asking, below)
+        except LoginRefusedError as refused:
+            if rights is None:
+                raise HttpError(403, f"{refused}; open a new one") from None
+        no_traces = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        return web.Response(status=302, headers={**COMMON_HEADERS, **no_traces, **headers})
+
+    def _some_rights(self, rights: str | None, asking: Asking, raw_path: str, request: web.BaseRequest) -> str:
+        """The rights, if there are any.
+
+        Raises:
+            HttpError: there are none.
+        """
+        if rights is not None:
+            return rights
+        where = request.remote or "?"
+        text = "HTTP: %s %.200s from %s is not admitted"
+        self.complaints.say("a request without rights", where, text, request.method, raw_path, where)
+        raise HttpError(401, self.access.refusal(asking), CHALLENGE)
 
     def _send_failure(self, handler: RequestHandler, request: web.BaseRequest, raised: BaseException) -> None:
         """Answer with what a handler raised, in the way of its class."""
@@ -250,6 +317,22 @@ class Dispatcher:
             if not socket.closed:
                 await socket.close()
         return socket
+
+
+def _asking(request: web.BaseRequest) -> Asking:
+    connection: Any = request.protocol
+    headers = request.headers
+    return Asking(
+        request.method,
+        request.raw_path,
+        headers.get("Host"),
+        request.scheme,
+        connection.own_port,
+        headers.get("Authorization", ""),
+        tuple(headers.getall("Cookie", ())),
+        headers.get(PASS_HEADER, ""),
+        connection.is_same_user,
+    )
 
 
 @contextlib.asynccontextmanager

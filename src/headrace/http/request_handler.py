@@ -19,6 +19,8 @@ from .json_values import json_bytes
 
 #: Verbs that a handler may have a method for.
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+#: Who may ask a handler: those with rights; also scrapers of metrics, if these are open by the settings; anybody.
+MEMBERS, SCRAPERS, ALL = "members", "scrapers", "all"
 _MISSING = object()
 
 
@@ -70,6 +72,7 @@ class HttpRequest:
         protocol: "http" or "https".
         host: what the caller thinks it talks to, such as "localhost:8787".
         raw: aiohttp's request, for what else there is.
+        rights: of who asks: "full", or "read"; "" where anybody may ask.
     """
 
     method: str
@@ -81,6 +84,7 @@ class HttpRequest:
     protocol: str
     host: str
     raw: Any = field(default=None, repr=False)
+    rights: str = "full"
 
     @property
     def uri(self) -> str:
@@ -148,6 +152,8 @@ class RequestHandler:
 
     #: Whether a page of another web site may ask for more than reading.
     accepts_cross_site: ClassVar[bool] = False
+    #: Who may ask: "members" (who shows the right to), "scrapers" (of metrics), or "all".
+    open_to: ClassVar[str] = MEMBERS
 
     server: Any
     request: HttpRequest
@@ -428,6 +434,9 @@ Routes: TypeAlias = list[tuple[str, type[RequestHandler], dict[str, Any]]]
 
 class SocketHandler(RequestHandler):
     """Answers a WebSocket: `talk` has the connection until it returns."""
+
+    #: Whether it changes nothing, whatever comes, so that whoever may only read may connect.
+    only_tells: ClassVar[bool] = False
 
     async def talk(self, socket: Any) -> None:
         """Talk over the socket.

@@ -181,6 +181,7 @@ class SchedulerServer(Node):
         if self.http_server is not None:
             for line in self.http_server.announcements:
                 logger.info("%s", line)
+            self.http_server.announce_login()
 
     async def _open(self) -> None:
         """Be reachable from now on."""

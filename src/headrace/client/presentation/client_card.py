@@ -90,13 +90,14 @@ def client_html(client: Client) -> Html:
         method, kind = ("scheduler file" if client.scheduler_file else "address"), None
     up = status == "running"
     found = look(client, LISTED) if up else {}
+    dashboard = client._dashboard_link(also_here=True) if up else None
     values = {
         "Connected by": method,
         "Cluster": kind,
         "Scheduler file": code(client.scheduler_file) if client.scheduler_file else None,
         "Scheduler": code(client.session.told_address) if up else "none connected",
         **(sizes(found) if found else {}),
-        "Dashboard": link(client.dashboard_link) if up and client.dashboard_link else None,
+        "Dashboard": link(dashboard) if dashboard else None,
     }
     body = [facts(values)]
     if found:

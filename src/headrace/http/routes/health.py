@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from headrace.http.request_handler import RequestHandler, Routes
+from typing import ClassVar
+
+from headrace.http.request_handler import ALL, RequestHandler, Routes
 
 
 class HealthHandler(RequestHandler):
     """Answers "ok"."""
+
+    open_to: ClassVar[str] = ALL
 
     def get(self) -> None:
         """Say that the server lives."""

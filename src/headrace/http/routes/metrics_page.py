@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
-from headrace.http.request_handler import RequestHandler, Routes
+from headrace.http.request_handler import SCRAPERS, RequestHandler, Routes
 
 #: Module and name of the class of a server's metrics, by its kind.
 METRICS = {
@@ -26,6 +26,8 @@ def metrics_of(server: Any) -> Any:
 
 class MetricsHandler(RequestHandler):
     """Answers with the metrics of the server."""
+
+    open_to: ClassVar[str] = SCRAPERS
 
     async def text(self, accept: str) -> tuple[bytes, str]:
         """The metrics, and their content type.

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
-from headrace.http.request_handler import HttpError, RequestHandler, Routes
+from headrace.http.request_handler import ALL, HttpError, RequestHandler, Routes
 
 FOLDER = Path(__file__).parent.parent / "statics"
 #: Content types by the end of a file's name; other files are not served.
@@ -59,6 +59,8 @@ def static_files(folder: Path = FOLDER) -> dict[str, StaticFile]:
 
 class StaticHandler(RequestHandler):
     """Answers with a packaged file."""
+
+    open_to: ClassVar[str] = ALL  # all have these files who have the package
 
     @classmethod
     def paths_of(cls, shown: str) -> Iterable[str]:

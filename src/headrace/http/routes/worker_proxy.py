@@ -1,6 +1,7 @@
 """`/proxy/PORT/HOST/...`: the pages of workers, through the scheduler, for those who cannot reach workers.
 
-Only the HTTP servers of workers that are connected are asked: this is no way to anywhere else.
+Only the HTTP servers of workers that are connected are asked: this is no way to anywhere else. A worker is shown what
+its visitor may do, by a pass for this one request, and neither the token nor what the visitor has shown.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from headrace import config
+from headrace.auth.signed_claims import READ
 from headrace.comm.addressing import unparse_host_port
 from headrace.http.request_handler import HttpError, RequestHandler, Routes
 
@@ -40,8 +42,8 @@ ANSWER_HEADERS = (
 )
 
 
-def worker_location(scheduler: Any, host: str, port: int) -> tuple[str, int]:
-    """Host and port of the HTTP server of a connected worker.
+def worker_serving(scheduler: Any, host: str, port: int) -> Any:
+    """The connected worker whose HTTP server is at a host and port.
 
     Raises:
         HttpError: no connected worker serves HTTP there.
@@ -49,9 +51,22 @@ def worker_location(scheduler: Any, host: str, port: int) -> tuple[str, int]:
     bare = host.strip("[]")
     for worker in scheduler.workers.values():
         if worker.host == bare and worker.services.get("dashboard") == port:
-            # a worker of this process listens on loopback
-            return ("127.0.0.1" if worker.address.startswith("inproc://") else bare), port
+            return worker
     raise HttpError(400, f"no connected worker serves HTTP at {host[:100]}, port {port}")
+
+
+def worker_location(scheduler: Any, host: str, port: int) -> tuple[str, int]:
+    """Host and port of the HTTP server of a connected worker.
+
+    Raises:
+        HttpError: as of `worker_serving`.
+    """
+    return _location(worker_serving(scheduler, host, port), port)
+
+
+def _location(worker: Any, port: int) -> tuple[str, int]:
+    # a worker of this process listens on loopback
+    return ("127.0.0.1" if worker.address.startswith("inproc://") else worker.host), port
 
 
 def worker_tls() -> ssl.SSLContext | bool:
@@ -75,17 +90,21 @@ class ProxyHandler(RequestHandler):
         """Ask the worker the same."""
         if VIA in self.request.headers.get("Via", ""):  # a worker that claims to be at a scheduler's port
             raise HttpError(508, "this request has come through the proxy of a scheduler already")
-        where = worker_location(self.server, host, int(port))
+        worker = worker_serving(self.server, host, int(port))
+        where = _location(worker, int(port))
         tls = worker_tls()
         scheme = "http" if tls is True else "https"
         parts = self.local_path.lstrip("/").split("/", 3)  # as it was sent: what was quoted stays so
         if len(parts) < 4:
             raise HttpError(400, "write the slashes of the path as they are, not quoted")
-        url = f"{scheme}://{unparse_host_port(*where)}/{parts[3]}"
+        target = f"/{parts[3]}"
         if self.request.query:
-            url += f"?{self.request.query}"
+            target += f"?{self.request.query}"
+        url = f"{scheme}://{unparse_host_port(*where)}{target}"
         headers = {name: self.request.headers[name] for name in REQUEST_HEADERS if name in self.request.headers}
         headers["Via"] = VIA
+        access = self.server.http_server.access
+        headers |= access.pass_for(worker.address, self.request.rights or READ, self.request.method, target)
         session = aiohttp.ClientSession(
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
