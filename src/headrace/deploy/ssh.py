@@ -104,7 +104,11 @@ class Process(ProcessInterface):
         if self.log_directory is None:
             return command
         file = shlex.quote(f"{self.log_directory}/dask_{self._label()}_{self.host}.log")
-        return f"mkdir -p {shlex.quote(self.log_directory)} && {command} 2>&1 | tee {file} >&2"
+        # Output has users' data in it: the file is new, by noclobber also behind a link of that name, and for this user
+        # alone. The command keeps its umask.
+        make = f"(umask 077 && mkdir -p {shlex.quote(self.log_directory)})"
+        keep = f"rm -f {file}; umask 077; set -C; command exec 3> {file} || exec 3> /dev/null; exec tee /dev/fd/3 >&2"
+        return f"{make} && {command} 2>&1 | sh -c {shlex.quote(keep)}"
 
     async def start(self) -> None:
         """Start the process, and wait until it reports that it is up.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.packing.calls import note_upload
+from headrace.private_directories import private_opener
 from headrace.rpc import remote_exception
 
 from .plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
@@ -79,7 +80,7 @@ class SchedulerUploadFile(_OneFile, SchedulerPlugin):
 
         self._directory = tempfile.TemporaryDirectory(prefix="headrace-scheduler-")
         path = os.path.join(self._directory.name, self.filename)
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=private_opener) as file:
             file.write(self.data)
         if self.load:
             import_file(path)
