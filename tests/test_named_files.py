@@ -240,7 +240,9 @@ def test_logs_of_processes_that_ssh_starts(tmp_path: Path, planted: bool) -> Non
         folder.mkdir()
         log.symlink_to(tmp_path / "victim")
     command = Echo("host", remote_python="sh -c 'echo said; umask' x", log_directory=str(folder))._command()
-    done = subprocess.run(["sh", "-c", f"umask 022; {command}"], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", f"umask 022; {command}"], input="configuration\n", capture_output=True, check=True, text=True
+    )
     assert done.stderr.split() == ["said", "0022"], "the process has the umask of its user"
     assert log.read_text() == done.stderr
     assert mode_of(log) == 0o600
@@ -252,5 +254,5 @@ def test_logs_of_processes_that_ssh_starts(tmp_path: Path, planted: bool) -> Non
 def test_a_log_that_cannot_be_kept_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "dask_echo_host.log" / "full").mkdir(parents=True)
     command = Echo("host", remote_python="echo", log_directory=str(tmp_path))._command()
-    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, text=True)
+    done = subprocess.run(["sh", "-c", command], input="configuration\n", capture_output=True, check=False, text=True)
     assert done.stderr.splitlines()[-1] == "said"
