@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from headrace.compat.spill import AnyKeyFile
 from headrace.deploy.ssh import Process
 from headrace.diagnostics.pages.stream_drawings import Figure
 from headrace.diagnostics.performance_report import write_text
+from headrace.diagnostics.plugins.upload import UploadDirectory
 from headrace.preloading import process_preloads
 from headrace.private_directories import chosen_directory, open_named
 from headrace.testing.clusters import gen_cluster
@@ -65,6 +67,44 @@ async def test_all_that_a_worker_keeps(s: Scheduler, tmp_path: Path) -> None:
             shutil.rmtree(Path(w.local_directory) / "__pycache__", ignore_errors=True)  # Python's own, in our directory
             assert assert_closed(tmp_path / "chosen") == 2, "the file, and the lock of the directory"
             sys.modules.pop("uploaded_here")
+
+
+@gen_cluster(nthreads=[], client=True)
+async def test_an_uploaded_directory(c: Client, s: Scheduler, tmp_path: Path) -> None:
+    (tmp_path / "package" / "inner").mkdir(parents=True)
+    (tmp_path / "package" / "inner" / "module.py").write_text("")
+    plugin = UploadDirectory(str(tmp_path / "package"), mode="all")
+    with umask(0):
+        async with Worker(s.address, nthreads=1, local_directory=str(tmp_path / "chosen")) as w:
+            await c.register_plugin(plugin)
+            assert assert_closed(Path(w.local_directory)) == 1
+            assert [plugin for plugin in s.plugins.values() if isinstance(plugin, UploadDirectory)]
+
+
+@as_root
+@gen_cluster(nthreads=[])
+async def test_a_stranger_on_the_machine(s: Scheduler) -> None:
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o1777)
+    try:
+        with umask(0):
+            async with Worker(s.address, nthreads=1, local_directory=str(place)) as w:
+                assert w.operations.upload_file("secret.txt", b"secret", False)["status"] == "OK"
+                name = Path(w.local_directory).name
+                for attempt in (
+                    "ls N",
+                    "cat N/secret.txt",
+                    "> N/more",
+                    "mv N O",
+                    "rm -r N",
+                    "> N.dirlock",
+                    "cat N.dirlock",
+                ):
+                    with pytest.raises(subprocess.CalledProcessError):
+                        by_stranger(attempt.replace("N", name), place)
+                assert (Path(w.local_directory) / "secret.txt").read_bytes() == b"secret"
+    finally:
+        shutil.rmtree(place)
 
 
 def test_what_is_spilled(tmp_path: Path) -> None:
