@@ -121,11 +121,12 @@ def open_named(path: str | os.PathLike[str], private: bool = True) -> IO[bytes]:
         # Others may have opened it for reading, and would go on to read. The name is kept, the file is a new one.
         if private and stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
             os.unlink(real)
-    # Not emptied yet: between the look and this, another user may have made a file of that name.
-    descriptor = os.open(
-        real, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE if private else 0o666
-    )
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
+        return os.fdopen(os.open(real, flags | os.O_CREAT | os.O_EXCL, PRIVATE_FILE if private else 0o666), "wb")
+    except FileExistsError:
+        descriptor = os.open(real, flags)
+    try:  # not emptied yet: since the look, another user may have made a file of that name
         found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode):
             if found.st_uid not in (0, os.geteuid()) and os.stat(os.path.dirname(real)).st_mode & stat.S_IWOTH:
