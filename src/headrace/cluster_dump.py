@@ -1,12 +1,16 @@
 """Files of `Client.dump_cluster_state`: their paths, writing them, and reading them back.
 
 The formats are `msgpack` (gzipped) and `yaml`; a path is any that fsspec opens. Writing is slow: call it from a thread.
+A file of this machine is for this user alone: there are names and values of users' programs in it, and settings.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from headrace.private_directories import make_above, open_named, path_of_url
 
 SUFFIXES = {"msgpack": ".msgpack.gz", "yaml": ".yaml"}
 
@@ -38,16 +42,16 @@ def write_state(
         ValueError: there is no such format.
         OSError: the file cannot be written.
     """
-    import fsspec
-
     path = path_of(filename, format)
     if format == "yaml":
         write_yaml(state, path, **storage_options)
     else:
+        import gzip
+
         import msgspec
 
-        with fsspec.open(path, "wb", compression="gzip", **storage_options) as file:
-            file.write(msgspec.msgpack.encode(state))
+        with _opened(path, storage_options) as file, gzip.open(file, "wb") as packed:
+            packed.write(msgspec.msgpack.encode(state))
 
 
 def write_yaml(state: Any, path: str | os.PathLike[str], **storage_options: object) -> None:
@@ -60,12 +64,24 @@ def write_yaml(state: Any, path: str | os.PathLike[str], **storage_options: obje
     Raises:
         OSError: the file cannot be written.
     """
-    import fsspec
+    import io
+
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    with fsspec.open(os.fspath(path), "wt", encoding="utf-8", **storage_options) as file:
-        yaml.dump(state, file, Dumper=dumper, allow_unicode=True, sort_keys=False)
+    with _opened(os.fspath(path), storage_options) as file, io.TextIOWrapper(file, "utf-8") as text:
+        yaml.dump(state, text, Dumper=dumper, allow_unicode=True, sort_keys=False)
+
+
+def _opened(path: str, storage_options: dict[str, Any]) -> AbstractContextManager[Any]:
+    """A file to write bytes to."""
+    local = path_of_url(path, storage_options)
+    if local is None:
+        import fsspec
+
+        return cast("AbstractContextManager[Any]", fsspec.open(path, "wb", **storage_options))
+    make_above(os.path.abspath(local))
+    return open_named(local)
 
 
 def load_cluster_dump(url: str | os.PathLike[str], **storage_options: object) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
 from headrace.containment import log_raised
+from headrace.private_directories import private_opener
 
 if TYPE_CHECKING:
     import click
@@ -108,7 +109,7 @@ class Preload:
             text = await asyncio.get_running_loop().run_in_executor(None, _download, name)
             if self.file_dir:
                 path = os.path.join(self.file_dir, _file_name(name))
-                with open(path, "wb") as file:
+                with open(path, "wb", opener=private_opener) as file:
                     file.write(text)
                 return _load_file(path)
             return _run_text(text, name)

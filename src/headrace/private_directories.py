@@ -1,7 +1,8 @@
-"""Directories for this user alone, in places that users share, such as `/tmp`.
+"""Directories and files for this user alone, also in places that users share, such as `/tmp`.
 
 Processes unpickle the files in these directories. Another user may have made the directory first, or a link of that
-name, or one of the directories above it, and could then exchange the files.
+name, or one of the directories above it, and could then exchange the files. Files that the user names have data in
+them, which a link that another user has put there would lead elsewhere.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import logging
 import os
 import stat
 import tempfile
+from typing import IO, Any
 
 logger = logging.getLogger("distributed.diskutils")
 
 #: Mode of a private directory: only its owner may use it.
 PRIVATE = 0o700
+#: Mode of a private file.
+PRIVATE_FILE = 0o600
 #: Mode of directories above, if they have to be made: only their owner may write there, whatever the umask.
 ABOVE = 0o755
 #: Reasons that were logged already.
@@ -36,10 +40,11 @@ def private_directory(path: str) -> str:
     if not hasattr(os, "geteuid"):
         os.makedirs(path, exist_ok=True)
         return path
+    _warn_of_renamers(path)
     intruder = made_by_others(os.path.dirname(path))
     if intruder is not None:
         return _another(path, os.path.dirname(intruder), f"{intruder} was made by somebody else")
-    _make_above(path)
+    make_above(path)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, PRIVATE)
     reason = _objection(path)
@@ -57,9 +62,10 @@ def chosen_directory(path: str) -> str:
         OSError: the directory cannot be made.
     """
     path = os.path.abspath(path)
+    _warn_of_renamers(path)
     if hasattr(os, "geteuid") and (intruder := made_by_others(path)) is not None:
         return _another(path, os.path.dirname(intruder), f"{intruder} was made by somebody else")
-    _make_above(path)
+    make_above(path)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, PRIVATE)
     if not os.path.isdir(path):
@@ -87,10 +93,90 @@ def made_by_others(path: str) -> str | None:
     return None
 
 
-def _make_above(path: str) -> None:
+def private_opener(path: str, flags: int) -> int:
+    """The opener, for `open`, of a file for this user alone, whatever the umask; it follows no link."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), PRIVATE_FILE)
+
+
+def open_named(path: str | os.PathLike[str], private: bool = True) -> IO[bytes]:
+    """Open a file to write to that the user has named, empty; where users share a directory, it is the user's own.
+
+    Args:
+        private: whether the file is for this user alone (mode 0600), also if it was there and was not; otherwise the
+            umask says who may read it.
+
+    Raises:
+        PermissionError: another user has put the file, a link, or a directory above, into a place where everybody may
+            write; the message names it.
+        OSError: the file cannot be written.
+    """
+    path = os.path.abspath(path)
+    if not hasattr(os, "geteuid"):
+        return open(path, "wb")
+    if (intruder := made_by_others(path)) is not None:
+        raise PermissionError(f"{path} is not written: {intruder} was made by somebody else; take another name")
+    real = os.path.realpath(path)  # the links on the way are root's or this user's
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(real)
+        # Others may have opened it for reading, and would go on to read. The name is kept, the file is a new one.
+        if private and stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
+            os.unlink(real)
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(real, flags | os.O_CREAT | os.O_EXCL, PRIVATE_FILE if private else 0o666), "wb")
+    except FileExistsError:
+        descriptor = os.open(real, flags)
+    try:  # not emptied yet: since the look, another user may have made a file of that name
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            if found.st_uid not in (0, os.geteuid()) and os.stat(os.path.dirname(real)).st_mode & stat.S_IWOTH:
+                raise PermissionError(f"{path} is not written: it was made by somebody else; take another name")
+            os.ftruncate(descriptor, 0)
+        return os.fdopen(descriptor, "wb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def path_of_url(url: str | os.PathLike[str], storage_options: dict[str, Any] | None = None) -> str | None:
+    """The path that a URL of fsspec's stands for; None if it is not simply a file of this machine.
+
+    Args:
+        storage_options: as for `fsspec.open`.
+    """
+    text = os.fspath(url)
+    if "://" not in text and "::" not in text and not storage_options:
+        return os.path.expanduser(text)
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.local import LocalFileSystem
+
+    system, path = url_to_fs(text, **(storage_options or {}))
+    return str(path) if type(system) is LocalFileSystem else None
+
+
+def _warn_of_renamers(path: str) -> None:
+    """Say so if everybody may rename a directory, since another one could then take its place at any moment."""
+    above = os.path.dirname(path)
+    while above != os.path.dirname(above):
+        with contextlib.suppress(OSError):  # it does not exist yet, or may not be looked at
+            mode = os.stat(above).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX and above not in _told:
+                _told.add(above)
+                logger.warning(
+                    "Everybody may rename what is in %s, so that files in %s can be exchanged: `chmod +t %s`, or take "
+                    "another directory",
+                    above,
+                    path,
+                    above,
+                )
+        above = os.path.dirname(above)
+
+
+def make_above(path: str) -> None:
+    """Make the directories above a path; nobody but this user may write there."""
     above = os.path.dirname(path)
     if above != path and not os.path.isdir(above):
-        _make_above(above)
+        make_above(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(above, ABOVE)
 

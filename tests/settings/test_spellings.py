@@ -65,6 +65,17 @@ def _scheduler_memory() -> Any:
     return MemorySettings.from_config()
 
 
+def _tokens() -> Any:
+    """The tokens that are configured, or the name of their file, which is not there."""
+    from headrace.auth.token_places import configured_tokens
+
+    try:
+        found = configured_tokens()
+    except OSError as error:
+        return error.filename
+    return found and found.valid
+
+
 def _retry() -> Any:
     from headrace.rpc.connection_retries import RetryOptions
 
@@ -383,6 +394,10 @@ CASES: dict[str, tuple[str, Callable[[], Any], Any]] = {
     f"{C}.zstd.threads": ("2", lambda: _zstd()[1], 2),
     f"{C}.timeouts.connect": ("11s", lambda: CommOptions.from_config().connect_timeout, 11),
     f"{C}.timeouts.tcp": ("12s", lambda: CommOptions.from_config().tcp_timeout, 12),
+    f"{C}.auth": ("none", lambda: Security().access_rules("client").auth, "none"),
+    f"{C}.token": ("a-token-that-is-long-enough", _tokens, ("a-token-that-is-long-enough",)),
+    f"{C}.token-file": ("/nowhere/token", _tokens, "/nowhere/token"),
+    f"{C}.encryption": ("required", lambda: Security().access_rules("client").encryption, "required"),
     f"{C}.require-encryption": ("true", lambda: Security().require_encryption, True),
     f"{C}.tls.ciphers": ("ABC", lambda: Security().tls_ciphers, "ABC"),
     f"{C}.tls.min-version": ("1.3", lambda: Security().tls_min_version, ssl.TLSVersion.TLSv1_3),

@@ -69,7 +69,14 @@ def self_signed(name: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def as_file(text: str) -> Iterator[str]:
-    """A file with a text, for this user alone and for a moment: `ssl` reads keys from files only."""
+    """A file with a text, for this process or user alone and for a moment: `ssl` reads keys from files only."""
+    in_memory = _in_memory(text)
+    if in_memory is not None:
+        try:
+            yield f"/proc/self/fd/{in_memory}"
+        finally:
+            os.close(in_memory)
+        return
     handle, path = tempfile.mkstemp(suffix=".pem")
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -77,6 +84,28 @@ def as_file(text: str) -> Iterator[str]:
         yield path
     finally:
         os.unlink(path)
+
+
+def _in_memory(text: str) -> int | None:
+    """The descriptor of a file with a text that has no name on disk, where a process that is killed would leave it.
+
+    None where the system has no such files.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        descriptor = os.memfd_create("certificate")
+    except OSError:  # a sandbox forbids it
+        return None
+    try:
+        with os.fdopen(os.dup(descriptor), "w", encoding="ascii") as file:
+            file.write(text)
+        if os.path.exists(f"/proc/self/fd/{descriptor}"):
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 @lru_cache

@@ -64,11 +64,15 @@ def find_tokens() -> Tokens:
             make_token_file(path, new_token())
     except OSError as error:
         return Tokens(problem=f"{path} cannot be made: {error.strerror or error}")
-    return read_token_file(path)
+    return read_token_file(path, named=False)
 
 
-def read_token_file(path: str) -> Tokens:
-    """The tokens in a file.
+def read_token_file(path: str, named: bool = True) -> Tokens:
+    """The tokens in a file, also behind links, as Kubernetes mounts secrets.
+
+    Args:
+        named: whether the user has named the file. Root may name another user's: so a container's root sees a file
+            that the host's user has mounted.
 
     Raises:
         OSError: it cannot be read.
@@ -77,28 +81,29 @@ def read_token_file(path: str) -> Tokens:
     """
     path = os.path.abspath(os.path.expanduser(path))
     found = os.stat(path)
-    return _read_once(path, (found.st_mtime_ns, found.st_ino, found.st_mode, found.st_uid, found.st_size))
+    return _read_once(path, named, (found.st_mtime_ns, found.st_ino, found.st_mode, found.st_uid, found.st_size))
 
 
 @lru_cache(maxsize=8)
-def _read_once(path: str, _: tuple[int, ...]) -> Tokens:
+def _read_once(path: str, named: bool, _: tuple[int, ...]) -> Tokens:
     with open(path, encoding="utf-8", errors="replace") as file:
-        _check_private(path, os.fstat(file.fileno()))
+        _check_private(path, named, os.fstat(file.fileno()))
         return parse_tokens(file.read(1 << 16), f"the token file {path}")
 
 
-def _check_private(path: str, found: os.stat_result) -> None:
+def _check_private(path: str, named: bool, found: os.stat_result) -> None:
     if not hasattr(os, "geteuid"):
         return
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (0, os.geteuid()) and not (named and os.geteuid() == 0):
         raise PermissionError(f"the token file {path} belongs to another user ({found.st_uid}): use a file of your own")
     mode = stat.S_IMODE(found.st_mode)
     # A mounted secret belongs to root and to a group of this process alone, so that the group may read it.
     others = mode & (0o027 if found.st_uid == 0 and os.geteuid() != 0 else 0o077)
     if others:
         raise PermissionError(
-            f"other users may read or change the token file {path} (mode {mode:o}): `chmod 600 {path}`, and make "
-            "another token if they may have read it (`headrace token rotate`)"
+            f"other users may read or change the token file {path} (mode {mode:o}): `chmod 600 {path}` (a secret that "
+            "Kubernetes mounts: defaultMode 0400, or 0440 with an fsGroup where the container's user is not root), and "
+            "make another token if they may have read it (`headrace token rotate`)"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from .process_life import serve, start_logging, tune_for_a_scheduler
 @click.argument("args", nargs=-1)
 @click.option("--spec", type=str, default="", help="The specification, as JSON or YAML")
 @click.option("--spec-file", type=str, default=None, help="File with the specification, in JSON or YAML")
+@click.option("--spec-variable", type=str, default=None, help="Variable of the environment with the specification")
 @version_option
-def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
+def spec(args: tuple[str, ...], spec: str, spec_file: str | None, spec_variable: str | None) -> None:
     """Launch servers defined by a specification: {"cls": "headrace.Worker", "opts": {…}}, or several of these by name.
 
     ARGS are the positional arguments of each class: for workers, the scheduler's address.
     """
     run_with_hash_seed("--spec")
-    found = _read(spec, spec_file)
+    found = _read(spec, spec_file, spec_variable)
     start_logging()
     tell_dask_of_a_cluster()
 
@@ -43,14 +45,20 @@ def spec(args: tuple[str, ...], spec: str, spec_file: str | None) -> None:
     serve(start, "server")
 
 
-def _read(text: str, file: str | None) -> dict[str, Any]:
-    """The specification from the option's text or from a file.
+def _read(text: str, file: str | None, variable: str | None) -> dict[str, Any]:
+    """The specification from the option's text, from a file, or from a variable, which is removed (not for tasks).
 
     Raises:
-        click.UsageError: neither or both are given, or the text is no specification.
+        click.UsageError: none or several are given, or the text is no specification.
     """
-    if bool(text) == bool(file):
-        raise click.UsageError("give the specification as --spec TEXT or --spec-file FILE, and only one of these")
+    if [bool(text), bool(file), bool(variable)].count(True) != 1:
+        raise click.UsageError(
+            "give the specification as --spec TEXT or --spec-file FILE (or --spec-variable NAME), and only one of these"
+        )
+    if variable:
+        text = os.environ.pop(variable, "")
+        if not text:
+            raise click.UsageError(f"the environment has no variable {variable} with the specification")
     if file:
         try:
             text = Path(file).read_text()

@@ -20,6 +20,7 @@ import click
 
 from headrace.logging_setup import configured_logging, initialize_logging
 from headrace.nanny.environment import STOP_WITH_STDIN
+from headrace.private_directories import open_named
 from headrace.rpc import run
 from headrace.rpc.loops import signals
 from headrace.rpc.server_life import Node
@@ -155,7 +156,7 @@ def start_logging() -> None:
 
 @contextlib.contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """Keep this process's id in a file while it runs.
+    """Keep this process's id in a file of this user alone while it runs.
 
     Raises:
         click.ClickException: the file cannot be written.
@@ -165,7 +166,8 @@ def pid_file(path: str | None) -> Iterator[None]:
         return
     file = Path(path)
     try:
-        file.write_text(str(os.getpid()))
+        with open_named(file) as opened:
+            opened.write(str(os.getpid()).encode())
     except OSError as error:
         raise click.ClickException(f"cannot write the file that --pid-file names: {error}") from error
     try:

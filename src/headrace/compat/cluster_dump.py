@@ -11,6 +11,7 @@ from typing import Any, Literal
 from headrace import cluster_dump
 from headrace.cluster_dump import load_cluster_dump
 from headrace.common.facade import names_before
+from headrace.private_directories import PRIVATE, make_above
 
 __getattr__ = names_before(__name__, "headrace.cluster_dump")
 
@@ -145,7 +146,9 @@ def _names(line: Any, wanted: Any) -> bool:
 
 
 def _write_parts(folder: Path, state: Mapping[str, Any], parts: Collection[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        make_above(str(folder.absolute()))
+        folder.mkdir(mode=PRIVATE)
     files = {name: state[name] for name in parts if name in state}
     files["general"] = {name: value for name, value in state.items() if name not in files}
     for name, content in files.items():

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from headrace.common.keys import Key
+from headrace.private_directories import chosen_directory, private_opener
 from headrace.protocol.frames import Frame
 from headrace.worker.execution.result_sizes import nbytes_of
 from headrace.worker.memory import ManualEvictProto, SpillBuffer, SpilledSize
@@ -50,16 +51,15 @@ class AnyKeyFile(MutableMapping[Any, Any]):
     """Bytes in files of a directory, by keys of any hashable type. What the directory has already is not looked at.
 
     Args:
-        directory: made if it is not there.
+        directory: made for this user alone if it is not there; another one if it is another user's, in a shared place.
         memmap: give memory maps of the files, and not what they hold.
     """
 
     def __init__(self, directory: str | os.PathLike[str], memmap: bool = False) -> None:
-        self.directory = os.fspath(directory)
+        self.directory = chosen_directory(os.fspath(directory))
         self.memmap = memmap
         self._paths: dict[Any, str] = {}
         self._written = 0
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
 
     def __getitem__(self, key: object) -> Any:
         with open(self._paths[key], "rb") as file:
@@ -72,7 +72,7 @@ class AnyKeyFile(MutableMapping[Any, Any]):
         self._written += 1
         # a file of its own each time: somebody may still have a map of the one before
         path = os.path.join(self.directory, f"{quote(str(key), safe='')[:100]}#{self._written}")
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=private_opener) as file:
             file.writelines([value] if isinstance(value, (bytes, bytearray, memoryview)) else value)
         self._unlink(self._paths.get(key))
         self._paths[key] = path

@@ -14,13 +14,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.config import get, parse_seconds
-from headrace.nanny.environment import SEED_VARIABLE, STOP_WITH_STDIN, hash_seed, inherited_configuration
+from headrace.config import INHERITED, get, parse_seconds
+from headrace.nanny.environment import (
+    SEED_VARIABLE,
+    SPEC_VARIABLE,
+    STOP_WITH_STDIN,
+    hash_seed,
+    inherited_configuration,
+)
 
 from .cluster import logger
 from .output import Output
 from .spec import ProcessInterface, SpecCluster
-from .subprocess import spec_argument
+from .subprocess import spec_text
 
 __all__ = ["Process", "SSHCluster", "Scheduler", "Worker", "old_cluster_kwargs"]
 
@@ -84,8 +90,18 @@ class Process(ProcessInterface):
         self.output: Output | None = None
 
     def _arguments(self) -> list[str]:
-        """Arguments for the machine's Python."""
+        """Arguments for the machine's Python, which all users of the machine see."""
         raise NotImplementedError
+
+    def _specification(self) -> dict[str, Any] | None:
+        """The specification of the process's servers, if it goes by one."""
+        return None
+
+    def _told(self) -> dict[str, str]:
+        """Variables of the process that nobody else may see: each is a line of its standard input."""
+        told = {INHERITED: inherited_configuration()}
+        specification = self._specification()
+        return told if specification is None else {**told, SPEC_VARIABLE: spec_text(specification)}
 
     def _label(self) -> str:
         return type(self).__name__.lower()
@@ -93,18 +109,21 @@ class Process(ProcessInterface):
     def _command(self) -> str:
         """The command line for the machine's shell, which is assumed to be a POSIX one."""
         python = shlex.split(self.remote_python)
-        variables = {
-            "DASK_INTERNAL_INHERIT_CONFIG": inherited_configuration(),
-            SEED_VARIABLE: hash_seed(os.environ),
-            STOP_WITH_STDIN: "1",
-        }
-        command = shlex.join(
+        variables = {SEED_VARIABLE: hash_seed(os.environ), STOP_WITH_STDIN: "1"}
+        run = shlex.join(
             ["env", *(f"{name}={value}" for name, value in variables.items()), *python, *self._arguments()]
         )
+        # The configuration may have secrets in it, and a specification, too. The shell reads no more than these lines.
+        steps = [step for name in self._told() for step in (f"IFS= read -r {name}", f"export {name}")]
+        command = shlex.join(["sh", "-c", " && ".join([*steps, f"exec {run}"])])
         if self.log_directory is None:
             return command
         file = shlex.quote(f"{self.log_directory}/dask_{self._label()}_{self.host}.log")
-        return f"mkdir -p {shlex.quote(self.log_directory)} && {command} 2>&1 | tee {file} >&2"
+        # Output has users' data in it: the file is new, by noclobber also behind a link of that name, and for this user
+        # alone. The command keeps its umask.
+        make = f"(umask 077 && mkdir -p {shlex.quote(self.log_directory)})"
+        keep = f"rm -f {file}; umask 077; set -C; command exec 3> {file} || exec 3> /dev/null; exec tee /dev/fd/3 >&2"
+        return f"{make} && {command} 2>&1 | sh -c {shlex.quote(keep)}"
 
     async def start(self) -> None:
         """Start the process, and wait until it reports that it is up.
@@ -116,6 +135,8 @@ class Process(ProcessInterface):
         try:
             await self._connect()
             self.proc = await self.connection.create_process(self._command())
+            with contextlib.suppress(OSError):  # it ended at once: its output tells why
+                self.proc.stdin.write("".join(f"{line}\n" for line in self._told().values()))
             self.output = Output(self.proc.stderr, f"the {self._label()} on {self.host}")
             self._on_up(await self.output.wait_for(self._until, _START))
         except BaseException:
@@ -199,13 +220,17 @@ class Worker(Process):
         if self.command is not None:
             options = {"name": self.name, "nworkers": self.n_workers, **self.kwargs}
             return ["-m", self.command, self.scheduler, *_options(options)]
+        return ["-m", "headrace.cli.dask_spec", "--spec-variable", SPEC_VARIABLE, self.scheduler]
+
+    def _specification(self) -> dict[str, Any] | None:
+        if self.command is not None:
+            return None
         numbers = range(self.n_workers)
         names = [self.name] if self.n_workers == 1 else [f"{self.name}-{number}" for number in numbers]
-        spec = {
+        return {
             str(name): {"cls": self.worker_class, "opts": {"name": name, **_without_none(self.kwargs)}}
             for name in names
         }
-        return ["-m", "headrace.cli.dask_spec", "--spec", spec_argument(spec), self.scheduler]
 
 
 class Scheduler(Process):
@@ -236,8 +261,10 @@ class Scheduler(Process):
         self.kwargs = dict(kwargs)
 
     def _arguments(self) -> list[str]:
-        spec = {"cls": "headrace.Scheduler", "opts": _without_none(self.kwargs)}
-        return ["-m", "headrace.cli.dask_spec", "--spec", spec_argument(spec)]
+        return ["-m", "headrace.cli.dask_spec", "--spec-variable", SPEC_VARIABLE]
+
+    def _specification(self) -> dict[str, Any]:
+        return {"cls": "headrace.Scheduler", "opts": _without_none(self.kwargs)}
 
     def _on_up(self, line: str) -> None:
         self.address = line.split()[-1]

@@ -18,7 +18,7 @@ from dask.system import CPU_COUNT
 from headrace.common.sizing import workers_and_threads
 from headrace.config import get, parse_seconds
 from headrace.machine import share_of_memory
-from headrace.nanny.environment import STOP_WITH_STDIN, module_path, process_environment
+from headrace.nanny.environment import SPEC_VARIABLE, STOP_WITH_STDIN, module_path, process_environment
 
 from .output import Output
 from .spec import ProcessInterface, SpecCluster
@@ -29,8 +29,8 @@ __all__ = ["Subprocess", "SubprocessCluster", "SubprocessScheduler", "Subprocess
 _PATIENCE = 10.0
 
 
-def spec_argument(spec: dict[str, Any]) -> str:
-    """A specification as text for the command line.
+def spec_text(spec: dict[str, Any]) -> str:
+    """A specification as one line of text, for the variable of another process.
 
     Raises:
         TypeError: an option cannot be written as JSON.
@@ -76,11 +76,11 @@ class Subprocess(ProcessInterface, ABC):
         code = f"import sys; sys.path[:] = {module_path()!r}; from headrace.cli.dask_spec import main; main()"
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-c", code, "--spec", spec_argument(spec), *arguments),
+            *("-c", code, "--spec-variable", SPEC_VARIABLE, *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env=process_environment({STOP_WITH_STDIN: "1"}),
+            env=process_environment({STOP_WITH_STDIN: "1", SPEC_VARIABLE: spec_text(spec)}),
             start_new_session=True,  # Ctrl-C in the terminal is for the user's process alone
         )
         assert self.process.stderr is not None

@@ -9,6 +9,8 @@ import sys
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from headrace.private_directories import open_named, path_of_url
+
 if TYPE_CHECKING:
     from headrace.client.client import Client
 
@@ -124,11 +126,12 @@ def _versions() -> dict[str, Any]:
 
 def write_text(filename: str, text: str, storage_options: dict[str, Any] | None = None) -> None:
     """Write a text to a file, or with `fsspec` wherever a URL says."""
-    if "://" in str(filename) or storage_options:
-        import fsspec
-
-        with fsspec.open(str(filename), "w", encoding="utf-8", **(storage_options or {})) as file:
-            file.write(text)
+    path = path_of_url(filename, storage_options)
+    if path is not None:
+        with open_named(path, private=False) as file:
+            file.write(text.encode())
         return
-    with open(filename, "w", encoding="utf-8") as file:
+    import fsspec
+
+    with fsspec.open(str(filename), "w", encoding="utf-8", **(storage_options or {})) as file:
         file.write(text)

@@ -13,6 +13,9 @@ from headrace.config import INHERITED
 
 #: Variable with which a parent tells a command to close when its standard input does, that is, when the parent ends.
 STOP_WITH_STDIN = "HEADRACE_STOP_WITH_STDIN"
+#: Variable with the specification of a process's servers (`headrace spec --spec-variable`): all users of a machine see
+#: command lines, and a specification may have keys, passwords and others' variables in it.
+SPEC_VARIABLE = "HEADRACE_SPEC"
 #: Variable that says what `hash` of texts is like, and its value in workers' processes where the user has none: each
 #: process would have hashes of its own, and `hash(word) % n` put a word here and there. The number is the peer's.
 SEED_VARIABLE = "PYTHONHASHSEED"

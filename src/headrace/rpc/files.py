@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from headrace.containment import log_raised
+from headrace.private_directories import private_opener
 from headrace.protocol import Frames, forget_loaded_functions, loads, unwrap
 
 from .run_function import error_reply
@@ -29,7 +30,7 @@ def take_file(directory: str, filename: str, data: object, load: bool = True) ->
         raise ValueError(f"upload_file takes a file name without directories, not {filename!r}")
     data = _file_content(data)
     path = os.path.join(directory, filename)
-    with open(path, "wb") as file:
+    with open(path, "wb", opener=private_opener) as file:
         file.write(data)
     if load:
         try:

@@ -35,6 +35,7 @@ async def raw_peer(accepted: Collected) -> AsyncIterator[aiohttp.ClientWebSocket
     ):
         await websocket.send_bytes(HELLO)
         assert (await websocket.receive_bytes())[:8] == HELLO[:8]
+        await websocket.receive_bytes()  # the verdict, and what the other end tells of itself
         yield websocket
 
 

@@ -276,7 +276,8 @@ class InfoMethods(ClientBase):
         (by address) and "versions"; or with `distributed.cluster_dump.DumpArtefact`, which answers questions about it.
 
         Args:
-            filename: path or URL as for `fsspec.open`; the suffix ".msgpack.gz" or ".yaml" is appended.
+            filename: path or URL as for `fsspec.open`; the suffix ".msgpack.gz" or ".yaml" is appended. A file of this
+                machine is for this user alone (mode 0600).
             write_from_scheduler: write where the scheduler is, without sending it here; by default for URLs.
             exclude: names that are left out, of parts or of the records' attributes.
             format: "msgpack" (gzipped) or "yaml".

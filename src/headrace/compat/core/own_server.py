@@ -5,12 +5,12 @@ Schedulers, workers and nannies count as such servers, too. None of them is made
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from headrace.common.status import Status
+from headrace.private_directories import chosen_directory
 from headrace.rpc.pool import IDLE_LIMIT, ConnectionPool
 from headrace.rpc.server_life import Node
 
@@ -83,7 +83,7 @@ class Server(DocumentedServer, metaclass=_EveryNode):
 
     def _make_folder(self) -> None:
         if self._parent_directory:
-            os.makedirs(self._parent_directory, mode=0o700, exist_ok=True)
+            self._parent_directory = chosen_directory(self._parent_directory)
         self._folder = tempfile.TemporaryDirectory(prefix="server-", dir=self._parent_directory)
         self.local_directory = self._folder.name
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.client import get_client
+from headrace.private_directories import open_named
 
 #: Profilers that run in this process, with the folders that they write to, by the ids of the servers.
 _RUNNING: dict[str, tuple[Any, tempfile.TemporaryDirectory[str]]] = {}
@@ -89,7 +90,8 @@ def memray_scheduler(
 def _write(folder: Path, name: str, report: bytes | None, report_args: Sequence[str] | Literal[False]) -> None:
     if report is not None:
         name = name.replace("/", "_")
-        (folder / f"{name}.{'memray' if report_args is False else 'html'}").write_bytes(report)
+        with open_named(folder / f"{name}.{'memray' if report_args is False else 'html'}", private=False) as file:
+            file.write(report)
 
 
 def _start(keywords: dict[str, Any], dask_worker: Any) -> None:

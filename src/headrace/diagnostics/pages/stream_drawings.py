@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.keys import from_wire, key_group, key_prefix
+from headrace.private_directories import open_named
 
 from .page import chart, framed, page, seconds_in_words, section
 from .task_colors import color_of_task
@@ -205,8 +206,8 @@ class Figure:
 
     def save(self, filename: str) -> str:
         """Write the page to a file; returns the file's name."""
-        with open(filename, "w", encoding="utf-8") as file:
-            file.write(self.html)
+        with open_named(filename, private=False) as file:
+            file.write(self.html.encode())
         return filename
 
     def _repr_html_(self) -> str:

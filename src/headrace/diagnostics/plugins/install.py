@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from headrace.directories import scratch_directory
+from headrace.private_directories import private_opener
 from headrace.rpc import remote_exception
 
 from .plugin_base import SchedulerPlugin, WorkerPlugin
@@ -146,7 +147,7 @@ class Installer(WorkerPlugin):
         with _machine_lock():
             if not os.path.exists(mark):
                 self._install_fn()
-                with open(mark, "w") as file:
+                with open(mark, "w", opener=private_opener) as file:
                     file.write(str(time.time()))
             with open(mark) as file:
                 return float(file.read())
@@ -172,7 +173,7 @@ def _marks() -> str:
 @contextlib.contextmanager
 def _machine_lock() -> Iterator[None]:
     """One installation at a time on this machine."""
-    with open(os.path.join(_marks(), "lock"), "w") as file:
+    with open(os.path.join(_marks(), "lock"), "w", opener=private_opener) as file:
         try:
             import fcntl
         except ImportError:  # not on this system: installations may overlap

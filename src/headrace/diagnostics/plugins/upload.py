@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.client.packing.calls import note_upload
+from headrace.private_directories import PRIVATE, PRIVATE_FILE, private_opener
 from headrace.rpc import remote_exception
 
 from .plugin_base import NannyPlugin, SchedulerPlugin, WorkerPlugin
@@ -79,7 +80,7 @@ class SchedulerUploadFile(_OneFile, SchedulerPlugin):
 
         self._directory = tempfile.TemporaryDirectory(prefix="headrace-scheduler-")
         path = os.path.join(self._directory.name, self.filename)
-        with open(path, "wb") as file:
+        with open(path, "wb", opener=private_opener) as file:
             file.write(self.data)
         if self.load:
             import_file(path)
@@ -209,6 +210,10 @@ def _unpack(data: bytes, directory: str, name: str, update_path: bool) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         archive.extractall(directory)
     path = os.path.join(directory, name)
+    for folder, _, names in os.walk(path):
+        os.chmod(folder, PRIVATE)
+        for each in names:
+            os.chmod(os.path.join(folder, each), PRIVATE_FILE)
     if update_path and path not in sys.path:
         sys.path.insert(0, path)
     if directory not in sys.path:

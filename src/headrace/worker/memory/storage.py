@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Self
 
 from headrace.comm.frame_memory import allocate
 from headrace.messages.spending import Spent, spend
+from headrace.private_directories import chosen_directory, private_opener
 from headrace.protocol import Frames
 from headrace.protocol.compression import Compressor, offered_compression
 from headrace.protocol.frames import Frame
@@ -114,6 +115,7 @@ class Storage:
         self.directory = directory
         self._remove = remove
         self._numbers = itertools.count()
+        self._is_checked = False
         offered = offered_compression(compression)
         self._compressor = Compressor(offered.split(",")[0]) if offered else None
 
@@ -150,10 +152,14 @@ class Storage:
             OSError: it could not be written; nothing is left of it.
         """
         start = perf_counter()
+        if (
+            not self._is_checked
+        ):  # a buffer that the user makes may be anywhere, a worker's is in a directory of its own
+            self.directory, self._is_checked = chosen_directory(self.directory), True
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         path = os.path.join(self.directory, f"{next(self._numbers)}")
         try:
-            with open(path, "xb", buffering=0) as file:
+            with open(path, "xb", buffering=0, opener=private_opener) as file:
                 for part in encoded.parts:
                     write_all(file, part)
         except BaseException:
