@@ -21,9 +21,11 @@ _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
 
 
 def tls_options(command: F) -> F:
-    """Add the options --tls-ca-file, --tls-cert and --tls-key to a command."""
+    """Add the options about who may connect: --tls-ca-file, --tls-cert, --tls-key, --token-file and --no-auth."""
     for option in reversed(
         [
+            click.option("--token-file", type=_FILE, default=None, help="File with the token of the cluster"),
+            click.option("--no-auth", is_flag=True, help="Let everybody connect who can, without a token"),
             click.option("--tls-ca-file", type=_FILE, default=None, help="CA certificates for TLS, in PEM format"),
             click.option("--tls-cert", type=_FILE, default=None, help="Certificate for TLS, in PEM format"),
             click.option("--tls-key", type=_FILE, default=None, help="Private key for TLS, in PEM format"),
@@ -33,10 +35,32 @@ def tls_options(command: F) -> F:
     return command
 
 
-def security(role: str, ca_file: str | None, certificate: str | None, key: str | None) -> Security | None:
-    """The certificates on the command line for a role ("scheduler" or "worker"); None if there are none."""
+def security(
+    role: str,
+    ca_file: str | None,
+    certificate: str | None,
+    key: str | None,
+    token_file: str | None,
+    no_auth: bool,
+) -> Security | None:
+    """What the command line says about who may connect, for a role ("scheduler" or "worker"); None if it says nothing.
+
+    Raises:
+        click.BadParameter: the token file cannot be used; the message says why.
+    """
     given: dict[str, Any] = {"tls_ca_file": ca_file, f"tls_{role}_cert": certificate, f"tls_{role}_key": key}
-    return Security(**given) if any(given.values()) else None
+    given = given if any(given.values()) else {}
+    if no_auth:
+        given["auth"] = "none"
+    if token_file is not None:
+        given["token_file"] = token_file
+    made = Security(**given) if given else None
+    if made is not None and token_file is not None:
+        try:
+            made.tokens()
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(str(error)) from None
+    return made
 
 
 def dashboard_options(default_address: str) -> Callable[[F], F]:

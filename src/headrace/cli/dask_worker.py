@@ -228,7 +228,14 @@ def _memory_limit(text: str, threads: int) -> Any:
 
 
 def _security(given: dict[str, Any]) -> Any:
-    found = security("worker", given["tls_ca_file"], given["tls_cert"], given["tls_key"])
+    found = security(
+        "worker",
+        given["tls_ca_file"],
+        given["tls_cert"],
+        given["tls_key"],
+        given["token_file"],
+        given["no_auth"],
+    )
     if given["scheduler_sni"]:
         from headrace.security import Security
 

@@ -9,6 +9,7 @@ from .dask_scheduler import scheduler
 from .dask_spec import spec
 from .dask_ssh import ssh
 from .dask_worker import worker
+from .token_command import token
 
 
 @click.group(name="headrace")
@@ -17,7 +18,7 @@ def command() -> None:
     """A dynamic distributed task scheduler for Python."""
 
 
-for one in (scheduler, spec, ssh, worker):
+for one in (scheduler, spec, ssh, token, worker):
     command.add_command(one)
 
 

@@ -21,14 +21,14 @@ LOOK_SECONDS = 0.05
 
 
 def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
-    """Write a scheduler's identity to a file; readers see the whole file or none.
+    """Write a scheduler's identity to a file for this user alone; readers see the whole file or none.
 
     Raises:
         OSError: the file cannot be written.
     """
     partial = f"{path}.{secrets.token_hex(8)}"  # where all users may write, none can have put a link of this name
     try:
-        with open(partial, "x", encoding="utf-8") as file:
+        with open(partial, "x", encoding="utf-8", opener=_for_this_user) as file:
             json.dump(identity, file, indent=2, default=str)
         os.replace(partial, path)
     except BaseException as error:
@@ -37,6 +37,10 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the message must name the user's file, not ours
             raise OSError(error.errno, f"cannot write the scheduler file: {error.strerror}", path) from error
         raise
+
+
+def _for_this_user(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def remove_scheduler_file(path: str, identity: str) -> None:
