@@ -63,6 +63,7 @@ class Security:
         "encryption",
         "extra_conn_args",
         "require_encryption",
+        "scheduler_file",
         "tls_ca_file",
         "tls_ciphers",
         "tls_client_cert",
@@ -93,6 +94,8 @@ class Security:
         self.token_file: str | None = kwargs.get("token_file")
         self.auth: str | None = kwargs.get("auth")
         self.encryption: str | None = kwargs.get("encryption")
+        #: the file that told the scheduler's address, and perhaps its token; set by whoever reads it
+        self.scheduler_file: str | None = None
         self.extra_conn_args: dict[str, Any] = dict(kwargs.get("extra_conn_args") or {})
         for name, key in _FIELDS.items():
             value = kwargs[name] if name in kwargs else get(key)
@@ -168,6 +171,14 @@ class Security:
             self.tokens,
         )
 
+    def in_force(self, role: str) -> dict[str, str]:
+        """What others may know of how a role opens connections: `auth` ("token", "none") and `encryption`.
+
+        `encryption` is "certificates" where both ends need one of the same authority.
+        """
+        rules = self.access_rules(role)
+        return {"auth": rules.auth, "encryption": "certificates" if self.require_encryption else rules.encryption}
+
     def tokens(self) -> Tokens:
         """The tokens of whoever uses this: those given, else those found (see `headrace.auth.token_places`).
 
@@ -176,7 +187,7 @@ class Security:
         """
         if self.token is not None:
             return parse_tokens(self.token.replace(",", "\n"), "Security(token=…)")
-        return find_tokens() if self.token_file is None else read_token_file(self.token_file)
+        return find_tokens(self.scheduler_file) if self.token_file is None else read_token_file(self.token_file)
 
     def _context(self, role: str, purpose: ssl.Purpose) -> ssl.SSLContext | None:
         """A context with which both ends must have a certificate of the authority; None if no certificates are set.

@@ -6,6 +6,7 @@ The file is made the first time that somebody needs it, for its user alone; one 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import stat
@@ -47,8 +48,8 @@ def configured_tokens() -> Tokens | None:
     return read_token_file(str(path)) if path else None
 
 
-def find_tokens() -> Tokens:
-    """The tokens of this process: those configured, else those of its user's file, which is made if it is not there.
+def find_tokens(scheduler_file: str | None = None) -> Tokens:
+    """The tokens of this process: configured, else in the scheduler's file, else in its user's, made if need be.
 
     Where there is no home to keep a file in, there are none; `problem` says why.
 
@@ -58,6 +59,8 @@ def find_tokens() -> Tokens:
     found = configured_tokens()
     if found is not None:
         return found
+    if scheduler_file is not None and (found := tokens_in_scheduler_file(scheduler_file)) is not None:
+        return found
     path = own_token_file()
     try:
         if not os.path.exists(path):
@@ -65,6 +68,36 @@ def find_tokens() -> Tokens:
     except OSError as error:
         return Tokens(problem=f"{path} cannot be made: {error.strerror or error}")
     return read_token_file(path, named=False)
+
+
+def tokens_for_cluster() -> str:
+    """A new token for a cluster that hands it to its processes itself; and the user's, if there is one, for all others.
+
+    With commas, as the setting takes them.
+    """
+    made = [new_token()]
+    with contextlib.suppress(OSError, ValueError):
+        given = configured_tokens() or read_token_file(own_token_file())
+        made.append(given.valid[0])
+    return ",".join(made)
+
+
+def tokens_in_scheduler_file(path: str) -> Tokens | None:
+    """The token that a scheduler wrote beside its address; None if there is no such file, or none in it.
+
+    Raises:
+        PermissionError: others than its owner may read or write the file.
+        ValueError: what it has is no token.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            token = json.load(file).get("token")
+            if not isinstance(token, str):
+                return None
+            _check_private(path, True, os.fstat(file.fileno()))
+    except (FileNotFoundError, ValueError, AttributeError):  # it is not there yet, or is not whole
+        return None
+    return parse_tokens(token, f"the scheduler file {path}")
 
 
 def read_token_file(path: str, named: bool = True) -> Tokens:

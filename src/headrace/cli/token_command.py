@@ -63,7 +63,7 @@ def _own_file() -> str:
     if given is not None:
         raise click.ClickException(
             f"the token comes from {given.source}, not from the file of this user: exchange it there "
-            f"(two may stand in {SETTING}, or in its file, the current one first; `headrace token new --print` makes one)"
+            f"(two may stand in {SETTING}, the current one first; `headrace token new --print` makes one)"
         )
     path = own_token_file()
     if not os.path.exists(path):

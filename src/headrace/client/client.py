@@ -252,6 +252,8 @@ class Client(CollectionMethods, DataMethods, DatasetMethods, InfoMethods, LookMe
         if self.security is None and self.cluster is not None:
             self.security = getattr(self.cluster, "security", None)
         self.security = self.security or Security()
+        if self.security.scheduler_file is None:
+            self.security.scheduler_file = None if self.scheduler_file is None else str(self.scheduler_file)
         arguments = self.security.get_connection_args("client")
         await self.session.start(
             address, self._timeout, arguments, handshake_versions(), self._heartbeat_seconds, self._connection_limit

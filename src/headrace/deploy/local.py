@@ -12,6 +12,7 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
+from headrace.auth.token_places import tokens_for_cluster
 from headrace.comm.lent_memory.yama import READER, allow_reading, restricts_siblings
 from headrace.common.sizing import workers_and_threads
 from headrace.config import CommOptions
@@ -103,6 +104,8 @@ class LocalCluster(SpecCluster):
         count, threads = workers_and_threads(n_workers, threads_per_worker, processes, CPU_COUNT)
         self.processes = processes
         security = _security(security)
+        if security.token is None and security.token_file is None:
+            security.token = tokens_for_cluster()  # goes to workers by the pipe that starts them
         host = ip if host is None else host
         protocol = _protocol(protocol, host, security, processes or bool(host or interface or scheduler_port))
         if protocol == "inproc":

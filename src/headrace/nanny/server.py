@@ -112,6 +112,7 @@ class NannyServer(Node):
         follows = bool(preload_nanny or config_of_process.get("distributed.nanny.preload", None))
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file, follows)
         super().__init__("Nanny", {}, security, "distributed.nanny")
+        self._learn_token_from(scheduler_file)
         self.server.add_operations("NannyServer", self._operations())
         silence(logger, silence_logs)
         self.name = name

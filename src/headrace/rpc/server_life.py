@@ -13,6 +13,7 @@ from headrace import config
 from headrace.auth.access_rules import ROLES
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.comm.addressing import ports_of
+from headrace.comm.sockets import is_beyond_loopback
 from headrace.common.status import Status
 from headrace.containment import log_failure_of, log_raised
 from headrace.messages.base import HandlerMessage
@@ -167,6 +168,25 @@ class Node:
         listed = ", ".join(map(str, tried[:5])) + (", …" if len(tried) > 5 else "")
         raise OSError(f"Could not listen at any of the ports {listed}: {failure}") from failure
 
+    def _learn_token_from(self, scheduler_file: object) -> None:
+        """Have the token that stands in a scheduler's file count, unless the user names another."""
+        if scheduler_file is not None and self.security.scheduler_file is None:
+            self.security.scheduler_file = str(scheduler_file)
+
+    def _warn_if_open(self) -> None:
+        """Say it if everybody on the network may connect."""
+        if self.security.access_rules("scheduler").asks or self.security.require_encryption:
+            return
+        for listener in self.server.listeners:
+            address = listener.listen_address
+            if not address.startswith("inproc://") and is_beyond_loopback(get_address_host(address)):
+                logger.warning(
+                    "%s at %s asks nobody for a token (distributed.comm.auth: none): whoever can reach it may run code "
+                    "as this user",
+                    self.kind,
+                    address,
+                )
+
     def _open_http(
         self, address: object, *, pages: bool = False, prefix: str | None = "/", default_port: int = 0, tls: Any = None
     ) -> None:
@@ -198,6 +218,7 @@ class Node:
         """Start for the first and only time; nobody else starts it meanwhile."""
         await self._prepare()
         await self._start()
+        self._warn_if_open()
 
     async def _prepare(self) -> None:
         """Load users' code that belongs to this: before anything is opened, since it may say where what is."""

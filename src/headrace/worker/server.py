@@ -192,6 +192,7 @@ class WorkerServer(Node):
         self.scheduler_address = scheduler_address_of(scheduler_ip, scheduler_port, scheduler_file, follows)
         self.scheduler_file = scheduler_file
         super().__init__("Worker", {}, security, "distributed.worker")
+        self._learn_token_from(scheduler_file)
         self.scheduler_connection_args = with_server_name(self.connection_args, scheduler_sni)
         self.options = options
         self.nthreads = int(nthreads or ncores or cpu_count())

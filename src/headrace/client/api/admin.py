@@ -9,6 +9,7 @@ from typing import Any
 from headrace.config import parse_seconds
 from headrace.messages.base import Payload
 from headrace.protocol import dumps, hand_over, loads_exception, loads_traceback, unwrap
+from headrace.security import Security
 
 from ..packing.task_options import Workers, chosen_workers, normalize_workers
 from .client_base import ClientBase, no_default
@@ -244,7 +245,10 @@ class AdminMethods(ClientBase):
 
         if getattr(self, "scheduler_file", None):
             raise ValueError("Scheduler file already set")
-        write_scheduler_file(scheduler_file, self._whole_client.scheduler_info())
+        rules = (self._whole_client.security or Security()).access_rules("client")
+        tokens = rules.tokens().valid if rules.asks else ()
+        info = dict(self._whole_client.scheduler_info())
+        write_scheduler_file(scheduler_file, info | ({"token": tokens[0]} if tokens else {}))
         self.scheduler_file = scheduler_file
 
 

@@ -53,6 +53,7 @@ class ClusterRequests:
             "n_workers": len(workers),
             "total_threads": self.core.total_nthreads,
             "total_memory": self.shell.total_memory,
+            "security": self.shell.security.in_force("scheduler"),
             "workers": {address: worker.identity() for address, worker in listed},
         }
 
