@@ -163,7 +163,7 @@ def test_a_file_of_another_user(home: Path) -> None:
     path = written(home / "token")
     os.chown(path, OTHER_UID, OTHER_UID)
     with pytest.raises(PermissionError, match=f"another user \\({OTHER_UID}\\)"):
-        read_token_file(path)
+        read_token_file(path, named=False)
 
 
 @needs_other_user

@@ -20,10 +20,10 @@ PROOFS_BYTES, VERDICT_BYTES = 2 + 2 * 32, 2 + 32
 VERSION_AT = len(MAGIC) + 4 + 10
 
 
-def greeting(version: int | None = None) -> bytes:
-    """What a connecting end sends first; of another version if one is given."""
-    rules = AccessRules("client", auth="none", encryption="off")
-    data = bytearray(Opening(listens=False, rules=rules, info={}, channel=OpeningChannel("a test")).greeting)
+def greeting(version: int | None = None, *, listens: bool = False) -> bytes:
+    """What an end sends first, which connects unless it listens; of another version if one is given."""
+    rules = AccessRules("scheduler" if listens else "client", auth="none", encryption="off")
+    data = bytearray(Opening(listens=listens, rules=rules, info={}, channel=OpeningChannel("a test")).greeting)
     if version is not None:
         data[VERSION_AT] = version
     return bytes(data)
@@ -31,8 +31,17 @@ def greeting(version: int | None = None) -> bytes:
 
 def opening_bytes(info: dict[str, Any] | None = None) -> bytes:
     """All that a connecting end sends until packets follow."""
+    return greeting() + bytes(PROOFS_BYTES) + _packed(info)
+
+
+def listening_bytes(info: dict[str, Any] | None = None) -> bytes:
+    """All that a listening end sends to one that it admits without a proof."""
+    return greeting(listens=True) + bytes(VERDICT_BYTES) + _packed(info)
+
+
+def _packed(info: dict[str, Any] | None) -> bytes:
     body = msgspec.msgpack.encode(handshake_info() if info is None else info)
-    return greeting() + bytes(PROOFS_BYTES) + len(body).to_bytes(4, "little") + body
+    return len(body).to_bytes(4, "little") + body
 
 
 async def listeners_info(reader: asyncio.StreamReader) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class SocketComm(Comm, OpeningProtocol):
         #: frames from this length on may be lent, or are too long: `send` has to look at them
         self._large = max_frame_bytes + 1
         self._compressor: Compressor | None = None
+        self._too_early: list[list[Frame]] = []
         self._reader = PacketReader(self._on_packet, max_frame_bytes)
         self._packets: deque[list[Frame]] = deque()
         self._paused = 0
@@ -158,7 +159,8 @@ class SocketComm(Comm, OpeningProtocol):
     def _use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self._write_buffers = writer_of(transport)
+        #: packets that are sent before each side has admitted the other; they leave afterwards
+        self._write_buffers = self._too_early.append
         self._takes_turns = transport.get_extra_info("sslcontext") is None
 
     def get_buffer(self, sizehint: int) -> Any:
@@ -315,6 +317,10 @@ class SocketComm(Comm, OpeningProtocol):
         )
         if self._memory is not None:
             self._large = min(self._large, LEND_BYTES)
+        self._write_buffers = writer_of(self._transport)
+        early, self._too_early = self._too_early, []
+        for buffers in early:
+            self._write_buffers(buffers)
         self._wake()
         while rest and not self._closed:
             buffer = self._reader.get_buffer()

@@ -15,7 +15,7 @@ import pytest
 from headrace.comm import Comm, CommClosedError, connect, listen
 from headrace.comm.websockets import websocket_transport, ws
 from headrace.protocol import Frames
-from tests.comm.opened import opening_bytes
+from tests.comm.opened import listening_bytes, opening_bytes
 from tests.comm.transports import Collected, Transport
 
 HELLO = opening_bytes()
@@ -108,7 +108,7 @@ async def test_a_silent_connection_is_kept_alive(monkeypatch: pytest.MonkeyPatch
     async def serve(request: aiohttp.web.BaseRequest) -> aiohttp.web.StreamResponse:
         websocket = aiohttp.web.WebSocketResponse(autoping=False)
         await websocket.prepare(request)
-        await websocket.send_bytes(HELLO)
+        await websocket.send_bytes(listening_bytes())
         async for message in websocket:
             if message.type is aiohttp.WSMsgType.PING:
                 pings.set()

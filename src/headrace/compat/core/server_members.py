@@ -73,6 +73,7 @@ class DocumentedServer(Node):
             # what has a limit of its own says what it waited for: let it speak first
             async with asyncio.timeout(None if seconds is None else seconds + LAST_WORDS_SECONDS):
                 await self.start_unsafe()
+                self._warn_if_open()
         except TimeoutError as error:
             if str(error):
                 raise
