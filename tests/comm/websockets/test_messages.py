@@ -131,7 +131,7 @@ async def test_an_end_that_never_agrees_to_close(monkeypatch: pytest.MonkeyPatch
     async def serve(request: aiohttp.web.BaseRequest) -> aiohttp.web.StreamResponse:
         websocket = aiohttp.web.WebSocketResponse(autoclose=False)
         await websocket.prepare(request)
-        await websocket.send_bytes(HELLO)
+        await websocket.send_bytes(listening_bytes())
         await ended.wait()
         return websocket
 
