@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import headrace
 from headrace import Client, SSHCluster
+from headrace.auth.token_places import find_tokens
 from headrace.cli.main import command
 from headrace.testing.helpers.log_reading import wait_for_log_line
 from headrace.testing.helpers.polling import poll_for
@@ -92,6 +93,24 @@ def test_a_client_and_the_end(host: Host) -> None:
         assert "SSHCluster" in repr(cluster)
         pids = [*client.run(os.getpid).values(), client.run_on_scheduler(os.getpid)]
     poll_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 20)
+
+
+@needs_sshd
+def test_hosts_without_this_home_get_the_token_all_the_same(host: Host, tmp_path: Path) -> None:
+    def held() -> tuple[str, ...]:
+        from headrace.auth.token_places import find_tokens
+
+        return find_tokens().valid
+
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec env XDG_CONFIG_HOME="{tmp_path}" "{host.python}" "$@"\n')
+    python.chmod(0o755)
+    with host.cluster(1, remote_python=str(python)) as cluster, Client(cluster) as client:
+        (token,) = find_tokens().valid
+        assert [*client.run(held).values(), client.run_on_scheduler(held)] == [(token,), (token,)]
+        pids = [*client.run(os.getpid).values(), client.run_on_scheduler(os.getpid)]
+        assert not [pid for pid in pids if token.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert os.listdir(tmp_path) == ["python"]
 
 
 @needs_sshd

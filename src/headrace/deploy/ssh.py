@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from headrace.auth.access_rules import NONE, configured_auth
+from headrace.auth.token_places import SETTING, find_tokens
 from headrace.config import INHERITED, get, parse_seconds
 from headrace.nanny.environment import (
     SEED_VARIABLE,
@@ -99,7 +101,10 @@ class Process(ProcessInterface):
 
     def _told(self) -> dict[str, str]:
         """Variables of the process that nobody else may see: each is a line of its standard input."""
-        told = {INHERITED: inherited_configuration()}
+        # The other machine may have another home, and so no token, or another one.
+        tokens = find_tokens().valid if configured_auth() != NONE else ()
+        settings = {SETTING: ",".join(tokens)} if tokens else None
+        told = {INHERITED: inherited_configuration(settings=settings)}
         specification = self._specification()
         return told if specification is None else {**told, SPEC_VARIABLE: spec_text(specification)}
 
