@@ -201,8 +201,8 @@ def test_nothing_is_read_while_tls_begins() -> None:
         (MAGIC + b"\xff\xff\xff\xff" + b"\x83\xa8protocol\x02", CommClosedError, "announced"),
         (MAGIC + b"\x40\0\0\0" + b"\x93\xa8protocol\x02", CommClosedError, "version first"),
         (MAGIC + b"\x40\0\0\0" + b"\x83\xa8protocoX\x02", CommClosedError, "version first"),
-        (MAGIC + b"\x40\0\0\0" + b"\x86\xa8protocol\x01", ProtocolVersionError, "version 1"),
-        (MAGIC + b"\x40\0\0\0" + b"\x83\xa8protocol\x03", ProtocolVersionError, "version 3"),
+        (MAGIC + b"\x40\0\0\0" + b"\x86\xa8protocol\x01" + bytes(53), ProtocolVersionError, "version 1"),
+        (MAGIC + b"\x40\0\0\0" + b"\x83\xa8protocol\x03" + bytes(53), ProtocolVersionError, "version 3"),
     ],
     ids=["http", "tls", "begun", "word", "zeros", "length", "array", "name", "older", "newer"],
 )
