@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, re
 @pytest.fixture
 def mounted() -> Iterator[Path]:
     """The link to a file with a token, laid out as Kubernetes mounts secrets."""
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # other users may not reach the directory of this one
     folder.chmod(0o755)
     (folder / "..2026").mkdir()
     (folder / "..2026" / "token").write_text(f"{TOKEN}\n")

@@ -40,6 +40,7 @@ IDENTITY = {
     "n_workers",
     "total_threads",
     "total_memory",
+    "security",
     "workers",
 }
 WORKER = {
