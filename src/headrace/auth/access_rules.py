@@ -45,6 +45,22 @@ class AccessRules:
         """Whether this end asks for a proof."""
         return self.auth != NONE
 
+    def current_token(self) -> str | None:
+        """The token by which others are admitted; None if no proof is asked for, or there is none.
+
+        Raises:
+            ValueError, OSError: something is configured, or in a file, that cannot be used.
+        """
+        tokens = self.tokens().valid if self.asks else ()
+        return tokens[0] if tokens else None
+
+    def tokens_if_any(self) -> Tokens:
+        """The tokens; where they cannot be had, none, with the reason."""
+        try:
+            return self.tokens()
+        except (OSError, ValueError) as error:
+            return Tokens(problem=str(error))
+
 
 def configured(role: str) -> AccessRules:
     """How a role opens connections by the configuration.

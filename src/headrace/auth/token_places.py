@@ -13,6 +13,7 @@ import stat
 from functools import lru_cache
 
 from headrace import config
+from headrace.private_directories import private_opener
 
 from .tokens import Tokens, new_token, parse_tokens
 
@@ -151,9 +152,8 @@ def make_token_file(path: str, *tokens: str, replace: bool = False) -> None:
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     partial = f"{path}.{secrets.token_hex(8)}"
-    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(file, "w", encoding="utf-8") as text:
+        with open(partial, "x", encoding="utf-8", opener=private_opener) as text:
             text.write("".join(f"{token}\n" for token in tokens))
             text.flush()
             os.fsync(text.fileno())

@@ -64,12 +64,12 @@ async def _places(host: str) -> list[tuple[int, SocketAddress]]:
         return sorted({(info[0], cast(SocketAddress, info[4])) for info in infos})
 
 
-def is_beyond_loopback(host: str) -> bool:
-    """Whether other machines may reach what listens at a host; a name may stand for any address but "localhost"."""
+def is_loopback(host: str) -> bool:
+    """Whether a host is an address, or the name, by which a machine reaches itself only."""
     try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
-        return host != "localhost"
+        return host == "localhost"
 
 
 def _bound_together(found: list[tuple[int, SocketAddress]], port: int, *, optional_ipv6: bool) -> list[socket.socket]:

@@ -28,7 +28,7 @@ from .connections import (
 from .interfaces import ensure_ip, get_ip, get_ipv6
 from .registry import Backend, Connector, backends
 from .socket_comm import SocketComm
-from .sockets import bound_sockets, is_beyond_loopback
+from .sockets import bound_sockets, is_loopback
 from .strangers import MOST_OPENING, Strangers
 
 logger = logging.getLogger("distributed.comm.tcp")
@@ -189,7 +189,7 @@ class SocketListener(BaseListener):
         Raises:
             ValueError, OSError: something is configured, or in the user's file, that cannot be used.
         """
-        if self._context is not None or not self._rules.asks or not is_beyond_loopback(self._host):
+        if self._context is not None or not self._rules.asks or is_loopback(self._host):
             return
         tokens = self._rules.tokens()
         if not tokens:

@@ -96,10 +96,7 @@ class HttpAccess:
 
     def tokens(self) -> Tokens:
         """The tokens of the server; none if they cannot be had."""
-        try:
-            return self._rules.tokens()
-        except (OSError, ValueError) as error:
-            return Tokens(problem=str(error))
+        return self._rules.tokens_if_any()
 
     async def rights_of(self, asking: Asking) -> str | None:
         """What a request may: "full", "read", or None for nothing."""

@@ -24,8 +24,9 @@ from headrace.auth.token_places import REMEDY
 from headrace.comm import get_address_host
 from headrace.comm.addressing import unparse_host_port
 from headrace.comm.complaints import Complaints
+from headrace.comm.sockets import is_loopback
 from headrace.containment import log_raised
-from headrace.rpc.dashboard_links import format_dashboard_link, is_loopback
+from headrace.rpc.dashboard_links import format_dashboard_link
 from headrace.rpc.server_life import Node
 
 from .http_access import HttpAccess

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from headrace.auth.signed_claims import FULL, link_with_code, login_code
+from headrace.comm.sockets import is_loopback
 from headrace.config import get
 from headrace.security import Security
 
@@ -76,14 +77,6 @@ def link_with_login(link: str, address: str, security: object, *, also_here: boo
         return link_with_code(link, login_code(security.tokens(), FULL, time.time()))
     except (OSError, ValueError):  # no token
         return link
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is an address, or the name, by which a machine reaches itself only."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def is_of_this_machine(host: str) -> bool:

@@ -12,6 +12,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from headrace.private_directories import private_opener
+
 from .slow_waits import say_if_slow
 
 logger = logging.getLogger("distributed.core")
@@ -20,16 +22,19 @@ logger = logging.getLogger("distributed.core")
 LOOK_SECONDS = 0.05
 
 
-def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
+def write_scheduler_file(path: str, identity: Mapping[str, Any], token: str | None = None) -> None:
     """Write a scheduler's identity to a file for this user alone; readers see the whole file or none.
+
+    Args:
+        token: by which the scheduler admits others, for those who read the file.
 
     Raises:
         OSError: the file cannot be written.
     """
     partial = f"{path}.{secrets.token_hex(8)}"  # where all users may write, none can have put a link of this name
     try:
-        with open(partial, "x", encoding="utf-8", opener=_for_this_user) as file:
-            json.dump(identity, file, indent=2, default=str)
+        with open(partial, "x", encoding="utf-8", opener=private_opener) as file:
+            json.dump({**identity, **({} if token is None else {"token": token})}, file, indent=2, default=str)
         os.replace(partial, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -37,10 +42,6 @@ def write_scheduler_file(path: str, identity: Mapping[str, Any]) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the message must name the user's file, not ours
             raise OSError(error.errno, f"cannot write the scheduler file: {error.strerror}", path) from error
         raise
-
-
-def _for_this_user(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def remove_scheduler_file(path: str, identity: str) -> None:

@@ -13,7 +13,7 @@ from headrace import config
 from headrace.auth.access_rules import ROLES
 from headrace.comm import get_address_host, get_address_host_port
 from headrace.comm.addressing import ports_of
-from headrace.comm.sockets import is_beyond_loopback
+from headrace.comm.sockets import is_loopback
 from headrace.common.status import Status
 from headrace.containment import log_failure_of, log_raised
 from headrace.messages.base import HandlerMessage
@@ -179,7 +179,7 @@ class Node:
             return
         for listener in self.server.listeners:
             address = listener.listen_address
-            if not address.startswith("inproc://") and is_beyond_loopback(get_address_host(address)):
+            if not address.startswith("inproc://") and not is_loopback(get_address_host(address)):
                 logger.warning(
                     "%s at %s asks nobody for a token (distributed.comm.auth: none): whoever can reach it may run code "
                     "as this user",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headrace.comm.opening.opening_states import GREETING_BYTES
-from tests.integration.doors.houses import Process, environment, run_python, scheduler, with_token, worker
+from tests.integration.doors.houses import Process, environment, run_python, with_token
 from tests.other_user import as_other_user, needs_other_user
 
 pytestmark = [pytest.mark.slow, needs_other_user]
@@ -25,13 +25,6 @@ try:
 except OSError as error:
     print(type(error).__name__, error)
 """
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("house")
-    with scheduler(folder, "--host", "127.0.0.1", **with_token()) as process, worker(folder, process.address):
-        yield process
 
 
 @contextmanager

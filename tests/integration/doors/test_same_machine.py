@@ -32,13 +32,6 @@ except OSError as error:
 """
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("house")
-    with scheduler(folder, "--host", "127.0.0.1", **with_token()) as process, worker(folder, process.address):
-        yield process
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     os.chown(tmp_path, OTHER_UID, OTHER_UID)

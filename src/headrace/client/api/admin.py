@@ -245,10 +245,8 @@ class AdminMethods(ClientBase):
 
         if getattr(self, "scheduler_file", None):
             raise ValueError("Scheduler file already set")
-        rules = (self._whole_client.security or Security()).access_rules("client")
-        tokens = rules.tokens().valid if rules.asks else ()
-        info = dict(self._whole_client.scheduler_info())
-        write_scheduler_file(scheduler_file, info | ({"token": tokens[0]} if tokens else {}))
+        token = (self._whole_client.security or Security()).access_rules("client").current_token()
+        write_scheduler_file(scheduler_file, self._whole_client.scheduler_info(), token)
         self.scheduler_file = scheduler_file
 
 

@@ -234,19 +234,21 @@ class Opening:
         if len(data) > self.wanted:
             raise AssertionError("more was read than was wanted")
         self._data += data
-        if self.state is State.PREFIX:
-            self._check_start()
-        if len(self._data) < self._whole():
-            return []
-        seen, before = bytes(self._data), self.state
         try:
-            return self._take(seen)
+            return self._take_what_is_whole()
         except BaseException:
             self.state = State.FAILED
             raise
-        finally:
-            if before is not State.PREFIX:
-                self._data.clear()
+
+    def _take_what_is_whole(self) -> list[Effect]:
+        seen = bytes(self._data)
+        if self.state is State.PREFIX:
+            self._check_start(seen)
+        if len(seen) < self._whole():
+            return []
+        if self.state is not State.PREFIX:  # which is part of the greeting
+            self._data.clear()
+        return self._take(seen)
 
     #: What the listening end sends to one that it does not admit.
     last_words = b""
@@ -275,22 +277,18 @@ class Opening:
                 return self._on_info(seen)
         raise AssertionError(f"nothing is read in the state {self.state}")
 
-    def _check_start(self) -> None:
+    def _check_start(self, seen: bytes) -> None:
         """Refuse what no version would send, as soon as it shows."""
-        seen = bytes(self._data)
         if seen[: len(MAGIC)] != MAGIC[: len(seen)]:
-            self.state = State.FAILED
             kind = FatalCommClosedError if looks_like_tls(seen) else CommClosedError
             raise kind(f"the other side does not speak headrace's protocol: {describe(seen)}")
         if len(seen) >= _START_BYTES:
             (size,) = _length.unpack_from(seen, len(MAGIC))
             if not len(_BEFORE_VERSION) < size <= MAX_INFO_BYTES:
-                self.state = State.FAILED
                 raise CommClosedError(f"malformed handshake: {size} bytes announced, {_BODY_BYTES} expected")
         entry = seen[_START_BYTES:][: len(_BEFORE_VERSION)]
         # Other versions have another number of entries, not another first one.
         if entry and (entry[0] >> 4 != 8 or not _BEFORE_VERSION[1:].startswith(entry[1:])):
-            self.state = State.FAILED
             raise CommClosedError("malformed handshake: it does not say its version first")
 
     def _on_prefix(self, seen: bytes) -> list[Effect]:
@@ -440,10 +438,7 @@ class Opening:
 
     def _tokens(self) -> Tokens:
         if self._found_tokens is None:
-            try:
-                self._found_tokens = self._rules.tokens()
-            except (OSError, ValueError) as error:
-                self._found_tokens = Tokens(problem=str(error))
+            self._found_tokens = self._rules.tokens_if_any()
         return self._found_tokens
 
     def _proof(self, key: bytes, side: bytes) -> bytes:

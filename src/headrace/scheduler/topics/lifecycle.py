@@ -118,11 +118,8 @@ class Lifecycle:
             self._look_every("no-workers-timeout", self._check_unrunnable, self.no_workers_timeout)
         await self.preloads.start()
         if self.scheduler_file:
-            rules = self.shell.security.access_rules("scheduler")
-            tokens = rules.tokens().valid if rules.asks else ()
-            write_scheduler_file(
-                self.scheduler_file, self.cluster.identity() | ({"token": tokens[0]} if tokens else {})
-            )
+            token = self.shell.security.access_rules("scheduler").current_token()
+            write_scheduler_file(self.scheduler_file, self.cluster.identity(), token)
 
     async def end_life(self) -> None:
         """The scheduler closes."""

@@ -152,9 +152,7 @@ class Storage:
             OSError: it could not be written; nothing is left of it.
         """
         start = perf_counter()
-        if (
-            not self._is_checked
-        ):  # a buffer that the user makes may be anywhere, a worker's is in a directory of its own
+        if not self._is_checked:  # a buffer that the user makes may be anywhere
             self.directory, self._is_checked = chosen_directory(self.directory), True
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         path = os.path.join(self.directory, f"{next(self._numbers)}")
